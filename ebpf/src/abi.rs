@@ -1,0 +1,134 @@
+//! The counter's map as user space sees it: one definition for the programs, the harness and the scenarios.
+//!
+//! The map is the one of the kernel's classic `xdp1` sample (`samples/bpf/xdp1_kern.c`): a
+//! `BPF_MAP_TYPE_PERCPU_ARRAY` named `rxcnt`, key `u32` = IP protocol number, value 64-bit packet count.
+
+/// Name of the map in the object and in the kernel.
+pub const MAP_NAME: &str = "rxcnt";
+
+/// Number of slots: one for each IP protocol number.
+pub const SLOTS: u32 = 256;
+
+/// The slot of every frame that is not IP or whose IP header does not fit: [`OTHER`] cannot be told from IPv6
+/// hop-by-hop options and IPv4 protocol 0, which count here too.
+pub const OTHER: u8 = 0;
+
+/// Name of the program that counts linear frames (`SEC("xdp")`).
+pub const COUNT_PROGRAM: &str = "xdproof_count";
+
+/// Name of the program that counts multi-buffer frames too (`SEC("xdp.frags")`).
+pub const FRAGS_PROGRAM: &str = "xdproof_frags";
+
+/// Name of the program that only answers `XDP_PASS`: the zero of every cost measurement.
+pub const NULL_PROGRAM: &str = "xdproof_null";
+
+/// IP protocol numbers and their names: IANA's "Assigned Internet Protocol Numbers" keywords in lower case, as far as
+/// they are assigned. Sorted by number; slot 0 is called `other` (see [`OTHER`]).
+const NAMES: &[(u8, &str)] = &[
+    (0, "other"),
+    (1, "icmp"),
+    (2, "igmp"),
+    (3, "ggp"),
+    (4, "ipv4"),
+    (5, "st"),
+    (6, "tcp"),
+    (7, "cbt"),
+    (8, "egp"),
+    (9, "igp"),
+    (12, "pup"),
+    (17, "udp"),
+    (20, "hmp"),
+    (22, "xns-idp"),
+    (27, "rdp"),
+    (29, "iso-tp4"),
+    (33, "dccp"),
+    (36, "xtp"),
+    (41, "ipv6"),
+    (43, "ipv6-route"),
+    (44, "ipv6-frag"),
+    (45, "idrp"),
+    (46, "rsvp"),
+    (47, "gre"),
+    (48, "dsr"),
+    (50, "esp"),
+    (51, "ah"),
+    (55, "min-ipv4"),
+    (57, "skip"),
+    (58, "icmpv6"),
+    (59, "ipv6-nonxt"),
+    (60, "ipv6-opts"),
+    (73, "cphb"),
+    (80, "iso-ip"),
+    (81, "vmtp"),
+    (88, "eigrp"),
+    (89, "ospf"),
+    (93, "ax.25"),
+    (94, "ipip"),
+    (97, "etherip"),
+    (98, "encap"),
+    (103, "pim"),
+    (108, "ipcomp"),
+    (112, "vrrp"),
+    (115, "l2tp"),
+    (124, "isis"),
+    (132, "sctp"),
+    (133, "fc"),
+    (135, "mobility"),
+    (136, "udplite"),
+    (137, "mpls-in-ip"),
+    (138, "manet"),
+    (139, "hip"),
+    (140, "shim6"),
+    (141, "wesp"),
+    (142, "rohc"),
+    (143, "ethernet"),
+    (144, "aggfrag"),
+    (145, "nsh"),
+    (253, "experiment1"),
+    (254, "experiment2"),
+    (255, "reserved"),
+];
+
+/// The name of an IP protocol number, if it has one.
+#[must_use]
+pub fn protocol_name(number: u8) -> Option<&'static str> {
+    NAMES.binary_search_by_key(&number, |entry| entry.0).ok().map(|index| NAMES[index].1)
+}
+
+/// The IP protocol number of a name (ASCII case is ignored); `hopopt` is another name of 0.
+#[must_use]
+pub fn protocol_number(name: &str) -> Option<u8> {
+    if name.eq_ignore_ascii_case("hopopt") {
+        return Some(0);
+    }
+    NAMES.iter().find(|entry| entry.1.eq_ignore_ascii_case(name)).map(|entry| entry.0)
+}
+
+/// Every named protocol, by number.
+pub fn protocols() -> impl Iterator<Item = (u8, &'static str)> {
+    NAMES.iter().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_by_number_and_unique() {
+        for pair in NAMES.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{pair:?}");
+        }
+        for (number, name) in protocols() {
+            assert_eq!(protocol_number(name), Some(number), "{name}");
+            assert_eq!(protocol_name(number), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_case_and_an_unknown_one_is_not() {
+        assert_eq!(protocol_number("UDP"), Some(17));
+        assert_eq!(protocol_number("HopOpt"), Some(0));
+        assert_eq!(protocol_number("udp4"), None);
+        assert_eq!(protocol_name(200), None);
+    }
+}

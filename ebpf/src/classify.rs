@@ -1,0 +1,144 @@
+//! Which slot of the counter's map a frame counts in: the rules of the kernel's classic `xdp1` sample.
+//!
+//! Generic over how bytes are read ([`Packet`]), so that the kernel's programs and the host's tests share this one parser.
+//! Only the Ethernet header, at most two VLAN tags and one byte of the IP header are looked at.
+
+use crate::abi::OTHER;
+
+/// A frame to be read, header by header.
+///
+/// A field lies `AT` bytes into a header of `HEADER` bytes that begins `offset` bytes into the frame; it is `None` unless
+/// the *whole* header fits in the frame.
+pub trait Packet {
+    /// A field of one byte.
+    fn u8<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u8>;
+    /// A field of two bytes in network order.
+    fn be16<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u16>;
+}
+
+/// What the counter does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Count it in this slot, `XDP_PASS`.
+    Count(u8),
+    /// Its Ethernet header or one of its first two tags is cut: `XDP_DROP`, not counted.
+    Truncated,
+}
+
+/// Length of an Ethernet header in bytes (IEEE 802.3, without preamble and FCS).
+const ETHERNET: usize = 14;
+/// Length of a VLAN tag in bytes (IEEE 802.1Q): the tag's TCI and the `EtherType` that follows.
+const TAG: usize = 4;
+/// Length in bytes of an IPv4 header without options (RFC 791 section 3.1).
+const IPV4: usize = 20;
+/// Length in bytes of the fixed IPv6 header (RFC 8200 section 3).
+const IPV6: usize = 40;
+/// How many tags are opened, at most.
+const MAX_TAGS: usize = 2;
+
+/// Classifies one frame that begins with its destination MAC address.
+#[inline(always)]
+pub fn classify<P: Packet + ?Sized>(packet: &P) -> Class {
+    let Some(mut ether_type) = packet.be16::<ETHERNET, 12>(0) else { return Class::Truncated };
+    let mut offset = ETHERNET;
+    for _ in 0..MAX_TAGS {
+        // 802.1Q and 802.1ad; 0x9100 and other vendors' values are not tags to the kernel.
+        if !matches!(ether_type, 0x8100 | 0x88a8) {
+            break;
+        }
+        let Some(inner) = packet.be16::<TAG, 2>(offset) else { return Class::Truncated };
+        ether_type = inner;
+        offset += TAG;
+    }
+    let protocol = match ether_type {
+        0x0800 => packet.u8::<IPV4, 9>(offset),
+        0x86dd => packet.u8::<IPV6, 6>(offset),
+        _ => None,
+    };
+    Class::Count(protocol.unwrap_or(OTHER))
+}
+
+/// A frame in one piece.
+impl Packet for [u8] {
+    fn u8<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u8> {
+        Some(self.get(offset..)?.first_chunk::<HEADER>()?[AT])
+    }
+
+    fn be16<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u16> {
+        let header = self.get(offset..)?.first_chunk::<HEADER>()?;
+        Some(u16::from_be_bytes([header[AT], header[AT + 1]]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    /// An Ethernet header with `tags`, then `ether_type`, then `length` bytes that name `protocol` where both an IPv4
+    /// and an IPv6 header have it; every other byte is 0xa5.
+    fn frame(tags: &[u16], ether_type: u16, length: usize, protocol: u8) -> Vec<u8> {
+        let mut bytes = std::vec![0xa5; 12];
+        for tag in tags {
+            bytes.extend_from_slice(&tag.to_be_bytes());
+            bytes.extend_from_slice(&[0xa5, 0xa5]);
+        }
+        bytes.extend_from_slice(&ether_type.to_be_bytes());
+        let mut rest = std::vec![0xa5; length];
+        for at in [6, 9] {
+            if let Some(byte) = rest.get_mut(at) {
+                *byte = protocol;
+            }
+        }
+        bytes.extend(rest);
+        bytes
+    }
+
+    #[test]
+    fn every_cut_of_the_ethernet_header_is_truncated() {
+        for length in 0..14 {
+            assert_eq!(classify(&[0_u8; 14][..length]), Class::Truncated, "{length}");
+        }
+        assert_eq!(classify(&[0_u8; 14][..]), Class::Count(0));
+    }
+
+    #[test]
+    fn one_and_two_tags_are_opened_and_a_third_is_not() {
+        for tpids in
+            [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x88a8], &[0x8100; 2], &[0x88a8; 2]]
+        {
+            assert_eq!(classify(frame(tpids, 0x0800, 20, 17).as_slice()), Class::Count(17), "{tpids:x?}");
+            assert_eq!(classify(frame(tpids, 0x86dd, 40, 58).as_slice()), Class::Count(58), "{tpids:x?}");
+        }
+        assert_eq!(classify(frame(&[0x8100; 3], 0x0800, 20, 17).as_slice()), Class::Count(0));
+        assert_eq!(classify(frame(&[0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
+        assert_eq!(classify(frame(&[0x8100, 0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
+    }
+
+    #[test]
+    fn an_ip_header_that_misses_one_byte_counts_as_other() {
+        for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
+            assert_eq!(classify(frame(tags, 0x0800, 19, 17).as_slice()), Class::Count(0));
+            assert_eq!(classify(frame(tags, 0x0800, 20, 17).as_slice()), Class::Count(17));
+            assert_eq!(classify(frame(tags, 0x86dd, 39, 17).as_slice()), Class::Count(0));
+            assert_eq!(classify(frame(tags, 0x86dd, 40, 17).as_slice()), Class::Count(17));
+        }
+    }
+
+    #[test]
+    fn a_tag_that_misses_one_byte_is_truncated() {
+        for length in 14..18 {
+            let mut tagged = frame(&[0x8100], 0x0800, 0, 0);
+            tagged.truncate(length);
+            assert_eq!(classify(tagged.as_slice()), Class::Truncated, "{length}");
+        }
+        for length in 18..22 {
+            let mut tagged = frame(&[0x88a8, 0x8100], 0x0800, 0, 0);
+            tagged.truncate(length);
+            assert_eq!(classify(tagged.as_slice()), Class::Truncated, "{length}");
+        }
+        assert_eq!(classify(frame(&[0x88a8, 0x8100], 0x0800, 0, 0).as_slice()), Class::Count(0));
+    }
+}
