@@ -1,0 +1,556 @@
+//! Links: veth pairs made straight into two namespaces, and the state of any link.
+
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    time::{Duration, Instant},
+};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+use tokio::time::timeout;
+
+use crate::{Error, Host, IfIndex, LinkName, MacAddr, NetNs, Subject, XdpState, netlink::Ask};
+
+/// `RTMGRP_LINK` (`include/uapi/linux/rtnetlink.h`).
+const LINK_CHANGES: u32 = 1;
+/// How long to trust that a change is announced. Not every driver announces every change.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A veth pair to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethSpec {
+    /// The end in the namespace of the worker that makes the pair.
+    pub near: VethEnd,
+    /// The end in the other namespace.
+    pub far: VethEnd,
+}
+
+/// One end of a veth pair to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethEnd {
+    /// Its name in its namespace.
+    pub name: LinkName,
+    /// Its address.
+    pub mac: MacAddr,
+    /// Bytes that an Ethernet frame may carry behind its 14-byte header.
+    pub mtu: u32,
+    /// Receive queues, 1 to 4096. A native XDP program wants at least as many as the other end has transmit
+    /// queues.
+    pub rx_queues: u32,
+    /// Transmit queues, 1 to 4096.
+    pub tx_queues: u32,
+}
+
+impl VethEnd {
+    /// An end with an MTU of 1500 and one queue in each direction.
+    #[must_use]
+    pub fn new(name: LinkName, mac: MacAddr) -> Self {
+        Self { name, mac, mtu: 1500, rx_queues: 1, tx_queues: 1 }
+    }
+
+    fn attributes(&self) -> Vec<LinkAttribute> {
+        let Self { name, mac, mtu, rx_queues, tx_queues } = self;
+        vec![
+            LinkAttribute::IfName(name.to_string()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::Mtu(*mtu),
+            LinkAttribute::NumRxQueues(*rx_queues),
+            LinkAttribute::NumTxQueues(*tx_queues),
+        ]
+    }
+}
+
+/// A link as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index in the namespace.
+    pub index: IfIndex,
+    /// Its name in the namespace.
+    pub name: LinkName,
+    /// Its address, if it is one of Ethernet's length.
+    pub mac: Option<MacAddr>,
+    /// Bytes behind the link-layer header.
+    pub mtu: u32,
+    /// The least MTU that it takes.
+    pub min_mtu: Option<u32>,
+    /// The greatest MTU that it takes, where it has a limit. It changes with what is attached.
+    pub max_mtu: Option<u32>,
+    /// Switched on (`IFF_UP`).
+    pub up: bool,
+    /// Switched on and with a carrier (`IFF_RUNNING` and `IFF_LOWER_UP`): frames go through.
+    pub running: bool,
+    /// Takes frames for any address because a flag says so (`IFF_PROMISC`).
+    pub promiscuous: bool,
+    /// Answers and asks by ARP (no `IFF_NOARP`).
+    pub arp: bool,
+    /// Receive queues that it was made with.
+    pub rx_queues: u32,
+    /// Transmit queues that it was made with.
+    pub tx_queues: u32,
+    /// What a virtual link is: `veth`, `bridge`, `bond`. None for hardware.
+    pub kind: Option<String>,
+    /// The device that it stands on, as its bus calls it: `0000:00:03.0`, `virtio0` (Linux 5.14).
+    pub parent: Option<String>,
+    /// The bridge or bond that it is a port of.
+    pub controller: Option<IfIndex>,
+    /// The link that it is tied to: of a veth, the other end, by its index in *that* end's namespace
+    /// (`IFLA_LINK`).
+    pub tied_to: Option<IfIndex>,
+    /// The XDP programs attached to it.
+    pub xdp: XdpState,
+    /// What it has counted.
+    pub statistics: Statistics,
+}
+
+/// What a link has counted since it was made (`struct rtnl_link_stats64`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames received and thrown away.
+    pub rx_dropped: u64,
+    /// Frames thrown away instead of sent.
+    pub tx_dropped: u64,
+    /// Frames received damaged.
+    pub rx_errors: u64,
+    /// Frames that could not be sent.
+    pub tx_errors: u64,
+    /// Frames that the device had no buffer for.
+    pub rx_missed: u64,
+}
+
+impl Link {
+    fn read(message: LinkMessage, ask: &Ask) -> Result<Self, Error> {
+        let (mut name, mut mac, mut mtu, mut min_mtu, mut max_mtu) = (None, None, None, None, None);
+        let (mut rx_queues, mut tx_queues, mut kind, mut parent) = (1, 1, None, None);
+        let (mut controller, mut tied_to) = (None, None);
+        let (mut xdp, mut statistics) = (XdpState::default(), Statistics::default());
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(text) => name = Some(LinkName::try_from(text)?),
+                LinkAttribute::Address(bytes) => mac = bytes.try_into().ok().map(MacAddr),
+                LinkAttribute::Mtu(bytes) => mtu = Some(bytes),
+                LinkAttribute::MinMtu(bytes) => min_mtu = Some(bytes),
+                // 0 is "no limit" (dev_validate_mtu() of net/core/dev.c).
+                LinkAttribute::MaxMtu(bytes) => max_mtu = Some(bytes).filter(|&bytes| bytes != 0),
+                LinkAttribute::NumRxQueues(queues) => rx_queues = queues,
+                LinkAttribute::NumTxQueues(queues) => tx_queues = queues,
+                LinkAttribute::Controller(index) => controller = IfIndex::new(index),
+                LinkAttribute::Link(index) => tied_to = IfIndex::new(index),
+                LinkAttribute::ParentDevName(device) => parent = Some(device),
+                LinkAttribute::Xdp(attributes) => xdp = XdpState::read(&attributes),
+                LinkAttribute::LinkInfo(infos) => {
+                    kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Stats64(counted) => {
+                    statistics = Statistics {
+                        rx_packets: counted.rx_packets,
+                        tx_packets: counted.tx_packets,
+                        rx_bytes: counted.rx_bytes,
+                        tx_bytes: counted.tx_bytes,
+                        rx_dropped: counted.rx_dropped,
+                        tx_dropped: counted.tx_dropped,
+                        rx_errors: counted.rx_errors,
+                        tx_errors: counted.tx_errors,
+                        rx_missed: counted.rx_missed_errors,
+                    };
+                }
+                _ => {}
+            }
+        }
+        let flags = message.header.flags;
+        Ok(Self {
+            index: IfIndex::new(message.header.index).ok_or_else(|| ask.incomplete("link index"))?,
+            name: name.ok_or_else(|| ask.incomplete("link name"))?,
+            mac,
+            mtu: mtu.ok_or_else(|| ask.incomplete("MTU"))?,
+            min_mtu,
+            max_mtu,
+            up: flags.contains(LinkFlags::Up),
+            running: flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
+            promiscuous: flags.contains(LinkFlags::Promisc),
+            arp: !flags.contains(LinkFlags::Noarp),
+            rx_queues,
+            tx_queues,
+            kind,
+            parent,
+            controller,
+            tied_to,
+            xdp,
+            statistics,
+        })
+    }
+}
+
+impl Host {
+    /// Makes a veth pair with one request: the near end here, the far end at once in another namespace (which
+    /// may be this one), so that neither is ever where it does not belong. Both are down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if a name is taken, `EINVAL` for an MTU or a number of queues out of
+    /// range, `EPERM` without `CAP_NET_ADMIN` over both namespaces.
+    pub fn create_veth(&mut self, spec: &VethSpec, far: &NetNs) -> Result<(), Error> {
+        let VethSpec { near: near_end, far: far_end } = spec;
+        // rtnl_newlink() reads the peer's namespace from the peer's own attributes (net/core/rtnetlink.c).
+        let mut peer = LinkMessage::default();
+        peer.attributes = far_end.attributes();
+        peer.attributes.push(LinkAttribute::NetNsFd(far.as_fd().as_raw_fd()));
+        let mut message = LinkMessage::default();
+        message.attributes = near_end.attributes();
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        let ask = Ask::new("create a veth pair", Subject::from(&near_end.name))
+            .with_flags(NLM_F_CREATE | NLM_F_EXCL);
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewLink(message)).map(drop)
+    }
+
+    /// A link, by its name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLink`] if none has it.
+    pub fn link(&mut self, name: &LinkName) -> Result<Link, Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        self.one_link(message, name.into(), || Error::NoSuchLink { name: name.clone() })
+    }
+
+    /// A link, by its index.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIndex`] if none has it.
+    pub fn link_by_index(&mut self, index: IfIndex) -> Result<Link, Error> {
+        self.one_link(about(index), index.into(), || Error::NoSuchIndex { index })
+    }
+
+    /// Every link of the namespace, `lo` with them, by index.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        let ask = Ask::new("list the links", None).with_flags(NLM_F_DUMP);
+        let mut links = self.get_links(&ask, LinkMessage::default())?;
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// Switches a link on or off.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENODEV` if there is no such link, or what its driver answers.
+    pub fn set_up(&mut self, index: IfIndex, up: bool) -> Result<(), Error> {
+        self.set_flag(if up { "bring up" } else { "bring down" }, index, LinkFlags::Up, up)
+    }
+
+    /// Sets how many bytes a frame may carry behind its link-layer header.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EINVAL` beyond the link's limits, which are narrower while a native XDP program
+    /// is attached.
+    pub fn set_mtu(&mut self, index: IfIndex, mtu: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.set_link("set the MTU", index, message)
+    }
+
+    /// Makes a link take frames for any address, or its own only. Packet sockets may hold it promiscuous
+    /// besides.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn set_promiscuous(&mut self, index: IfIndex, on: bool) -> Result<(), Error> {
+        self.set_flag("set promiscuous mode", index, LinkFlags::Promisc, on)
+    }
+
+    /// Lets a link use ARP, or not.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn set_arp(&mut self, index: IfIndex, on: bool) -> Result<(), Error> {
+        self.set_flag("set the use of ARP", index, LinkFlags::Noarp, !on)
+    }
+
+    /// Deletes a virtual link; of a veth, both ends.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENODEV` if there is no such link, `EOPNOTSUPP` if it is hardware.
+    pub fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
+        let ask = Ask::new("delete", Subject::from(index));
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::DelLink(about(index))).map(drop)
+    }
+
+    /// Waits until a link is [running](Link::running), which takes both ends of a veth to be up.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it does not come true in time, [`Error::NoSuchIndex`] if the link is or goes
+    /// away.
+    pub fn wait_running(&mut self, index: IfIndex, deadline: Duration) -> Result<Link, Error> {
+        self.wait_link(index, "see the link run", deadline, |link| link.running)
+    }
+
+    /// Waits until a link is as wanted. `awaited` says what that is, in words that fit behind "failed to".
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it does not come true in time, [`Error::NoSuchIndex`] if the link is or goes
+    /// away.
+    pub fn wait_link(
+        &mut self,
+        index: IfIndex,
+        awaited: &'static str,
+        deadline: Duration,
+        wanted: impl Fn(&Link) -> bool,
+    ) -> Result<Link, Error> {
+        let begun = Instant::now();
+        // Before the first look, so that no change falls between the two.
+        let changes =
+            self.link_changes().map_err(Error::refused("listen for changes", Subject::from(index)))?;
+        loop {
+            let link = self.link_by_index(index)?;
+            if wanted(&link) {
+                return Ok(link);
+            }
+            let left = deadline.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(Error::Timeout { action: awaited, subject: Some(index.into()), deadline });
+            }
+            match self
+                .runtime
+                .block_on(async { timeout(left.min(LOOK_AGAIN), changes.recv_from_full()).await })
+            {
+                // Too many changes at once are changes too.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Ok(Err(error)) => {
+                    return Err(Error::refused("listen for changes", Subject::from(index))(error));
+                }
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn link_changes(&self) -> std::io::Result<TokioSocket> {
+        let _entered = self.runtime.enter();
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        socket.socket_mut().bind(&SocketAddr::new(0, LINK_CHANGES))?;
+        Ok(socket)
+    }
+
+    fn one_link(
+        &mut self,
+        message: LinkMessage,
+        subject: Subject,
+        none: impl Fn() -> Error,
+    ) -> Result<Link, Error> {
+        let ask = Ask::new("look up", subject);
+        match self.get_links(&ask, message) {
+            Ok(links) => links.into_iter().next().ok_or_else(none),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Err(none()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn get_links(&mut self, ask: &Ask, message: LinkMessage) -> Result<Vec<Link>, Error> {
+        let answers = self.route.ask(&self.runtime, ask, RouteNetlinkMessage::GetLink(message))?;
+        answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(message) => Some(Link::read(message, ask)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn set_flag(
+        &mut self,
+        action: &'static str,
+        index: IfIndex,
+        flag: LinkFlags,
+        on: bool,
+    ) -> Result<(), Error> {
+        let mut message = about(index);
+        message.header.change_mask = flag;
+        message.header.flags = if on { flag } else { LinkFlags::empty() };
+        self.set_link(action, index, message)
+    }
+
+    pub(crate) fn set_link(
+        &mut self,
+        action: &'static str,
+        index: IfIndex,
+        message: LinkMessage,
+    ) -> Result<(), Error> {
+        let ask = Ask::new(action, Subject::from(index));
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::SetLink(message)).map(drop)
+    }
+}
+
+/// A message about a link.
+pub(crate) fn about(index: IfIndex) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index.get();
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        PacketOptions,
+        testing::{ARRIVAL, Pair, SILENCE, name, namespace, spec},
+    };
+
+    #[test]
+    fn a_veth_pair_is_made_as_specified_in_two_namespaces() {
+        let mut spec = spec();
+        (spec.near.mtu, spec.near.rx_queues, spec.near.tx_queues) = (3000, 2, 3);
+        (spec.far.mtu, spec.far.rx_queues, spec.far.tx_queues) = (2000, 4, 1);
+        let Some(pair) = Pair::of(spec.clone()) else { return };
+        let Pair { near, far, near_index, far_index } = pair;
+        let near = near.call(move |host| host.link_by_index(near_index)).unwrap();
+        let (far, all) = far.call(move |host| Ok((host.link_by_index(far_index)?, host.links()?))).unwrap();
+        for (link, end, peer) in [(&near, &spec.near, far_index), (&far, &spec.far, near_index)] {
+            assert_eq!((&link.name, link.mac, link.mtu), (&end.name, Some(end.mac), end.mtu));
+            assert_eq!((link.rx_queues, link.tx_queues), (end.rx_queues, end.tx_queues));
+            assert_eq!((link.kind.as_deref(), link.tied_to), (Some("veth"), Some(peer)));
+            assert!(!link.up && !link.running && link.arp && !link.promiscuous);
+            assert!(link.xdp.is_empty());
+        }
+        let names: Vec<_> = all.iter().map(|link| link.name.as_ref()).collect();
+        assert_eq!(names, ["lo", "far"], "the near end is, or was, here");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused() {
+        let Some(pair) = Pair::create() else { return };
+        let other = pair.far.namespace().clone();
+        let error = pair.near.call(move |host| host.create_veth(&spec(), &other)).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST));
+        assert_eq!(error.to_string().split(':').next(), Some("create a veth pair (link near)"));
+    }
+
+    #[test]
+    fn a_refusal_carries_the_kernels_sentence() {
+        let Some(pair) = Pair::create() else { return };
+        let error = pair.at_near(|host, index| host.set_mtu(index, 67)).unwrap_err();
+        assert_eq!(
+            (error.errno(), error.extack()),
+            (Some(libc::EINVAL), Some("mtu less than device minimum"))
+        );
+    }
+
+    #[test]
+    fn a_link_that_is_not_there_is_told_by_name_and_by_index() {
+        let Some(pair) = Pair::create() else { return };
+        let nobody = name("nobody");
+        let error = pair.near.call(move |host| host.link(&nobody)).unwrap_err();
+        assert!(matches!(&error, Error::NoSuchLink { name } if name.as_ref() == "nobody"), "{error:?}");
+        let error = pair.near.call(|host| host.link_by_index(IfIndex::new(4_000_000).unwrap())).unwrap_err();
+        assert!(matches!(error, Error::NoSuchIndex { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_veth_runs_when_both_ends_are_up() {
+        let Some(pair) = Pair::create() else { return };
+        let alone = pair
+            .at_near(|host, index| {
+                host.set_up(index, true)?;
+                host.wait_running(index, SILENCE)
+            })
+            .unwrap_err();
+        assert!(matches!(alone, Error::Timeout { .. }), "{alone:?}");
+        assert_eq!(alone.to_string(), format!("see the link run (link {}) within 300ms", pair.near_index));
+        let pair = pair.up();
+        let link = pair.at_near(Host::link_by_index).unwrap();
+        assert!(link.up && link.running);
+        pair.at_near(|host, index| host.set_up(index, false)).unwrap();
+        let link = pair.at_near(Host::link_by_index).unwrap();
+        assert!(!link.up && !link.running);
+    }
+
+    #[test]
+    fn a_change_from_elsewhere_wakes_the_one_who_waits() {
+        let Some(pair) = Pair::create() else { return };
+        pair.at_near(|host, index| host.set_up(index, true)).unwrap();
+        let Pair { near, far, near_index, far_index } = pair;
+        let waiting =
+            std::thread::spawn(move || near.call(move |host| host.wait_running(near_index, ARRIVAL)));
+        far.call(move |host| host.set_up(far_index, true)).unwrap();
+        assert!(waiting.join().unwrap().unwrap().running);
+    }
+
+    #[test]
+    fn mtu_arp_and_promiscuous_mode_change_and_change_back() {
+        let Some(pair) = Pair::create() else { return };
+        let look = |pair: &Pair| {
+            let link = pair.at_near(Host::link_by_index).unwrap();
+            (link.mtu, link.arp, link.promiscuous)
+        };
+        let set = |mtu, arp, promiscuous| {
+            pair.at_near(move |host, index| {
+                host.set_mtu(index, mtu)?;
+                host.set_arp(index, arp)?;
+                host.set_promiscuous(index, promiscuous)
+            })
+            .unwrap();
+        };
+        set(9000, false, true);
+        assert_eq!(look(&pair), (9000, false, true));
+        set(1400, true, false);
+        assert_eq!(look(&pair), (1400, true, false));
+    }
+
+    #[test]
+    fn deleting_one_end_deletes_both() {
+        let Some(pair) = Pair::create() else { return };
+        pair.at_near(Host::delete_link).unwrap();
+        let names: Vec<_> = pair.far.call(Host::links).unwrap().into_iter().map(|link| link.name).collect();
+        assert_eq!(names, [name("lo")]);
+        let error = pair.at_near(Host::delete_link).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn both_ends_may_share_a_namespace() {
+        let Some(namespace) = namespace() else { return };
+        let worker = crate::Worker::spawn(&namespace, "both").unwrap();
+        let names = worker
+            .call(move |host| {
+                host.create_veth(&spec(), &namespace)?;
+                Ok(host.links()?.into_iter().map(|link| link.name.to_string()).collect::<Vec<_>>())
+            })
+            .unwrap();
+        assert_eq!(names.len(), 3);
+        assert!(names.contains(&"near".to_owned()) && names.contains(&"far".to_owned()));
+    }
+
+    #[test]
+    fn frames_are_counted_at_both_ends() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let (near, far) =
+            (pair.near_socket(PacketOptions::default()), pair.far_socket(PacketOptions::default()));
+        let frame = [0xff; 60];
+        for _ in 0..3 {
+            assert_eq!(near.send(&frame).unwrap(), frame.len());
+            assert!(far.wait_readable(ARRIVAL).unwrap());
+            assert!(far.receive(&mut [0; 64]).unwrap().is_some());
+        }
+        let sent = pair.at_near(Host::link_by_index).unwrap().statistics;
+        let index = pair.far_index;
+        let received = pair.far.call(move |host| host.link_by_index(index)).unwrap().statistics;
+        assert_eq!((sent.tx_packets, sent.tx_bytes, sent.rx_packets), (3, 180, 0));
+        assert_eq!((received.rx_packets, received.rx_bytes, received.tx_packets), (3, 180, 0));
+    }
+}

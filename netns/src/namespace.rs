@@ -1,0 +1,329 @@
+//! Network namespaces as descriptors: without a name there is nothing to clean up.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{Error, Subject, sys, worker};
+
+/// Where names of namespaces live (`NETNS_RUN_DIR` of iproute2, which has it by way of `/var/run`).
+const NAMES: &str = "/run/netns";
+const THIS_THREAD: &str = "/proc/thread-self/ns/net";
+/// Every link that is there, and every link to come.
+const IPV6_SWITCHES: [&str; 2] =
+    ["/proc/sys/net/ipv6/conf/all/disable_ipv6", "/proc/sys/net/ipv6/conf/default/disable_ipv6"];
+
+/// A network namespace, held by a descriptor. Clones are the same namespace; when the last descriptor, socket
+/// and thread of it is gone, the kernel takes it and its virtual links away (in the background: dropping does
+/// not wait).
+#[derive(Debug, Clone)]
+pub struct NetNs(Arc<OwnedFd>);
+
+impl NetNs {
+    /// Makes a namespace without a name. IPv6 is switched off in it and `lo` is down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at the limit of
+    /// `/proc/sys/user/max_net_namespaces`, or if `/proc/sys` cannot be written.
+    pub fn create() -> Result<Self, Error> {
+        // A thread of its own, for a thread that has changed its namespace is of no other use.
+        worker::on_new_thread("netns-create", || {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(Error::refused("create a network namespace", None))?;
+            disable_ipv6()?;
+            Self::current()
+        })
+    }
+
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if `/proc` is not mounted.
+    pub fn current() -> Result<Self, Error> {
+        Self::open(Path::new(THIS_THREAD))
+    }
+
+    /// The namespace that `ip netns` knows under a name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if that is no name, [`Error::Refused`] if nothing has it (`ENOENT`), or if what has
+    /// it is no network namespace (`ENOTTY`, `EINVAL`), as a name is whose namespace was unmounted.
+    pub fn named(name: &str) -> Result<Self, Error> {
+        Self::open(&path_of(name)?)
+    }
+
+    fn open(path: &Path) -> Result<Self, Error> {
+        let open = || {
+            let file = File::open(path)?;
+            match sys::namespace_kind(file.as_fd())? {
+                libc::CLONE_NEWNET => Ok(Self(Arc::new(file.into()))),
+                _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            }
+        };
+        open().map_err(Error::refused::<io::Error>("open a network namespace", Subject::Path(path.into())))
+    }
+
+    /// Gives the namespace a name that `ip netns` shows and other processes can enter, in the way of iproute2
+    /// (`netns_add()` of `ip/ipnetns.c`): a bind mount on `/run/netns/NAME`, in a directory whose mounts are
+    /// shared.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if that is no name, [`Error::Refused`] if it is taken (`EEXIST`) or without
+    /// `CAP_SYS_ADMIN`.
+    pub fn publish(&self, name: &str) -> Result<Published, Error> {
+        let path = path_of(name)?;
+        // As iproute2 does: two that make the directory's mount at once would hide one another's names.
+        let _lock = shared_directory()
+            .map_err(Error::refused("share the directory of namespace names", Subject::Path(NAMES.into())))?;
+        let publish = || -> io::Result<_> {
+            OpenOptions::new().write(true).create_new(true).mode(0o000).open(&path)?;
+            let published = Published { path: path.clone(), persistent: false };
+            let descriptor = format!("/proc/thread-self/fd/{}", self.0.as_raw_fd());
+            bind(Path::new(&descriptor), &path, MsFlags::empty())?;
+            Ok(published)
+        };
+        publish().map_err(Error::refused("name a network namespace", Subject::Path(path.clone())))
+    }
+
+    /// The namespace's identity: the inode number in the kernel's namespace file system, as in
+    /// `net:[4026531840]`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the descriptor cannot be examined.
+    pub fn inode(&self) -> Result<u64, Error> {
+        let examine = || Ok(File::from(self.0.try_clone()?).metadata()?.ino());
+        examine().map_err(Error::refused::<io::Error>("examine a network namespace", None))
+    }
+}
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A namespace's name, taken away when this is dropped.
+#[derive(Debug)]
+#[must_use = "the name goes when this is dropped"]
+pub struct Published {
+    path: PathBuf,
+    persistent: bool,
+}
+
+impl Published {
+    /// The file that is the name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the name, and with it the namespace, for after the process: `ip netns delete` ends both.
+    pub fn persist(mut self) {
+        self.persistent = true;
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if !self.persistent {
+            // Someone may have taken the name away by hand, and a drop has nobody to tell.
+            let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Turns IPv6 off in the calling thread's namespace (`addrconf_disable_ipv6()` of `net/ipv6/addrconf.c`).
+pub(crate) fn disable_ipv6() -> Result<(), Error> {
+    for path in IPV6_SWITCHES {
+        match fs::write(path, "1") {
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            written => written.map_err(Error::refused("turn IPv6 off", Subject::Path(path.into())))?,
+        }
+    }
+    Ok(())
+}
+
+fn path_of(name: &str) -> Result<PathBuf, Error> {
+    match name {
+        "" | "." | ".." => Some("it is empty or names a directory"),
+        _ if name.contains(['/', '\0']) => Some("it has a slash or zero byte"),
+        _ => None,
+    }
+    .map_or_else(
+        || Ok(Path::new(NAMES).join(name)),
+        |problem| Err(Error::Invalid { what: "a namespace name", text: name.to_owned(), problem }),
+    )
+}
+
+/// Makes the directory of names and the sharing of its mounts, so that a name shows, and goes, in every mount
+/// namespace. The lock is on the directory itself.
+fn shared_directory() -> io::Result<Flock<File>> {
+    DirBuilder::new().recursive(true).mode(0o755).create(NAMES)?;
+    let lock = Flock::lock(File::open(NAMES)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    let names = Path::new(NAMES);
+    let share =
+        || mount(None::<&Path>, names, None::<&Path>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&Path>);
+    match share() {
+        // Not a mount yet: only a mount can be shared.
+        Err(Errno::EINVAL) => bind(names, names, MsFlags::MS_REC).and_then(|()| share())?,
+        shared => shared?,
+    }
+    Ok(lock)
+}
+
+fn bind(source: &Path, target: &Path, flags: MsFlags) -> nix::Result<()> {
+    mount(Some(source), target, None::<&Path>, MsFlags::MS_BIND | flags, None::<&Path>)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+
+    use super::*;
+    use crate::{
+        Worker,
+        testing::{ARRIVAL, Pair, SILENCE, namespace},
+    };
+
+    /// Switches IPv6 back on in a worker's namespace.
+    fn enable_ipv6(worker: &Worker) {
+        worker.run(|_| IPV6_SWITCHES.map(|path| fs::write(path, "0").unwrap())).unwrap();
+    }
+
+    /// Runs a closure where `/run` is empty and nothing that is mounted shows anywhere else.
+    fn with_private_run(job: impl FnOnce() + Send + 'static) {
+        worker::on_new_thread("private-run", || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let nowhere = None::<&Path>;
+            mount(nowhere, "/", nowhere, MsFlags::MS_PRIVATE | MsFlags::MS_REC, nowhere).unwrap();
+            mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nowhere).unwrap();
+            job();
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_new_namespace_is_another_one_without_a_name() {
+        let Some(namespace) = namespace() else { return };
+        let here = NetNs::current().unwrap();
+        assert_ne!(namespace.inode().unwrap(), here.inode().unwrap());
+        assert_eq!(namespace.clone().inode().unwrap(), namespace.inode().unwrap());
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert!(!mounts.contains(&format!("net:[{}]", namespace.inode().unwrap())));
+    }
+
+    #[test]
+    fn a_new_namespace_has_a_loopback_that_is_down_and_nothing_else() {
+        let Some(namespace) = namespace() else { return };
+        let links = Worker::spawn(&namespace, "fresh").unwrap().call(crate::Host::links).unwrap();
+        assert_eq!(
+            links.iter().map(|link| (link.name.as_ref(), link.up)).collect::<Vec<_>>(),
+            [("lo", false)]
+        );
+    }
+
+    #[test]
+    fn the_calling_thread_stays_where_it_was() {
+        let before = NetNs::current().unwrap().inode().unwrap();
+        let Some(_namespace) = namespace() else { return };
+        assert_eq!(NetNs::current().unwrap().inode().unwrap(), before);
+    }
+
+    #[test]
+    fn a_link_that_comes_up_says_nothing_by_itself() {
+        let Some(pair) = Pair::create() else { return };
+        let socket = pair.far_socket(crate::PacketOptions::default());
+        let _pair = pair.up();
+        assert!(!socket.wait_readable(SILENCE).unwrap(), "a frame came that nobody sent");
+    }
+
+    #[test]
+    fn a_link_that_comes_up_with_ipv6_is_heard() {
+        let Some(pair) = Pair::create() else { return };
+        enable_ipv6(&pair.near);
+        let socket = pair.far_socket(crate::PacketOptions::default());
+        let pair = pair.up();
+        assert!(socket.wait_readable(ARRIVAL).unwrap(), "the silence of the test above proves nothing");
+        pair.near.call(crate::Host::disable_ipv6).unwrap();
+        let switches =
+            pair.near.run(|_| IPV6_SWITCHES.map(|path| fs::read_to_string(path).unwrap())).unwrap();
+        assert_eq!(switches, ["1\n", "1\n"]);
+    }
+
+    #[test]
+    fn a_namespace_dies_with_its_last_holder() {
+        let Some(pair) = Pair::create() else { return };
+        let Pair { near, far, near_index: _, far_index } = pair;
+        drop(near);
+        let gone = far.call(move |host| host.wait_link(far_index, "outlive its peer", ARRIVAL, |_| false));
+        assert!(matches!(gone, Err(Error::NoSuchIndex { .. })), "{gone:?}");
+    }
+
+    #[test]
+    fn a_published_namespace_is_found_by_its_name_until_that_is_dropped() {
+        let Some(namespace) = namespace() else { return };
+        with_private_run(move || {
+            let name = format!("xdproof-{}", process::id());
+            let published = namespace.publish(&name).unwrap();
+            assert_eq!(published.path(), Path::new(NAMES).join(&name));
+            assert_eq!(NetNs::named(&name).unwrap().inode().unwrap(), namespace.inode().unwrap());
+            assert_eq!(namespace.publish(&name).unwrap_err().errno(), Some(libc::EEXIST));
+            let second = namespace.publish("second").unwrap();
+            drop(published);
+            assert_eq!(NetNs::named(&name).unwrap_err().errno(), Some(libc::ENOENT));
+            assert!(NetNs::named("second").is_ok(), "one name went with another");
+            drop(second);
+            assert_eq!(fs::read_dir(NAMES).unwrap().count(), 0);
+        });
+    }
+
+    #[test]
+    fn a_persistent_name_outlives_its_handle_and_keeps_the_namespace() {
+        let Some(namespace) = namespace() else { return };
+        with_private_run(move || {
+            let inode = namespace.inode().unwrap();
+            namespace.publish("kept").unwrap().persist();
+            drop(namespace);
+            assert_eq!(NetNs::named("kept").unwrap().inode().unwrap(), inode);
+        });
+    }
+
+    #[test]
+    fn what_is_no_network_namespace_is_refused() {
+        if namespace().is_none() {
+            return;
+        }
+        with_private_run(|| {
+            fs::create_dir(NAMES).unwrap();
+            fs::write(Path::new(NAMES).join("stale"), "").unwrap();
+            assert_eq!(NetNs::named("stale").unwrap_err().errno(), Some(libc::ENOTTY));
+            fs::write(Path::new(NAMES).join("mnt"), "").unwrap();
+            bind(Path::new("/proc/thread-self/ns/uts"), &Path::new(NAMES).join("mnt"), MsFlags::empty())
+                .unwrap();
+            assert_eq!(NetNs::named("mnt").unwrap_err().errno(), Some(libc::EINVAL));
+        });
+    }
+
+    #[test]
+    fn a_namespaces_name_is_one_component_of_a_path() {
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "a\0b"] {
+            assert!(matches!(NetNs::named(name), Err(Error::Invalid { .. })), "{name:?} was taken");
+        }
+    }
+}

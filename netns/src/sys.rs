@@ -1,0 +1,182 @@
+//! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, and
+//! the kind of a namespace. Nothing else in the crate is unsafe.
+#![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
+
+use libc::{c_int, c_void};
+
+use crate::IfIndex;
+
+/// A frame as `recvmsg` gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawPacket {
+    /// Bytes that it has, be the buffer as short as it may.
+    pub(crate) len: usize,
+    /// `PACKET_HOST`, `PACKET_OUTGOING`, ...
+    pub(crate) kind: u8,
+    /// The VLAN tag that is no longer in its bytes: TPID and TCI as on the wire.
+    pub(crate) tag: Option<[u8; 4]>,
+}
+
+/// The `CLONE_NEW*` flag of the namespace behind a descriptor: `ioctl(NS_GET_NSTYPE)`, Linux 4.11, no
+/// capability (`ns_ioctl()` of `fs/nsfs.c`). `ENOTTY` if it is no namespace.
+pub(crate) fn namespace_kind(fd: BorrowedFd<'_>) -> io::Result<c_int> {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the request takes no argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) })
+}
+
+/// Binds a packet socket to one link and to every protocol: `bind(2)`, any Linux, no capability beyond those
+/// of `socket(2)` (`packet_bind()` of `net/packet/af_packet.c`; `packet(7)`). `ENODEV` if there is no such
+/// link.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, index: IfIndex) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: narrow(libc::AF_PACKET)?,
+        sll_protocol: narrow::<u16, _>(libc::ETH_P_ALL)?.to_be(),
+        sll_ifindex: narrow(index.get())?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = narrow(size_of_val(&address))?;
+    // SAFETY: the address is a live sockaddr_ll, and the length is its own.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(())
+}
+
+/// Sets a packet socket's option that is an `int`: `setsockopt(2)` at `SOL_PACKET`, no capability
+/// (`packet_setsockopt()` of `net/packet/af_packet.c`). `ENOPROTOOPT` if the kernel has no such option.
+/// `PACKET_AUXDATA` is of Linux 2.6.21, `PACKET_IGNORE_OUTGOING` of 4.20.
+pub(crate) fn set_packet_option(fd: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
+    let length = narrow(size_of::<c_int>())?;
+    // SAFETY: the value is a live int, and the length is an int's.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, (&raw const value).cast(), length)
+    })?;
+    Ok(())
+}
+
+/// Reads and resets a packet socket's number of dropped frames: `getsockopt(PACKET_STATISTICS)`, any Linux,
+/// no capability (`packet_getsockopt()` of `net/packet/af_packet.c`).
+pub(crate) fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = narrow(size_of_val(&statistics))?;
+    let place = (&raw mut statistics).cast();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of the live structure behind the
+    // pointer.
+    check(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS, place, &raw mut length)
+    })?;
+    Ok(statistics.tp_drops)
+}
+
+/// Room for the one control message that is asked for (`CMSG_SPACE` of it is 40 bytes), aligned as they must
+/// be.
+#[repr(C, align(8))]
+struct Control([u8; 128]);
+
+/// Takes one frame from a packet socket, with its direction and with the VLAN tag that the stack has taken
+/// out of it: `recvmsg(2)`, no capability (`packet_recvmsg()` of `net/packet/af_packet.c`). The tag needs
+/// `PACKET_AUXDATA` and Linux 3.0, its TPID 3.14; before that every tag was 0x8100.
+pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<RawPacket> {
+    let mut control = Control([0; _]);
+    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: sockaddr_ll is made of integers, for which all zeros is a value.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    // SAFETY: msghdr is made of integers and pointers, for which all zeros is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = (&raw mut address).cast();
+    message.msg_namelen = narrow(size_of_val(&address))?;
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast::<c_void>();
+    message.msg_controllen = narrow(size_of_val(&control))?;
+    // SAFETY: name, vector, buffer and control room are alive and writable for the lengths that the message
+    // gives. MSG_TRUNC makes the result the frame's own length; no more than the buffer's is written.
+    let len = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_TRUNC) })?;
+    // SAFETY: recvmsg has filled the message in, and `control` is alive.
+    let auxdata = unsafe { auxdata(&message) };
+    Ok(RawPacket { len: narrow(len)?, kind: address.sll_pkttype, tag: auxdata.and_then(tag) })
+}
+
+/// The auxiliary data among the control messages of a message.
+///
+/// # Safety
+/// The message's control pointer and length are as `recvmsg` left them, and the memory behind them is alive.
+unsafe fn auxdata(message: &libc::msghdr) -> Option<libc::tpacket_auxdata> {
+    const WHOLE: usize = size_of::<libc::cmsghdr>() + size_of::<libc::tpacket_auxdata>();
+    // SAFETY: as the caller promises.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: a header that these functions give is null or lies whole in the control memory, aligned.
+    while let Some(header) = unsafe { next.as_ref() } {
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
+            // The kernel cuts a message that has no room left (put_cmsg() of net/core/scm.c).
+            && header.cmsg_len >= WHOLE
+        {
+            // SAFETY: the header is one of the control memory.
+            let data = unsafe { libc::CMSG_DATA(header) };
+            // SAFETY: the header's length says that the whole structure is there. The read needs no
+            // alignment.
+            return Some(unsafe { ptr::read_unaligned(data.cast()) });
+        }
+        // SAFETY: the header is the last that was given for this message.
+        next = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+    None
+}
+
+fn tag(auxdata: libc::tpacket_auxdata) -> Option<[u8; 4]> {
+    let has = |flag| auxdata.tp_status & flag != 0;
+    let tpid = if has(libc::TP_STATUS_VLAN_TPID_VALID) { auxdata.tp_vlan_tpid } else { 0x8100 };
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), auxdata.tp_vlan_tci.to_be_bytes());
+    has(libc::TP_STATUS_VLAN_VALID).then_some([a, b, c, d])
+}
+
+/// The errno of a call that gave -1.
+fn check<T: PartialOrd + From<i8>>(result: T) -> io::Result<T> {
+    if result < T::from(0) { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A number in the width of the kernel's structure.
+fn narrow<T: TryFrom<S>, S>(number: S) -> io::Result<T> {
+    number.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Loads the least XDP program there is, which lets every frame pass: `bpf(BPF_PROG_LOAD)`, `CAP_BPF` and
+/// `CAP_NET_ADMIN` (`bpf_prog_load()` of `kernel/bpf/syscall.c`).
+#[cfg(test)]
+pub(crate) fn load_passing_program() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+
+    /// The head of `union bpf_attr` for this command (`include/uapi/linux/bpf.h`); the kernel takes the rest
+    /// for zeros.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        instructions: u32,
+        code: u64,
+        license: u64,
+    }
+    const BPF_PROG_LOAD: c_int = 5;
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    // r0 = XDP_PASS; exit
+    let code: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 2, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let load = Load {
+        kind: BPF_PROG_TYPE_XDP,
+        instructions: 2,
+        code: code.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+    };
+    // SAFETY: the attribute is alive and of the length given, and so are the code and the license that it
+    // points to.
+    let fd =
+        check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of_val(&load)) })?;
+    let fd = narrow(fd)?;
+    // SAFETY: the call gave a new descriptor, which nothing else owns.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,118 @@
+//! What the tests stand on: two namespaces with a veth pair between them.
+//!
+//! A test begins with `let Some(pair) = Pair::create() else { return };`. Without privilege that is where it
+//! ends, which is said once on stderr, unless `XDPROOF_REQUIRE_PRIVILEGED=1` says that this machine must be able to.
+
+use std::{
+    io::{self, Write as _},
+    sync::Once,
+    time::Duration,
+};
+
+use crate::{
+    Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker,
+};
+
+/// In which what must come, comes.
+pub(crate) const ARRIVAL: Duration = Duration::from_secs(10);
+/// In which what must not come would have come.
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+
+/// Both ends of a veth pair, each with the worker of its namespace.
+pub(crate) struct Pair {
+    pub(crate) near: Worker,
+    pub(crate) far: Worker,
+    pub(crate) near_index: IfIndex,
+    pub(crate) far_index: IfIndex,
+}
+
+/// A new namespace, or `None` without the privilege to make one.
+pub(crate) fn namespace() -> Option<NetNs> {
+    match NetNs::create() {
+        Err(error) if error.errno() == Some(libc::EPERM) => {
+            assert_ne!(
+                std::env::var("XDPROOF_REQUIRE_PRIVILEGED").as_deref(),
+                Ok("1"),
+                "CAP_SYS_ADMIN is missing"
+            );
+            say_that_nothing_is_tested();
+            None
+        }
+        created => Some(created.unwrap()),
+    }
+}
+
+/// Says it once, past the test runner, which shows nothing of a test that passes.
+fn say_that_nothing_is_tested() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let said = writeln!(
+            io::stderr(),
+            "the privileged tests do nothing: a network namespace needs CAP_SYS_ADMIN"
+        );
+        said.unwrap();
+    });
+}
+
+pub(crate) fn name(text: &str) -> LinkName {
+    text.parse().unwrap()
+}
+
+/// A pair with one queue and an MTU of 1500 at either end.
+pub(crate) fn spec() -> VethSpec {
+    VethSpec {
+        near: VethEnd::new(name("near"), MacAddr([2, 0, 0, 0, 0, 1])),
+        far: VethEnd::new(name("far"), MacAddr([2, 0, 0, 0, 0, 2])),
+    }
+}
+
+impl Pair {
+    /// A pair that is down.
+    pub(crate) fn create() -> Option<Self> {
+        Self::of(spec())
+    }
+
+    pub(crate) fn of(spec: VethSpec) -> Option<Self> {
+        let near = Worker::spawn(&namespace()?, "near").unwrap();
+        let far = Worker::spawn(&namespace()?, "far").unwrap();
+        let (near_name, far_name) = (spec.near.name.clone(), spec.far.name.clone());
+        let other = far.namespace().clone();
+        near.call(move |host| host.create_veth(&spec, &other)).unwrap();
+        let index = |worker: &Worker, name| worker.call(move |host| host.link(&name)).unwrap().index;
+        let (near_index, far_index) = (index(&near, near_name), index(&far, far_name));
+        Some(Self { near, far, near_index, far_index })
+    }
+
+    /// Brings both ends up and waits until they run.
+    pub(crate) fn up(self) -> Self {
+        let Self { near, far, near_index, far_index } = &self;
+        let (near_index, far_index) = (*near_index, *far_index);
+        near.call(move |host| host.set_up(near_index, true)).unwrap();
+        far.call(move |host| {
+            host.set_up(far_index, true)?;
+            host.wait_running(far_index, ARRIVAL)
+        })
+        .unwrap();
+        near.call(move |host| host.wait_running(near_index, ARRIVAL)).unwrap();
+        self
+    }
+
+    pub(crate) fn near_socket(&self, options: PacketOptions) -> PacketSocket {
+        let index = self.near_index;
+        self.near.call(move |host| host.packet_socket(index, options)).unwrap()
+    }
+
+    pub(crate) fn far_socket(&self, options: PacketOptions) -> PacketSocket {
+        let index = self.far_index;
+        self.far.call(move |host| host.packet_socket(index, options)).unwrap()
+    }
+
+    /// A job at the near end's link.
+    pub(crate) fn at_near<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut crate::Host, IfIndex) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let index = self.near_index;
+        self.near.call(move |host| job(host, index))
+    }
+}

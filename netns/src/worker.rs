@@ -1,0 +1,273 @@
+//! One thread per namespace. It enters once, runs the closures that are sent to it, and never goes back.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{Sender, channel},
+    thread::{self, JoinHandle},
+};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{Error, Host, NetNs};
+
+type Job = Box<dyn FnOnce(&mut Host) + Send>;
+
+/// A thread that lives in a namespace and runs jobs there, one after another. Dropping it drops what its
+/// [`Host`] keeps and waits for the thread to end.
+#[derive(Debug)]
+pub struct Worker {
+    namespace: NetNs,
+    label: String,
+    /// `None` only while it is dropped: the closed channel is what ends the thread.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts a thread in a namespace. The label is the thread's name (the kernel shows 15 bytes of it).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`) or a netlink
+    /// socket not be opened in it.
+    pub fn spawn(namespace: &NetNs, label: &str) -> Result<Self, Error> {
+        let (jobs, queue) = channel::<Job>();
+        let (ready, entered) = channel();
+        let home = namespace.clone();
+        let thread = start(label, move || {
+            let opened = setns(&home, CloneFlags::CLONE_NEWNET)
+                .map_err(Error::refused("enter a network namespace", None))
+                .and_then(|()| Host::open());
+            // The thread itself keeps the namespace alive from here.
+            drop(home);
+            match opened {
+                Ok(mut host) => {
+                    if ready.send(Ok(())).is_ok() {
+                        queue.into_iter().for_each(|job| job(&mut host));
+                    }
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        let worker = Self {
+            namespace: namespace.clone(),
+            label: label.to_owned(),
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
+        entered.recv().map_err(|_| worker.gone())??;
+        Ok(worker)
+    }
+
+    /// Runs a job in the namespace and waits for what it gives.
+    ///
+    /// # Errors
+    /// [`Error::WorkerPanicked`] if the job panicked, after which the worker takes the next job as if nothing
+    /// had been; [`Error::WorkerReentered`] if a job of this very worker calls it.
+    pub fn run<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut Host) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if self.is_own_thread() {
+            return Err(Error::WorkerReentered { worker: self.label.clone() });
+        }
+        let (reply, outcome) = channel();
+        let job: Job = Box::new(move |host| {
+            // Nothing of the host is left half done by a panic: its requests are whole, or not sent.
+            let done = catch_unwind(AssertUnwindSafe(|| job(host)));
+            // The one who asked waits below, unless its thread is gone: then nobody misses the answer.
+            drop(reply.send(done));
+        });
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| self.gone())?;
+        outcome
+            .recv()
+            .map_err(|_| self.gone())?
+            .map_err(|panic| Error::WorkerPanicked { worker: self.label.clone(), message: message(&*panic) })
+    }
+
+    /// [`run`](Self::run) for a job that can itself fail: one error instead of two.
+    ///
+    /// # Errors
+    /// What [`run`](Self::run) or the job fails with.
+    pub fn call<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        F: FnOnce(&mut Host) -> Result<T, Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.run(job).flatten()
+    }
+
+    /// The namespace that it lives in.
+    #[must_use]
+    pub fn namespace(&self) -> &NetNs {
+        &self.namespace
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn is_own_thread(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
+    }
+
+    fn gone(&self) -> Error {
+        Error::WorkerGone { worker: self.label.clone() }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // A worker that one of its own jobs drops cannot wait for itself; it ends with that job.
+        if !self.is_own_thread()
+            && let Some(thread) = self.thread.take()
+        {
+            // It panics only if a kept value does when it is dropped, which has been said on stderr.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Runs a closure on a thread made for it and waits.
+pub(crate) fn on_new_thread<T, F>(label: &str, job: F) -> Result<T, Error>
+where
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+    T: Send + 'static,
+{
+    start(label, job)?
+        .join()
+        .map_err(|panic| Error::WorkerPanicked { worker: label.to_owned(), message: message(&*panic) })?
+}
+
+fn start<T, F>(label: &str, job: F) -> Result<JoinHandle<T>, Error>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    thread::Builder::new()
+        // A thread's name is a C string; the standard library panics on a zero byte in it.
+        .name(label.replace('\0', ""))
+        .spawn(job)
+        .map_err(Error::refused("start a thread", None))
+}
+
+/// What a panic said: `panic!` gives one of two types of string.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc, sync::Arc};
+
+    use super::*;
+    use crate::testing::namespace;
+
+    fn worker() -> Option<Worker> {
+        Some(Worker::spawn(&namespace()?, "tested").unwrap())
+    }
+
+    #[test]
+    fn jobs_run_in_the_namespace_on_a_thread_of_that_name() {
+        let Some(worker) = worker() else { return };
+        let (inode, name) = worker
+            .run(|_| {
+                (NetNs::current().unwrap().inode().unwrap(), thread::current().name().map(str::to_owned))
+            })
+            .unwrap();
+        assert_eq!(inode, worker.namespace().inode().unwrap());
+        assert_eq!(name.as_deref(), Some("tested"));
+    }
+
+    #[test]
+    fn a_panic_is_contained_and_the_worker_goes_on() {
+        let Some(worker) = worker() else { return };
+        let error = worker.run(|_| panic!("boom {}", 7)).unwrap_err();
+        assert!(matches!(&error, Error::WorkerPanicked { message, .. } if message == "boom 7"), "{error:?}");
+        assert!(worker.call(Host::links).is_ok());
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_own_worker_is_refused() {
+        let Some(worker) = worker().map(Arc::new) else { return };
+        let same = Arc::clone(&worker);
+        let inner = worker.run(move |_| same.run(|_| ())).unwrap();
+        assert!(matches!(inner, Err(Error::WorkerReentered { .. })), "{inner:?}");
+    }
+
+    #[test]
+    fn a_worker_may_end_in_its_own_job() {
+        let Some(worker) = worker().map(Arc::new) else { return };
+        let (mine, last) = (Arc::clone(&worker), channel());
+        let (done, ended) = last;
+        let (go, gone) = channel::<()>();
+        let runner = thread::spawn(move || {
+            mine.run(|_| ()).unwrap();
+            let job = Arc::clone(&mine);
+            let jobs = mine.jobs.clone().unwrap();
+            drop(mine);
+            jobs.send(Box::new(move |_| {
+                gone.recv().unwrap();
+                drop(job);
+                done.send(()).unwrap();
+            }))
+            .unwrap();
+        });
+        runner.join().unwrap();
+        drop(worker);
+        go.send(()).unwrap();
+        ended.recv().unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_lives_in_the_thread_and_ends_with_it() {
+        struct Witness(Sender<thread::ThreadId>, Rc<Cell<u32>>);
+        impl Drop for Witness {
+            fn drop(&mut self) {
+                self.0.send(thread::current().id()).unwrap();
+            }
+        }
+        let Some(worker) = worker() else { return };
+        let (dropped, end) = channel();
+        let (kept, home) = worker
+            .run(move |host| (host.keep(Witness(dropped, Rc::new(Cell::new(1)))), thread::current().id()))
+            .unwrap();
+        let counted = worker
+            .run(move |host| {
+                let Witness(_, count) = host.kept(&kept).unwrap();
+                count.set(count.get() + 1);
+                count.get()
+            })
+            .unwrap();
+        assert_eq!(counted, 2);
+        drop(worker);
+        assert_eq!(end.try_recv(), Ok(home));
+    }
+
+    #[test]
+    fn what_is_released_comes_back_once_and_from_its_own_host_only() {
+        let (Some(worker), Some(other)) = (worker(), worker()) else { return };
+        let kept = worker.run(|host| host.keep(5_u8)).unwrap();
+        let (kept, elsewhere) =
+            other.run(move |host| (host.kept(&kept).copied(), kept)).map(|(a, b)| (b, a)).unwrap();
+        assert_eq!(elsewhere, None);
+        assert_eq!(worker.run(move |host| host.release(kept)).unwrap(), Some(5));
+    }
+
+    #[test]
+    fn what_outlives_a_job_goes_from_thread_to_thread() {
+        fn shared<T: Send + Sync>() {}
+        shared::<(Worker, NetNs, crate::PacketSocket, crate::Published, crate::Kept<Rc<()>>, Error)>();
+    }
+
+    #[test]
+    fn a_label_with_a_zero_byte_starts_a_thread() {
+        let Some(namespace) = namespace() else { return };
+        assert!(Worker::spawn(&namespace, "a\0b").is_ok());
+    }
+}

@@ -1,0 +1,468 @@
+//! XDP as the link sees it: what is attached, attaching and detaching by netlink, and what the driver
+//! advertises.
+
+use std::{
+    fmt,
+    os::fd::{AsRawFd, BorrowedFd},
+    str::FromStr,
+};
+
+use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+
+use crate::{
+    Error, Host, IfIndex, Subject,
+    link::about,
+    netlink::{Ask, Attributes, attribute},
+};
+
+/// `XDP_FLAGS_*` beside the modes (`include/uapi/linux/if_link.h`).
+const UPDATE_IF_NOEXIST: u32 = 1;
+const REPLACE: u32 = 1 << 4;
+/// The descriptor that means "none".
+const NO_PROGRAM: i32 = -1;
+
+/// The netdev family (Linux 6.3, `Documentation/netlink/specs/netdev.yaml`).
+const NETDEV: &str = "netdev";
+const NETDEV_CMD_DEV_GET: u8 = 1;
+const NETDEV_A_DEV_IFINDEX: u16 = 1;
+const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+
+/// Where in the path of a frame a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum XdpMode {
+    /// In the stack, on a finished `skb`: any driver can. Also called SKB mode.
+    Generic,
+    /// In the driver, before there is an `skb`.
+    Native,
+    /// In the device.
+    Offload,
+}
+
+impl XdpMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Generic, Self::Native, Self::Offload];
+
+    /// `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_HW_MODE`.
+    const fn flag(self) -> u32 {
+        match self {
+            Self::Generic => 1 << 1,
+            Self::Native => 1 << 2,
+            Self::Offload => 1 << 3,
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Generic => "generic",
+            Self::Native => "native",
+            Self::Offload => "offload",
+        })
+    }
+}
+
+impl FromStr for XdpMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|mode| mode.to_string() == text).ok_or_else(|| Error::Invalid {
+            what: "an XDP mode",
+            text: text.to_owned(),
+            problem: "it is none of generic, native, offload",
+        })
+    }
+}
+
+/// What is attached to a link: a program id for each mode. A device that offloads may have a program there
+/// and one on the host (`XDP_ATTACHED_MULTI`); generic and native exclude one another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct XdpState {
+    generic: Option<u32>,
+    native: Option<u32>,
+    offload: Option<u32>,
+}
+
+impl XdpState {
+    /// The id of the program attached in a mode.
+    #[must_use]
+    pub const fn attached(&self, mode: XdpMode) -> Option<u32> {
+        match mode {
+            XdpMode::Generic => self.generic,
+            XdpMode::Native => self.native,
+            XdpMode::Offload => self.offload,
+        }
+    }
+
+    /// Whether nothing is attached.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The modes that have a program, with its id.
+    pub fn iter(&self) -> impl Iterator<Item = (XdpMode, u32)> {
+        XdpMode::ALL.into_iter().filter_map(|mode| Some((mode, self.attached(mode)?)))
+    }
+
+    /// Reads `IFLA_XDP` as `rtnl_xdp_fill()` of `net/core/rtnetlink.c` writes it.
+    pub(crate) fn read(attributes: &[LinkXdp]) -> Self {
+        let (mut state, mut alone, mut place) = (Self::default(), None, XdpAttached::None);
+        for attribute in attributes {
+            match *attribute {
+                LinkXdp::SkbProgId(id) => state.generic = Some(id),
+                LinkXdp::DrvProgId(id) => state.native = Some(id),
+                LinkXdp::HwProgId(id) => state.offload = Some(id),
+                LinkXdp::ProgId(id) => alone = Some(id),
+                LinkXdp::Attached(attached) => place = attached,
+                _ => {}
+            }
+        }
+        // Before Linux 4.19 there is one id, and its place is in IFLA_XDP_ATTACHED.
+        match place {
+            XdpAttached::SocketBuffer => state.generic = state.generic.or(alone),
+            XdpAttached::Driver => state.native = state.native.or(alone),
+            XdpAttached::Hardware => state.offload = state.offload.or(alone),
+            _ => {}
+        }
+        state
+    }
+}
+
+impl fmt::Display for XdpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        for (place, (mode, id)) in self.iter().enumerate() {
+            write!(f, "{}{mode} (program {id})", if place == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a driver says it can do with XDP (`enum netdev_xdp_act` of `include/uapi/linux/netdev.h`). What is
+/// said changes with what is attached: a veth can transmit redirected frames only while its peer has a native
+/// program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct XdpFeatures(u64);
+
+impl XdpFeatures {
+    /// `XDP_PASS`, `XDP_DROP`, `XDP_ABORTED` and `XDP_TX`.
+    pub const BASIC: Self = Self(1);
+    /// `XDP_REDIRECT` out of the driver.
+    pub const REDIRECT: Self = Self(1 << 1);
+    /// Takes redirected frames (`ndo_xdp_xmit`).
+    pub const NDO_XMIT: Self = Self(1 << 2);
+    /// `AF_XDP` without copying.
+    pub const XSK_ZEROCOPY: Self = Self(1 << 3);
+    /// Programs run in the device.
+    pub const HW_OFFLOAD: Self = Self(1 << 4);
+    /// Multi-buffer frames on receive.
+    pub const RX_SG: Self = Self(1 << 5);
+    /// Takes redirected multi-buffer frames.
+    pub const NDO_XMIT_SG: Self = Self(1 << 6);
+
+    const NAMES: [(Self, &str); 7] = [
+        (Self::BASIC, "basic"),
+        (Self::REDIRECT, "redirect"),
+        (Self::NDO_XMIT, "ndo-xmit"),
+        (Self::XSK_ZEROCOPY, "xsk-zerocopy"),
+        (Self::HW_OFFLOAD, "hw-offload"),
+        (Self::RX_SG, "rx-sg"),
+        (Self::NDO_XMIT_SG, "ndo-xmit-sg"),
+    ];
+
+    /// The features with these bits.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, known and unknown.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether all of these are there.
+    #[must_use]
+    pub const fn contains(self, features: Self) -> bool {
+        self.0 & features.0 == features.0
+    }
+
+    /// The names of the features that have one, as the kernel's own description of the family has them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter_map(move |(feature, name)| self.contains(feature).then_some(name))
+    }
+}
+
+impl fmt::Display for XdpFeatures {
+    /// Names, with a space between them; bits without a name in hexadecimal; `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unnamed = Self::NAMES.iter().fold(self.0, |left, (feature, _)| left & !feature.0);
+        let mut words: Vec<String> = self.names().map(str::to_owned).collect();
+        if unnamed != 0 {
+            words.push(format!("{unnamed:#x}"));
+        }
+        f.write_str(if words.is_empty() { "none".to_owned() } else { words.join(" ") }.as_str())
+    }
+}
+
+/// Conditions of an attachment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct XdpFlags<'fd> {
+    /// Only if nothing is attached in that mode (`XDP_FLAGS_UPDATE_IF_NOEXIST`), instead of replacing it
+    /// silently.
+    pub if_no_exist: bool,
+    /// Only in the place of this program (`XDP_FLAGS_REPLACE`, Linux 5.7).
+    pub replace: Option<BorrowedFd<'fd>>,
+}
+
+impl Host {
+    /// What is attached to a link.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIndex`].
+    pub fn xdp(&mut self, index: IfIndex) -> Result<XdpState, Error> {
+        self.link_by_index(index).map(|link| link.xdp)
+    }
+
+    /// Attaches a program by netlink. It stays until it is detached or the link goes: the process's end does
+    /// not detach it. Without a mode the kernel takes native and falls back to generic: ask afterwards which.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with the kernel's sentence where it has one: `EBUSY` if a program is attached and
+    /// `if_no_exist`, or by a `bpf_link`; `EEXIST` if the other software mode is in use or the program to be
+    /// replaced is another; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` as the driver sees it.
+    pub fn attach_xdp(
+        &mut self,
+        index: IfIndex,
+        program: BorrowedFd<'_>,
+        mode: Option<XdpMode>,
+        extra: XdpFlags<'_>,
+    ) -> Result<(), Error> {
+        let XdpFlags { if_no_exist, replace } = extra;
+        let mode = mode.map_or(0, XdpMode::flag);
+        let flags = mode | if if_no_exist { UPDATE_IF_NOEXIST } else { 0 } | replace.map_or(0, |_| REPLACE);
+        let mut xdp = vec![LinkXdp::Fd(program.as_raw_fd()), LinkXdp::Flags(flags)];
+        xdp.extend(replace.map(|expected| LinkXdp::ExpectedFd(expected.as_raw_fd().cast_unsigned())));
+        self.set_xdp("attach an XDP program", index, xdp)
+    }
+
+    /// Detaches what is attached in a mode. That nothing is attached in it is no error for the kernel, and a
+    /// program in another mode stays: ask afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode
+    /// that the driver does not have.
+    pub fn detach_xdp(&mut self, index: IfIndex, mode: XdpMode) -> Result<(), Error> {
+        let xdp = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(mode.flag())];
+        self.set_xdp("detach an XDP program", index, xdp)
+    }
+
+    /// What the link's driver advertises, or `None` if the kernel has nowhere to say it (before 6.3).
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENODEV` if there is no such link.
+    pub fn xdp_features(&mut self, index: IfIndex) -> Result<Option<XdpFeatures>, Error> {
+        match self.family(NETDEV) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(None),
+            family => family?,
+        };
+        let ask = Ask::new("read the XDP features", Subject::from(index));
+        let query = Attributes::default().put(NETDEV_A_DEV_IFINDEX, &index.get().to_ne_bytes());
+        self.generic(NETDEV, NETDEV_CMD_DEV_GET, &ask, query)?
+            .iter()
+            .find_map(|body| attribute(body, NETDEV_A_DEV_XDP_FEATURES)?.first_chunk().copied())
+            .map(|bits| Some(XdpFeatures(u64::from_ne_bytes(bits))))
+            .ok_or_else(|| ask.incomplete("XDP features"))
+    }
+
+    fn set_xdp(&mut self, action: &'static str, index: IfIndex, xdp: Vec<LinkXdp>) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Xdp(xdp));
+        self.set_link(action, index, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use super::*;
+    use crate::{sys, testing::Pair};
+
+    /// Attaches at the near end. The program goes along, for a job borrows nothing.
+    fn attach(pair: &Pair, program: &OwnedFd, mode: Option<XdpMode>, if_no_exist: bool) -> Result<(), Error> {
+        let program = program.try_clone().unwrap();
+        pair.at_near(move |host, index| {
+            host.attach_xdp(index, program.as_fd(), mode, XdpFlags { if_no_exist, replace: None })
+        })
+    }
+
+    fn replace(pair: &Pair, program: &OwnedFd, expected: &OwnedFd) -> Result<(), Error> {
+        let (program, expected) = (program.try_clone().unwrap(), expected.try_clone().unwrap());
+        pair.at_near(move |host, index| {
+            let extra = XdpFlags { if_no_exist: false, replace: Some(expected.as_fd()) };
+            host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), extra)
+        })
+    }
+
+    fn state(pair: &Pair) -> XdpState {
+        pair.at_near(Host::xdp).unwrap()
+    }
+
+    fn modes(pair: &Pair) -> Vec<XdpMode> {
+        state(pair).iter().map(|(mode, _)| mode).collect()
+    }
+
+    #[test]
+    fn a_new_link_has_no_program_and_detaching_none_is_no_error() {
+        let Some(pair) = Pair::create() else { return };
+        assert!(state(&pair).is_empty());
+        for mode in [XdpMode::Generic, XdpMode::Native] {
+            pair.at_near(move |host, index| host.detach_xdp(index, mode)).unwrap();
+        }
+        assert_eq!(state(&pair).to_string(), "none");
+    }
+
+    #[test]
+    fn a_program_is_attached_in_the_mode_asked_for_and_detached_from_it_only() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let program = sys::load_passing_program().unwrap();
+        for (mode, other) in [(XdpMode::Generic, XdpMode::Native), (XdpMode::Native, XdpMode::Generic)] {
+            attach(&pair, &program, Some(mode), false).unwrap();
+            assert_eq!(modes(&pair), [mode]);
+            assert!(state(&pair).attached(mode).is_some() && state(&pair).attached(other).is_none());
+            pair.at_near(move |host, index| host.detach_xdp(index, other)).unwrap();
+            assert_eq!(modes(&pair), [mode], "detached in the other mode");
+            pair.at_near(move |host, index| host.detach_xdp(index, mode)).unwrap();
+            assert!(state(&pair).is_empty());
+        }
+    }
+
+    #[test]
+    fn without_a_mode_a_veth_takes_native_and_a_loopback_generic() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let program = sys::load_passing_program().unwrap();
+        attach(&pair, &program, None, false).unwrap();
+        assert_eq!(modes(&pair), [XdpMode::Native]);
+        let loopback = pair
+            .near
+            .call(move |host| {
+                let index = host.link(&crate::testing::name("lo"))?.index;
+                host.attach_xdp(index, program.as_fd(), None, XdpFlags::default())?;
+                host.xdp(index)
+            })
+            .unwrap();
+        assert!(loopback.attached(XdpMode::Generic).is_some(), "{loopback}");
+    }
+
+    #[test]
+    fn a_program_is_replaced_silently_unless_asked_not_to() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let (first, second) = (sys::load_passing_program().unwrap(), sys::load_passing_program().unwrap());
+        let mode = Some(XdpMode::Native);
+        attach(&pair, &first, mode, false).unwrap();
+        let before = state(&pair);
+        let error = attach(&pair, &second, mode, true).unwrap_err();
+        assert_eq!(
+            (error.errno(), error.extack()),
+            (Some(libc::EBUSY), Some("XDP program already attached"))
+        );
+        assert_eq!(state(&pair), before);
+        attach(&pair, &second, mode, false).unwrap();
+        assert_ne!(state(&pair), before);
+    }
+
+    #[test]
+    fn a_program_is_replaced_only_if_it_is_the_expected_one() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let (first, second) = (sys::load_passing_program().unwrap(), sys::load_passing_program().unwrap());
+        attach(&pair, &first, Some(XdpMode::Native), false).unwrap();
+        let before = state(&pair);
+        let error = replace(&pair, &second, &second).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST));
+        assert_eq!(error.extack(), Some("Active program does not match expected"));
+        assert_eq!(state(&pair), before);
+        replace(&pair, &second, &first).unwrap();
+        assert_ne!(state(&pair), before);
+    }
+
+    #[test]
+    fn generic_and_native_exclude_one_another() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let program = sys::load_passing_program().unwrap();
+        attach(&pair, &program, Some(XdpMode::Generic), false).unwrap();
+        let error = attach(&pair, &program, Some(XdpMode::Native), false).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST));
+        assert_eq!(error.extack(), Some("Native and generic XDP can't be active at the same time"));
+    }
+
+    #[test]
+    fn offload_on_a_veth_is_refused() {
+        let Some(pair) = Pair::create() else { return };
+        let program = sys::load_passing_program().unwrap();
+        let error = attach(&pair, &program, Some(XdpMode::Offload), false).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn an_idle_veth_advertises_basic_redirect_and_rx_sg() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let Some(features) = pair.at_near(Host::xdp_features).unwrap() else {
+            eprintln!("not tested: this kernel has no netdev family (before 6.3)");
+            return;
+        };
+        assert_eq!((features.bits(), features.to_string().as_str()), (0x23, "basic redirect rx-sg"));
+        let program = sys::load_passing_program().unwrap();
+        let index = pair.far_index;
+        pair.far
+            .call(move |host| {
+                host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
+            })
+            .unwrap();
+        let beside_native = pair.at_near(Host::xdp_features).unwrap().unwrap();
+        assert!(beside_native.contains(XdpFeatures::NDO_XMIT), "{beside_native}");
+    }
+
+    #[test]
+    fn the_features_of_no_link_are_refused() {
+        let Some(pair) = Pair::create() else { return };
+        let error = pair.near.call(|host| host.xdp_features(IfIndex::new(4_000_000).unwrap())).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn the_single_id_of_an_old_kernel_is_put_in_its_place() {
+        let read = |attached| XdpState::read(&[LinkXdp::Attached(attached), LinkXdp::ProgId(9)]);
+        assert_eq!(read(XdpAttached::SocketBuffer).attached(XdpMode::Generic), Some(9));
+        assert_eq!(read(XdpAttached::Driver).attached(XdpMode::Native), Some(9));
+        assert_eq!(read(XdpAttached::Hardware).attached(XdpMode::Offload), Some(9));
+        assert!(read(XdpAttached::None).is_empty());
+    }
+
+    #[test]
+    fn programs_on_the_host_and_in_the_device_are_both_told() {
+        let attributes =
+            [LinkXdp::Attached(XdpAttached::Multiple), LinkXdp::DrvProgId(3), LinkXdp::HwProgId(4)];
+        let state = XdpState::read(&attributes);
+        assert_eq!(state.iter().collect::<Vec<_>>(), [(XdpMode::Native, 3), (XdpMode::Offload, 4)]);
+        assert_eq!(state.to_string(), "native (program 3), offload (program 4)");
+    }
+
+    #[test]
+    fn modes_read_back_as_they_are_written() {
+        for mode in XdpMode::ALL {
+            assert_eq!(mode.to_string().parse::<XdpMode>().unwrap(), mode);
+        }
+        assert!("skb".parse::<XdpMode>().is_err());
+    }
+
+    #[test]
+    fn features_without_a_name_are_shown_as_bits() {
+        assert_eq!(XdpFeatures::from_bits(0x101).to_string(), "basic 0x100");
+        assert_eq!(XdpFeatures::default().to_string(), "none");
+    }
+}
