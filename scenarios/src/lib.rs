@@ -1,0 +1,49 @@
+//! The frames that xdproof sends and what must be counted for them: pure data and pure functions, no socket,
+//! no privilege.
+//!
+//! A scenario is a TOML file: frames as layers, and what the counter must say when all of them were sent. It
+//! is loaded ([`load`]), its layers become bytes ([`Frame::craft`]), and from those bytes alone the
+//! [`oracle`] computes the expectation again, which must be the declared one.
+//!
+//! ```
+//! let text = r#"
+//! summary = "UDP over IPv4 counts as UDP"
+//!
+//! [[frame]]
+//! repeat = 4
+//! layers = [{ ethernet = {} }, { ipv4 = {} }, { udp = { destination = 9 } }, { payload = { length = 18 } }]
+//!
+//! [expect]
+//! counts = { udp = 4 }
+//! passed = 4
+//! dropped = 0
+//! "#;
+//! let scenario = xdproof_scenarios::load::scenario("ipv4/udp".parse()?, text, ".".as_ref());
+//! let scenario = scenario.map_err(|errors| errors[0].clone())?;
+//! assert_eq!(scenario.frames[0].bytes.len(), 60);
+//! assert_eq!(scenario.expect.counts[&17], 4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod layer;
+pub mod load;
+pub mod oracle;
+pub mod pcap;
+
+mod describe;
+mod document;
+mod frame;
+mod matrix;
+mod model;
+mod value;
+
+pub use describe::describe;
+pub use frame::{CraftError, Frame};
+pub use layer::Layer;
+pub use model::{
+    Deviation, Expectation, INJECTORS, KernelRange, KernelVersion, MODES, OFFLOADS, Requires, SHORTEST_FRAME,
+    Scenario, ScenarioId,
+};
+pub use value::{
+    Bits, DUT_MAC, EtherType, Hex, MacAddr, Options, ParseError, Protocol, TESTER_MAC, Tpid, VlanId,
+};

@@ -1,0 +1,428 @@
+//! From TOML to scenarios: every problem of every file at once, each with its place and a hint.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::document::{Bindings, Context, Node, Problem, Table, Value};
+use crate::frame::Frame;
+use crate::layer::Layer;
+use crate::matrix::Matrix;
+use crate::model::{
+    Deviation, Expectation, INJECTORS, MODES, OFFLOADS, Requires, SHORTEST_FRAME, Scenario, ScenarioId,
+};
+use crate::value::{Hex, Protocol};
+use crate::{oracle, pcap};
+
+/// The files of the corpus in the repository, by their paths below it.
+const BUILTIN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/corpus.rs"));
+
+/// The least MTU of an IPv4 link (RFC 791 section 3.2).
+const MIN_MTU: u32 = 68;
+
+/// Something wrong in a scenario file, or with reading it.
+///
+/// It prints as `vlan/x.toml:7:3: unknown key `rpeat` in [[frame]]; did you mean `repeat`?`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}: {message}{}", .path.display(), place(*.line, *.column), suffix(.hint.as_deref()))]
+pub struct LoadError {
+    /// The file, or the folder, that cannot be loaded.
+    pub path: PathBuf,
+    /// Line, from 1; 0 where the file as a whole is meant.
+    pub line: usize,
+    /// Column in characters, from 1; 0 where the file as a whole is meant.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right, if that can be guessed.
+    pub hint: Option<String>,
+}
+
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}:{column}") }
+}
+
+fn suffix(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("; {hint}")).unwrap_or_default()
+}
+
+impl LoadError {
+    fn whole(path: &Path, message: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line: 0, column: 0, message: message.into(), hint: None }
+    }
+
+    fn at(path: &Path, text: &str, problem: Problem) -> Self {
+        let before = text.get(..problem.span.start).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: line.chars().count() + 1,
+            message: problem.message,
+            hint: problem.hint,
+        }
+    }
+}
+
+/// Every scenario below a folder, sorted by id.
+///
+/// Files that do not end in `.toml` are left alone.
+///
+/// # Errors
+///
+/// Every error of every file; a folder without a scenario is an error, too.
+pub fn corpus(dir: &Path) -> Result<Vec<Scenario>, Vec<LoadError>> {
+    let mut files = Vec::new();
+    find(dir, &mut files).map_err(|error| vec![error])?;
+    gather(
+        dir,
+        files.iter().map(|path| {
+            let below = path.strip_prefix(dir).unwrap_or(path);
+            let bytes = fs::read(path)
+                .map_err(|error| vec![LoadError::whole(path, format!("cannot be read: {error}"))])?;
+            file(&below.to_string_lossy(), path, &bytes, &|name| fs::read(path.with_file_name(name)))
+        }),
+    )
+}
+
+/// The scenarios that come with this crate, sorted by id: the corpus of the repository, built in.
+///
+/// # Errors
+///
+/// As for [`corpus`]; the repository's tests hold that there is none.
+pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
+    let root = Path::new("corpus");
+    let scenarios = BUILTIN.iter().filter(|(below, _)| below.ends_with(".toml"));
+    gather(
+        root,
+        scenarios.map(|(below, bytes)| {
+            let beside = |name: &str| {
+                let path = Path::new(below).with_file_name(name);
+                let found = BUILTIN.iter().find(|(below, _)| Path::new(below) == path);
+                found.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+            };
+            file(below, &root.join(below), bytes, &beside)
+        }),
+    )
+}
+
+/// One scenario from its text; `base_dir` is the folder that its file is in, where its pcap files are looked
+/// for.
+///
+/// # Errors
+///
+/// Every error of the text.
+pub fn scenario(id: ScenarioId, text: &str, base_dir: &Path) -> Result<Scenario, Vec<LoadError>> {
+    let name = id.as_ref().rsplit('/').next().unwrap_or_default();
+    let source = base_dir.join(format!("{name}.toml"));
+    decode(id, &source, text, &|name| fs::read(base_dir.join(name)))
+}
+
+/// Reads a file that lies beside a scenario.
+type Beside<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+
+fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
+    let unreadable = |error| LoadError::whole(dir, format!("cannot be read: {error}"));
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let path = entry.path();
+        if entry.file_type().map_err(unreadable)?.is_dir() {
+            find(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn gather(
+    root: &Path,
+    loaded: impl Iterator<Item = Result<Scenario, Vec<LoadError>>>,
+) -> Result<Vec<Scenario>, Vec<LoadError>> {
+    let (mut scenarios, mut errors) = (Vec::new(), Vec::new());
+    for result in loaded {
+        match result {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if scenarios.is_empty() && errors.is_empty() {
+        errors.push(LoadError::whole(root, "no scenario in this corpus"));
+    }
+    scenarios.sort_by(|a, b| a.id.cmp(&b.id));
+    errors.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
+    if errors.is_empty() { Ok(scenarios) } else { Err(errors) }
+}
+
+/// One file of a corpus; `below` is its path below the corpus.
+fn file(below: &str, path: &Path, bytes: &[u8], beside: Beside<'_>) -> Result<Scenario, Vec<LoadError>> {
+    let whole = |message: String| vec![LoadError::whole(path, message)];
+    let id = below.strip_suffix(".toml").unwrap_or(below).parse();
+    let id = id.map_err(|error| whole(format!("not the path of a scenario: {error}")))?;
+    let text = str::from_utf8(bytes).map_err(|error| whole(format!("not UTF-8: {error}")))?;
+    decode(id, path, text, beside)
+}
+
+fn decode(id: ScenarioId, source: &Path, text: &str, beside: Beside<'_>) -> Result<Scenario, Vec<LoadError>> {
+    let problems = RefCell::new(Vec::new());
+    let context = Context { bindings: &Bindings::default(), problems: &problems };
+    let root = context.keep(Node::parse(text));
+    let scenario = root.and_then(|root| read_scenario(context, id, source, &root, beside));
+    let mut problems = problems.into_inner();
+    problems.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
+    // A frame of a matrix is read once for each of its values: what is wrong with all of them is said once.
+    problems.dedup();
+    match scenario {
+        Some(scenario) if problems.is_empty() => Ok(scenario),
+        _ => Err(problems.into_iter().map(|problem| LoadError::at(source, text, problem)).collect()),
+    }
+}
+
+/// Reads what it can; a scenario that comes back with a problem reported is not to be used.
+fn read_scenario(
+    context: Context<'_>,
+    id: ScenarioId,
+    source: &Path,
+    root: &Node,
+    beside: Beside<'_>,
+) -> Option<Scenario> {
+    let mut table = context.table("the scenario", root)?;
+    let summary: Option<String> = table.require("summary");
+    let tags = table.take("tags").unwrap_or_default();
+    let matrix = table.node("matrix").map(|node| Matrix::read(context, node)).unwrap_or_default();
+    let nodes = table.node("frame").map(|node| context.array(node));
+    if nodes.is_none_or(<[_]>::is_empty) {
+        table.missing("frame");
+    }
+    let nodes = nodes.unwrap_or_default();
+    matrix.report_unused(context, nodes);
+    let mut frames = Vec::new();
+    for node in nodes {
+        for bindings in context.keep(matrix.bindings(node)).unwrap_or_default() {
+            frames.extend(
+                read_frames(Context { bindings: &bindings, ..context }, node, beside).unwrap_or_default(),
+            );
+        }
+    }
+    let expect = table.node("expect");
+    if expect.is_none() {
+        table.missing("expect");
+    }
+    let requires = table.node("requires").and_then(|node| read_requires(context, node)).unwrap_or_default();
+    let deviations = table.node("deviation").map(|node| context.array(node)).unwrap_or_default();
+    let deviations = deviations.iter().filter_map(|node| read_deviation(context, node)).collect();
+    table.finish();
+    let sound = context.problems.borrow().is_empty();
+    let expect = read_expectation(context, &matrix, expect?, sound.then_some(&frames))?;
+    Some(Scenario {
+        id,
+        source: source.to_owned(),
+        summary: summary?,
+        tags,
+        frames,
+        expect,
+        requires,
+        deviations,
+    })
+}
+
+/// The frames of one `[[frame]]`: more than one only where it names a pcap file.
+fn read_frames(context: Context<'_>, node: &Node, beside: Beside<'_>) -> Option<Vec<Frame>> {
+    let mut table = context.table("[[frame]]", node)?;
+    let repeat = table.take("repeat").unwrap_or(1);
+    let truncate = table.take::<u16>("truncate").map(usize::from);
+    let layers = table.node("layers");
+    let given = [layers, table.node("hex"), table.node("pcap")].iter().flatten().count();
+    let plain = |bytes| Frame { bytes, repeat, layers: Vec::new() };
+    let hex = table.take::<Hex>("hex").map(|Hex(bytes)| vec![plain(bytes)]);
+    let pcap = table.take::<String>("pcap").and_then(|name| {
+        let frames = read_pcap(&name, beside).map_err(|message| table.refuse("pcap", message));
+        Some(frames.ok()?.into_iter().map(plain).collect())
+    });
+    if given != 1 {
+        let message = format!("a frame is given by one of `layers`, `hex` and `pcap`, found {given}");
+        context.report(Problem::new(node.span.clone(), message));
+    }
+    if repeat == 0 {
+        table.refuse("repeat", "a frame is sent at least once");
+    }
+    let crafted = layers.and_then(|node| Some(vec![craft(context, node, repeat)?]));
+    let mut frames = crafted.or(hex).or(pcap).unwrap_or_default();
+    for bytes in frames.iter_mut().map(|frame| &mut frame.bytes) {
+        let whole = bytes.len();
+        if truncate.is_some_and(|length| length > whole) {
+            table.refuse("truncate", format!("more than the {whole} bytes of the frame"));
+        }
+        bytes.truncate(truncate.unwrap_or(whole));
+    }
+    table.finish();
+    Some(frames)
+}
+
+fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
+    if Path::new(name).file_name().is_none_or(|file| file != name) {
+        return Err(format!("`{name}` is not the name of a file beside the scenario"));
+    }
+    let file = beside(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let frames = pcap::read(&file).map_err(|error| format!("{name}: {error}"))?;
+    if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
+}
+
+fn craft(context: Context<'_>, node: &Node, repeat: u32) -> Option<Frame> {
+    let nodes = context.array(node);
+    // Every layer is read before the first that failed ends it, so that all problems are seen.
+    let layers: Vec<_> = nodes.iter().map(|node| Layer::read(context, node)).collect();
+    let layers = layers.into_iter().collect::<Option<Vec<_>>>()?;
+    context.keep(Frame::craft(layers, repeat).map_err(|error| {
+        let span = nodes.get(error.index()).unwrap_or(node).span.clone();
+        Problem::new(span, error.to_string())
+    }))
+}
+
+/// Reads what is declared and, where the frames are sound, holds it against what the oracle says of them.
+fn read_expectation(
+    context: Context<'_>,
+    matrix: &Matrix,
+    node: &Node,
+    frames: Option<&Vec<Frame>>,
+) -> Option<Expectation> {
+    let mut table = context.table("[expect]", node)?;
+    let unreachable = table.take("unreachable").unwrap_or(false);
+    let declared = if unreachable { None } else { read_declared(&mut table, matrix) };
+    table.finish();
+    let frames = frames?;
+    let computed =
+        oracle::expectation(frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat.into())));
+    let short = frames.iter().filter(|frame| frame.bytes.len() < SHORTEST_FRAME).count();
+    let disagreement = match (short, unreachable) {
+        (0, true) => {
+            Problem::new(node.span.clone(), "every frame can be injected, but they are declared unreachable")
+        }
+        (0, false) if declared.as_ref()? == &computed => return Some(computed),
+        (0, false) => Problem::new(node.span.clone(), differences(&declared?, &computed)),
+        (short, true) if short == frames.len() => return Some(computed),
+        (short, _) => Problem::new(
+            node.span.clone(),
+            format!(
+                "{short} of {} frames are shorter than {SHORTEST_FRAME} bytes and cannot be injected",
+                frames.len()
+            ),
+        )
+        .hint("keep such frames in a scenario of their own, with `unreachable = true` in [expect]"),
+    };
+    context.report(disagreement);
+    None
+}
+
+/// Where two expectations differ, side by side.
+fn differences(declared: &Expectation, computed: &Expectation) -> String {
+    let keys: BTreeSet<u8> = declared.counts.keys().chain(computed.counts.keys()).copied().collect();
+    let count = |of: &Expectation, key| of.counts.get(&key).copied().unwrap_or_default();
+    let counts =
+        keys.into_iter().map(|key| (Protocol(key).to_string(), count(declared, key), count(computed, key)));
+    let differing: Vec<_> = counts
+        .chain([
+            ("passed".to_owned(), declared.passed, computed.passed),
+            ("dropped".to_owned(), declared.dropped, computed.dropped),
+        ])
+        .filter(|(_, declared, computed)| declared != computed)
+        .map(|(what, declared, computed)| format!("{what}: declared {declared}, computed {computed}"))
+        .collect();
+    format!("declared and computed expectations disagree: {}", differing.join("; "))
+}
+
+fn read_declared(table: &mut Table<'_>, matrix: &Matrix) -> Option<Expectation> {
+    let context = table.context;
+    let counts = table.node("counts");
+    if counts.is_none() {
+        table.missing("counts");
+    }
+    let counts = counts.and_then(|node| read_counts(context, matrix, node));
+    let (passed, dropped) = (table.require("passed"), table.require("dropped"));
+    Some(Expectation { counts: counts?, passed: passed?, dropped: dropped? })
+}
+
+/// Counts by protocol. A key that is a variable stands for each of its values, and its count may be that
+/// value, too; what several keys say about one protocol adds up.
+fn read_counts(context: Context<'_>, matrix: &Matrix, node: &Node) -> Option<BTreeMap<u8, u64>> {
+    let mut counts = BTreeMap::new();
+    for (key, count) in dynamic(context, "`counts`", node)? {
+        for bindings in context.keep(matrix.bindings(&key))? {
+            let context = Context { bindings: &bindings, ..context };
+            let protocol = context.keep(context.read::<Protocol>(&key));
+            let number = context.keep(context.read::<u64>(count));
+            if number == Some(0) {
+                context.report(
+                    Problem::new(count.span.clone(), "a count is at least 1").hint("leave the protocol out"),
+                );
+                return None;
+            }
+            let total: &mut u64 = counts.entry(protocol?.into()).or_default();
+            *total = total.saturating_add(number?);
+        }
+    }
+    Some(counts)
+}
+
+/// The entries of a table whose keys are data: each key as a node, a number where it reads as one.
+fn dynamic<'a>(
+    context: Context<'a>,
+    place: &str,
+    node: &'a Node,
+) -> Option<impl Iterator<Item = (Node, &'a Node)> + use<'a>> {
+    let entries = context.entries(place, node)?;
+    Some(entries.iter().map(|(key, value)| {
+        let name = key.name.parse().map_or_else(|_| Value::String(key.name.clone()), Value::Integer);
+        (Node { span: key.span.clone(), value: name }, value)
+    }))
+}
+
+fn read_requires(context: Context<'_>, node: &Node) -> Option<Requires> {
+    let mut table = context.table("[requires]", node)?;
+    let mtu = table.take("mtu");
+    if mtu.is_some_and(|mtu| mtu < MIN_MTU) {
+        table.refuse("mtu", format!("the least is {MIN_MTU}"));
+    }
+    let injectors = table.node("injectors").map(|node| {
+        context.array(node).iter().filter_map(|node| choice(context, "injector", INJECTORS, node)).collect()
+    });
+    let min_kernel = table.take("min_kernel");
+    let mut offloads = BTreeMap::new();
+    for (key, state) in
+        table.node("offloads").and_then(|node| dynamic(context, "`offloads`", node)).into_iter().flatten()
+    {
+        let name = choice(context, "offload", OFFLOADS, &key);
+        offloads.extend(name.zip(context.keep(context.read(state))));
+    }
+    table.finish();
+    Some(Requires { mtu, injectors, min_kernel, offloads })
+}
+
+fn read_deviation(context: Context<'_>, node: &Node) -> Option<Deviation> {
+    let mut table = context.table("[[deviation]]", node)?;
+    let driver: Option<String> = table.take("driver");
+    let mode = table.node("mode").and_then(|node| choice(context, "mode", MODES, node));
+    let kernel = table.take("kernel");
+    let injector = table.node("injector").and_then(|node| choice(context, "injector", INJECTORS, node));
+    let conditions =
+        ["driver", "mode", "kernel", "injector"].map(|key| table.node(key)).iter().flatten().count();
+    let reason = table.require("reason");
+    table.finish();
+    if conditions == 0 {
+        let problem =
+            Problem::new(node.span.clone(), "a deviation that holds everywhere is a wrong expectation");
+        context.report(problem.hint("give at least one of driver, mode, kernel and injector"));
+    }
+    Some(Deviation { driver, mode, kernel, injector, reason: reason? })
+}
+
+/// One of a set of names.
+fn choice(context: Context<'_>, what: &str, known: &[&str], node: &Node) -> Option<String> {
+    let name: String = context.keep(context.read(node))?;
+    if known.contains(&name.as_str()) {
+        return Some(name);
+    }
+    context.report(Problem::unknown(node.span.clone(), what, &name, known.iter().copied()));
+    None
+}

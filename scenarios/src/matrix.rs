@@ -1,0 +1,99 @@
+//! Variables that make many frames out of one: `[matrix]` gives each a list of values, a frame refers to it
+//! as `"$name"` and is made once for every combination of the values of the variables that it refers to.
+
+use crate::document::{Bindings, Context, Key, Node, Problem, Value};
+
+/// Most frames that one `[[frame]]` can make.
+const MAX_FRAMES: usize = 65_536;
+
+/// The variables of a scenario, in the order of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Matrix(Vec<Variable>);
+
+#[derive(Debug)]
+struct Variable {
+    key: Key,
+    values: Vec<Value>,
+}
+
+impl Matrix {
+    /// Reads `[matrix]`: each value is an inclusive range such as `"0..=255"`, or an array of integers or
+    /// strings.
+    pub(crate) fn read(context: Context<'_>, node: &Node) -> Self {
+        let entries = context.entries("[matrix]", node).unwrap_or_default();
+        // A variable whose values are wrong is known all the same, and makes no frame.
+        let variables = entries.iter().map(|(key, node)| Variable {
+            key: key.clone(),
+            values: context.keep(values(node)).unwrap_or_default(),
+        });
+        Self(variables.collect())
+    }
+
+    /// Every combination of the values of the variables in `node`; one that binds nothing where there is
+    /// none.
+    pub(crate) fn bindings<'a>(&'a self, node: &Node) -> Result<Vec<Bindings<'a>>, Problem> {
+        let mut wanted = Vec::new();
+        node.visit_variables(&mut |name| wanted.push(name));
+        let names = self.0.iter().map(|variable| variable.key.name.as_str()).collect();
+        let mut all = vec![Bindings { names, values: Vec::new() }];
+        for variable in self.0.iter().filter(|variable| wanted.contains(&variable.key.name.as_str())) {
+            if all.len() * variable.values.len() > MAX_FRAMES {
+                return Err(Problem::new(
+                    node.span.clone(),
+                    format!("the matrix makes more than {MAX_FRAMES} frames"),
+                ));
+            }
+            let with = |bindings: &Bindings<'a>, value| {
+                let mut bindings = bindings.clone();
+                bindings.values.push((&variable.key.name, value));
+                bindings
+            };
+            all = all
+                .iter()
+                .flat_map(|bindings| variable.values.iter().map(move |value| with(bindings, value)))
+                .collect();
+        }
+        Ok(all)
+    }
+
+    /// Reports the variables that no frame refers to.
+    pub(crate) fn report_unused(&self, context: Context<'_>, frames: &[Node]) {
+        let mut used = Vec::new();
+        frames.iter().for_each(|frame| frame.visit_variables(&mut |name| used.push(name)));
+        for Variable { key, .. } in
+            self.0.iter().filter(|variable| !used.contains(&variable.key.name.as_str()))
+        {
+            let message = format!("no frame refers to `${}`", key.name);
+            context.report(Problem::new(key.span.clone(), message));
+        }
+    }
+}
+
+fn values(node: &Node) -> Result<Vec<Value>, Problem> {
+    let values = match &node.value {
+        Value::String(range) => range.split_once("..=").and_then(|(first, last)| {
+            let (first, last): (i64, i64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            let fits = last
+                .checked_sub(first)
+                .is_some_and(|steps| usize::try_from(steps).is_ok_and(|it| it < MAX_FRAMES));
+            fits.then(|| (first..=last).map(Value::Integer).collect())
+        }),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match &item.value {
+                value @ (Value::Integer(_) | Value::String(_)) if item.variable().is_none() => {
+                    Some(value.clone())
+                }
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .filter(|values| !values.is_empty()),
+        _ => None,
+    };
+    values.ok_or_else(|| {
+        Problem::new(
+            node.span.clone(),
+            "a variable is a range like \"0..=255\" or an array of integers or strings",
+        )
+    })
+}

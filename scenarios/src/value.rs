@@ -1,0 +1,336 @@
+//! The values that headers and scenarios are made of: one type for each thing that is easily confused with
+//! another.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use xdproof_ebpf::abi;
+
+/// Address of the interface that sends: the source of a frame unless its scenario says otherwise.
+pub const TESTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+
+/// Address of the device under test: the destination of a frame unless its scenario says otherwise.
+pub const DUT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
+/// An Ethernet address, in the order of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    pub(crate) const EXPECTED: &str = "an Ethernet address like 02:00:00:00:00:01";
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let octets: Option<Vec<u8>> = text
+            .split(':')
+            .map(|octet| {
+                let digits = octet.len() == 2 && octet.bytes().all(|digit| digit.is_ascii_hexdigit());
+                digits.then(|| u8::from_str_radix(octet, 16).ok()).flatten()
+            })
+            .collect();
+        let octets = octets.and_then(|octets| <[u8; 6]>::try_from(octets).ok());
+        octets.map(Self).ok_or_else(|| ParseError::new(Self::EXPECTED, text))
+    }
+}
+
+/// A text that is not what its place asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found `{found}`")]
+pub struct ParseError {
+    /// What the place asks for, with an example.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
+}
+
+impl ParseError {
+    pub(crate) fn new(expected: &'static str, found: &str) -> Self {
+        Self { expected, found: found.to_owned() }
+    }
+}
+
+/// An unsigned field of `N` bits, held in a `T`: its value is below `2^N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bits<T, const N: u32>(pub(crate) T);
+
+impl<T: Copy + TryFrom<u64> + Into<u64>, const N: u32> Bits<T, N> {
+    /// The largest value that `N` bits hold.
+    pub const MAX: u64 = (1 << N) - 1;
+
+    /// The field with this value, if it fits in `N` bits.
+    #[must_use]
+    pub fn new(value: u64) -> Option<Self> {
+        (value <= Self::MAX).then(|| T::try_from(value).ok()).flatten().map(Self)
+    }
+
+    /// The value, at most [`Bits::MAX`].
+    #[must_use]
+    pub fn get(self) -> T {
+        self.0
+    }
+}
+
+/// A VLAN identifier: 0 is a priority tag, 4095 is reserved (IEEE 802.1Q, table 9-2); both can be on the
+/// wire.
+pub type VlanId = Bits<u16, 12>;
+
+/// Numbers with names: the type, its width, what it is called in an error, and how names and numbers map.
+macro_rules! named_number {
+    ($(#[$doc:meta])* $name:ident($int:ty), $what:literal, $number:expr, $names:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $int);
+
+        impl $name {
+            /// What a value of this type is called in an error.
+            pub(crate) const WHAT: &str = $what;
+
+            /// The value of a name, if it is one.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                $number(name).map(Self)
+            }
+
+            /// Every name that a scenario may use.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                $names
+            }
+        }
+
+        impl From<$name> for $int {
+            fn from(value: $name) -> $int {
+                value.0
+            }
+        }
+    };
+}
+
+named_number! {
+    /// An IP protocol or IPv6 next-header number, named as in [`xdproof_ebpf::abi`].
+    Protocol(u8), "protocol", abi::protocol_number, abi::protocols().map(|(_, name)| name)
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match abi::protocol_name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// EtherTypes by name: the IEEE registry's, in the words of `linux/if_ether.h`.
+const ETHER_TYPES: &[(u16, &str)] = &[
+    (0x0800, "ipv4"),
+    (0x0806, "arp"),
+    (0x0842, "wake_on_lan"),
+    (0x6558, "teb"),
+    (0x8035, "rarp"),
+    (0x8100, "8021q"),
+    (0x86dd, "ipv6"),
+    (0x8808, "pause"),
+    (0x8809, "slow"),
+    (0x8847, "mpls_unicast"),
+    (0x8848, "mpls_multicast"),
+    (0x8863, "pppoe_discovery"),
+    (0x8864, "pppoe_session"),
+    (0x888e, "eapol"),
+    (0x8892, "profinet"),
+    (0x88a4, "ethercat"),
+    (0x88a8, "8021ad"),
+    (0x88cc, "lldp"),
+    (0x88e5, "macsec"),
+    (0x88f5, "mvrp"),
+    (0x88f7, "ptp"),
+    (0x8902, "cfm"),
+    (0x8906, "fcoe"),
+    (0x8914, "fip"),
+    (0x9000, "loopback"),
+];
+
+named_number! {
+    /// An EtherType, or an IEEE 802.3 length where it is below 0x0600.
+    EtherType(u16), "EtherType",
+    |name| ETHER_TYPES.iter().find(|entry| entry.1 == name).map(|entry| entry.0),
+    ETHER_TYPES.iter().map(|entry| entry.1)
+}
+
+impl EtherType {
+    /// IPv4 (RFC 894).
+    pub const IPV4: Self = Self(0x0800);
+    /// ARP (RFC 826).
+    pub const ARP: Self = Self(0x0806);
+    /// A bridged Ethernet frame without its FCS, behind GRE (RFC 1701).
+    pub const TEB: Self = Self(0x6558);
+    /// IPv6 (RFC 2464).
+    pub const IPV6: Self = Self(0x86dd);
+}
+
+impl fmt::Display for EtherType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ETHER_TYPES.iter().find(|entry| entry.0 == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "{:#06x}", self.0),
+        }
+    }
+}
+
+impl From<Tpid> for EtherType {
+    fn from(tpid: Tpid) -> Self {
+        Self(tpid.0)
+    }
+}
+
+/// The EtherTypes of a tag that are written as names; 0x9100 and 0x9200 precede IEEE 802.1ad and have none.
+const TPIDS: &[(u16, &str)] = &[(0x8100, "8021q"), (0x88a8, "8021ad")];
+
+named_number! {
+    /// Tag protocol identifier: the EtherType that says that a VLAN tag follows.
+    ///
+    /// IEEE 802.1ad's is 0x88a8; the 0x9100 that some libraries call Q-in-Q precedes that standard.
+    Tpid(u16), "TPID",
+    |name| TPIDS.iter().find(|entry| entry.1 == name).map(|entry| entry.0),
+    TPIDS.iter().map(|entry| entry.1)
+}
+
+impl Tpid {
+    /// Customer tag, IEEE 802.1Q.
+    pub const CUSTOMER: Self = Self(0x8100);
+    /// Service tag, IEEE 802.1ad.
+    pub const SERVICE: Self = Self(0x88a8);
+}
+
+impl fmt::Display for Tpid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::CUSTOMER => f.write_str("802.1Q"),
+            Self::SERVICE => f.write_str("802.1ad"),
+            Self(other) => write!(f, "tag {other:#06x}"),
+        }
+    }
+}
+
+/// Bytes, written as hexadecimal digits; white space between them is free.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hex(pub Vec<u8>);
+
+impl Hex {
+    pub(crate) const EXPECTED: &str = "an even number of hexadecimal digits";
+}
+
+impl FromStr for Hex {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let digits: Option<Vec<u8>> = text
+            .chars()
+            .filter(|character| !character.is_whitespace())
+            .map(|character| character.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .collect();
+        let pairs = digits.filter(|digits| digits.len().is_multiple_of(2));
+        pairs
+            .map(|digits| Self(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()))
+            .ok_or_else(|| ParseError::new(Self::EXPECTED, text))
+    }
+}
+
+/// Options of an IPv4 or TCP header: whole 32-bit words, 40 bytes at most (RFC 791 section 3.1, RFC 9293
+/// section 3.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(Vec<u8>);
+
+impl Options {
+    pub(crate) const EXPECTED: &str = "whole 4-byte words of hexadecimal digits, 40 bytes at most";
+
+    /// The option bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Length of the options in 32-bit words: 0 to 10.
+    #[must_use]
+    pub fn words(&self) -> u8 {
+        u8::try_from(self.0.len() / 4).unwrap_or(u8::MAX)
+    }
+}
+
+impl FromStr for Options {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let Hex(bytes) = text.parse()?;
+        let fits = bytes.len() <= 40 && bytes.len().is_multiple_of(4);
+        fits.then_some(Self(bytes)).ok_or_else(|| ParseError::new(Self::EXPECTED, text))
+    }
+}
+
+/// Source and destination of the IP header around a segment: what its checksum's pseudo-header is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_holds_its_largest_value_and_nothing_above() {
+        assert_eq!(VlanId::new(4095).map(VlanId::get), Some(4095));
+        assert_eq!(VlanId::new(4096), None);
+        assert_eq!(Bits::<u8, 3>::new(8), None);
+        assert_eq!(Bits::<u32, 20>::MAX, 0xf_ffff);
+    }
+
+    #[test]
+    fn an_address_reads_back_as_it_prints() {
+        let text = "02:00:5e:10:00:fe";
+        assert_eq!(text.parse::<MacAddr>().unwrap().to_string(), text);
+        for wrong in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "2:0:0:0:0:1",
+            "02:00:00:00:00:0g",
+            "+2:00:00:00:00:01",
+        ] {
+            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_may_be_spaced_and_broken_into_lines() {
+        assert_eq!("08 00\n 4500".parse::<Hex>().unwrap().0, [0x08, 0x00, 0x45, 0x00]);
+        assert!("080".parse::<Hex>().is_err());
+        assert!("zz".parse::<Hex>().is_err());
+    }
+
+    #[test]
+    fn options_are_whole_words_up_to_forty_bytes() {
+        assert_eq!("01".repeat(40).parse::<Options>().unwrap().words(), 10);
+        assert!("01".repeat(44).parse::<Options>().is_err());
+        assert!("010101".parse::<Options>().is_err());
+    }
+
+    #[test]
+    fn names_of_ether_types_are_sorted_by_number_and_found_again() {
+        assert!(ETHER_TYPES.is_sorted_by(|a, b| a.0 < b.0));
+        for &(number, name) in ETHER_TYPES {
+            assert_eq!(EtherType::from_name(name), Some(EtherType(number)));
+            assert_eq!(EtherType(number).to_string(), name);
+        }
+    }
+}
