@@ -1,0 +1,582 @@
+//! The program under test: loading it, attaching it, reading its counters.
+//!
+//! Promises: what was asked for is what is attached (it is read back from the kernel), and nothing that was attached
+//! outlives its [`Attachment`].
+
+use std::{fmt, io, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfError,
+    maps::{Map, MapData, MapError, PerCpuArray},
+    programs::{
+        Program, ProgramError, Xdp,
+        links::FdLink,
+        xdp::{XdpError, XdpLink, XdpMode as AyaMode},
+    },
+    sys::{Stats, enable_stats},
+};
+use xdproof_ebpf::abi;
+use xdproof_netns::{IfIndex, Worker, XdpMode, XdpState};
+use xdproof_scenarios::KernelVersion;
+
+use crate::{environment, verdict::Counts};
+
+/// The object with the programs of this project, as built by `build.rs`.
+static BUILTIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-programs"));
+
+/// The first kernel with `bpf_link` for XDP (`BPF_LINK_TYPE_XDP`).
+pub const LINK_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 9, patch: 0 };
+
+/// Which program is tested: an object, a program in it and its counter map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object {
+    /// A BPF object file; none: the programs of this project.
+    pub path: Option<PathBuf>,
+    /// The program's name; none: the only XDP program of a file, or [`abi::COUNT_PROGRAM`].
+    pub program: Option<String>,
+    /// The map's name; none: `rxcnt`, or the only map that can be the counter.
+    pub map: Option<String>,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("the built-in object"),
+        }
+    }
+}
+
+/// Why a program is not loaded or not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The object file cannot be read.
+    #[error("failed to read the object {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The file is not a BPF object.
+    #[error("{} is not a BPF object", path.display())]
+    NotAnObject {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<EbpfError>,
+    },
+    /// The kernel makes no map for us, for want of a capability.
+    #[error("the kernel refuses BPF: {source}; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
+    NoPrivilege {
+        /// EPERM or EACCES.
+        source: io::Error,
+    },
+    /// The object cannot be loaded, although it is one.
+    #[error("failed to load {object}")]
+    Load {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        source: Box<EbpfError>,
+    },
+    /// There is no such XDP program in the object.
+    #[error("{object} has no XDP program `{name}`; it has {}", list(available))]
+    NoSuchProgram {
+        /// The object.
+        object: String,
+        /// The name asked for.
+        name: String,
+        /// The XDP programs that it has.
+        available: Vec<String>,
+    },
+    /// The object has no XDP program, or several and none was named.
+    #[error("{object} has {}; name the one to test with --program", list(available))]
+    WhichProgram {
+        /// The object.
+        object: String,
+        /// The XDP programs that it has.
+        available: Vec<String>,
+    },
+    /// There is no such map in the object.
+    #[error("{object} has no map `{name}`; it has {}", list(available))]
+    NoSuchMap {
+        /// The object.
+        object: String,
+        /// The name asked for.
+        name: String,
+        /// The maps that it has.
+        available: Vec<String>,
+    },
+    /// No map of the object, or more than one, can be the counter, and none was named.
+    #[error(
+        "{object} has {} that could be the counter (a per-CPU array, key u32, value 64 bits, at least {} entries); \
+         name it with --map",
+        list(available),
+        abi::SLOTS
+    )]
+    WhichMap {
+        /// The object.
+        object: String,
+        /// The maps that could be it.
+        available: Vec<String>,
+    },
+    /// The map is not a counter.
+    #[error("map `{name}` of {object} is not a counter: {what}")]
+    NotACounter {
+        /// The object.
+        object: String,
+        /// The map.
+        name: String,
+        /// In what it differs from a per-CPU array with u32 keys and 64-bit values.
+        what: String,
+    },
+    /// The kernel's verifier rejects the program.
+    #[error("the kernel rejects program `{program}`: {source}\n{log}")]
+    Rejected {
+        /// The program.
+        program: String,
+        /// What the kernel answered.
+        source: io::Error,
+        /// What the verifier said.
+        log: String,
+    },
+    /// The kernel or the driver refuses to attach the program.
+    #[error("{mode} attach is refused: {source}")]
+    Refused {
+        /// The mode asked for.
+        mode: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Something else is attached than what was asked for.
+    #[error("asked for program {id} in {mode} mode, and found {found}")]
+    NotAttached {
+        /// The mode asked for.
+        mode: &'static str,
+        /// The program's id.
+        id: u32,
+        /// What the kernel says is attached.
+        found: XdpState,
+    },
+    /// A system call about a program or a map failed.
+    #[error("failed to {action}")]
+    Kernel {
+        /// What was attempted.
+        action: &'static str,
+        /// What went wrong.
+        source: Box<ProgramError>,
+    },
+    /// The namespace or the link failed.
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+}
+
+impl AttachError {
+    /// Whether an input that the user named is at fault, not the machine.
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::NoPrivilege { .. }
+            | Self::Refused { .. }
+            | Self::NotAttached { .. }
+            | Self::Kernel { .. }
+            | Self::Network(_) => false,
+            Self::Open { .. }
+            | Self::NotAnObject { .. }
+            | Self::Load { .. }
+            | Self::NoSuchProgram { .. }
+            | Self::WhichProgram { .. }
+            | Self::NoSuchMap { .. }
+            | Self::WhichMap { .. }
+            | Self::NotACounter { .. }
+            | Self::Rejected { .. } => true,
+        }
+    }
+}
+
+/// Names for a sentence.
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { format!("`{}`", names.join("`, `")) }
+}
+
+/// What the kernel says of a loaded program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name in the kernel, at most 15 bytes.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// The hash of its instructions: the same program has the same tag on every machine.
+    pub tag: u64,
+}
+
+/// What a program answered for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The program's return value, an `XDP_*` action.
+    pub action: u32,
+    /// Length of the frame after the program, in bytes.
+    pub length: usize,
+}
+
+impl Answer {
+    /// `XDP_PASS` (include/uapi/linux/bpf.h).
+    pub const PASS: u32 = 2;
+}
+
+/// A loaded program with its counters.
+pub struct Counter {
+    ebpf: Ebpf,
+    program: String,
+    map: PerCpuArray<MapData, u64>,
+    identity: Identity,
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Counter {
+    /// Loads a program and its map into the kernel. Needs `CAP_BPF` and `CAP_NET_ADMIN`, or root.
+    ///
+    /// # Errors
+    ///
+    /// Every way in which a file is not a counter, and the verifier's refusal with its log.
+    pub fn load(object: &Object) -> Result<Self, AttachError> {
+        let loaded = match &object.path {
+            None => Ebpf::load(BUILTIN),
+            Some(path) => {
+                let bytes =
+                    std::fs::read(path).map_err(|source| AttachError::Open { path: path.clone(), source })?;
+                Ebpf::load(&bytes)
+            }
+        };
+        let mut ebpf = loaded.map_err(|error| load_error(object, error))?;
+        let program = choose_program(object, &ebpf)?;
+        let map_name = choose_map(object, &ebpf)?;
+        let map = take_counter(object, &mut ebpf, &map_name)?;
+        let xdp = xdp_of(&mut ebpf, &program)?;
+        xdp.load().map_err(|error| match error {
+            ProgramError::LoadError { io_error, .. } if is_permission(&io_error) => {
+                AttachError::NoPrivilege { source: io_error }
+            }
+            ProgramError::LoadError { io_error, verifier_log } => AttachError::Rejected {
+                program: program.clone(),
+                source: io_error,
+                log: verifier_log.to_string(),
+            },
+            other => AttachError::Kernel { action: "load the program", source: Box::new(other) },
+        })?;
+        let info = xdp.info().map_err(kernel("ask what was loaded"))?;
+        let name = String::from_utf8_lossy(info.name()).into_owned();
+        let identity = Identity { name, id: info.id(), tag: info.tag() };
+        Ok(Self { ebpf, program, map, identity })
+    }
+
+    /// What the kernel says of the program.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How many times the program ran since it was loaded, while a [`RunCounting`] was held (`run_cnt` of
+    /// `struct bpf_prog_info`). The kernel adds to it after the program has returned: a frame that is in here is also
+    /// in [`Counter::counts`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer.
+    pub fn runs(&self) -> Result<u64, AttachError> {
+        let info = self.xdp()?.info().map_err(kernel("ask how often the program ran"))?;
+        Ok(info.run_count())
+    }
+
+    /// The value of every slot that is not 0, for each possible CPU.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer.
+    pub fn counts(&self) -> Result<Vec<Counts>, AttachError> {
+        let mut per_cpu: Vec<Counts> = Vec::new();
+        for protocol in 0..=u8::MAX {
+            let values = self.map.get(&u32::from(protocol), 0).map_err(|error| AttachError::Kernel {
+                action: "read the counters",
+                source: Box::new(ProgramError::MapError(error)),
+            })?;
+            per_cpu.resize_with(values.len(), Counts::new);
+            for (counts, &value) in per_cpu.iter_mut().zip(values.iter()) {
+                if value != 0 {
+                    counts.insert(protocol, value);
+                }
+            }
+        }
+        Ok(per_cpu)
+    }
+
+    /// Attaches the program to a link of the worker's namespace; without a mode the kernel chooses one. The counter is
+    /// lent to the worker for it and comes back. Needs `CAP_NET_ADMIN` there.
+    ///
+    /// The attachment is a `bpf_link` (kernel 5.9); older kernels get a netlink attachment, which is taken back on drop
+    /// but not when the process is killed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal, and anything else being attached than what was asked for.
+    pub fn attach(
+        mut self,
+        worker: &Worker,
+        index: IfIndex,
+        mode: Option<XdpMode>,
+    ) -> Result<(Self, Result<Attachment, AttachError>), AttachError> {
+        Ok(worker.run(move |host| {
+            let attached = self.attach_here(index, mode).and_then(|guard| {
+                let found = host.xdp(index)?;
+                let id = self.identity.id;
+                match found.iter().find(|(_, attached)| *attached == id).map(|(mode, _)| mode) {
+                    Some(actual) if mode.is_none_or(|asked| asked == actual) => {
+                        Ok(Attachment { mode: actual, index, id, _guard: guard })
+                    }
+                    _ => Err(AttachError::NotAttached { mode: mode_name(mode), id, found }),
+                }
+            });
+            (self, attached)
+        })?)
+    }
+
+    /// Attaches in the calling thread's namespace.
+    fn attach_here(&mut self, index: IfIndex, mode: Option<XdpMode>) -> Result<Guard, AttachError> {
+        let asked = match mode {
+            None => AyaMode::Default,
+            Some(XdpMode::Generic) => AyaMode::Skb,
+            Some(XdpMode::Native) => AyaMode::Driver,
+            Some(XdpMode::Offload) => AyaMode::Hardware,
+        };
+        let xdp = xdp_of(&mut self.ebpf, &self.program)?;
+        let link = xdp.attach_to_if_index(index.get(), asked).and_then(|link| xdp.take_link(link)).map_err(
+            |error| match errno(&error) {
+                Some(source) => AttachError::Refused { mode: mode_name(mode), source },
+                None => AttachError::Kernel { action: "attach the program", source: Box::new(error) },
+            },
+        )?;
+        if environment::kernel_version().is_ok_and(|version| version < LINK_KERNEL) {
+            return Ok(Guard::Netlink(link));
+        }
+        // aya falls back to netlink wherever the kernel answers EINVAL; here that is no attachment at all.
+        let link = FdLink::try_from(link).map_err(|error| AttachError::Refused {
+            mode: mode_name(mode),
+            source: io::Error::other(error),
+        })?;
+        Ok(Guard::Link(link))
+    }
+
+    /// Runs the program once on one frame by `BPF_PROG_TEST_RUN`; `out` gets the frame as the program left it. Needs
+    /// `CAP_BPF` (or root).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINVAL for a frame that is too short or too long (`bpf_prog_test_run_xdp`).
+    pub fn test_run(&self, frame: &[u8], out: &mut [u8]) -> io::Result<Answer> {
+        use aya::{TestRun as _, TestRunOptions};
+        let xdp = self.xdp().map_err(io::Error::other)?;
+        loop {
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(frame);
+            options.data_out = Some(&mut *out);
+            match xdp.test_run(options) {
+                Ok(result) => {
+                    let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;
+                    return Ok(Answer { action: result.return_value, length });
+                }
+                Err(error) => match errno(&error) {
+                    // The kernel gives up when a signal comes (`bpf_test_timer_continue`).
+                    Some(source) if source.kind() == io::ErrorKind::Interrupted => {}
+                    Some(source) => return Err(source),
+                    None => return Err(io::Error::other(error)),
+                },
+            }
+        }
+    }
+
+    fn xdp(&self) -> Result<&Xdp, AttachError> {
+        match self.ebpf.program(&self.program) {
+            Some(Program::Xdp(xdp)) => Ok(xdp),
+            _ => Err(AttachError::Kernel {
+                action: "find the program",
+                source: Box::new(ProgramError::UnexpectedProgramType),
+            }),
+        }
+    }
+}
+
+/// A program on a device. It is detached when this is dropped.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The mode in which it is attached, as the kernel says.
+    pub mode: XdpMode,
+    /// The device.
+    pub index: IfIndex,
+    /// The program's id.
+    pub id: u32,
+    _guard: Guard,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for what happens when they are dropped")]
+enum Guard {
+    Link(FdLink),
+    Netlink(XdpLink),
+}
+
+/// While this is held, the kernel counts the runs of every program (`BPF_ENABLE_STATS`, kernel 5.8; `CAP_SYS_ADMIN`).
+#[derive(Debug)]
+pub struct RunCounting {
+    _switch: std::os::fd::OwnedFd,
+}
+
+impl RunCounting {
+    /// Switches the counting on until this is dropped; others who want it are not disturbed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn enable() -> Result<Self, AttachError> {
+        let switch = enable_stats(Stats::RunTime).map_err(|error| {
+            if is_permission(&error.io_error) {
+                AttachError::NoPrivilege { source: error.io_error }
+            } else {
+                kernel("count the program's runs")(error.into())
+            }
+        })?;
+        Ok(Self { _switch: switch })
+    }
+}
+
+fn mode_name(mode: Option<XdpMode>) -> &'static str {
+    match mode {
+        None => "the kernel's choice of",
+        Some(XdpMode::Generic) => "generic",
+        Some(XdpMode::Native) => "native",
+        Some(XdpMode::Offload) => "offload",
+    }
+}
+
+fn kernel(action: &'static str) -> impl Fn(ProgramError) -> AttachError {
+    move |error| AttachError::Kernel { action, source: Box::new(error) }
+}
+
+fn is_permission(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The system's answer within aya's error, if there is one.
+fn errno(error: &ProgramError) -> Option<io::Error> {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
+        _ => None,
+    };
+    code.map(io::Error::from_raw_os_error)
+}
+
+fn load_error(object: &Object, error: EbpfError) -> AttachError {
+    match (error, &object.path) {
+        (EbpfError::MapError(MapError::CreateError { io_error, .. }), _) if is_permission(&io_error) => {
+            AttachError::NoPrivilege { source: io_error }
+        }
+        (error @ (EbpfError::ParseError(_) | EbpfError::BtfError(_)), Some(path)) => {
+            AttachError::NotAnObject { path: path.clone(), source: Box::new(error) }
+        }
+        (error, _) => AttachError::Load { object: object.to_string(), source: Box::new(error) },
+    }
+}
+
+fn choose_program(object: &Object, ebpf: &Ebpf) -> Result<String, AttachError> {
+    let mut available: Vec<String> = ebpf
+        .programs()
+        .filter(|(_, program)| matches!(program, Program::Xdp(_)))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    available.sort_unstable();
+    let named = match (&object.program, &object.path) {
+        (Some(name), _) => Some(name.as_str()),
+        (None, None) => Some(abi::COUNT_PROGRAM),
+        (None, Some(_)) => None,
+    };
+    match (named, available.as_slice()) {
+        (Some(name), _) if available.iter().any(|other| other == name) => Ok(name.to_owned()),
+        (Some(name), _) => {
+            Err(AttachError::NoSuchProgram { object: object.to_string(), name: name.to_owned(), available })
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(AttachError::WhichProgram { object: object.to_string(), available }),
+    }
+}
+
+fn choose_map(object: &Object, ebpf: &Ebpf) -> Result<String, AttachError> {
+    if let Some(name) = &object.map {
+        if ebpf.map(name).is_some() {
+            return Ok(name.clone());
+        }
+        let mut available: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
+        available.sort_unstable();
+        return Err(AttachError::NoSuchMap { object: object.to_string(), name: name.clone(), available });
+    }
+    if ebpf.map(abi::MAP_NAME).is_some() {
+        return Ok(abi::MAP_NAME.to_owned());
+    }
+    let mut available: Vec<String> = ebpf
+        .maps()
+        .filter(|(_, map)| matches!(map, Map::PerCpuArray(data) if misfit(data).is_none()))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    available.sort_unstable();
+    match available.as_slice() {
+        [only] => Ok(only.clone()),
+        _ => Err(AttachError::WhichMap { object: object.to_string(), available }),
+    }
+}
+
+fn take_counter(
+    object: &Object,
+    ebpf: &mut Ebpf,
+    name: &str,
+) -> Result<PerCpuArray<MapData, u64>, AttachError> {
+    let not_a_counter =
+        |what: String| AttachError::NotACounter { object: object.to_string(), name: name.to_owned(), what };
+    match ebpf.take_map(name) {
+        Some(map @ Map::PerCpuArray(_)) => {
+            if let Map::PerCpuArray(data) = &map
+                && let Some(what) = misfit(data)
+            {
+                return Err(not_a_counter(what));
+            }
+            PerCpuArray::try_from(map).map_err(|error| not_a_counter(error.to_string()))
+        }
+        _ => Err(not_a_counter("its type is not BPF_MAP_TYPE_PERCPU_ARRAY".to_owned())),
+    }
+}
+
+/// In what a per-CPU array differs from the counter's, if it does.
+fn misfit(data: &MapData) -> Option<String> {
+    let info = match data.info() {
+        Ok(info) => info,
+        Err(error) => return Some(error.to_string()),
+    };
+    let found = (info.key_size(), info.value_size(), info.max_entries());
+    match found {
+        (4, 8, entries) if entries >= abi::SLOTS => None,
+        (key, value, entries) => Some(format!(
+            "its key has {key} bytes, its value {value} and it has {entries} entries; expected 4, 8 and at least {}",
+            abi::SLOTS
+        )),
+    }
+}
+
+fn xdp_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, AttachError> {
+    let wrong = || kernel("find the program")(ProgramError::UnexpectedProgramType);
+    let program = ebpf.program_mut(name).ok_or_else(wrong)?;
+    program.try_into().map_err(kernel("find the program"))
+}

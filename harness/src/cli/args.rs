@@ -1,0 +1,283 @@
+//! What all verbs have in common: options, exit codes, how errors are told.
+
+use std::{
+    io,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anstream::{AutoStream, ColorChoice, stream::RawStream};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use xdproof_scenarios::{Scenario, load};
+
+use super::{doctor, list, validate, watch};
+use crate::{
+    attach::{AttachError, Object},
+    plan::PlanError,
+    report::console::Verbosity,
+    run::LabError,
+};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 as expected; 1 a trial failed or errored; 2 the command line or an input file is wrong; 3 this machine \
+cannot run it; 4 inconclusive (interrupted, or nothing was proved).
+
+Examples:
+  xdproof doctor                                       what this machine can do
+  xdproof validate                                     every scenario on a veth pair, generic and native
+  xdproof validate --mode native --scenario 'vlan/*'   some of them
+  xdproof validate --object mine.o                     the same frames through your own counter
+  xdproof watch eth0 -S                                what arrives at eth0, by protocol";
+
+/// Proves what an XDP program, a NIC driver and an attach mode really do to frames.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// What this machine can do, what it cannot, and how to mend it.
+    Doctor(doctor::Doctor),
+    /// Count what arrives at an interface by IP protocol, live.
+    Watch(watch::Watch),
+    /// The scenarios: their frames and what they would catch.
+    List(list::List),
+    /// Send every scenario's frames in every mode and hold the counters against what the bytes must count.
+    Validate(validate::Validate),
+}
+
+/// How much is said, and to whom.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct Output {
+    /// For programs: JSON on standard output; words for people go to standard error.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Only what is wrong, and the summary.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Each step when it ends.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// When to use colours; `auto` is for terminals, and respects `NO_COLOR`.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Output {
+    pub(super) fn verbosity(self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
+
+    /// Where words for people go.
+    pub(super) fn people(self) -> Box<dyn io::Write> {
+        if self.json { Box::new(self.stream(io::stderr())) } else { Box::new(self.stream(io::stdout())) }
+    }
+
+    /// A stream that keeps or strips colours, as wanted.
+    fn stream<S: RawStream>(self, raw: S) -> AutoStream<S> {
+        match self.color {
+            Color::Auto => AutoStream::auto(raw),
+            Color::Always => AutoStream::new(raw, ColorChoice::Always),
+            Color::Never => AutoStream::new(raw, ColorChoice::Never),
+        }
+    }
+}
+
+/// Which program is tested.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Program under test")]
+pub(super) struct ObjectArgs {
+    /// A BPF object file; the default is xdproof's own counter.
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+    /// The XDP program in it, if it has several.
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
+    /// The counter's map in it, if it is not plain which one that is.
+    #[arg(long, value_name = "NAME")]
+    map: Option<String>,
+}
+
+impl ObjectArgs {
+    pub(super) fn object(self) -> Object {
+        let Self { object, program, map } = self;
+        Object { path: object, program, map }
+    }
+}
+
+/// Where scenarios come from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Scenarios")]
+pub(super) struct CorpusArgs {
+    /// Only scenarios whose id matches; may be given more than once. `*` also matches `/`.
+    #[arg(long, value_name = "GLOB")]
+    pub(super) scenario: Vec<String>,
+    /// A directory of scenario files instead of the corpus that is built in.
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+}
+
+impl CorpusArgs {
+    pub(super) fn load(&self) -> Result<Vec<Scenario>, Failure> {
+        let loaded = match &self.corpus {
+            None => load::builtin(),
+            Some(directory) => load::corpus(directory),
+        };
+        loaded.map_err(|errors| {
+            let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::Input(anyhow::anyhow!("{}", each.join("\nerror: ")))
+        })
+    }
+}
+
+/// Why a verb did not do its work; the exit code follows from it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Exit 2.
+    Input(anyhow::Error),
+    /// Exit 3.
+    Machine(anyhow::Error),
+    /// The reader of our output went away.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// Wraps a failure to write output.
+    pub(super) fn output(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ClosedPipe
+        } else {
+            Self::Machine(anyhow::Error::new(error).context("failed to write the output"))
+        }
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        if error.is_input() { Self::Input(error.into()) } else { Self::Machine(error.into()) }
+    }
+}
+
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Self {
+        match error {
+            LabError::Attach(error) => error.into(),
+            LabError::Environment(_) => Self::Machine(error.into()),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Self::Input(error.into())
+    }
+}
+
+/// How a verb that did its work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// 0
+    AsExpected,
+    /// 1
+    Failed,
+    /// 3
+    Machine,
+    /// 4
+    Inconclusive,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::AsExpected => 0,
+            Exit::Failed => 1,
+            Exit::Machine => 3,
+            Exit::Inconclusive => 4,
+        })
+    }
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let Cli { output, verb } = cli;
+    let done = match verb {
+        Verb::Doctor(doctor) => doctor.run(output),
+        Verb::Watch(watch) => watch.run(output),
+        Verb::List(list) => list.run(output),
+        Verb::Validate(validate) => validate.run(output),
+    };
+    let (code, error) = match done {
+        Ok(exit) => return exit.into(),
+        Err(Failure::ClosedPipe) => return Exit::Inconclusive.into(),
+        Err(Failure::Input(error)) => (2, error),
+        Err(Failure::Machine(error)) => (3, error),
+    };
+    anstream::eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// The signals that ask us to end: SIGINT and SIGTERM.
+pub(super) struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    /// Takes them over from now on. Needs a tokio runtime around it.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Returns when one has come.
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// A flag that is set when we are asked to end. The second time, the process ends at once: the kernel takes back whatever
+/// is up.
+pub(super) fn flag_on_end() -> io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        EndSignals::listen()?
+    };
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            signals.wait().await;
+            set.store(true, Ordering::Relaxed);
+            signals.wait().await;
+        });
+        #[expect(clippy::exit, reason = "asked twice to end; nothing that we hold outlives the process")]
+        std::process::exit(4);
+    })?;
+    Ok(flag)
+}

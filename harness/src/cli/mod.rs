@@ -1,0 +1,9 @@
+//! The command line: one file a verb.
+
+mod args;
+mod doctor;
+mod list;
+mod validate;
+mod watch;
+
+pub use args::{Cli, main};

@@ -1,0 +1,125 @@
+//! `xdproof validate`
+
+use std::{io, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use super::args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end};
+use crate::{
+    plan::{InjectorKind, Mode, Partition, Selection},
+    report::{
+        Event, Reporter,
+        console::Console,
+        json::{JsonFile, RunResult, write_pretty},
+    },
+    run::{CountedAction, Lab, run},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// What the program is attached to.
+    #[arg(long, value_enum, default_value_t = Nic::Veth)]
+    nic: Nic,
+    /// Attach modes, separated by commas; the default is generic,native.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE")]
+    mode: Vec<Mode>,
+    /// Injectors, separated by commas; the default is all, or pnet where modes are named.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "INJECTOR")]
+    injector: Vec<InjectorKind>,
+    #[command(flatten)]
+    corpus: CorpusArgs,
+    #[command(flatten)]
+    object: ObjectArgs,
+    /// What the program does with a frame that it counts.
+    #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
+    expect_action: CountedAction,
+    /// Run only the I-th of N parts of the trials; which trial is in which part never changes.
+    #[arg(long, value_name = "I/N")]
+    partition: Option<Partition>,
+    /// Trials that run at once; the default is the number of processors.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Write result.json into this directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What a program can be attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Nic {
+    /// A veth pair in namespaces that are made for it.
+    Veth,
+}
+
+impl Validate {
+    pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
+        let Self {
+            nic: Nic::Veth,
+            mode,
+            injector,
+            corpus,
+            object,
+            expect_action,
+            partition,
+            jobs,
+            out,
+            keep,
+        } = self;
+        let scenarios = corpus.load()?;
+        let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
+        let plan = selection.plan(&scenarios)?;
+        let out = out
+            .map(|directory| {
+                JsonFile::create_in(&directory)
+                    .with_context(|| format!("failed to make the directory {}", directory.display()))
+            })
+            .transpose()
+            .map_err(Failure::Input)?;
+        let lab = Lab::open(object.object(), expect_action)?;
+        let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
+        let jobs = jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+        let mut reporters = Reporters { console: Console::new(output.people(), output.verbosity()), out };
+        let result = run(&lab, &plan, &selection.paths(), jobs, &cancelled, &mut reporters)
+            .map_err(Failure::output)?;
+        if output.json {
+            write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
+        }
+        if keep {
+            let names = lab
+                .keep(&format!("xdproof-{}", std::process::id()))
+                .map_err(|error| Failure::Machine(anyhow::anyhow!("failed to {error}")))?;
+            anstream::eprintln!("kept:\n  {}\nremove each with `ip netns delete NAME`", names.join("\n  "));
+        }
+        Ok(exit(&result))
+    }
+}
+
+fn exit(result: &RunResult) -> Exit {
+    let summary = &result.summary;
+    let proved = summary.pass + summary.xfail + summary.unreachable > 0;
+    match (summary.is_bad(), proved && summary.not_run == 0) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::AsExpected,
+        (false, false) => Exit::Inconclusive,
+    }
+}
+
+/// Everyone who is told what happens in a run.
+struct Reporters<W> {
+    console: Console<W>,
+    out: Option<JsonFile>,
+}
+
+impl<W: io::Write> Reporter for Reporters<W> {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        // The file first: it must be there even if nobody reads the terminal.
+        if let Some(out) = &mut self.out {
+            out.report(event)?;
+        }
+        self.console.report(event)
+    }
+}

@@ -1,0 +1,95 @@
+//! What this machine is: what a result must say for its figures to mean anything to someone else.
+
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+use xdproof_scenarios::KernelVersion;
+
+use crate::attach::{Identity, Object};
+
+/// The machine, its kernel and the program under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Version of xdproof.
+    pub xdproof: String,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel_release: String,
+    /// The kernel's build, as `uname -v` prints it.
+    pub kernel_version: String,
+    /// The architecture that this binary was built for.
+    pub architecture: String,
+    /// The processor's model, where the kernel names it.
+    pub cpu_model: Option<String>,
+    /// Processors that are online.
+    pub cpus_online: usize,
+    /// `net.core.bpf_jit_enable`: 0 off, 1 on, 2 debugging.
+    pub bpf_jit: Option<u8>,
+    /// The program under test.
+    pub program: ProgramIdentity,
+}
+
+/// The program under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramIdentity {
+    /// The object's file; none: the built-in object.
+    pub object: Option<String>,
+    /// The program's name in the kernel.
+    pub name: String,
+    /// The hash of its instructions in hexadecimal, as `bpftool prog` prints it.
+    pub tag: String,
+}
+
+impl Environment {
+    /// Reads what the kernel says of this machine.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` cannot be read.
+    pub fn read(object: &Object, identity: &Identity) -> io::Result<Self> {
+        let Object { path, program: _, map: _ } = object;
+        let Identity { name, id: _, tag } = identity;
+        Ok(Self {
+            xdproof: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: kernel("osrelease")?,
+            kernel_version: kernel("version")?,
+            architecture: std::env::consts::ARCH.to_owned(),
+            cpu_model: cpu_model(),
+            cpus_online: std::thread::available_parallelism()?.get(),
+            bpf_jit: bpf_jit(),
+            program: ProgramIdentity {
+                object: path.as_ref().map(|path| path.display().to_string()),
+                name: name.clone(),
+                tag: format!("{tag:016x}"),
+            },
+        })
+    }
+}
+
+/// The running kernel's version, for what depends on it.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read, or the release does not begin with a version.
+pub fn kernel_version() -> io::Result<KernelVersion> {
+    let release = kernel("osrelease")?;
+    KernelVersion::from_release(&release)
+        .ok_or_else(|| io::Error::other(format!("the kernel's release `{release}` has no version")))
+}
+
+/// `net.core.bpf_jit_enable`, if this kernel has it and lets us read it.
+#[must_use]
+pub fn bpf_jit() -> Option<u8> {
+    fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?.trim().parse().ok()
+}
+
+fn kernel(name: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(format!("/proc/sys/kernel/{name}"))?.trim().to_owned())
+}
+
+fn cpu_model() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

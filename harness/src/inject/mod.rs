@@ -1,0 +1,7 @@
+//! How frames reach the program under test.
+//!
+//! * [`pnet`]: one `AF_PACKET` send a frame, from the tester's port.
+//! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
+
+pub mod pnet;
+pub mod test_run;

@@ -1,0 +1,64 @@
+//! One `AF_PACKET` send a frame, by pnet: slow (a `poll` and a `sendto` each) and exact.
+
+use std::io;
+
+use pnet::datalink::{self, Channel, Config, DataLinkSender, NetworkInterface};
+use xdproof_netns::{MacAddr, Worker};
+
+use crate::testbed::Port;
+
+/// The link is up.
+const IFF_UP: u32 = 0x1;
+
+/// A socket on the tester's port.
+pub struct PnetSender {
+    sender: Box<dyn DataLinkSender>,
+}
+
+impl std::fmt::Debug for PnetSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PnetSender").finish_non_exhaustive()
+    }
+}
+
+impl PnetSender {
+    /// Opens the socket in the worker's namespace. Needs `CAP_NET_RAW` there.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered.
+    pub fn open(worker: &Worker, port: &Port) -> io::Result<Self> {
+        let MacAddr([a, b, c, d, e, f]) = port.mac;
+        let interface = NetworkInterface {
+            name: port.name.to_string(),
+            description: String::new(),
+            index: port.index.get(),
+            mac: Some(datalink::MacAddr(a, b, c, d, e, f)),
+            ips: Vec::new(),
+            flags: IFF_UP,
+        };
+        let config = Config { promiscuous: false, ..Config::default() };
+        let opened = worker.run(move |_| datalink::channel(&interface, config)).map_err(io::Error::other)?;
+        match opened? {
+            Channel::Ethernet(sender, _receiver) => Ok(Self { sender }),
+            _ => Err(io::Error::other("pnet opened a channel that is not Ethernet")),
+        }
+    }
+
+    /// Sends one frame, without FCS, as it is.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one beyond the MTU
+    /// (`packet_snd`).
+    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            match self.sender.send_to(frame, None) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => return Err(error),
+                None => return Err(io::Error::other("pnet did not send")),
+            }
+        }
+    }
+}

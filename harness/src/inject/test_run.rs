@@ -1,0 +1,46 @@
+//! `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes. There is no driver and no stack in it, so what comes out
+//! is the program's answer alone.
+
+use std::io;
+
+use xdproof_scenarios::Frame;
+
+use crate::{
+    attach::{Answer, Counter},
+    verdict::{Frames, add},
+};
+
+/// Room for the largest frame that a test run takes (`bpf_prog_test_run_xdp`: a page, and fragments behind it).
+const MAX_FRAME: usize = 128 * 1024;
+
+/// What came of running the program on frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// How many frames the program was run on.
+    pub sent: u64,
+    /// The frames that it passed, as it left them.
+    pub passed: Frames,
+}
+
+/// Runs the program on each frame as often as it says, each time on fresh bytes and with its answer looked at.
+///
+/// The kernel's own repetition is not used: it shows the last answer only, works on what the run before has left, and
+/// switches the XDP dispatcher (`bpf_prog_change_xdp`), which costs some ten milliseconds a call.
+///
+/// # Errors
+///
+/// What the kernel answered for the first frame that it refused; EINVAL for one of 13 bytes or fewer.
+pub fn run(counter: &Counter, frames: &[Frame]) -> io::Result<Ran> {
+    let mut ran = Ran::default();
+    let mut out = vec![0; MAX_FRAME];
+    for frame in frames {
+        for _ in 0..frame.repeat {
+            let Answer { action, length } = counter.test_run(&frame.bytes, &mut out)?;
+            ran.sent += 1;
+            if action == Answer::PASS {
+                add(&mut ran.passed, out.get(..length).unwrap_or(&out));
+            }
+        }
+    }
+    Ok(ran)
+}

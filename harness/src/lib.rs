@@ -1,0 +1,20 @@
+//! Proves what an XDP program, a NIC driver and an attach mode really do to frames.
+//!
+//! The way through is [`run`]: a [`plan`] of trials; a [`testbed`] for each, with the program [attached](attach) to its
+//! DUT; frames [injected](inject), the counters and the DUT's stack [observed](observe), the whole held against what the
+//! frames' bytes must count by the [`verdict`], and every [`report`] told of it.
+//!
+//! `verdict`, `support`, `plan` and `report` are pure; `testbed`, `attach`, `inject`, `observe` and `environment` touch the
+//! kernel.
+
+pub mod attach;
+pub mod cli;
+pub mod environment;
+pub mod inject;
+pub mod observe;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod support;
+pub mod testbed;
+pub mod verdict;

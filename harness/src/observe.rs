@@ -1,0 +1,292 @@
+//! What can be seen of a trial: the map before and after, and the frames that the DUT's stack receives.
+//!
+//! Promises: nothing is missed and nothing is waited for longer than it takes. Every wait is for something that can be
+//! observed and has one of two deadlines.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use xdproof_netns::PacketSocket;
+
+use crate::{
+    attach::{AttachError, Counter},
+    inject::{pnet::PnetSender, test_run},
+    verdict::{Counts, Frames, Observation, add},
+};
+
+/// Something must arrive: it normally takes microseconds; a machine under load may take much longer.
+const MUST_ARRIVE: Duration = Duration::from_secs(3);
+
+/// Nothing may arrive any more: only for kernels that have no [`barrier`] for us.
+const MUST_NOT_ARRIVE: Duration = Duration::from_secs(1);
+
+/// Frames under way at once. veth's native receive ring holds 256 (`VETH_RING_SIZE`), the stack's backlog 1,000 for all
+/// senders of a CPU (`net.core.netdev_max_backlog`).
+const WINDOW: u64 = 64;
+
+/// Room in the capture's socket: a window many times over.
+pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
+
+/// The largest frame that a socket hands up: a merged one of 64 KiB, with headers to spare.
+const MAX_FRAME: usize = 128 * 1024;
+
+/// `EtherType` for local experiments (IEEE 802, clause 9.2.4): the closing frame's.
+const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
+
+/// The frames that the DUT's stack receives, byte for byte, outer VLAN tag put back.
+#[derive(Debug)]
+pub struct Capture {
+    socket: PacketSocket,
+    buffer: Vec<u8>,
+    seen: Frames,
+}
+
+/// Why there is no observation.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The kernel refused to take a frame for sending.
+    #[error("failed to send a frame of {length} bytes")]
+    Send {
+        /// The frame's length in bytes.
+        length: usize,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The kernel refused to run the program on a frame.
+    #[error("failed to run the program on a frame")]
+    TestRun {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The counters cannot be read.
+    #[error(transparent)]
+    Counter(#[from] AttachError),
+    /// The capture failed.
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+    /// The capture lost frames, so that it proves nothing.
+    #[error("the capture on the DUT lost {frames} frames")]
+    CaptureLost {
+        /// How many.
+        frames: u32,
+    },
+}
+
+impl ObserveError {
+    /// Whether the kernel refused a frame as such (EINVAL).
+    #[must_use]
+    pub fn refused_frame(&self) -> bool {
+        matches!(self, Self::Send { source, .. } | Self::TestRun { source }
+            if source.kind() == io::ErrorKind::InvalidInput)
+    }
+}
+
+impl Capture {
+    /// Keeps what the socket receives from now on.
+    #[must_use]
+    pub fn new(socket: PacketSocket) -> Self {
+        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new() }
+    }
+
+    /// Takes in whatever waits in the socket.
+    fn drain(&mut self) -> Result<(), xdproof_netns::Error> {
+        while let Some(received) = self.socket.receive(&mut self.buffer)? {
+            if received.outgoing {
+                continue;
+            }
+            let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
+            add(&mut self.seen, bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was received since the last observation.
+    pub(crate) fn is_empty(&mut self) -> Result<bool, xdproof_netns::Error> {
+        self.drain()?;
+        Ok(self.seen.is_empty())
+    }
+
+    /// Everything that was received since the last call.
+    fn take(&mut self) -> Frames {
+        std::mem::take(&mut self.seen)
+    }
+}
+
+/// Sends frames (bytes, and how many times) and observes what the attached program does with them.
+///
+/// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
+/// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames keep their order, so once it has
+/// come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
+/// passes nothing, a [`barrier`] proves the same at a price of some milliseconds.
+///
+/// # Errors
+///
+/// A frame that cannot be sent, counters that cannot be read, a capture that lost frames.
+pub fn on_wire<'a>(
+    counter: &Counter,
+    sender: &mut PnetSender,
+    capture: &mut Capture,
+    frames: impl Iterator<Item = (&'a [u8], u32)>,
+    passes: bool,
+    nonce: u64,
+) -> Result<Observation, ObserveError> {
+    let before = counter.counts()?;
+    let start = counter.runs()?;
+    let mut sent = 0;
+    'sending: for (bytes, repeat) in frames {
+        for _ in 0..repeat {
+            send(sender, bytes)?;
+            sent += 1;
+            if sent % WINDOW == 0 && !settle(counter, capture, start, sent)? {
+                break 'sending;
+            }
+        }
+    }
+    settle(counter, capture, start, sent)?;
+    let ran = counter.runs()?.wrapping_sub(start);
+    let per_cpu = difference(&before, &counter.counts()?);
+
+    let closing = closing_frame(nonce);
+    let closed = if passes {
+        send(sender, &closing)?;
+        Some(wait_closing(counter, capture, start.wrapping_add(ran), &closing)?)
+    } else {
+        barrier(capture)?;
+        None
+    };
+    let frames = capture.socket.drops()?;
+    if frames != 0 {
+        return Err(ObserveError::CaptureLost { frames });
+    }
+    let mut passed = capture.take();
+    passed.remove(closing.as_slice());
+    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed })
+}
+
+/// Observes what a program does that is not attached: `run` runs it and says what it was given and what it passed.
+///
+/// # Errors
+///
+/// What `run` answered; counters that cannot be read.
+pub fn alone(
+    counter: &Counter,
+    run: impl FnOnce(&Counter) -> io::Result<test_run::Ran>,
+) -> Result<Observation, ObserveError> {
+    let before = counter.counts()?;
+    let start = counter.runs()?;
+    let test_run::Ran { sent, passed } = run(counter).map_err(|source| ObserveError::TestRun { source })?;
+    let ran = counter.runs()?.wrapping_sub(start);
+    let per_cpu = difference(&before, &counter.counts()?);
+    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed: None })
+}
+
+fn send(sender: &mut PnetSender, bytes: &[u8]) -> Result<(), ObserveError> {
+    sender.send(bytes).map_err(|source| ObserveError::Send { length: bytes.len(), source })
+}
+
+/// Waits until the program has run `sent` times since `start`; false if it does not come to that.
+fn settle(counter: &Counter, capture: &mut Capture, start: u64, sent: u64) -> Result<bool, ObserveError> {
+    let deadline = Instant::now() + MUST_ARRIVE;
+    loop {
+        capture.drain()?;
+        if counter.runs()?.wrapping_sub(start) >= sent {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the closing frame has come through. If the program has run on it and it is not there after a [`barrier`],
+/// it never comes.
+fn wait_closing(
+    counter: &Counter,
+    capture: &mut Capture,
+    runs: u64,
+    closing: &[u8],
+) -> Result<bool, ObserveError> {
+    let deadline = Instant::now() + MUST_ARRIVE;
+    loop {
+        capture.drain()?;
+        if capture.seen.contains_key(closing) {
+            return Ok(true);
+        }
+        if counter.runs()? != runs || Instant::now() > deadline {
+            barrier(capture)?;
+            return Ok(capture.seen.contains_key(closing));
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Returns when every frame on which the program has run is in the capture, if it is ever going to be.
+///
+/// A driver's poll and the stack's backlog run with softirqs off, which is an RCU read-side section: the program's run, its
+/// verdict and the delivery to sockets all lie in one. `membarrier(MEMBARRIER_CMD_GLOBAL)` is a `synchronize_rcu()`
+/// (kernel/sched/membarrier.c): it outlasts every such section that has begun. Kernels that run with `nohz_full` refuse
+/// it; there, nothing may arrive for a second.
+fn barrier(capture: &mut Capture) -> Result<(), ObserveError> {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    if membarrier(MembarrierCommand::Global).is_err() {
+        while capture.socket.wait_readable(MUST_NOT_ARRIVE)? {
+            capture.drain()?;
+        }
+    }
+    capture.drain()?;
+    Ok(())
+}
+
+/// A frame of 60 bytes from the tester to the DUT that nothing else sends.
+fn closing_frame(nonce: u64) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(60);
+    frame.extend_from_slice(&xdproof_scenarios::DUT_MAC);
+    frame.extend_from_slice(&xdproof_scenarios::TESTER_MAC);
+    frame.extend_from_slice(&CLOSING_TYPE);
+    frame.extend_from_slice(b"xdproof closing frame ");
+    frame.extend_from_slice(&nonce.to_be_bytes());
+    frame.resize(60, 0);
+    frame
+}
+
+/// What was added between two readings, per CPU. Counters wrap.
+pub(crate) fn difference(before: &[Counts], after: &[Counts]) -> Vec<Counts> {
+    let none = Counts::new();
+    let cpus = before.len().max(after.len());
+    (0..cpus)
+        .map(|cpu| {
+            let [before, after] = [before, after].map(|counts| counts.get(cpu).unwrap_or(&none));
+            crate::verdict::side_by_side(before, after)
+                .map(|(protocol, before, after)| (*protocol, after.wrapping_sub(before)))
+                .filter(|(_, added)| *added != 0)
+                .collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_taken_for_each_cpu_and_wraps() {
+        let before = [Counts::from([(6, u64::MAX)]), Counts::from([(17, 5)])];
+        let after = [Counts::from([(6, 2)]), Counts::from([(17, 5), (58, 1)])];
+        assert_eq!(difference(&before, &after), [Counts::from([(6, 3)]), Counts::from([(58, 1)])]);
+    }
+
+    #[test]
+    fn a_counter_that_wrapped_to_zero_still_counts() {
+        let before = [Counts::from([(6, u64::MAX)])];
+        assert_eq!(difference(&before, &[Counts::new()]), [Counts::from([(6, 1)])]);
+    }
+
+    #[test]
+    fn closing_frames_differ_by_their_nonce() {
+        assert_ne!(closing_frame(1), closing_frame(2));
+        assert_eq!(closing_frame(7).len(), 60);
+    }
+}

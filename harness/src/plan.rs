@@ -1,0 +1,310 @@
+//! What is going to be run: every trial of a selection, decided before anything touches the kernel.
+
+use std::{fmt, str::FromStr};
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
+use xdproof_netns::XdpMode;
+use xdproof_scenarios::Scenario;
+
+/// Where the program under test sits while a trial runs.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Attached in the kernel's stack, after the driver has made a socket buffer (`XDP_FLAGS_SKB_MODE`).
+    Generic,
+    /// Attached in the driver (`XDP_FLAGS_DRV_MODE`).
+    Native,
+    /// Attached in the device (`XDP_FLAGS_HW_MODE`).
+    Offload,
+    /// Not attached to any device: run by `BPF_PROG_TEST_RUN`.
+    #[value(skip)]
+    Unattached,
+}
+
+impl Mode {
+    /// Every mode in which a program is attached to a device.
+    pub const ATTACHED: [Self; 3] = [Self::Generic, Self::Native, Self::Offload];
+
+    /// The mode to ask the kernel for; none where nothing is attached.
+    #[must_use]
+    pub fn attach(self) -> Option<XdpMode> {
+        match self {
+            Self::Generic => Some(XdpMode::Generic),
+            Self::Native => Some(XdpMode::Native),
+            Self::Offload => Some(XdpMode::Offload),
+            Self::Unattached => None,
+        }
+    }
+
+    /// The name that trial ids, results and the command line use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Native => "native",
+            Self::Offload => "offload",
+            Self::Unattached => "unattached",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How frames reach the program under test.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum InjectorKind {
+    /// One `AF_PACKET` send a frame, by pnet, from the tester to the DUT.
+    Pnet,
+    /// `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes, with no device in between.
+    TestRun,
+}
+
+impl InjectorKind {
+    /// Every injector.
+    pub const ALL: [Self; 2] = [Self::Pnet, Self::TestRun];
+
+    /// The name that trial ids, results and the command line use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pnet => "pnet",
+            Self::TestRun => "test_run",
+        }
+    }
+}
+
+impl fmt::Display for InjectorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A mode and an injector that go together: the column of a scenario in a table of verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path {
+    /// Where the program sits.
+    pub mode: Mode,
+    /// How frames reach it.
+    pub injector: InjectorKind,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}::{}", self.mode, self.injector))
+    }
+}
+
+/// The `I/N` of `--partition`: the I-th (from 1) of N parts of the trials, by a hash of their ids that never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    index: u64,
+    count: u64,
+}
+
+impl Partition {
+    fn holds(self, id: &str) -> bool {
+        // FNV-1a, 64 bits: https://datatracker.ietf.org/doc/html/draft-eastlake-fnv
+        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash % self.count == self.index - 1
+    }
+}
+
+/// What is wrong with a `--partition`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not I/N with 1 <= I <= N")]
+pub struct PartitionError {
+    /// What was given.
+    pub given: String,
+}
+
+impl FromStr for Partition {
+    type Err = PartitionError;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let parsed = given.split_once('/').and_then(|(index, count)| {
+            let partition = Self { index: index.parse().ok()?, count: count.parse().ok()? };
+            (1..=partition.count).contains(&partition.index).then_some(partition)
+        });
+        parsed.ok_or_else(|| PartitionError { given: given.to_owned() })
+    }
+}
+
+/// Which trials are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Modes to attach in; none: generic and native.
+    pub modes: Vec<Mode>,
+    /// Injectors to use; none: all of them, or, where modes were named, those that need an attached program.
+    pub injectors: Vec<InjectorKind>,
+    /// Patterns over scenario ids, `*` also matching `/`; none: every scenario.
+    pub scenarios: Vec<String>,
+    /// Only this part of the trials.
+    pub partition: Option<Partition>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A pattern is not a glob.
+    #[error("`{pattern}` is not a pattern")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// A pattern matches no scenario.
+    #[error("no scenario matches `{pattern}`; `xdproof list` shows them all")]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+    },
+    /// The selection leaves nothing to run.
+    #[error("the selection leaves no trial to run")]
+    Nothing,
+}
+
+/// One thing to be run and judged: a scenario on a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// What is sent and what is expected.
+    pub scenario: &'a Scenario,
+    /// Where the program sits and how frames reach it.
+    pub path: Path,
+}
+
+impl Trial<'_> {
+    /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}::{}", self.scenario.id, self.path)
+    }
+}
+
+impl Selection {
+    /// The columns of the run: each wanted mode with each injector that fits it.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Path> {
+        let modes: &[Mode] = if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes };
+        let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
+            (false, _) => &self.injectors,
+            (true, true) => &InjectorKind::ALL,
+            (true, false) => &[InjectorKind::Pnet],
+        };
+        let mut paths: Vec<Path> = Vec::new();
+        for &injector in injectors {
+            match injector {
+                InjectorKind::TestRun => paths.push(Path { mode: Mode::Unattached, injector }),
+                InjectorKind::Pnet => paths.extend(modes.iter().map(|&mode| Path { mode, injector })),
+            }
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// The selected scenarios.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that is none or matches nothing.
+    pub fn choose<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<&'a Scenario>, PlanError> {
+        let wanted = self.patterns(scenarios)?;
+        let is_wanted =
+            |scenario: &&Scenario| wanted.is_empty() || wanted.is_match(scenario.id.as_ref() as &str);
+        Ok(scenarios.iter().filter(is_wanted).collect())
+    }
+
+    /// Every selected trial, scenario by scenario.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that is none or matches nothing, and a selection that leaves no trial.
+    pub fn plan<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<Trial<'a>>, PlanError> {
+        let paths = self.paths();
+        let trials: Vec<_> = self
+            .choose(scenarios)?
+            .into_iter()
+            .flat_map(|scenario| paths.iter().map(move |&path| Trial { scenario, path }))
+            .filter(|trial| self.partition.is_none_or(|partition| partition.holds(&trial.id())))
+            .collect();
+        if trials.is_empty() { Err(PlanError::Nothing) } else { Ok(trials) }
+    }
+
+    fn patterns(&self, scenarios: &[Scenario]) -> Result<GlobSet, PlanError> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &self.scenarios {
+            let wrap = |source| PlanError::Pattern { pattern: pattern.clone(), source };
+            let glob = Glob::new(pattern).map_err(wrap)?;
+            let matcher = glob.compile_matcher();
+            if !scenarios.iter().any(|scenario| matcher.is_match(scenario.id.as_ref() as &str)) {
+                return Err(PlanError::NoMatch { pattern: pattern.clone() });
+            }
+            set.add(glob);
+        }
+        set.build().map_err(|source| PlanError::Pattern { pattern: self.scenarios.join(","), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(modes: &[Mode], injectors: &[InjectorKind]) -> Vec<String> {
+        let selection =
+            Selection { modes: modes.to_vec(), injectors: injectors.to_vec(), ..Selection::default() };
+        selection.paths().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_paths_are_both_software_modes_and_a_test_run() {
+        assert_eq!(paths(&[], &[]), ["generic::pnet", "native::pnet", "unattached::test_run"]);
+    }
+
+    #[test]
+    fn named_modes_leave_test_runs_out_unless_asked_for() {
+        assert_eq!(paths(&[Mode::Native], &[]), ["native::pnet"]);
+        assert_eq!(
+            paths(&[Mode::Native], &[InjectorKind::TestRun, InjectorKind::Pnet]),
+            ["native::pnet", "unattached::test_run"]
+        );
+        assert_eq!(paths(&[], &[InjectorKind::TestRun]), ["unattached::test_run"]);
+    }
+
+    #[test]
+    fn each_trial_lies_in_exactly_one_partition() {
+        for number in 0..200 {
+            let id = format!("scenario_{number}::native::pnet");
+            let holders = (1..=7).filter(|index| Partition { index: *index, count: 7 }.holds(&id)).count();
+            assert_eq!(holders, 1, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_a_part_of_a_whole() {
+        assert_eq!("2/3".parse(), Ok(Partition { index: 2, count: 3 }));
+        for wrong in ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", ""] {
+            assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_an_error() {
+        let selection = Selection { scenarios: vec!["no/such*".to_owned()], ..Selection::default() };
+        let scenarios = xdproof_scenarios::load::builtin().unwrap();
+        assert!(matches!(selection.plan(&scenarios), Err(PlanError::NoMatch { .. })));
+    }
+}

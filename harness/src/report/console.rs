@@ -1,0 +1,233 @@
+//! A run for people: the table of verdicts, each failure with what is needed to understand it, and the summary.
+
+use std::{collections::BTreeMap, fmt::Write as _, io, time::Instant};
+
+use anstyle::{AnsiColor, Style};
+use xdproof_ebpf::abi::protocol_name;
+use xdproof_scenarios::Expectation;
+
+use super::{
+    Event, Reporter,
+    json::{Observed, RunResult, TrialRecord},
+};
+use crate::{
+    environment::Environment,
+    plan::Path,
+    verdict::{Counts, VerdictKind, side_by_side},
+};
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Failures and the summary.
+    Quiet,
+    /// The table too.
+    #[default]
+    Normal,
+    /// Each trial when it ends, too.
+    Verbose,
+}
+
+/// Writes to a terminal, or to whatever strips colours for one that has none.
+#[derive(Debug)]
+pub struct Console<W> {
+    to: W,
+    verbosity: Verbosity,
+    started: Instant,
+}
+
+/// Bytes of a frame that are printed; a longer one is in the result file in full.
+const SHOWN_BYTES: usize = 256;
+
+/// Frames of a scenario that are printed for a failure.
+const SHOWN_FRAMES: usize = 16;
+
+impl<W: io::Write> Console<W> {
+    /// Writes to `to`.
+    pub fn new(to: W, verbosity: Verbosity) -> Self {
+        Self { to, verbosity, started: Instant::now() }
+    }
+
+    fn started(&mut self, environment: &Environment, paths: &[Path], trials: usize) -> io::Result<()> {
+        let Environment { xdproof, kernel_release, program, .. } = environment;
+        let object = program.object.as_deref().unwrap_or("built in");
+        writeln!(
+            self.to,
+            "xdproof {xdproof} on kernel {kernel_release}: program {} ({object}, tag {}), {trials} trials: {}",
+            program.name,
+            program.tag,
+            paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        )
+    }
+
+    fn ended(&mut self, result: &RunResult) -> io::Result<()> {
+        if self.verbosity >= Verbosity::Normal {
+            self.table(&result.trials)?;
+        }
+        for trial in result.trials.iter().filter(|trial| trial.verdict.is_bad()) {
+            writeln!(self.to)?;
+            self.to.write_all(explain(trial).as_bytes())?;
+        }
+        self.reasons(&result.trials)?;
+        let numbers: Vec<String> = result
+            .summary
+            .numbers()
+            .into_iter()
+            .filter(|(_, number)| *number > 0)
+            .map(|(name, number)| format!("{number} {name}"))
+            .collect();
+        let style = match (result.summary.is_bad(), result.summary.not_run > 0) {
+            (true, _) => style_of(VerdictKind::Fail),
+            (false, true) => style_of(VerdictKind::Skip),
+            (false, false) => style_of(VerdictKind::Pass),
+        };
+        let total = result.trials.len() + result.summary.not_run;
+        writeln!(
+            self.to,
+            "{style}{total} trials: {}{style:#} in {:.2} s",
+            numbers.join(", "),
+            self.started.elapsed().as_secs_f64()
+        )
+    }
+
+    /// A row a scenario, a column a path.
+    fn table(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+        let mut paths: Vec<Path> = trials.iter().map(TrialRecord::path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let mut rows: BTreeMap<&str, BTreeMap<Path, VerdictKind>> = BTreeMap::new();
+        for trial in trials {
+            rows.entry(&trial.scenario).or_default().insert(trial.path(), trial.verdict);
+        }
+        let name = rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
+        write!(self.to, "{:name$}", "scenario")?;
+        for path in &paths {
+            write!(self.to, "  {path}")?;
+        }
+        writeln!(self.to)?;
+        for (scenario, cells) in rows {
+            write!(self.to, "{scenario:name$}")?;
+            for path in &paths {
+                let width = path.to_string().len();
+                match cells.get(path) {
+                    Some(verdict) => {
+                        let style = style_of(*verdict);
+                        write!(self.to, "  {style}{verdict:width$}{style:#}")?;
+                    }
+                    None => write!(self.to, "  {:width$}", "")?,
+                }
+            }
+            writeln!(self.to)?;
+        }
+        Ok(())
+    }
+
+    /// Why trials were not run or not held to the expectation: each reason once, with how often it was given.
+    fn reasons(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+        let mut reasons: BTreeMap<(VerdictKind, &str), usize> = BTreeMap::new();
+        for trial in trials {
+            if let (false, Some(reason)) = (trial.verdict.is_bad(), &trial.reason) {
+                *reasons.entry((trial.verdict, reason)).or_default() += 1;
+            }
+        }
+        for ((verdict, reason), times) in reasons {
+            let style = style_of(verdict);
+            writeln!(self.to, "{style}{verdict}{style:#} {times} x: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: io::Write> Reporter for Console<W> {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        match event {
+            Event::Started { environment, paths, trials } if self.verbosity >= Verbosity::Normal => {
+                self.started(environment, paths, trials)
+            }
+            Event::Trial(trial) if self.verbosity >= Verbosity::Verbose => {
+                let style = style_of(trial.verdict);
+                let TrialRecord { id, verdict, duration_us, .. } = trial;
+                writeln!(self.to, "{style}{verdict:11}{style:#} {id} ({duration_us} us)")
+            }
+            Event::Started { .. } | Event::Trial(_) => Ok(()),
+            Event::Ended { result } => {
+                self.ended(result)?;
+                self.to.flush()
+            }
+        }
+    }
+}
+
+fn style_of(verdict: VerdictKind) -> Style {
+    let color = match verdict {
+        VerdictKind::Pass => AnsiColor::Green,
+        VerdictKind::Fail | VerdictKind::Error => return AnsiColor::Red.on_default().bold(),
+        VerdictKind::Skip | VerdictKind::Unreachable => AnsiColor::Yellow,
+        VerdictKind::Xfail => AnsiColor::Magenta,
+    };
+    color.on_default()
+}
+
+/// A trial that did not come out as expected: its frames by layer and in hexadecimal, expected and observed side by side,
+/// and the command that repeats it.
+#[must_use]
+pub fn explain(trial: &TrialRecord) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = write_explanation(&mut text, trial);
+    text
+}
+
+fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
+    let style = style_of(trial.verdict);
+    let reason = trial.reason.as_deref().unwrap_or("no reason was given");
+    writeln!(to, "{style}{}{style:#} {}", trial.verdict.name().to_uppercase(), trial.id)?;
+    let Some(failure) = &trial.failure else {
+        return writeln!(to, "  {reason}");
+    };
+    for frame in failure.frames.iter().take(SHOWN_FRAMES) {
+        writeln!(to, "  {} x {}", frame.times, frame.layers)?;
+        let shown = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
+        let rest = if shown.len() < frame.hex.len() { " ..." } else { "" };
+        writeln!(to, "      {shown}{rest}")?;
+    }
+    if let Some(more @ 1..) = failure.frames.len().checked_sub(SHOWN_FRAMES) {
+        writeln!(to, "  and {more} frames more, in the result file")?;
+    }
+    if let Some(observed) = &trial.observed {
+        write_side_by_side(to, &trial.expected, observed)?;
+    }
+    for mismatch in &failure.mismatches {
+        writeln!(to, "  {mismatch}")?;
+    }
+    writeln!(to, "  repeat: {}", failure.repeat)
+}
+
+fn write_side_by_side(to: &mut String, expected: &Expectation, observed: &Observed) -> std::fmt::Result {
+    writeln!(to, "  {:24} {:>12} {:>12}", "", "expected", "observed")?;
+    let mut row = |name: &str, expected: u64, observed: u64| {
+        let mark = if expected == observed { "" } else { "  <--" };
+        writeln!(to, "  {name:24} {expected:12} {observed:12}{mark}")
+    };
+    for (protocol, expected, observed) in side_by_side(&expected.counts, &observed.counts) {
+        row(&protocol_label(*protocol), expected, observed)?;
+    }
+    row("passed", expected.passed, observed.passed)?;
+    row("dropped", expected.dropped, observed.dropped)
+}
+
+/// A protocol's number and name, as in `17 udp`.
+#[must_use]
+pub fn protocol_label(protocol: u8) -> String {
+    match protocol_name(protocol) {
+        Some(name) => format!("{protocol} {name}"),
+        None => protocol.to_string(),
+    }
+}
+
+/// Every protocol that counted something and its packets, as in `17 udp: 4`.
+#[must_use]
+pub fn counts_line(counts: &Counts) -> String {
+    let each = counts.iter().map(|(protocol, packets)| format!("{}: {packets}", protocol_label(*protocol)));
+    each.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,35 @@
+//! What happens in a run, in the order in which it happens: the only thing between running and reporting.
+
+use super::json::{RunResult, TrialRecord};
+use crate::{environment::Environment, plan::Path};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The plan is made; trials begin.
+    Started {
+        /// The machine and the program.
+        environment: &'a Environment,
+        /// The columns: each mode with its injector.
+        paths: &'a [Path],
+        /// How many trials there are.
+        trials: usize,
+    },
+    /// A trial ended. Trials run in parallel and end in any order.
+    Trial(&'a TrialRecord),
+    /// The run ended.
+    Ended {
+        /// Everything, in the order of the plan.
+        result: &'a RunResult,
+    },
+}
+
+/// Someone who is told what happens.
+pub trait Reporter {
+    /// Takes in one event.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be passed on, as to a closed pipe or a full disk.
+    fn report(&mut self, event: Event<'_>) -> std::io::Result<()>;
+}

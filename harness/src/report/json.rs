@@ -1,0 +1,288 @@
+//! The result file: what a run found, for programs.
+//!
+//! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path as FilePath, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use xdproof_scenarios::{Expectation, Scenario, describe};
+
+use super::{Event, Reporter};
+use crate::{
+    environment::Environment,
+    plan::{InjectorKind, Mode, Path},
+    verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind, hex},
+};
+
+/// The version of the file's form.
+pub const SCHEMA: &str = "xdproof.result/1";
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunResult {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The machine and the program.
+    pub environment: Environment,
+    /// What was tried, in the order of the plan.
+    pub trials: Vec<TrialRecord>,
+    /// What was measured.
+    pub measurements: Vec<serde_json::Value>,
+    /// How it came out.
+    pub summary: Summary,
+}
+
+/// Trials by verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// Trials that passed.
+    pub pass: usize,
+    /// Trials that failed.
+    pub fail: usize,
+    /// Trials that were not run, for a declared reason.
+    pub skip: usize,
+    /// Trials that deviated as declared.
+    pub xfail: usize,
+    /// Trials whose testbed broke.
+    pub error: usize,
+    /// Trials whose frames nothing can inject.
+    pub unreachable: usize,
+    /// Trials of the plan that were never begun, because the run was interrupted.
+    pub not_run: usize,
+}
+
+/// One trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialRecord {
+    /// `scenario::mode::injector`.
+    pub id: String,
+    /// The scenario's id.
+    pub scenario: String,
+    /// Where the program sat.
+    pub mode: Mode,
+    /// How frames reached it.
+    pub injector: InjectorKind,
+    /// The driver of the DUT; none where there is no device.
+    pub nic: Option<String>,
+    /// How it came out.
+    pub verdict: VerdictKind,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
+    /// What had to come out.
+    pub expected: Expectation,
+    /// What came out; none where nothing was observed.
+    pub observed: Option<Observed>,
+    /// Frames sent.
+    pub sent: u64,
+    /// How long it took in microseconds, without the time to bring the testbed up.
+    pub duration_us: u64,
+    /// What is needed to understand a trial that deviated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// What came out of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Packets by protocol number, summed over the CPUs.
+    pub counts: Counts,
+    /// Frames that passed: seen to come out of the program, and those in `unseen`.
+    pub passed: u64,
+    /// Frames that the program saw and did not pass.
+    pub dropped: u64,
+    /// Frames of `passed` that the stack discards before anyone can see them: the program was not seen to pass them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen: u64,
+    /// Packets by protocol number for each CPU, the first being CPU 0.
+    pub per_cpu: Vec<Counts>,
+}
+
+/// A trial that deviated, in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// In what it deviated.
+    pub mismatches: Vec<Mismatch>,
+    /// What was sent.
+    pub frames: Vec<SentFrame>,
+    /// The one command that repeats it.
+    pub repeat: String,
+}
+
+/// A frame that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentFrame {
+    /// Its layers, as decoded from its bytes.
+    pub layers: String,
+    /// Its bytes in hexadecimal, without FCS.
+    pub hex: String,
+    /// How many times it was sent.
+    pub times: u32,
+}
+
+/// What is known of a trial when it has ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was seen; none where nothing ran.
+    pub observation: Option<Observation>,
+    /// How long it took.
+    pub duration: std::time::Duration,
+}
+
+impl TrialRecord {
+    /// Writes a trial down.
+    #[must_use]
+    pub fn new(
+        scenario: &Scenario,
+        path: Path,
+        nic: Option<&str>,
+        expected: &Expected,
+        outcome: &Outcome,
+        repeat: &str,
+    ) -> Self {
+        let Outcome { verdict, observation, duration } = outcome;
+        let failure = (!verdict.mismatches().is_empty()).then(|| Failure {
+            mismatches: verdict.mismatches().to_vec(),
+            frames: scenario.frames.iter().map(SentFrame::new).collect(),
+            repeat: repeat.to_owned(),
+        });
+        Self {
+            id: format!("{}::{path}", scenario.id),
+            scenario: scenario.id.to_string(),
+            mode: path.mode,
+            injector: path.injector,
+            nic: nic.map(str::to_owned),
+            verdict: verdict.kind(),
+            reason: verdict.reason(),
+            expected: expected.numbers.clone(),
+            observed: observation.as_ref().map(Observed::new),
+            sent: observation.as_ref().map_or(0, |observation| observation.sent),
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            failure,
+        }
+    }
+
+    /// The column that it belongs to.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        Path { mode: self.mode, injector: self.injector }
+    }
+}
+
+impl SentFrame {
+    fn new(frame: &xdproof_scenarios::Frame) -> Self {
+        Self { layers: describe(&frame.bytes), hex: hex(&frame.bytes), times: frame.repeat }
+    }
+}
+
+impl Observed {
+    fn new(observation: &Observation) -> Self {
+        Self {
+            counts: observation.counts(),
+            passed: observation.passed() + observation.unseen,
+            unseen: observation.unseen,
+            dropped: observation.dropped(),
+            per_cpu: observation.per_cpu.clone(),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it skips by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Summary {
+    /// Counts trials by verdict, out of a plan of `planned`.
+    #[must_use]
+    pub fn new(trials: &[TrialRecord], planned: usize) -> Self {
+        let mut by_kind = BTreeMap::<VerdictKind, usize>::new();
+        for trial in trials {
+            *by_kind.entry(trial.verdict).or_default() += 1;
+        }
+        let of = |kind| by_kind.get(&kind).copied().unwrap_or(0);
+        Self {
+            pass: of(VerdictKind::Pass),
+            fail: of(VerdictKind::Fail),
+            skip: of(VerdictKind::Skip),
+            xfail: of(VerdictKind::Xfail),
+            error: of(VerdictKind::Error),
+            unreachable: of(VerdictKind::Unreachable),
+            not_run: planned.saturating_sub(trials.len()),
+        }
+    }
+
+    /// Whether something came out that was not expected.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        self.fail + self.error > 0
+    }
+
+    /// Each verdict's name and number, the most important first.
+    #[must_use]
+    pub fn numbers(&self) -> [(&'static str, usize); 7] {
+        let Self { pass, fail, skip, xfail, error, unreachable, not_run } = *self;
+        [
+            (VerdictKind::Pass.name(), pass),
+            (VerdictKind::Fail.name(), fail),
+            (VerdictKind::Error.name(), error),
+            (VerdictKind::Skip.name(), skip),
+            (VerdictKind::Xfail.name(), xfail),
+            (VerdictKind::Unreachable.name(), unreachable),
+            ("not run", not_run),
+        ]
+    }
+}
+
+/// Writes `result.json` into a directory when the run has ended.
+#[derive(Debug)]
+pub struct JsonFile {
+    directory: PathBuf,
+}
+
+impl JsonFile {
+    /// The file's name within its directory.
+    pub const NAME: &'static str = "result.json";
+
+    /// Makes the directory if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn create_in(directory: &FilePath) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+}
+
+impl Reporter for JsonFile {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        if let Event::Ended { result } = event {
+            let file = fs::File::create(self.directory.join(Self::NAME))?;
+            write_pretty(io::BufWriter::new(file), result)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a result as the file has it: indented, with a newline at the end.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_pretty(mut to: impl io::Write, result: &RunResult) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut to, result)?;
+    writeln!(to)?;
+    to.flush()
+}

@@ -1,0 +1,11 @@
+//! What a run says of itself: one event enum between running and reporting, and the reporters behind it.
+//!
+//! * [`event`]: what happens in a run.
+//! * [`json`]: the result file.
+//! * [`console`]: the table, the failures and the summary on a terminal.
+
+pub mod console;
+pub mod event;
+pub mod json;
+
+pub use event::{Event, Reporter};

@@ -1,0 +1,479 @@
+//! The judge: holds what was observed against what had to be observed. Pure.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+use xdproof_scenarios::Expectation;
+
+/// Frames by their bytes, and how many times each.
+pub type Frames = BTreeMap<Vec<u8>, u64>;
+
+/// Adds one frame; only the first of its kind is copied.
+pub fn add(frames: &mut Frames, bytes: &[u8]) {
+    match frames.get_mut(bytes) {
+        Some(times) => *times += 1,
+        None => drop(frames.insert(bytes.to_vec(), 1)),
+    }
+}
+
+/// Packets by protocol number; a protocol that counted nothing has no entry.
+pub type Counts = BTreeMap<u8, u64>;
+
+/// What was seen of one trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Frames handed to the path.
+    pub sent: u64,
+    /// Runs of the program, as the kernel counts them: every frame that reached it.
+    pub ran: u64,
+    /// What was added to the map, for every possible CPU.
+    pub per_cpu: Vec<Counts>,
+    /// What came out of the program: the frames that it passed, byte for byte.
+    pub passed: Frames,
+    /// Frames that had to pass and that nobody can see pass, because the stack discards them before any socket gets them
+    /// (see [`stack_discards`]). Whether the program passed them is not known; a test run shows it.
+    pub unseen: u64,
+    /// Whether the closing frame came through. It is sent after everything else was counted and shows that nothing is
+    /// still under way; `None` where the path needs none.
+    pub closed: Option<bool>,
+}
+
+impl Observation {
+    /// The counts summed over the CPUs.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::new();
+        for (protocol, packets) in self.per_cpu.iter().flatten() {
+            *sum.entry(*protocol).or_default() += packets;
+        }
+        sum
+    }
+
+    /// How many frames were seen to pass.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed.values().sum()
+    }
+
+    /// How many frames the program saw and did not pass.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.ran.saturating_sub(self.passed() + self.unseen)
+    }
+}
+
+/// Whether the kernel's stack discards a frame before any socket sees it, although XDP has passed it.
+///
+/// Source: `skb_vlan_untag` in `net/core/skbuff.c`, which `__netif_receive_skb_core` calls before it delivers anything, wants
+/// the outer tag and the two bytes behind it (`VLAN_HLEN + sizeof(unsigned short)` beyond the Ethernet header), and frees
+/// what is shorter.
+#[must_use]
+pub fn stack_discards(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [_, _, _, _, _, _, _, _, _, _, _, _, 0x81, 0x00, ..]
+            | [_, _, _, _, _, _, _, _, _, _, _, _, 0x88, 0xa8, ..]
+    ) && bytes.len() < 14 + 4 + 2
+}
+
+/// What a trial has to come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Numbers: what the map counts, how many frames pass and how many are dropped.
+    pub numbers: Expectation,
+    /// Bytes: the frames that pass.
+    pub passed: Frames,
+}
+
+/// One way in which an observation departs from what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Mismatch {
+    /// The map counted another number of packets for a protocol.
+    Count {
+        /// IP protocol number.
+        protocol: u8,
+        /// Packets that had to be counted.
+        expected: u64,
+        /// Packets that were counted.
+        observed: u64,
+    },
+    /// Another number of frames passed.
+    Passed {
+        /// Frames that had to pass.
+        expected: u64,
+        /// Frames that passed.
+        observed: u64,
+    },
+    /// Another number of frames was dropped by the program.
+    Dropped {
+        /// Frames that had to be dropped.
+        expected: u64,
+        /// Frames that were dropped.
+        observed: u64,
+    },
+    /// The program did not run once for each frame sent: the path lost frames or added its own.
+    Conservation {
+        /// Frames sent.
+        sent: u64,
+        /// Runs of the program.
+        ran: u64,
+    },
+    /// A frame that had to pass did not come through with these bytes.
+    Missing {
+        /// The bytes in hexadecimal.
+        hex: String,
+        /// How many of them are missing.
+        times: u64,
+    },
+    /// A frame came through that nobody sent, or that had to be dropped.
+    Unexpected {
+        /// The bytes in hexadecimal.
+        hex: String,
+        /// How many of them came.
+        times: u64,
+    },
+    /// The closing frame, sent after all others, did not come through.
+    NotClosed,
+    /// A deviation is declared for this trial, and it does not deviate any more.
+    NoDeviation {
+        /// The declared reason.
+        reason: String,
+    },
+    /// The trial left its testbed in another state than it found it in.
+    Dirty {
+        /// What was left.
+        what: String,
+    },
+    /// A refusal or an attachment that the support table does not know.
+    Support {
+        /// What happened.
+        what: String,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count { protocol, expected, observed } => {
+                write!(f, "protocol {protocol}: expected {expected}, counted {observed}")
+            }
+            Self::Passed { expected, observed } => {
+                write!(f, "expected {expected} to pass, {observed} passed")
+            }
+            Self::Dropped { expected, observed } => {
+                write!(f, "expected {expected} to be dropped, {observed} were")
+            }
+            Self::Conservation { sent, ran } => {
+                write!(f, "{sent} frames were sent and the program ran {ran} times")
+            }
+            Self::Missing { hex, times } => write!(f, "missing {times} x {hex}"),
+            Self::Unexpected { hex, times } => write!(f, "unexpected {times} x {hex}"),
+            Self::NotClosed => f.write_str("the closing frame was not passed"),
+            Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
+            Self::Dirty { what } | Self::Support { what } => f.write_str(what),
+        }
+    }
+}
+
+/// How a trial came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything was as it had to be.
+    Pass,
+    /// Something was not.
+    Fail(Vec<Mismatch>),
+    /// It was not run, for a reason that was declared beforehand.
+    Skip {
+        /// The declared reason.
+        reason: String,
+    },
+    /// It deviated as a reviewed entry says that it does.
+    Xfail {
+        /// The declared reason.
+        reason: String,
+        /// In what it deviated.
+        mismatches: Vec<Mismatch>,
+    },
+    /// The testbed broke; this says nothing about the program, the driver or the mode.
+    Error {
+        /// What broke.
+        reason: String,
+    },
+    /// No injector can produce these frames; the kernel was asked, and refused them.
+    Unreachable {
+        /// What the kernel answered.
+        reason: String,
+    },
+}
+
+/// The kind of a verdict, by the name that results use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictKind {
+    /// See [`Verdict::Pass`].
+    Pass,
+    /// See [`Verdict::Fail`].
+    Fail,
+    /// See [`Verdict::Skip`].
+    Skip,
+    /// See [`Verdict::Xfail`].
+    Xfail,
+    /// See [`Verdict::Error`].
+    Error,
+    /// See [`Verdict::Unreachable`].
+    Unreachable,
+}
+
+impl VerdictKind {
+    /// The name that results use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Xfail => "xfail",
+            Self::Error => "error",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Whether a run with such a verdict has not come out as expected.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Fail | Self::Error)
+    }
+}
+
+impl fmt::Display for VerdictKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Verdict {
+    /// Judges a trial that ran. `deviation` is the reason of the declared deviation that holds for it, if one does.
+    #[must_use]
+    pub fn judge(expected: &Expected, observed: &Observation, deviation: Option<&str>) -> Self {
+        let mismatches = compare(expected, observed);
+        match (mismatches.is_empty(), deviation) {
+            (true, None) => Self::Pass,
+            (false, None) => Self::Fail(mismatches),
+            (true, Some(reason)) => Self::Fail(vec![Mismatch::NoDeviation { reason: reason.to_owned() }]),
+            (false, Some(reason)) => Self::Xfail { reason: reason.to_owned(), mismatches },
+        }
+    }
+
+    /// The kind of this verdict.
+    #[must_use]
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            Self::Pass => VerdictKind::Pass,
+            Self::Fail(_) => VerdictKind::Fail,
+            Self::Skip { .. } => VerdictKind::Skip,
+            Self::Xfail { .. } => VerdictKind::Xfail,
+            Self::Error { .. } => VerdictKind::Error,
+            Self::Unreachable { .. } => VerdictKind::Unreachable,
+        }
+    }
+
+    /// Why, where there is something to say.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Pass => None,
+            Self::Fail(mismatches) => {
+                Some(mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            }
+            Self::Skip { reason }
+            | Self::Xfail { reason, .. }
+            | Self::Error { reason }
+            | Self::Unreachable { reason } => Some(reason.clone()),
+        }
+    }
+
+    /// In what the trial departed from what was expected.
+    #[must_use]
+    pub fn mismatches(&self) -> &[Mismatch] {
+        match self {
+            Self::Fail(mismatches) | Self::Xfail { mismatches, .. } => mismatches,
+            Self::Pass | Self::Skip { .. } | Self::Error { .. } | Self::Unreachable { .. } => &[],
+        }
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn compare(expected: &Expected, observed: &Observation) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    if observed.sent != observed.ran {
+        found.push(Mismatch::Conservation { sent: observed.sent, ran: observed.ran });
+    }
+    let Expectation { counts, passed, dropped } = &expected.numbers;
+    let counted = observed.counts();
+    for (protocol, expected, observed) in side_by_side(counts, &counted) {
+        if expected != observed {
+            found.push(Mismatch::Count { protocol: *protocol, expected, observed });
+        }
+    }
+    if *passed != observed.passed() + observed.unseen {
+        found.push(Mismatch::Passed { expected: *passed, observed: observed.passed() + observed.unseen });
+    }
+    if *dropped != observed.dropped() {
+        found.push(Mismatch::Dropped { expected: *dropped, observed: observed.dropped() });
+    }
+    for (bytes, expected, observed) in side_by_side(&expected.passed, &observed.passed) {
+        if expected > observed {
+            found.push(Mismatch::Missing { hex: hex(bytes), times: expected - observed });
+        }
+        if expected < observed {
+            found.push(Mismatch::Unexpected { hex: hex(bytes), times: observed - expected });
+        }
+    }
+    if observed.closed == Some(false) {
+        found.push(Mismatch::NotClosed);
+    }
+    found
+}
+
+/// Every key of either map with both its values, in order; what has no entry is 0.
+pub(crate) fn side_by_side<'a, K: Ord>(
+    left: &'a BTreeMap<K, u64>,
+    right: &'a BTreeMap<K, u64>,
+) -> impl Iterator<Item = (&'a K, u64, u64)> {
+    let mut keys: Vec<&K> = left.keys().chain(right.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let of = |map: &BTreeMap<K, u64>, key| map.get(key).copied().unwrap_or(0);
+    keys.into_iter().map(move |key| (key, of(left, key), of(right, key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three UDP frames and one that is dropped, and the observation that agrees.
+    fn agreeing() -> (Expected, Observation) {
+        let frames = Frames::from([(vec![1, 2, 3], 3)]);
+        let expected = Expected {
+            numbers: Expectation { counts: Counts::from([(17, 3)]), passed: 3, dropped: 1 },
+            passed: frames.clone(),
+        };
+        let observed = Observation {
+            sent: 4,
+            ran: 4,
+            per_cpu: vec![Counts::from([(17, 1)]), Counts::from([(17, 2)])],
+            passed: frames,
+            unseen: 0,
+            closed: Some(true),
+        };
+        (expected, observed)
+    }
+
+    /// What is found when the agreeing observation is changed.
+    fn after(change: impl FnOnce(&mut Observation)) -> Vec<Mismatch> {
+        let (expected, mut observed) = agreeing();
+        change(&mut observed);
+        match Verdict::judge(&expected, &observed, None) {
+            Verdict::Fail(mismatches) => mismatches,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn agreement_passes() {
+        let (expected, observed) = agreeing();
+        assert_eq!(Verdict::judge(&expected, &observed, None), Verdict::Pass);
+    }
+
+    #[test]
+    fn one_packet_too_few_too_many_or_elsewhere_fails() {
+        let too_few = after(|seen| seen.per_cpu[0].clear());
+        assert_eq!(too_few, [Mismatch::Count { protocol: 17, expected: 3, observed: 2 }]);
+        let elsewhere = after(|seen| seen.per_cpu[0] = Counts::from([(6, 1)]));
+        assert_eq!(
+            elsewhere,
+            [
+                Mismatch::Count { protocol: 6, expected: 0, observed: 1 },
+                Mismatch::Count { protocol: 17, expected: 3, observed: 2 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_damaged_frame_fails_although_the_numbers_agree() {
+        let found = after(|seen| seen.passed = Frames::from([(vec![1, 2, 3], 2), (vec![1, 2, 4], 1)]));
+        assert_eq!(
+            found,
+            [
+                Mismatch::Missing { hex: "010203".to_owned(), times: 1 },
+                Mismatch::Unexpected { hex: "010204".to_owned(), times: 1 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_frame_that_is_dropped_instead_of_passed_fails() {
+        let found = after(|seen| seen.passed = Frames::from([(vec![1, 2, 3], 2)]));
+        assert!(found.contains(&Mismatch::Passed { expected: 3, observed: 2 }));
+        assert!(found.contains(&Mismatch::Dropped { expected: 1, observed: 2 }));
+    }
+
+    #[test]
+    fn what_nobody_can_see_is_neither_missing_nor_dropped() {
+        let (expected, mut observed) = agreeing();
+        observed.passed = Frames::from([(vec![1, 2, 3], 2)]);
+        observed.unseen = 1;
+        let expected = Expected { passed: observed.passed.clone(), ..expected };
+        assert_eq!(Verdict::judge(&expected, &observed, None), Verdict::Pass);
+        observed.unseen = 0;
+        assert_eq!(Verdict::judge(&expected, &observed, None).kind(), VerdictKind::Fail);
+    }
+
+    #[test]
+    fn the_stack_discards_a_tag_without_two_bytes_behind_it() {
+        let tagged = |tpid: [u8; 2], length: usize| {
+            let mut bytes = vec![0; 12];
+            bytes.extend_from_slice(&tpid);
+            bytes.resize(length, 0);
+            stack_discards(&bytes)
+        };
+        for tpid in [[0x81, 0x00], [0x88, 0xa8]] {
+            assert!(tagged(tpid, 18) && tagged(tpid, 19));
+            assert!(!tagged(tpid, 20));
+        }
+        assert!(!tagged([0x91, 0x00], 18) && !tagged([0x08, 0x00], 18));
+    }
+
+    #[test]
+    fn lost_and_foreign_frames_break_conservation() {
+        assert!(after(|seen| seen.ran = 3).contains(&Mismatch::Conservation { sent: 4, ran: 3 }));
+        assert!(after(|seen| seen.ran = 5).contains(&Mismatch::Conservation { sent: 4, ran: 5 }));
+    }
+
+    #[test]
+    fn an_open_end_fails() {
+        assert_eq!(after(|seen| seen.closed = Some(false)), [Mismatch::NotClosed]);
+    }
+
+    #[test]
+    fn a_declared_deviation_must_deviate() {
+        let (expected, mut observed) = agreeing();
+        let verdict = Verdict::judge(&expected, &observed, Some("driver pads"));
+        assert_eq!(verdict.kind(), VerdictKind::Fail);
+        observed.per_cpu.clear();
+        let verdict = Verdict::judge(&expected, &observed, Some("driver pads"));
+        assert_eq!(verdict.kind(), VerdictKind::Xfail);
+        assert_eq!(verdict.reason().as_deref(), Some("driver pads"));
+    }
+}
