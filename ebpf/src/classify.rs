@@ -7,13 +7,13 @@ use crate::abi::OTHER;
 
 /// A frame to be read, header by header.
 ///
-/// A field lies `AT` bytes into a header of `HEADER` bytes that begins `offset` bytes into the frame; it is `None` unless
+/// A field lies `at` bytes into a header of `header` bytes that begins `offset` bytes into the frame; it is `None` unless
 /// the *whole* header fits in the frame.
 pub trait Packet {
     /// A field of one byte.
-    fn u8<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u8>;
-    /// A field of two bytes in network order.
-    fn be16<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u16>;
+    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8>;
+    /// A field of two bytes in network order; `offset + at` is even.
+    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16>;
 }
 
 /// What the counter does with a frame.
@@ -25,48 +25,80 @@ pub enum Class {
     Truncated,
 }
 
-/// Length of an Ethernet header in bytes (IEEE 802.3, without preamble and FCS).
-const ETHERNET: usize = 14;
-/// Length of a VLAN tag in bytes (IEEE 802.1Q): the tag's TCI and the `EtherType` that follows.
-const TAG: usize = 4;
-/// Length in bytes of an IPv4 header without options (RFC 791 section 3.1).
-const IPV4: usize = 20;
-/// Length in bytes of the fixed IPv6 header (RFC 8200 section 3).
-const IPV6: usize = 40;
-/// How many tags are opened, at most.
-const MAX_TAGS: usize = 2;
+/// The rules by which frames are counted. The defaults are the sample's; whatever overrides one is a counter with a fault.
+pub trait Rules {
+    /// Length of an Ethernet header in bytes (IEEE 802.3, without preamble and FCS).
+    const ETHERNET: usize = 14;
+    /// Where its `EtherType` lies.
+    const ETHERNET_TYPE: usize = 12;
+    /// Length of a VLAN tag in bytes (IEEE 802.1Q): the tag's TCI and the `EtherType` that follows.
+    const TAG: usize = 4;
+    /// Bytes of a tag that must be there for it to be opened.
+    const TAG_NEEDED: usize = Self::TAG;
+    /// How many tags are opened, at most.
+    const MAX_TAGS: usize = 2;
+    /// Length in bytes of an IPv4 header without options (RFC 791 section 3.1).
+    const IPV4: usize = 20;
+    /// Where its protocol lies.
+    const IPV4_PROTOCOL: usize = 9;
+    /// `EtherType` of IPv4.
+    const IPV4_TYPE: u16 = 0x0800;
+    /// Length in bytes of the fixed IPv6 header (RFC 8200 section 3).
+    const IPV6: usize = 40;
+    /// Where its next-header field lies.
+    const IPV6_NEXT_HEADER: usize = 6;
+    /// `EtherType` of IPv6.
+    const IPV6_TYPE: u16 = 0x86dd;
+    /// The slot of a frame that has no IP header, or a cut one.
+    const OTHER: u8 = OTHER;
+
+    /// Whether an `EtherType` announces a tag that is opened, `depth` tags having been opened before: 802.1Q and 802.1ad;
+    /// 0x9100 and other vendors' values are not tags to the kernel.
+    #[inline(always)]
+    fn is_tag(ether_type: u16, depth: usize) -> bool {
+        let _any_depth = depth;
+        matches!(ether_type, 0x8100 | 0x88a8)
+    }
+}
+
+/// The rules of the kernel's sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample;
+
+impl Rules for Sample {}
 
 /// Classifies one frame that begins with its destination MAC address.
 #[inline(always)]
-pub fn classify<P: Packet + ?Sized>(packet: &P) -> Class {
-    let Some(mut ether_type) = packet.be16::<ETHERNET, 12>(0) else { return Class::Truncated };
-    let mut offset = ETHERNET;
-    for _ in 0..MAX_TAGS {
-        // 802.1Q and 802.1ad; 0x9100 and other vendors' values are not tags to the kernel.
-        if !matches!(ether_type, 0x8100 | 0x88a8) {
+pub fn classify<R: Rules>(packet: &(impl Packet + ?Sized)) -> Class {
+    let Some(mut ether_type) = packet.be16(0, R::ETHERNET, R::ETHERNET_TYPE) else { return Class::Truncated };
+    let mut offset = R::ETHERNET;
+    for depth in 0..R::MAX_TAGS {
+        if !R::is_tag(ether_type, depth) {
             break;
         }
-        let Some(inner) = packet.be16::<TAG, 2>(offset) else { return Class::Truncated };
+        let Some(inner) = packet.be16(offset, R::TAG_NEEDED, R::TAG - 2) else { return Class::Truncated };
         ether_type = inner;
-        offset += TAG;
+        offset += R::TAG;
     }
-    let protocol = match ether_type {
-        0x0800 => packet.u8::<IPV4, 9>(offset),
-        0x86dd => packet.u8::<IPV6, 6>(offset),
-        _ => None,
+    let protocol = if ether_type == R::IPV4_TYPE {
+        packet.u8(offset, R::IPV4, R::IPV4_PROTOCOL)
+    } else if ether_type == R::IPV6_TYPE {
+        packet.u8(offset, R::IPV6, R::IPV6_NEXT_HEADER)
+    } else {
+        None
     };
-    Class::Count(protocol.unwrap_or(OTHER))
+    Class::Count(protocol.unwrap_or(R::OTHER))
 }
 
 /// A frame in one piece.
 impl Packet for [u8] {
-    fn u8<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u8> {
-        Some(self.get(offset..)?.first_chunk::<HEADER>()?[AT])
+    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8> {
+        self.get(offset..)?.get(..header)?.get(at).copied()
     }
 
-    fn be16<const HEADER: usize, const AT: usize>(&self, offset: usize) -> Option<u16> {
-        let header = self.get(offset..)?.first_chunk::<HEADER>()?;
-        Some(u16::from_be_bytes([header[AT], header[AT + 1]]))
+    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16> {
+        let field = self.get(offset..)?.get(..header)?.get(at..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*field))
     }
 }
 
@@ -99,9 +131,9 @@ mod tests {
     #[test]
     fn every_cut_of_the_ethernet_header_is_truncated() {
         for length in 0..14 {
-            assert_eq!(classify(&[0_u8; 14][..length]), Class::Truncated, "{length}");
+            assert_eq!(classify::<Sample>(&[0_u8; 14][..length]), Class::Truncated, "{length}");
         }
-        assert_eq!(classify(&[0_u8; 14][..]), Class::Count(0));
+        assert_eq!(classify::<Sample>(&[0_u8; 14][..]), Class::Count(0));
     }
 
     #[test]
@@ -109,21 +141,29 @@ mod tests {
         for tpids in
             [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x88a8], &[0x8100; 2], &[0x88a8; 2]]
         {
-            assert_eq!(classify(frame(tpids, 0x0800, 20, 17).as_slice()), Class::Count(17), "{tpids:x?}");
-            assert_eq!(classify(frame(tpids, 0x86dd, 40, 58).as_slice()), Class::Count(58), "{tpids:x?}");
+            assert_eq!(
+                classify::<Sample>(frame(tpids, 0x0800, 20, 17).as_slice()),
+                Class::Count(17),
+                "{tpids:x?}"
+            );
+            assert_eq!(
+                classify::<Sample>(frame(tpids, 0x86dd, 40, 58).as_slice()),
+                Class::Count(58),
+                "{tpids:x?}"
+            );
         }
-        assert_eq!(classify(frame(&[0x8100; 3], 0x0800, 20, 17).as_slice()), Class::Count(0));
-        assert_eq!(classify(frame(&[0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
-        assert_eq!(classify(frame(&[0x8100, 0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
+        assert_eq!(classify::<Sample>(frame(&[0x8100; 3], 0x0800, 20, 17).as_slice()), Class::Count(0));
+        assert_eq!(classify::<Sample>(frame(&[0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
+        assert_eq!(classify::<Sample>(frame(&[0x8100, 0x9100], 0x0800, 20, 17).as_slice()), Class::Count(0));
     }
 
     #[test]
     fn an_ip_header_that_misses_one_byte_counts_as_other() {
         for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
-            assert_eq!(classify(frame(tags, 0x0800, 19, 17).as_slice()), Class::Count(0));
-            assert_eq!(classify(frame(tags, 0x0800, 20, 17).as_slice()), Class::Count(17));
-            assert_eq!(classify(frame(tags, 0x86dd, 39, 17).as_slice()), Class::Count(0));
-            assert_eq!(classify(frame(tags, 0x86dd, 40, 17).as_slice()), Class::Count(17));
+            assert_eq!(classify::<Sample>(frame(tags, 0x0800, 19, 17).as_slice()), Class::Count(0));
+            assert_eq!(classify::<Sample>(frame(tags, 0x0800, 20, 17).as_slice()), Class::Count(17));
+            assert_eq!(classify::<Sample>(frame(tags, 0x86dd, 39, 17).as_slice()), Class::Count(0));
+            assert_eq!(classify::<Sample>(frame(tags, 0x86dd, 40, 17).as_slice()), Class::Count(17));
         }
     }
 
@@ -132,13 +172,13 @@ mod tests {
         for length in 14..18 {
             let mut tagged = frame(&[0x8100], 0x0800, 0, 0);
             tagged.truncate(length);
-            assert_eq!(classify(tagged.as_slice()), Class::Truncated, "{length}");
+            assert_eq!(classify::<Sample>(tagged.as_slice()), Class::Truncated, "{length}");
         }
         for length in 18..22 {
             let mut tagged = frame(&[0x88a8, 0x8100], 0x0800, 0, 0);
             tagged.truncate(length);
-            assert_eq!(classify(tagged.as_slice()), Class::Truncated, "{length}");
+            assert_eq!(classify::<Sample>(tagged.as_slice()), Class::Truncated, "{length}");
         }
-        assert_eq!(classify(frame(&[0x88a8, 0x8100], 0x0800, 0, 0).as_slice()), Class::Count(0));
+        assert_eq!(classify::<Sample>(frame(&[0x88a8, 0x8100], 0x0800, 0, 0).as_slice()), Class::Count(0));
     }
 }

@@ -3,7 +3,10 @@
 //! Promises: what was asked for is what is attached (it is read back from the kernel), and nothing that was attached
 //! outlives its [`Attachment`].
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfError,
@@ -69,7 +72,7 @@ pub enum AttachError {
     /// The kernel makes no map for us, for want of a capability.
     #[error("the kernel refuses BPF: {source}; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     NoPrivilege {
-        /// EPERM or EACCES.
+        /// EPERM.
         source: io::Error,
     },
     /// The object cannot be loaded, although it is one.
@@ -467,8 +470,9 @@ fn kernel(action: &'static str) -> impl Fn(ProgramError) -> AttachError {
     move |error| AttachError::Kernel { action, source: Box::new(error) }
 }
 
+/// Whether the kernel wants a capability. EACCES is another thing: it is what the verifier answers.
 fn is_permission(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
+    error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
 }
 
 /// The system's answer within aya's error, if there is one.
@@ -491,6 +495,27 @@ fn load_error(object: &Object, error: EbpfError) -> AttachError {
         }
         (error, _) => AttachError::Load { object: object.to_string(), source: Box::new(error) },
     }
+}
+
+/// The names of the XDP programs in an object file, sorted. Needs no privilege.
+///
+/// # Errors
+///
+/// When the file cannot be read or is not an object.
+pub fn programs_of(path: &Path) -> Result<Vec<String>, AttachError> {
+    let bytes = std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })?;
+    let parsed = aya_obj::Object::parse(&bytes).map_err(|error| AttachError::NotAnObject {
+        path: path.to_owned(),
+        source: Box::new(EbpfError::ParseError(error)),
+    })?;
+    let mut names: Vec<String> = parsed
+        .programs
+        .iter()
+        .filter(|(_, program)| matches!(program.section, aya_obj::ProgramSection::Xdp { .. }))
+        .map(|(name, _)| name.clone())
+        .collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn choose_program(object: &Object, ebpf: &Ebpf) -> Result<String, AttachError> {

@@ -4,7 +4,11 @@
 //! Without privilege they are ignored and the reason is said; `XDPROOF_REQUIRE_PRIVILEGED=1` makes that a failure, as is a
 //! run without any trial.
 
+#[path = "gate/mod.rs"]
+mod gate;
+
 use std::{
+    collections::BTreeSet,
     process::ExitCode,
     sync::{Arc, OnceLock},
 };
@@ -17,93 +21,52 @@ use xdproof::{
     run::{CountedAction, Lab},
 };
 use xdproof_ebpf::abi;
-use xdproof_scenarios::{Scenario, load};
+use xdproof_scenarios::{Expectation, Scenario};
 
-/// Set by whoever must not mistake "nothing could be tried" for "nothing is wrong".
-const REQUIRE: &str = "XDPROOF_REQUIRE_PRIVILEGED";
-
-/// A counter's lab and, for each scenario, the counts that it and all modes must come to.
-struct Bench {
-    lab: Lab,
-    scenarios: &'static [Scenario],
-}
+/// Where the snapshots are, below this package.
+const SNAPSHOTS: &str = "tests/snapshots";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let required = std::env::var_os(REQUIRE).is_some_and(|value| value == "1");
-    let scenarios: &'static [Scenario] = match load::builtin() {
-        Ok(scenarios) => scenarios.leak(),
-        Err(errors) => {
-            for error in errors {
-                eprintln!("error: {error}");
-            }
-            return ExitCode::FAILURE;
-        }
+    let scenarios = match gate::corpus() {
+        Ok(scenarios) => scenarios,
+        Err(error) => return gate::broken(&error),
     };
-    let mut tests = Vec::new();
-    let mut obstacle = None;
+    let obstacle = gate::obstacle();
+    let mut tests =
+        vec![Test::test("snapshots_are_of_scenarios_that_there_are", || no_stray_snapshot(scenarios))];
     for program in [abi::COUNT_PROGRAM, abi::FRAGS_PROGRAM] {
         let object = Object { program: Some(program.to_owned()), ..Object::default() };
-        match Lab::open(object, CountedAction::Pass) {
-            Ok(lab) => {
-                let bench = Arc::new(Bench { lab, scenarios });
-                tests.extend(trials(program, scenarios, |index, path| {
-                    let bench = Arc::clone(&bench);
-                    Box::new(move || bench.run(index, path))
-                }));
-            }
-            Err(error) => {
-                obstacle = Some(error.to_string());
-                let ignored = trials(program, scenarios, |_, _| Box::new(|| Err("not privileged".into())));
-                tests.extend(ignored.into_iter().map(|test| test.with_ignored_flag(true)));
-            }
+        let lab = match Lab::open(object, CountedAction::Pass) {
+            Ok(lab) => Some(Arc::new(lab)),
+            Err(_) if obstacle.is_some() => None,
+            Err(error) => return gate::broken(&error.to_string()),
+        };
+        // The linear counter's trials are named as everywhere else; another program's carry its name as their kind.
+        let kind = if program == abi::COUNT_PROGRAM { "" } else { program };
+        for scenario in scenarios {
+            tests.extend(Selection::default().paths().into_iter().map(|path| {
+                let lab = lab.clone();
+                Test::test(format!("{}::{path}", scenario.id), move || run(lab.as_deref(), scenario, path))
+                    .with_kind(kind)
+                    .with_ignored_flag(obstacle.is_some())
+            }));
         }
     }
-    if let Some(reason) = &obstacle {
-        eprintln!("the privileged trials are ignored: {reason}");
-    }
-    let any = tests.len();
     let conclusion = libtest_mimic::run(&arguments, tests);
-    let nothing_ran = conclusion.num_passed + conclusion.num_failed == 0 && conclusion.num_filtered_out == 0;
-    if required && !arguments.list && (obstacle.is_some() || nothing_ran || any == 0) {
-        eprintln!("error: {REQUIRE}=1, and the privileged trials did not run");
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
-/// A test for each scenario and path; `what` makes its body. The linear counter's are named as everywhere else, another
-/// program's carry its name as their kind.
-fn trials(
-    program: &str,
-    scenarios: &[Scenario],
-    what: impl Fn(usize, Path) -> Box<dyn FnOnce() -> Result<(), Failed> + Send>,
-) -> Vec<Test> {
-    let paths = Selection::default().paths();
-    let each = scenarios.iter().enumerate().flat_map(|(index, scenario)| {
-        let what = &what;
-        paths.iter().map(move |&path| {
-            let kind = if program == abi::COUNT_PROGRAM { "" } else { program };
-            Test::test(format!("{}::{path}", scenario.id), what(index, path)).with_kind(kind)
-        })
-    });
-    each.collect()
-}
-
-impl Bench {
-    fn run(&self, index: usize, path: Path) -> Result<(), Failed> {
-        let scenario = &self.scenarios[index];
-        let record = self.lab.run(&Trial { scenario, path });
-        if record.verdict.is_bad() {
-            return Err(explain(&record).into());
-        }
-        if let Some(observed) = &record.observed
-            && record.failure.is_none()
-        {
-            snapshot(scenario, observed);
-        }
-        Ok(())
+fn run(lab: Option<&Lab>, scenario: &Scenario, path: Path) -> Result<(), Failed> {
+    let lab = lab.ok_or("this machine cannot run trials")?;
+    let record = lab.run(&Trial { scenario, path });
+    if record.verdict.is_bad() {
+        return Err(explain(&record).into());
     }
+    if let (Some(observed), None) = (&record.observed, &record.failure) {
+        snapshot(scenario, observed);
+    }
+    Ok(())
 }
 
 /// Holds what was observed against the one snapshot that the scenario has, whatever the path and the program.
@@ -117,8 +80,22 @@ fn snapshot(scenario: &Scenario, observed: &Observed) {
         settings
     });
     let Observed { counts, passed, dropped, unseen: _, per_cpu: _ } = observed;
-    let numbers =
-        xdproof_scenarios::Expectation { counts: counts.clone(), passed: *passed, dropped: *dropped };
-    let name = scenario.id.to_string().replace('/', "__");
-    settings.bind(|| insta::assert_json_snapshot!(name, numbers));
+    let numbers = Expectation { counts: counts.clone(), passed: *passed, dropped: *dropped };
+    settings.bind(|| insta::assert_json_snapshot!(snapshot_name(scenario), numbers));
+}
+
+fn snapshot_name(scenario: &Scenario) -> String {
+    scenario.id.to_string().replace('/', "__")
+}
+
+fn no_stray_snapshot(scenarios: &[Scenario]) -> Result<(), Failed> {
+    let known: BTreeSet<String> =
+        scenarios.iter().map(|scenario| format!("{}.snap", snapshot_name(scenario))).collect();
+    for entry in std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(SNAPSHOTS))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".snap") && !known.contains(&name) {
+            return Err(format!("{name} is the snapshot of no scenario; remove it").into());
+        }
+    }
+    Ok(())
 }

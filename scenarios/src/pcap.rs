@@ -153,6 +153,9 @@ mod tests {
         let mut raw_ip = file(&[]);
         raw_ip[20] = 101;
         assert_eq!(read(&raw_ip), Err(PcapError::LinkType { link_type: 101 }));
+        let mut with_fcs = file(&[]);
+        with_fcs[23] = 0x14;
+        assert_eq!(read(&with_fcs), Err(PcapError::LinkType { link_type: 0x1400_0001 }));
         let mut cut = file(&[&[0; 14]]);
         cut[FILE_HEADER + 12] = 60;
         assert_eq!(read(&cut), Err(PcapError::Cut { record: 0, captured: 14, length: 60 }));

@@ -26,6 +26,14 @@ passed = 2
 dropped = 0
 "#;
 
+/// Its layers.
+const LAYERS: &str = r#"layers = [
+  { ethernet = {} },
+  { ipv4 = { protocol = "udp" } },
+  { udp = {} },
+]
+"#;
+
 fn parse(text: &str) -> Result<Scenario, Vec<LoadError>> {
     load::scenario("kind/name".parse().unwrap(), text, Path::new("corpus/kind"))
 }
@@ -170,10 +178,13 @@ fn a_vid_of_more_than_12_bits_is_refused() {
 
 #[test]
 fn a_column_counts_characters_not_bytes() {
-    assert_error(
-        "{ udp = {} }",
-        "{ raw = { hex = \"\" } }, { payload = { \"ä\" = 0 } }",
-        "9:41: unknown key `ä` in `payload`; known are length, fill",
+    let errors = errors("{ udp = {} }", "{ raw = { hex = \"äö\" } }, { payload = { lenght = 0 } }");
+    assert_eq!(
+        errors,
+        [
+            "corpus/kind/name.toml:9:19: `hex`: expected an even number of hexadecimal digits, found `äö`",
+            "corpus/kind/name.toml:9:43: unknown key `lenght` in `payload`; did you mean `length`?",
+        ]
     );
 }
 
@@ -223,7 +234,7 @@ fn a_frame_is_given_in_exactly_one_way() {
         "repeat = 2\nhex = \"00\"",
         "4:1: a frame is given by one of `layers`, `hex` and `pcap`, found 2",
     );
-    let without = errors(&SOUND[SOUND.find("layers").unwrap()..SOUND.find("[expect]").unwrap()], "");
+    let without = errors(LAYERS, "");
     assert_eq!(
         without,
         ["corpus/kind/name.toml:4:1: a frame is given by one of `layers`, `hex` and `pcap`, found 0"]
@@ -266,6 +277,9 @@ fn unreachable_frames_must_be_declared_and_only_they() {
         "unreachable = true",
         "12:1: every frame can be injected, but they are declared unreachable",
     );
+    let both = SOUND.replace("[expect]", &format!("[[frame]]\ntruncate = 13\n{LAYERS}\n[expect]"));
+    let error = &parse(&both.replace(counts, "unreachable = true")).unwrap_err()[0];
+    assert!(error.message.starts_with("1 of 2 frames are shorter than 14 bytes"), "{error}");
     let unreachable =
         parse(&SOUND.replace("repeat = 2", short).replace(counts, "unreachable = true")).unwrap();
     assert!(unreachable.is_unreachable());
@@ -275,12 +289,12 @@ fn unreachable_frames_must_be_declared_and_only_they() {
 #[test]
 fn a_matrix_makes_a_frame_of_every_combination_that_the_frame_refers_to() {
     let text = SOUND
-        .replace("[[frame]]", "[matrix]\nprotocol = [\"tcp\", 17]\nttl = \"1..=3\"\n\n[[frame]]")
+        .replace("[[frame]]", "[matrix]\nttl = \"1..=2\"\nprotocol = [\"tcp\", 17]\n\n[[frame]]")
         .replace("protocol = \"udp\"", "protocol = \"$protocol\", ttl = \"$ttl\"")
-        .replace("udp = 2 }\npassed = 2", "\"$protocol\" = 6 }\npassed = 12");
+        .replace("udp = 2 }\npassed = 2", "\"$protocol\" = 4 }\npassed = 8");
     let scenario = parse(&text).unwrap();
     let fields: Vec<_> = scenario.frames.iter().map(|frame| (frame.bytes[23], frame.bytes[22])).collect();
-    assert_eq!(fields, [(6, 1), (6, 2), (6, 3), (17, 1), (17, 2), (17, 3)]);
+    assert_eq!(fields, [(6, 1), (17, 1), (6, 2), (17, 2)]);
 }
 
 #[test]
@@ -316,6 +330,15 @@ fn a_matrix_that_is_wrong_is_answered_with_its_place() {
             "corpus/kind/name.toml:8:12: `truncate`: unknown variable `lenght`; did you mean `length`?",
         ]
     );
+}
+
+#[test]
+fn what_is_wrong_with_every_frame_of_a_matrix_is_told_once() {
+    let text = SOUND
+        .replace("[[frame]]", "[matrix]\nttl = \"1..=3\"\n\n[[frame]]")
+        .replace("{ protocol", "{ ttl = \"$ttl\", ihl = 16, dscp = 64, protocol");
+    let columns: Vec<_> = parse(&text).unwrap_err().iter().map(|error| error.column).collect();
+    assert_eq!(columns, [34, 45]);
 }
 
 #[test]
@@ -409,9 +432,8 @@ fn a_pcap_file_is_read_from_beside_the_scenario() {
     pcap::write(&mut file, frames.iter().map(Vec::as_slice)).unwrap();
     fs::create_dir(folder.path().join("kind")).unwrap();
     fs::write(folder.path().join("kind/frames.pcap"), file).unwrap();
-    let layers = &SOUND[SOUND.find("layers").unwrap()..SOUND.find("[expect]").unwrap()];
     let text = SOUND
-        .replace(layers, "pcap = \"frames.pcap\"\n")
+        .replace(LAYERS, "pcap = \"frames.pcap\"\n")
         .replace("udp = 2 }\npassed = 2", "other = 4 }\npassed = 4");
     fs::write(folder.path().join("kind/name.toml"), &text).unwrap();
     let scenarios = load::corpus(folder.path()).unwrap();
@@ -420,7 +442,9 @@ fn a_pcap_file_is_read_from_beside_the_scenario() {
         frames.iter().collect::<Vec<_>>()
     );
     for wrong in ["../kind/frames.pcap", "/etc/passwd", "..", "", "none.pcap"] {
-        assert!(parse(&text.replace("frames.pcap", wrong)).is_err(), "{wrong}");
+        fs::write(folder.path().join("kind/name.toml"), text.replace("frames.pcap", wrong)).unwrap();
+        let errors = load::corpus(folder.path()).unwrap_err();
+        assert!(errors[0].message.starts_with("`pcap`: "), "{errors:?}");
     }
 }
 

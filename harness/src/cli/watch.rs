@@ -85,6 +85,9 @@ impl Watch {
     ) -> Result<(), Failure> {
         let mut printer = Printer { to: output.people(), json: output.json };
         let Attachment { mode, id, .. } = attachment;
+        // Read before anyone is told: whatever is sent from then on is counted.
+        let first = counter.counts()?;
+        let (mut before, mut since) = (first.clone(), Instant::now());
         printer
             .print(&Line::Attached {
                 interface: self.interface.to_string(),
@@ -92,8 +95,6 @@ impl Watch {
                 program: *id,
             })
             .map_err(Failure::output)?;
-        let first = counter.counts()?;
-        let (mut before, mut since) = (first.clone(), Instant::now());
         let mut ticks = tokio::time::interval_at((since + self.interval).into(), self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut left = self.count;

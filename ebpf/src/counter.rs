@@ -1,0 +1,106 @@
+//! What the objects of this crate are made of: the map, a frame's linear part, and the counting.
+//!
+//! It promises to count as [`classify`] says, whatever the frame's length.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
+    btf_maps::PerCpuArray,
+    macros::btf_map,
+    programs::XdpContext,
+};
+use xdproof_ebpf::{
+    abi::SLOTS,
+    classify::{Class, Packet, Rules, Sample, classify},
+};
+
+// The name is abi::MAP_NAME; an attribute takes no constant.
+#[btf_map(name = "rxcnt")]
+static COUNTS: PerCpuArray<u64, { SLOTS as usize }> = PerCpuArray::new();
+
+/// What is done with a frame once it is classified. The defaults are the sample's; whatever overrides one is a counter with
+/// a fault.
+pub(crate) trait Counter: Rules {
+    /// The answer to a frame whose Ethernet header or tags are cut.
+    const TRUNCATED: u32 = XDP_DROP;
+
+    /// What a slot holds after a frame.
+    #[inline(always)]
+    fn counted(ctx: &XdpContext, slot: u8, before: u64) -> u64 {
+        let _any = (ctx, slot);
+        before.wrapping_add(1)
+    }
+
+    /// The answer to a frame that was counted.
+    #[inline(always)]
+    fn answer(ctx: &XdpContext, slot: u8) -> u32 {
+        let _any = (ctx, slot);
+        XDP_PASS
+    }
+}
+
+impl Counter for Sample {}
+
+/// Classifies a frame, counts it and answers.
+#[inline(always)]
+pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: &impl Packet) -> u32 {
+    let slot = match classify::<C>(packet) {
+        Class::Count(slot) => slot,
+        Class::Truncated => return C::TRUNCATED,
+    };
+    // Every u8 is a slot, so the look-up cannot fail; the verifier wants to see it checked.
+    let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) else { return XDP_ABORTED };
+    // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
+    unsafe { *counter = C::counted(ctx, slot, *counter) };
+    C::answer(ctx, slot)
+}
+
+/// The linear part of a frame: addresses of its first byte and of the byte after its last.
+pub(crate) struct Linear {
+    start: usize,
+    end: usize,
+}
+
+impl Linear {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { start: ctx.data(), end: ctx.data_end() }
+    }
+}
+
+impl Linear {
+    /// The address of a field, if its header lies in this part.
+    #[inline(always)]
+    fn address(&self, offset: usize, header: usize, at: usize) -> Option<usize> {
+        let start = self.start + offset;
+        (start + header <= self.end).then_some(start + at)
+    }
+}
+
+impl Packet for Linear {
+    #[inline(always)]
+    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8> {
+        let address = self.address(offset, header, at)?;
+        // SAFETY: the byte lies before `end` (checked above, and again by the verifier).
+        Some(unsafe { *(address as *const u8) })
+    }
+
+    #[inline(always)]
+    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16> {
+        let address = self.address(offset, header, at)?;
+        // SAFETY: both bytes lie before `end`, as above. They are aligned: a frame begins at an even address (behind
+        // XDP_PACKET_HEADROOM and metadata in units of four bytes), and every such field is at an even offset.
+        Some(u16::from_be(unsafe { *(address as *const u16) }))
+    }
+}
+
+// Every part of the object is under this project's "MIT OR Apache-2.0"; the kernel knows the first of them as
+// GPL-compatible under this name (include/linux/license.h, license_is_gpl_compatible).
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+// An endless loop: the verifier rejects any program in which a panic can be reached.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

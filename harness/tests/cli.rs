@@ -1,0 +1,495 @@
+//! `xdproof` as a user meets it: what it prints, where, and with which exit code.
+
+#[path = "gate/mod.rs"]
+mod gate;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, ExitCode, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use serde_json::Value;
+use xdproof_netns::{LinkName, MacAddr, NetNs, PacketSocket, VethEnd, VethSpec, Worker, XdpMode};
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+
+/// How long a child may take for what it does in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let obstacle = gate::obstacle();
+    let tests = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).chain(
+        PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some())),
+    );
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+type Case = (&'static str, fn() -> Result);
+
+const UNPRIVILEGED: &[Case] = &[
+    ("help_names_every_verb_and_the_exit_codes", help),
+    ("a_word_that_is_no_verb_exits_2", no_verb),
+    ("list_shows_each_scenario_once", list),
+    ("list_in_json_is_json", list_json),
+    ("a_misspelt_key_is_named_with_its_place_and_a_hint", misspelt_key),
+    ("a_pattern_that_matches_nothing_exits_2", no_match),
+    ("a_partition_that_is_none_exits_2", bad_partition),
+    ("without_privilege_validate_exits_3_and_says_what_to_do", unprivileged_validate),
+    ("without_privilege_doctor_exits_3_and_says_what_to_do", unprivileged_doctor),
+];
+
+const PRIVILEGED: &[Case] = &[
+    ("doctor_finds_that_the_main_job_runs", doctor),
+    ("validate_writes_what_it_found", validate_writes_result),
+    ("validate_in_json_prints_the_result_and_nothing_else", validate_json),
+    ("partitions_add_up_to_the_whole", partitions),
+    ("offload_is_skipped_with_the_reason_and_proves_nothing", offload),
+    ("a_counter_that_opens_one_tag_is_found", one_tag),
+    ("a_counter_that_misreads_ipv6_is_found", ipv6_off_by_one),
+    ("a_counter_that_drops_is_found", drops),
+    ("a_counter_that_drops_passes_where_it_is_expected_to", expected_drops),
+    ("a_file_that_is_no_object_exits_2", no_object),
+    ("an_object_with_several_programs_asks_which", which_program),
+    ("an_interface_that_is_not_there_exits_3", no_interface),
+    ("interrupted_it_says_what_was_not_run", interrupted),
+    ("watch_counts_in_generic_mode_what_arrives", watch_generic),
+    ("watch_counts_in_native_mode_what_arrives", watch_native),
+    ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
+];
+
+/// The program, told to be plain.
+fn xdproof() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
+    command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+    command
+}
+
+/// The program without any capability, whoever we are.
+fn unprivileged(arguments: &[&str]) -> Result<Output> {
+    let inner = xdproof();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(inner.get_program())
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .env_remove("RUST_BACKTRACE");
+    Ok(command.output()?)
+}
+
+fn run(arguments: &[&str]) -> Result<Output> {
+    Ok(xdproof().args(arguments).output()?)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Fails with everything that was printed unless the exit code is right.
+fn expect_code(output: &Output, code: i32) -> Result {
+    if output.status.code() == Some(code) {
+        return Ok(());
+    }
+    Err(format!("{}, expected exit code {code}\n{}{}", output.status, stdout(output), stderr(output)).into())
+}
+
+fn expect(condition: bool, what: &str, output: &Output) -> Result {
+    if condition { Ok(()) } else { Err(format!("{what}\n{}{}", stdout(output), stderr(output)).into()) }
+}
+
+/// One message, of one line, and no backtrace.
+fn expect_one_error(output: &Output, code: i32, parts: &[&str]) -> Result {
+    expect_code(output, code)?;
+    let errors = stderr(output);
+    expect(errors.matches("error:").count() == 1, "not one error message", output)?;
+    expect(!errors.contains("backtrace") && !errors.contains("panicked"), "a backtrace", output)?;
+    for part in parts {
+        expect(errors.contains(part), &format!("the message does not say `{part}`"), output)?;
+    }
+    Ok(())
+}
+
+/// The counters with a fault.
+fn mutants() -> &'static str {
+    concat!(env!("OUT_DIR"), "/xdproof-mutants")
+}
+
+fn help() -> Result {
+    let output = run(&["--help"])?;
+    expect_code(&output, 0)?;
+    for word in ["doctor", "watch", "list", "validate", "Exit codes", "--json", "--color"] {
+        expect(stdout(&output).contains(word), word, &output)?;
+    }
+    Ok(())
+}
+
+fn no_verb() -> Result {
+    expect_one_error(&run(&["valdate"])?, 2, &["valdate", "validate"])
+}
+
+fn list() -> Result {
+    let output = run(&["list"])?;
+    expect_code(&output, 0)?;
+    let scenarios = gate::corpus()?;
+    let text = stdout(&output);
+    let ids: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for scenario in scenarios {
+        let times = ids.iter().filter(|id| **id == scenario.id.as_ref() as &str).count();
+        expect(times == 1, &format!("{} is there {times} times", scenario.id), &output)?;
+    }
+    expect(text.ends_with(&format!("\n{} scenarios\n", scenarios.len())), "not their number", &output)
+}
+
+fn list_json() -> Result {
+    let output = run(&["list", "--json", "--scenario", "vlan/*"])?;
+    expect_code(&output, 0)?;
+    let entries: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let all_vlan = entries.iter().all(|entry| entry["id"].as_str().is_some_and(|id| id.starts_with("vlan/")));
+    expect(!entries.is_empty() && all_vlan, "not the scenarios asked for", &output)
+}
+
+/// A corpus of one scenario.
+fn corpus_of(text: &str) -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("mine.toml"), text)?;
+    Ok(directory)
+}
+
+fn misspelt_key() -> Result {
+    let corpus = corpus_of(
+        "summary = \"one frame\"\ntags = [\"mine\"]\n\n[[frame]]\nrpeat = 2\nlayers = [{ ethernet = {} }, \
+         { ipv4 = {} }, { udp = {} }]\n\n[expect]\ncounts = { udp = 2 }\npassed = 2\ndropped = 0\n",
+    )?;
+    let output = run(&["list", "--corpus", &corpus.path().display().to_string()])?;
+    expect_one_error(&output, 2, &["mine.toml:5:", "rpeat", "`repeat`"])
+}
+
+fn no_match() -> Result {
+    expect_one_error(&run(&["list", "--scenario", "no/such/*"])?, 2, &["no/such/*", "xdproof list"])
+}
+
+fn bad_partition() -> Result {
+    expect_one_error(&run(&["validate", "--partition", "3/2"])?, 2, &["3/2", "I/N"])
+}
+
+fn unprivileged_validate() -> Result {
+    expect_one_error(&unprivileged(&["validate"])?, 3, &["root"])
+}
+
+fn unprivileged_doctor() -> Result {
+    let output = unprivileged(&["doctor"])?;
+    expect_code(&output, 3)?;
+    expect(stdout(&output).contains("no   CAP_NET_ADMIN"), "no word of CAP_NET_ADMIN", &output)?;
+    expect(stdout(&output).contains("sudo"), "no word of how to mend it", &output)
+}
+
+fn doctor() -> Result {
+    let output = run(&["doctor", "--json"])?;
+    expect_code(&output, 0)?;
+    let checks: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let way = checks.iter().find(|check| check["name"] == "the whole way");
+    expect(way.is_some_and(|way| way["answer"] == "yes"), "the whole way was not gone", &output)
+}
+
+fn read_result(directory: &Path) -> Result<Value> {
+    Ok(serde_json::from_slice(&fs::read(directory.join("result.json"))?)?)
+}
+
+fn validate_writes_result() -> Result {
+    let out = tempfile::tempdir()?;
+    let directory = out.path().join("deep/er");
+    let output =
+        run(&["validate", "--scenario", "vlan/qinq_ipv4_udp", "--out", &directory.display().to_string()])?;
+    expect_code(&output, 0)?;
+    expect(stdout(&output).contains("3 trials: 3 pass"), "not the summary", &output)?;
+    let result = read_result(&directory)?;
+    expect(result["schema"] == "xdproof.result/1", "not the schema", &output)?;
+    expect(result["summary"]["pass"] == 3, "not the summary in the file", &output)?;
+    let trials = result["trials"].as_array().ok_or("no trials")?;
+    let ids: Vec<&str> = trials.iter().filter_map(|trial| trial["id"].as_str()).collect();
+    let expected = ["generic::pnet", "native::pnet", "unattached::test_run"]
+        .map(|path| format!("vlan/qinq_ipv4_udp::{path}"));
+    expect(ids == expected, "not the trials", &output)?;
+    for trial in trials {
+        expect(trial["observed"]["counts"] == trial["expected"]["counts"], "counts differ", &output)?;
+        let per_cpu = trial["observed"]["per_cpu"].as_array().ok_or("no per_cpu")?;
+        let sum: u64 = per_cpu.iter().filter_map(|counts| counts["17"].as_u64()).sum();
+        expect(Some(sum) == trial["expected"]["counts"]["17"].as_u64(), "CPUs do not add up", &output)?;
+    }
+    Ok(())
+}
+
+fn validate_json() -> Result {
+    let output = run(&["validate", "--json", "--scenario", "non_ip/arp"])?;
+    expect_code(&output, 0)?;
+    let result: Value = serde_json::from_slice(&output.stdout)?;
+    expect(result["trials"].as_array().is_some_and(|trials| trials.len() == 3), "not three trials", &output)?;
+    expect(stderr(&output).contains("3 trials: 3 pass"), "people are told nothing", &output)
+}
+
+fn partitions() -> Result {
+    let trials = |partition: &str| -> Result<Vec<String>> {
+        let output = run(&["validate", "--json", "--scenario", "vlan/*", "--partition", partition])?;
+        expect_code(&output, 0)?;
+        let result: Value = serde_json::from_slice(&output.stdout)?;
+        let trials = result["trials"].as_array().ok_or("no trials")?;
+        Ok(trials.iter().filter_map(|trial| trial["id"].as_str()).map(str::to_owned).collect())
+    };
+    let mut parts = [trials("1/2")?, trials("2/2")?].concat();
+    let mut whole = trials("1/1")?;
+    parts.sort_unstable();
+    whole.sort_unstable();
+    if parts == whole { Ok(()) } else { Err(format!("{parts:?} are not {whole:?}").into()) }
+}
+
+fn offload() -> Result {
+    let output = run(&["validate", "--mode", "offload", "--scenario", "ipv4/udp"])?;
+    expect_code(&output, 4)?;
+    expect(stdout(&output).contains("1 skip"), "not skipped", &output)?;
+    expect(stdout(&output).contains("veth is software"), "not the reason", &output)?;
+    expect(stdout(&output).contains("Invalid argument"), "not the kernel's answer", &output)
+}
+
+/// Runs the corpus with a counter that has a fault and looks for the scenarios that have to find it.
+fn expect_found(program: &str, scenarios: &[&str]) -> Result {
+    let output = run(&["validate", "-q", "--object", mutants(), "--program", program])?;
+    expect_code(&output, 1)?;
+    for scenario in scenarios {
+        for path in ["generic::pnet", "native::pnet", "unattached::test_run"] {
+            let line = format!("FAIL {scenario}::{path}\n");
+            expect(stdout(&output).contains(&line), &line, &output)?;
+        }
+    }
+    expect(stdout(&output).contains("expected     observed"), "not side by side", &output)?;
+    let repeat = format!("repeat: xdproof validate --scenario {}", scenarios[0]);
+    expect(stdout(&output).contains(&repeat), "no command to repeat it", &output)
+}
+
+fn one_tag() -> Result {
+    expect_found("one_tag", &["vlan/qinq_ipv4_udp", "vlan/qinq_ipv6"])
+}
+
+fn ipv6_off_by_one() -> Result {
+    expect_found("ipv6_byte_7", &["ipv6/udp", "ipv6/tcp"])
+}
+
+fn drops() -> Result {
+    expect_found("drops", &["ipv4/udp", "non_ip/arp"])
+}
+
+fn expected_drops() -> Result {
+    let output =
+        run(&["validate", "-q", "--object", mutants(), "--program", "drops", "--expect-action", "drop"])?;
+    expect_code(&output, 0)?;
+    let builtin = run(&["validate", "-q", "--scenario", "ipv4/udp", "--expect-action", "drop"])?;
+    expect_code(&builtin, 1)
+}
+
+fn no_object() -> Result {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), "this is not an object\n")?;
+    let path = file.path().display().to_string();
+    expect_one_error(&run(&["validate", "--object", &path])?, 2, &[&path, "not a BPF object"])?;
+    expect_one_error(&run(&["validate", "--object", "/no/such.o"])?, 2, &["/no/such.o", "No such file"])
+}
+
+fn which_program() -> Result {
+    let output = run(&["validate", "--object", mutants()])?;
+    expect_one_error(&output, 2, &["--program", "one_tag"])?;
+    let output = run(&["validate", "--object", mutants(), "--program", "none_such"])?;
+    expect_one_error(&output, 2, &["none_such", "one_tag"])
+}
+
+fn no_interface() -> Result {
+    expect_one_error(&run(&["watch", "nosuchlink0"])?, 3, &["nosuchlink0"])
+}
+
+/// A corpus that takes a while: many frames, many times.
+fn slow_corpus() -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    for index in 0..40 {
+        fs::write(
+            directory.path().join(format!("slow_{index}.toml")),
+            "summary = \"many frames\"\ntags = [\"slow\"]\n\n[[frame]]\nrepeat = 50000\nlayers = [{ ethernet = {} }, \
+             { ipv4 = { protocol = \"udp\" } }, { udp = {} }]\n\n[expect]\ncounts = { udp = 50000 }\npassed = 50000\n\
+             dropped = 0\n",
+        )?;
+    }
+    Ok(directory)
+}
+
+fn interrupted() -> Result {
+    let corpus = slow_corpus()?;
+    let mut child = xdproof()
+        .args(["validate", "-v", "--jobs", "1", "--corpus"])
+        .arg(corpus.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+    // The first line is the heading, the second the first trial that ended.
+    let (_heading, _trial) = (lines.next(), lines.next().ok_or("it ended at once")??);
+    signal(&child, "INT")?;
+    let rest: Vec<String> = lines.collect::<std::io::Result<_>>()?;
+    let status = child.wait()?;
+    let summary = rest.last().ok_or("no summary")?;
+    if status.code() == Some(4) && summary.contains("not run") {
+        return Ok(());
+    }
+    Err(format!("{status}: {summary}").into())
+}
+
+/// Sends a signal to a child of ours.
+fn signal(child: &Child, name: &str) -> Result {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status()?;
+    if sent.success() { Ok(()) } else { Err("the signal was not sent".into()) }
+}
+
+/// Two namespaces and a pair of links between them, with names in neither directory nor list.
+struct Pair {
+    _near: Worker,
+    far: Worker,
+    sender: PacketSocket,
+}
+
+impl Pair {
+    fn up() -> Result<Self> {
+        let near = Worker::spawn(&NetNs::create()?, "near")?;
+        let far = Worker::spawn(&NetNs::create()?, "far")?;
+        let end = |name: &str, last| -> Result<VethEnd> {
+            Ok(VethEnd::new(name.parse::<LinkName>()?, MacAddr([2, 0, 0, 0, 0, last])))
+        };
+        let spec = VethSpec { near: end("near0", 1)?, far: end("far0", 2)? };
+        let there = far.namespace().clone();
+        near.call(move |host| host.create_veth(&spec, &there))?;
+        for (worker, name) in [(&near, "near0"), (&far, "far0")] {
+            let name: LinkName = name.parse()?;
+            worker.call(move |host| {
+                let link = host.link(&name)?;
+                host.set_up(link.index, true)
+            })?;
+        }
+        let name: LinkName = "near0".parse()?;
+        let sender = near.call(move |host| {
+            let link = host.link(&name)?;
+            host.wait_running(link.index, PATIENCE)?;
+            host.packet_socket(link.index, xdproof_netns::PacketOptions::default())
+        })?;
+        Ok(Self { _near: near, far, sender })
+    }
+
+    /// Starts `xdproof watch far0` in the far namespace, and waits until it says that it is attached.
+    fn watch(&self, arguments: &[&str]) -> Result<(Child, BufReader<std::process::ChildStdout>)> {
+        let mut command = xdproof();
+        // It ends by itself when the patience is over, so that nobody waits for lines for ever.
+        command.args(["watch", "far0", "--interval", "0.05", "--count", "600", "--json"]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A child is in the namespace of the thread that starts it.
+        let mut child = self.far.run(move |_| command.spawn())??;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        let mut first = String::new();
+        lines.read_line(&mut first)?;
+        if first.is_empty() {
+            let output = child.wait_with_output()?;
+            return Err(format!("watch ended: {}", stderr(&output)).into());
+        }
+        Ok((child, lines))
+    }
+
+    fn attached(&self) -> Result<xdproof_netns::XdpState> {
+        let name: LinkName = "far0".parse()?;
+        Ok(self.far.call(move |host| host.link(&name))?.xdp)
+    }
+}
+
+/// An Ethernet frame of 60 bytes with an IPv4 header of a protocol.
+fn ipv4(protocol: u8) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45];
+    frame.resize(60, 0);
+    frame[23] = protocol;
+    frame
+}
+
+fn watch_in(mode: XdpMode, option: &str) -> Result {
+    let pair = Pair::up()?;
+    let (child, lines) = pair.watch(&[option])?;
+    if pair.attached()?.attached(mode).is_none() {
+        return Err(format!("not attached in {mode} mode").into());
+    }
+    for _ in 0..300 {
+        pair.sender.send(&ipv4(17))?;
+    }
+    for _ in 0..200 {
+        pair.sender.send(&ipv4(1))?;
+    }
+    let (mut udp, mut icmp, mut totals) = (0, 0, Vec::new());
+    let mut asked = false;
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(&line?)?;
+        let packets = line["packets"].as_u64().ok_or("no packets")?;
+        match (line["kind"].as_str(), line["protocol"].as_u64()) {
+            (Some("rate"), Some(protocol)) => {
+                *(if protocol == 17 { &mut udp } else { &mut icmp }) += packets;
+                let rate = line["packets_per_second"].as_f64().ok_or("no rate")?;
+                let seconds = line["seconds"].as_f64().ok_or("no seconds")?;
+                let close = (rate * seconds - packets as f64).abs() < 0.5;
+                if !close || seconds < 0.05 {
+                    return Err(format!("not a true rate: {line}").into());
+                }
+            }
+            (Some("total"), Some(protocol)) => totals.push((protocol, packets)),
+            _ => return Err(format!("not expected: {line}").into()),
+        }
+        if udp + icmp >= 500 && !asked {
+            signal(&child, if mode == XdpMode::Generic { "INT" } else { "TERM" })?;
+            asked = true;
+        }
+    }
+    let output = child.wait_with_output()?;
+    expect_code(&output, 0)?;
+    if (udp, icmp) != (300, 200) || totals != [(1, 200), (17, 300)] {
+        return Err(format!("counted {udp} UDP and {icmp} ICMP, in all {totals:?}").into());
+    }
+    let left = pair.attached()?;
+    if left.is_empty() { Ok(()) } else { Err(format!("left attached: {left}").into()) }
+}
+
+fn watch_generic() -> Result {
+    watch_in(XdpMode::Generic, "-S")
+}
+
+fn watch_native() -> Result {
+    watch_in(XdpMode::Native, "-N")
+}
+
+fn watch_occupied() -> Result {
+    let pair = Pair::up()?;
+    let (child, _lines) = pair.watch(&["-N"])?;
+    let before = pair.attached()?;
+    let mut command = xdproof();
+    command.args(["watch", "far0", "-N"]);
+    let second = pair.far.run(move |_| command.output())??;
+    expect_one_error(&second, 3, &["has an XDP program already"])?;
+    let kept = pair.attached()? == before;
+    signal(&child, "KILL")?;
+    expect(kept, "the first program was disturbed", &child.wait_with_output()?)?;
+    // Killed, it had no chance to take its program off; the kernel does.
+    let deadline = Instant::now() + PATIENCE;
+    while !pair.attached()?.is_empty() {
+        if Instant::now() > deadline {
+            return Err("the killed program is still attached".into());
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
