@@ -382,12 +382,36 @@ impl Counter {
     ///
     /// What the kernel answered: EINVAL for a frame that is too short or too long (`bpf_prog_test_run_xdp`).
     pub fn test_run(&self, frame: &[u8], out: &mut [u8]) -> io::Result<Answer> {
+        self.test_run_in_context(frame, None, out)
+    }
+
+    /// As [`Counter::test_run`], with only the first `linear` bytes of the frame in its linear part and the rest in
+    /// fragments: the program must take multi-buffer frames. Needs kernel 6.18.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINVAL from older kernels.
+    pub fn test_run_split(&self, frame: &[u8], linear: u32, out: &mut [u8]) -> io::Result<Answer> {
+        // struct xdp_md of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
+        // egress_ifindex.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&linear.to_ne_bytes());
+        self.test_run_in_context(frame, Some(&context), out)
+    }
+
+    fn test_run_in_context(
+        &self,
+        frame: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> io::Result<Answer> {
         use aya::{TestRun as _, TestRunOptions};
         let xdp = self.xdp().map_err(io::Error::other)?;
         loop {
             let mut options = TestRunOptions::new();
             options.data_in = Some(frame);
             options.data_out = Some(&mut *out);
+            options.ctx_in = context;
             match xdp.test_run(options) {
                 Ok(result) => {
                     let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;

@@ -15,13 +15,17 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    attach::Object,
+    attach::{Answer, AttachError, Counter, Object},
     plan::{Path, Selection, Trial},
     report::{console::explain, json::Observed},
     run::{CountedAction, Lab},
+    verdict::{Counts, Observation},
 };
 use xdproof_ebpf::abi;
-use xdproof_scenarios::{Expectation, Scenario};
+use xdproof_scenarios::{
+    Expectation, Scenario,
+    oracle::{self, Fate},
+};
 
 /// Where the snapshots are, below this package.
 const SNAPSHOTS: &str = "tests/snapshots";
@@ -53,6 +57,19 @@ fn main() -> ExitCode {
             }));
         }
     }
+    let splits = can_split();
+    for scenario in scenarios.iter().filter(|scenario| !scenario.is_unreachable()) {
+        tests.push(
+            Test::test(format!("{}::unattached::test_run_split", scenario.id), || run_split(scenario))
+                .with_kind(abi::FRAGS_PROGRAM)
+                .with_ignored_flag(obstacle.is_some() || !splits),
+        );
+    }
+    if obstacle.is_none() && !splits {
+        eprintln!(
+            "the split trials are ignored: this kernel does not split frames for a test run (6.18 does)"
+        );
+    }
     let conclusion = libtest_mimic::run(&arguments, tests);
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
@@ -67,6 +84,50 @@ fn run(lab: Option<&Lab>, scenario: &Scenario, path: Path) -> Result<(), Failed>
         snapshot(scenario, observed);
     }
     Ok(())
+}
+
+/// The longest linear part that splits a header: Ethernet, two tags and an IPv6 header, with a byte to spare.
+const LONGEST_SPLIT: u32 = 14 + 4 + 4 + 40 + 1;
+
+fn frags_counter() -> Result<Counter, AttachError> {
+    Counter::load(&Object { program: Some(abi::FRAGS_PROGRAM.to_owned()), ..Object::default() })
+}
+
+/// Whether this kernel splits frames for a test run.
+fn can_split() -> bool {
+    frags_counter().is_ok_and(|counter| counter.test_run_split(&[0; 60], 30, &mut [0; 60]).is_ok())
+}
+
+/// Some drivers put nothing, or little, into the linear part: each frame must come out the same wherever it is split.
+fn run_split(scenario: &Scenario) -> Result<(), Failed> {
+    let counter = frags_counter()?;
+    let mut out = vec![0; 1 << 16];
+    let mut expected = Counts::new();
+    for frame in &scenario.frames {
+        let fate = oracle::fate(&frame.bytes);
+        for linear in 0..=LONGEST_SPLIT.min(u32::try_from(frame.bytes.len())?) {
+            let Answer { action, length } = counter.test_run_split(&frame.bytes, linear, &mut out)?;
+            let passed = match fate {
+                Fate::Counted(slot) => {
+                    *expected.entry(slot).or_default() += 1;
+                    true
+                }
+                Fate::Dropped => false,
+            };
+            let intact = out.get(..length) == Some(frame.bytes.as_slice());
+            if (action == Answer::PASS) != passed || !intact {
+                let what = format!("split at {linear}: action {action}, {length} bytes, intact: {intact}");
+                return Err(format!("{what}\n{}", frame.describe()).into());
+            }
+        }
+    }
+    let observation = Observation { per_cpu: counter.counts()?, ..Observation::default() };
+    let observed = observation.counts();
+    if observed == expected {
+        Ok(())
+    } else {
+        Err(format!("expected {expected:?}, observed {observed:?}").into())
+    }
 }
 
 /// Holds what was observed against the one snapshot that the scenario has, whatever the path and the program.
