@@ -10,6 +10,7 @@
 use std::{
     collections::HashMap,
     io,
+    path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -62,6 +63,7 @@ pub enum LabError {
 pub struct Lab {
     object: Object,
     counted: CountedAction,
+    corpus: Option<PathBuf>,
     identity: Identity,
     kernel: KernelVersion,
     nonce: AtomicU64,
@@ -125,12 +127,19 @@ impl Lab {
         Ok(Self {
             object,
             counted,
+            corpus: None,
             identity,
             kernel,
             nonce: AtomicU64::new(0),
             pool: Mutex::default(),
             _counting: counting,
         })
+    }
+
+    /// Says where the scenarios come from, for the commands that repeat a trial.
+    #[must_use]
+    pub fn with_corpus(self, corpus: Option<PathBuf>) -> Self {
+        Self { corpus, ..self }
     }
 
     /// What this machine and the program under test are.
@@ -333,26 +342,25 @@ impl Lab {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The command that runs this trial and no other.
     fn repeat_command(&self, trial: &Trial<'_>) -> String {
-        use std::fmt::Write as _;
-        let mut command = format!("xdproof validate --scenario {}", trial.scenario.id);
-        let mut option = |name: &str, value: Option<&dyn std::fmt::Display>| {
-            if let Some(value) = value {
-                // Writing to a String cannot fail.
-                let _infallible = write!(command, " --{name} {value}");
-            }
-        };
         let Path { mode, injector } = trial.path;
-        option("mode", mode.attach().as_ref().map(|mode| mode as _));
-        option("injector", Some(&injector));
         let Object { path, program, map } = &self.object;
-        option("object", path.as_ref().map(|path| path.display()).as_ref().map(|path| path as _));
-        option("program", program.as_ref().map(|name| name as _));
-        option("map", map.as_ref().map(|name| name as _));
-        if self.counted == CountedAction::Drop {
-            option("expect-action", Some(&"drop"));
-        }
-        command
+        let counted = (self.counted == CountedAction::Drop).then_some("drop");
+        let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let options = [
+            ("scenario", Some(trial.scenario.id.to_string())),
+            ("mode", mode.attach().map(|mode| mode.to_string())),
+            ("injector", Some(injector.to_string())),
+            ("corpus", path_text(&self.corpus)),
+            ("object", path_text(path)),
+            ("program", program.clone()),
+            ("map", map.clone()),
+            ("expect-action", counted.map(str::to_owned)),
+        ];
+        let given =
+            options.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", quoted(&value?))));
+        format!("xdproof validate{}", given.collect::<String>())
     }
 }
 
@@ -480,6 +488,16 @@ fn broken(error: impl std::error::Error) -> Obstacle {
     Obstacle::Broken(chain(&error))
 }
 
+/// A word as a shell has to be given it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,+@%=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// An error with everything behind it, on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -490,4 +508,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted("vlan/qinq_ipv4_udp"), "vlan/qinq_ipv4_udp");
+        assert_eq!(quoted("my counter.o"), "'my counter.o'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

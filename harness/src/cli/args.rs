@@ -28,11 +28,11 @@ Exit codes: 0 as expected; 1 a trial failed or errored; 2 the command line or an
 cannot run it; 4 inconclusive (interrupted, or nothing was proved).
 
 Examples:
-  xdproof doctor                                       what this machine can do
-  xdproof validate                                     every scenario on a veth pair, generic and native
-  xdproof validate --mode native --scenario 'vlan/*'   some of them
-  xdproof validate --object mine.o                     the same frames through your own counter
-  xdproof watch eth0 -S                                what arrives at eth0, by protocol";
+  xdproof doctor                           what this machine can do
+  xdproof validate                         every scenario on a veth pair
+  xdproof validate --scenario 'vlan/*'     some of them
+  xdproof validate --object mine.o         your own counter in the place of ours
+  xdproof watch eth0 -S                    what arrives at eth0, by protocol";
 
 /// Proves what an XDP program, a NIC driver and an attach mode really do to frames.
 #[derive(Debug, Parser)]
@@ -140,6 +140,11 @@ pub(super) struct CorpusArgs {
 }
 
 impl CorpusArgs {
+    /// The directory that was named, if one was.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        self.corpus.clone()
+    }
+
     pub(super) fn load(&self) -> Result<Vec<Scenario>, Failure> {
         let loaded = match &self.corpus {
             None => load::builtin(),

@@ -27,13 +27,6 @@ pub(super) struct Validate {
     /// Injectors, separated by commas; the default is all, or pnet where modes are named.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "INJECTOR")]
     injector: Vec<InjectorKind>,
-    #[command(flatten)]
-    corpus: CorpusArgs,
-    #[command(flatten)]
-    object: ObjectArgs,
-    /// What the program does with a frame that it counts.
-    #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
-    expect_action: CountedAction,
     /// Run only the I-th of N parts of the trials; which trial is in which part never changes.
     #[arg(long, value_name = "I/N")]
     partition: Option<Partition>,
@@ -46,6 +39,13 @@ pub(super) struct Validate {
     /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    corpus: CorpusArgs,
+    #[command(flatten)]
+    object: ObjectArgs,
+    /// What the program does with a frame that it counts.
+    #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
+    expect_action: CountedAction,
 }
 
 /// What a program can be attached to.
@@ -70,7 +70,8 @@ impl Validate {
             keep,
         } = self;
         let scenarios = corpus.load()?;
-        let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
+        let selection =
+            Selection { modes: mode, injectors: injector, scenarios: corpus.scenario.clone(), partition };
         let plan = selection.plan(&scenarios)?;
         let out = out
             .map(|directory| {
@@ -79,7 +80,7 @@ impl Validate {
             })
             .transpose()
             .map_err(Failure::Input)?;
-        let lab = Lab::open(object.object(), expect_action)?;
+        let lab = Lab::open(object.object(), expect_action)?.with_corpus(corpus.directory());
         let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
         let jobs = jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
         let mut reporters = Reporters { console: Console::new(output.people(), output.verbosity()), out };

@@ -53,7 +53,7 @@ impl<W: io::Write> Console<W> {
         let object = program.object.as_deref().unwrap_or("built in");
         writeln!(
             self.to,
-            "xdproof {xdproof} on kernel {kernel_release}: program {} ({object}, tag {}), {trials} trials: {}",
+            "xdproof {xdproof} on kernel {kernel_release}: program {} ({object}, tag {}), {trials} to run: {}",
             program.name,
             program.tag,
             paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -84,7 +84,8 @@ impl<W: io::Write> Console<W> {
         let total = result.trials.len() + result.summary.not_run;
         writeln!(
             self.to,
-            "{style}{total} trials: {}{style:#} in {:.2} s",
+            "{style}{total} {}: {}{style:#} in {:.2} s",
+            if total == 1 { "trial" } else { "trials" },
             numbers.join(", "),
             self.started.elapsed().as_secs_f64()
         )
@@ -107,14 +108,15 @@ impl<W: io::Write> Console<W> {
         writeln!(self.to)?;
         for (scenario, cells) in rows {
             write!(self.to, "{scenario:name$}")?;
+            // The room up to the next verdict is written with it, so that no line ends in blanks.
+            let mut room = 2;
             for path in &paths {
-                let width = path.to_string().len();
-                match cells.get(path) {
-                    Some(verdict) => {
-                        let style = style_of(*verdict);
-                        write!(self.to, "  {style}{verdict:width$}{style:#}")?;
-                    }
-                    None => write!(self.to, "  {:width$}", "")?,
+                if let Some(verdict) = cells.get(path) {
+                    let style = style_of(*verdict);
+                    write!(self.to, "{:room$}{style}{verdict}{style:#}", "")?;
+                    room = 2 + path.to_string().len().saturating_sub(verdict.name().len());
+                } else {
+                    room += 2 + path.to_string().len();
                 }
             }
             writeln!(self.to)?;
