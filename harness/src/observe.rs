@@ -12,7 +12,7 @@ use xdproof_netns::PacketSocket;
 
 use crate::{
     attach::{AttachError, Counter},
-    inject::{pnet::PnetSender, test_run},
+    inject::{cpu::Pinned, pnet::PnetSender, test_run},
     verdict::{Counts, Frames, Observation, add},
 };
 
@@ -51,6 +51,12 @@ pub enum ObserveError {
     Send {
         /// The frame's length in bytes.
         length: usize,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The sending thread cannot be kept on one CPU.
+    #[error("failed to stay on one CPU")]
+    Pin {
         /// What the kernel answered.
         source: io::Error,
     },
@@ -117,8 +123,8 @@ impl Capture {
 /// Sends frames (bytes, and how many times) and observes what the attached program does with them.
 ///
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
-/// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames keep their order, so once it has
-/// come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
+/// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU keep their
+/// order, so once it has come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
 /// passes nothing, a [`barrier`] proves the same at a price of some milliseconds.
 ///
 /// # Errors
@@ -132,6 +138,7 @@ pub fn on_wire<'a>(
     passes: bool,
     nonce: u64,
 ) -> Result<Observation, ObserveError> {
+    let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
     let start = counter.runs()?;
     let mut sent = 0;

@@ -69,6 +69,7 @@ impl<W: io::Write> Console<W> {
             self.to.write_all(explain(trial).as_bytes())?;
         }
         self.reasons(&result.trials)?;
+        self.unseen(&result.trials)?;
         let numbers: Vec<String> = result
             .summary
             .numbers()
@@ -135,6 +136,23 @@ impl<W: io::Write> Console<W> {
         for ((verdict, reason), times) in reasons {
             let style = style_of(verdict);
             writeln!(self.to, "{style}{verdict}{style:#} {times} x: {reason}")?;
+        }
+        Ok(())
+    }
+
+    /// What the verdicts do not rest on.
+    fn unseen(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+        let unseen =
+            trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.unseen);
+        let (trials, frames) = unseen
+            .filter(|frames| *frames > 0)
+            .fold((0, 0), |(trials, sum), frames| (trials + 1, sum + frames));
+        if trials > 0 && self.verbosity >= Verbosity::Normal {
+            writeln!(
+                self.to,
+                "note: {frames} frames of {trials} trials were counted, but not seen to pass: the stack discards a tagged \
+                 frame of fewer than 20 bytes before any socket gets it; only test_run shows whether the program passes them"
+            )?;
         }
         Ok(())
     }
