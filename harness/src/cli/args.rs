@@ -1,7 +1,7 @@
 //! What all verbs have in common: options, exit codes, how errors are told.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -12,6 +12,7 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, load};
 
@@ -93,6 +94,16 @@ impl Output {
     /// Where words for people go.
     pub(super) fn people(self) -> Box<dyn io::Write> {
         if self.json { Box::new(self.stream(io::stderr())) } else { Box::new(self.stream(io::stdout())) }
+    }
+
+    /// Prints a document for programs.
+    pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+        let print = || {
+            let mut stdout = io::stdout().lock();
+            serde_json::to_writer_pretty(&mut stdout, value)?;
+            writeln!(stdout)
+        };
+        print().map_err(Failure::output)
     }
 
     /// A stream that keeps or strips colours, as wanted.

@@ -79,11 +79,7 @@ impl Doctor {
         let Self {} = self;
         let checks = examine();
         if output.json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, &checks)
-                .map_err(io::Error::from)
-                .map_err(Failure::output)?;
-            writeln!(stdout).map_err(Failure::output)?;
+            Output::print_json(&checks)?;
         } else {
             print(&checks, output).map_err(Failure::output)?;
         }

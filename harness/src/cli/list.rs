@@ -40,11 +40,7 @@ impl List {
             })
             .collect();
         if output.json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, &entries)
-                .map_err(io::Error::from)
-                .map_err(Failure::output)?;
-            writeln!(stdout).map_err(Failure::output)?;
+            Output::print_json(&entries)?;
         } else {
             print(&entries, output).map_err(Failure::output)?;
         }
