@@ -33,8 +33,8 @@ fn build() -> Result<()> {
         "{linker} is not on the PATH; run `ci/bootstrap`, which installs it"
     );
     let chosen = match env::var(CHOICE) {
-        Ok(chosen) => chosen,
-        Err(_) => find_toolchain().context("nothing here compiles for BPF")?,
+        Ok(chosen) if !chosen.is_empty() => chosen,
+        _ => find_toolchain().context("nothing here compiles for BPF")?,
     };
     aya_build::build_ebpf(
         [Package { name: "xdproof-ebpf", root_dir: "../ebpf", features: &["bpf"], ..Package::default() }],

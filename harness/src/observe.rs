@@ -125,7 +125,7 @@ impl Capture {
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
 /// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU keep their
 /// order, so once it has come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
-/// passes nothing, a [`barrier`] proves the same at a price of some milliseconds.
+/// passes nothing, an RCU grace period proves the same at a price of some milliseconds.
 ///
 /// # Errors
 ///
