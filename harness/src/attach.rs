@@ -70,7 +70,7 @@ pub enum AttachError {
         source: Box<EbpfError>,
     },
     /// The kernel makes no map for us, for want of a capability.
-    #[error("the kernel refuses BPF: {source}; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
+    #[error("the kernel refuses BPF; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     NoPrivilege {
         /// EPERM.
         source: io::Error,
@@ -135,17 +135,17 @@ pub enum AttachError {
         what: String,
     },
     /// The kernel's verifier rejects the program.
-    #[error("the kernel rejects program `{program}`: {source}\n{log}")]
+    #[error("the kernel rejects program `{program}`: {answer}\n{log}")]
     Rejected {
         /// The program.
         program: String,
-        /// What the kernel answered.
-        source: io::Error,
+        /// What the kernel answered; shown before the log, which may be long.
+        answer: io::Error,
         /// What the verifier said.
         log: String,
     },
     /// The kernel or the driver refuses to attach the program.
-    #[error("{mode} attach is refused: {source}")]
+    #[error("{mode} attach is refused")]
     Refused {
         /// The mode asked for.
         mode: &'static str,
@@ -268,7 +268,7 @@ impl Counter {
             }
             ProgramError::LoadError { io_error, verifier_log } => AttachError::Rejected {
                 program: program.clone(),
-                source: io_error,
+                answer: io_error,
                 log: verifier_log.to_string(),
             },
             other => AttachError::Kernel { action: "load the program", source: Box::new(other) },

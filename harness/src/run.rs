@@ -499,7 +499,8 @@ fn quoted(word: &str) -> String {
 }
 
 /// An error with everything behind it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -24,6 +24,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Watch {
     /// The interface, in this process's network namespace.
+    #[arg(value_parser = link_name)]
     interface: LinkName,
     /// Attach in generic mode.
     #[arg(short = 'S', long, group = "wanted")]
@@ -205,6 +206,10 @@ impl Printer {
 )]
 fn per_second(packets: u64, seconds: f64) -> f64 {
     packets as f64 / seconds
+}
+
+fn link_name(text: &str) -> Result<LinkName, String> {
+    text.parse().map_err(|error| format!("failed to {error}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Conclusion};
 use xdproof::{
     attach::Object,
-    run::{CountedAction, Lab},
+    run::{CountedAction, Lab, chain},
 };
 use xdproof_scenarios::{Scenario, load};
 
@@ -23,7 +23,7 @@ pub(crate) fn corpus() -> Result<&'static [Scenario], String> {
 
 /// Why no trial can run here, if that is so.
 pub(crate) fn obstacle() -> Option<String> {
-    Lab::open(Object::default(), CountedAction::Pass).err().map(|error| error.to_string())
+    Lab::open(Object::default(), CountedAction::Pass).err().map(|error| chain(&error))
 }
 
 /// The exit code of a test binary: a run in which trials were left out, or in which there were none, is a failure where
