@@ -21,8 +21,8 @@ pub struct Environment {
     pub architecture: String,
     /// The processor's model, where the kernel names it.
     pub cpu_model: Option<String>,
-    /// Processors that are online.
-    pub cpus_online: usize,
+    /// Processors that this process may run on.
+    pub cpus_available: usize,
     /// `net.core.bpf_jit_enable`: 0 off, 1 on, 2 debugging.
     pub bpf_jit: Option<u8>,
     /// The program under test.
@@ -56,7 +56,7 @@ impl Environment {
             kernel_version: kernel("version")?,
             architecture: std::env::consts::ARCH.to_owned(),
             cpu_model: cpu_model(),
-            cpus_online: std::thread::available_parallelism()?.get(),
+            cpus_available: std::thread::available_parallelism()?.get(),
             bpf_jit: bpf_jit(),
             program: ProgramIdentity {
                 object: path.as_ref().map(|path| path.display().to_string()),

@@ -35,7 +35,7 @@ const MAX_FRAME: usize = 128 * 1024;
 /// `EtherType` for local experiments (IEEE 802, clause 9.2.4): the closing frame's.
 const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
 
-/// The frames that the DUT's stack receives, byte for byte, outer VLAN tag put back.
+/// The frames that a port's stack receives, byte for byte, outer VLAN tag put back.
 #[derive(Debug)]
 pub struct Capture {
     socket: PacketSocket,
@@ -72,8 +72,8 @@ pub enum ObserveError {
     /// The capture failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// The capture lost frames, so that it proves nothing.
-    #[error("the capture on the DUT lost {frames} frames")]
+    /// A capture lost frames, so that it proves nothing.
+    #[error("a capture lost {frames} frames")]
     CaptureLost {
         /// How many.
         frames: u32,
@@ -115,8 +115,12 @@ impl Capture {
     }
 
     /// Everything that was received since the last call.
-    fn take(&mut self) -> Frames {
-        std::mem::take(&mut self.seen)
+    fn take(&mut self) -> Result<Frames, ObserveError> {
+        self.drain()?;
+        match self.socket.drops()? {
+            0 => Ok(std::mem::take(&mut self.seen)),
+            frames => Err(ObserveError::CaptureLost { frames }),
+        }
     }
 }
 
@@ -124,8 +128,10 @@ impl Capture {
 ///
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
 /// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU keep their
-/// order, so once it has come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
-/// passes nothing, an RCU grace period proves the same at a price of some milliseconds.
+/// order, so once it has come through, nothing is under way. It is not part of the observation. If it does not come, and for
+/// a program that passes nothing, an RCU grace period proves the same at a price of some milliseconds.
+///
+/// `capture` is on the DUT, `returned` on the tester.
 ///
 /// # Errors
 ///
@@ -134,6 +140,7 @@ pub fn on_wire<'a>(
     counter: &Counter,
     sender: &mut PnetSender,
     capture: &mut Capture,
+    returned: &mut Capture,
     frames: impl Iterator<Item = (&'a [u8], u32)>,
     passes: bool,
     nonce: u64,
@@ -163,13 +170,46 @@ pub fn on_wire<'a>(
         barrier(capture)?;
         None
     };
-    let frames = capture.socket.drops()?;
-    if frames != 0 {
-        return Err(ObserveError::CaptureLost { frames });
-    }
-    let mut passed = capture.take();
+    let mut passed = capture.take()?;
     passed.remove(closing.as_slice());
-    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed })
+    let mut returned = returned.take()?;
+    returned.remove(closing.as_slice());
+    Ok(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() })
+}
+
+/// Offers each frame to something that has to refuse it. Says what was answered, or that one was taken.
+///
+/// # Errors
+///
+/// Any answer but a refusal of the frame as such.
+pub fn refusals<'a>(
+    frames: impl Iterator<Item = &'a [u8]>,
+    mut offer: impl FnMut(&'a [u8]) -> Result<(), ObserveError>,
+) -> Result<Refusals, ObserveError> {
+    let mut refused = Vec::new();
+    for frame in frames {
+        match offer(frame) {
+            Ok(()) => return Ok(Refusals::Taken { length: frame.len() }),
+            Err(error) if error.refused_frame() => refused.push(frame.len()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Refusals::All { lengths: refused })
+}
+
+/// What became of frames that nothing should take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusals {
+    /// Each was refused (EINVAL); their lengths in bytes.
+    All {
+        /// In the order in which they were offered.
+        lengths: Vec<usize>,
+    },
+    /// One was taken.
+    Taken {
+        /// Its length in bytes.
+        length: usize,
+    },
 }
 
 /// Observes what a program does that is not attached: `run` runs it and says what it was given and what it passed.
@@ -183,13 +223,14 @@ pub fn alone(
 ) -> Result<Observation, ObserveError> {
     let before = counter.counts()?;
     let start = counter.runs()?;
-    let test_run::Ran { sent, passed } = run(counter).map_err(|source| ObserveError::TestRun { source })?;
+    let test_run::Ran { sent, passed, answers } =
+        run(counter).map_err(|source| ObserveError::TestRun { source })?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(&before, &counter.counts()?);
-    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed: None })
+    Ok(Observation { sent, ran, per_cpu, passed, answers, ..Observation::default() })
 }
 
-fn send(sender: &mut PnetSender, bytes: &[u8]) -> Result<(), ObserveError> {
+pub(crate) fn send(sender: &mut PnetSender, bytes: &[u8]) -> Result<(), ObserveError> {
     sender.send(bytes).map_err(|source| ObserveError::Send { length: bytes.len(), source })
 }
 
@@ -234,11 +275,13 @@ fn wait_closing(
 ///
 /// A driver's poll and the stack's backlog run with softirqs off, which is an RCU read-side section: the program's run, its
 /// verdict and the delivery to sockets all lie in one. `membarrier(MEMBARRIER_CMD_GLOBAL)` is a `synchronize_rcu()`
-/// (kernel/sched/membarrier.c): it outlasts every such section that has begun. Kernels that run with `nohz_full` refuse
-/// it; there, nothing may arrive for a second.
+/// (kernel/sched/membarrier.c): it outlasts every such section that has begun. With one CPU it is nothing, and nothing is
+/// needed: we do not run before such a section has ended, unless the kernel is `PREEMPT_RT`. There, and where `nohz_full`
+/// makes the kernel refuse it, nothing may arrive for a second.
 fn barrier(capture: &mut Capture) -> Result<(), ObserveError> {
     use rustix::thread::{MembarrierCommand, membarrier};
-    if membarrier(MembarrierCommand::Global).is_err() {
+    let real_time = std::path::Path::new("/sys/kernel/realtime").exists();
+    if real_time || membarrier(MembarrierCommand::Global).is_err() {
         while capture.socket.wait_readable(MUST_NOT_ARRIVE)? {
             capture.drain()?;
         }

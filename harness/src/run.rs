@@ -20,13 +20,13 @@ use std::{
 };
 
 use xdproof_netns::XdpMode;
-use xdproof_scenarios::{Expectation, Frame, KernelVersion, Scenario, oracle};
+use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, Scenario, oracle};
 
 use crate::{
     attach::{AttachError, Attachment, Counter, Identity, Object, RunCounting},
     environment::{self, Environment},
     inject::{pnet::PnetSender, test_run},
-    observe::{self, Capture, ObserveError},
+    observe::{self, Capture, ObserveError, Refusals},
     plan::{InjectorKind, Mode, Path, Trial},
     report::{
         Event, Reporter,
@@ -101,6 +101,7 @@ struct Wire {
     counter: Counter,
     sender: PnetSender,
     capture: Capture,
+    returned: Capture,
     testbed: Veth,
     runs: u64,
 }
@@ -185,20 +186,23 @@ impl Lab {
     /// What the trial must come to for the program under test.
     fn expected(&self, trial: &Trial<'_>) -> Expected {
         let (scenario, on_device) = (trial.scenario, trial.path.mode.attach().is_some());
-        match self.counted {
-            CountedAction::Pass => {
-                let mut passed = Frames::new();
-                for frame in passing(scenario).filter(|frame| !on_device || !stack_discards(&frame.bytes)) {
-                    *passed.entry(frame.bytes.clone()).or_default() += u64::from(frame.repeat);
-                }
-                Expected { numbers: scenario.expect.clone(), passed }
-            }
-            CountedAction::Drop => {
-                let Expectation { counts, passed, dropped } = scenario.expect.clone();
-                let numbers = Expectation { counts, passed: 0, dropped: passed + dropped };
-                Expected { numbers, passed: Frames::new() }
+        let passes = |frame: &Frame| self.counted == CountedAction::Pass && is_counted(frame);
+        let mut passed = Frames::new();
+        for frame in scenario.frames.iter().filter(|frame| passes(frame)) {
+            if !on_device || !stack_discards(&frame.bytes) {
+                *passed.entry(frame.bytes.clone()).or_default() += u64::from(frame.repeat);
             }
         }
+        let (mut undecided_passed, mut undecided_dropped) = (0, 0);
+        for frame in discarded(scenario).filter(|_| on_device) {
+            *(if passes(frame) { &mut undecided_passed } else { &mut undecided_dropped }) +=
+                u64::from(frame.repeat);
+        }
+        let mut numbers = scenario.expect.clone();
+        if self.counted == CountedAction::Drop {
+            numbers.dropped += std::mem::take(&mut numbers.passed);
+        }
+        Expected { numbers, passed, undecided_passed, undecided_dropped }
     }
 
     fn outcome(&self, trial: &Trial<'_>, expected: &Expected) -> Outcome {
@@ -264,20 +268,27 @@ impl Lab {
         trial: &Trial<'_>,
         expected: &Expected,
     ) -> (Verdict, Option<Observation>, Option<Rig>) {
-        match (self.observe(&mut rig, trial.scenario), trial.scenario.is_unreachable()) {
-            (Ok(observation), false) => {
-                let deviation = self.deviation(trial);
-                let verdict = Verdict::judge(expected, &observation, deviation);
+        if trial.scenario.is_unreachable() {
+            return match rig.offer_each(&trial.scenario.frames) {
+                Ok(Refusals::All { lengths }) => {
+                    let reason = format!("the kernel refuses frames of {lengths:?} bytes (EINVAL)");
+                    (Verdict::Unreachable { reason }, None, Some(rig))
+                }
+                Ok(Refusals::Taken { length }) => {
+                    let what = format!(
+                        "a frame of {length} bytes, which nothing should be able to inject, was taken"
+                    );
+                    (Verdict::Fail(vec![Mismatch::Support { what }]), None, None)
+                }
+                Err(error) => (Verdict::Error { reason: chain(&error) }, None, None),
+            };
+        }
+        match self.observe(&mut rig, trial.scenario) {
+            Ok(observation) => {
+                let verdict = Verdict::judge(expected, &observation, self.deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
-            (Ok(observation), true) => {
-                let what = "frames that nothing should be able to inject were taken".to_owned();
-                (Verdict::Fail(vec![Mismatch::Support { what }]), Some(observation), Some(rig))
-            }
-            (Err(error), true) if error.refused_frame() => {
-                (Verdict::Unreachable { reason: chain(&error) }, None, Some(rig))
-            }
-            (Err(error), _) => (Verdict::Error { reason: chain(&error) }, None, None),
+            Err(error) => (Verdict::Error { reason: chain(&error) }, None, None),
         }
     }
 
@@ -287,9 +298,10 @@ impl Lab {
                 let frames = scenario.frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
                 let passes = self.counted == CountedAction::Pass;
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
-                let Wire { counter, sender, capture, .. } = wire.as_mut();
-                let mut observation = observe::on_wire(counter, sender, capture, frames, passes, nonce)?;
-                observation.unseen = if passes { unseen(scenario) } else { 0 };
+                let Wire { counter, sender, capture, returned, .. } = wire.as_mut();
+                let mut observation =
+                    observe::on_wire(counter, sender, capture, returned, frames, passes, nonce)?;
+                observation.undecided = discarded(scenario).map(|frame| u64::from(frame.repeat)).sum();
                 Ok(observation)
             }
             Rig::Unattached(counter) => {
@@ -301,8 +313,10 @@ impl Lab {
     /// The reason of the deviation that is declared for this trial, if there is one.
     fn deviation<'a>(&self, trial: &Trial<'a>) -> Option<&'a str> {
         let Path { mode, injector } = trial.path;
+        // Where no device takes part, no driver can deviate.
+        let driver = mode.attach().map_or("", |_| veth::DRIVER);
         let holds = |deviation: &&xdproof_scenarios::Deviation| {
-            deviation.holds(veth::DRIVER, mode.name(), self.kernel, injector.name())
+            deviation.holds(driver, mode.name(), self.kernel, injector.name())
         };
         trial.scenario.deviations.iter().find(holds).map(|deviation| deviation.reason.as_str())
     }
@@ -380,6 +394,18 @@ impl Rig {
         }
     }
 
+    /// Offers each frame by itself, once.
+    fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
+        let frames = frames.iter().map(|frame| frame.bytes.as_slice());
+        match self {
+            Self::Wire(wire) => observe::refusals(frames, |frame| observe::send(&mut wire.sender, frame)),
+            Self::Unattached(counter) => observe::refusals(frames, |frame| {
+                let taken = counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
+                taken.map(drop).map_err(|source| ObserveError::TestRun { source })
+            }),
+        }
+    }
+
     /// Whether nothing happened while the rig waited.
     fn is_untouched(&self) -> bool {
         match self {
@@ -407,15 +433,18 @@ impl Wire {
             other => broken(other),
         })?;
         let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         let sender = PnetSender::open(&testbed.tester, &testbed.topology.tester).map_err(broken)?;
         let runs = counter.runs().map_err(broken)?;
-        Ok(Self { attachment, counter, sender, capture, testbed, runs })
+        Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })
     }
 
     fn check_clean(&mut self) -> Result<(), String> {
         self.runs = self.counter.runs().map_err(|error| chain(&error))?;
-        if !self.capture.is_empty().map_err(|error| chain(&error))? {
-            return Err("a frame came through after the trial had ended".to_owned());
+        for capture in [&mut self.capture, &mut self.returned] {
+            if !capture.is_empty().map_err(|error| chain(&error))? {
+                return Err("a frame arrived after the trial had ended".to_owned());
+            }
         }
         let Attachment { index, id, mode, .. } = self.attachment;
         let link =
@@ -474,14 +503,14 @@ pub fn run(
     Ok(result)
 }
 
-/// The frames that a counter passes.
-fn passing(scenario: &Scenario) -> impl Iterator<Item = &Frame> {
-    scenario.frames.iter().filter(|frame| matches!(oracle::fate(&frame.bytes), oracle::Fate::Counted(_)))
+/// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.
+fn discarded(scenario: &Scenario) -> impl Iterator<Item = &Frame> {
+    scenario.frames.iter().filter(|frame| stack_discards(&frame.bytes))
 }
 
-/// How many frames a counter passes on a device without anyone being able to see it.
-fn unseen(scenario: &Scenario) -> u64 {
-    passing(scenario).filter(|frame| stack_discards(&frame.bytes)).map(|frame| u64::from(frame.repeat)).sum()
+/// Whether a counter passes a frame.
+fn is_counted(frame: &Frame) -> bool {
+    matches!(oracle::fate(&frame.bytes), oracle::Fate::Counted(_))
 }
 
 fn broken(error: impl std::error::Error) -> Obstacle {

@@ -16,6 +16,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, AttachError, Counter, Object},
+    environment::kernel_version,
     plan::{Path, Selection, Trial},
     report::{console::explain, json::Observed},
     run::{CountedAction, Lab},
@@ -23,7 +24,7 @@ use xdproof::{
 };
 use xdproof_ebpf::abi;
 use xdproof_scenarios::{
-    Expectation, Scenario,
+    Expectation, KernelVersion, Scenario,
     oracle::{self, Fate},
 };
 
@@ -93,9 +94,9 @@ fn frags_counter() -> Result<Counter, AttachError> {
     Counter::load(&Object { program: Some(abi::FRAGS_PROGRAM.to_owned()), ..Object::default() })
 }
 
-/// Whether this kernel splits frames for a test run.
+/// Whether this kernel splits frames for a test run: 6.18 is the first.
 fn can_split() -> bool {
-    frags_counter().is_ok_and(|counter| counter.test_run_split(&[0; 60], 30, &mut [0; 60]).is_ok())
+    kernel_version().is_ok_and(|version| version >= KernelVersion { major: 6, minor: 18, patch: 0 })
 }
 
 /// Some drivers put nothing, or little, into the linear part: each frame must come out the same wherever it is split.
@@ -140,7 +141,10 @@ fn snapshot(scenario: &Scenario, observed: &Observed) {
         settings.set_omit_expression(true);
         settings
     });
-    let Observed { counts, passed, dropped, unseen: _, per_cpu: _ } = observed;
+    let Observed { counts, passed, dropped, undecided, per_cpu: _ } = observed;
+    if *undecided > 0 {
+        return; // Judged all the same; the snapshot is held against what a test run shows.
+    }
     let numbers = Expectation { counts: counts.clone(), passed: *passed, dropped: *dropped };
     settings.bind(|| insta::assert_json_snapshot!(snapshot_name(scenario), numbers));
 }

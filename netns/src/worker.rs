@@ -24,20 +24,26 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Takes the calling thread into a namespace, unless it is there already: staying takes no privilege.
+fn enter(namespace: &NetNs) -> Result<(), Error> {
+    if NetNs::current()?.inode()? == namespace.inode()? {
+        return Ok(());
+    }
+    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(Error::refused("enter a network namespace", None))
+}
+
 impl Worker {
     /// Starts a thread in a namespace. The label is the thread's name (the kernel shows 15 bytes of it).
     ///
     /// # Errors
-    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`) or a netlink
-    /// socket not be opened in it.
+    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`, unless the caller is in it)
+    /// or a netlink socket not be opened in it.
     pub fn spawn(namespace: &NetNs, label: &str) -> Result<Self, Error> {
         let (jobs, queue) = channel::<Job>();
         let (ready, entered) = channel();
         let home = namespace.clone();
         let thread = start(label, move || {
-            let opened = setns(&home, CloneFlags::CLONE_NEWNET)
-                .map_err(Error::refused("enter a network namespace", None))
-                .and_then(|()| Host::open());
+            let opened = enter(&home).and_then(|()| Host::open());
             // The thread itself keeps the namespace alive from here.
             drop(home);
             match opened {

@@ -1,7 +1,7 @@
 //! `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes. There is no driver and no stack in it, so what comes out
 //! is the program's answer alone.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use xdproof_scenarios::Frame;
 
@@ -20,6 +20,8 @@ pub struct Ran {
     pub sent: u64,
     /// The frames that it passed, as it left them.
     pub passed: Frames,
+    /// What it answered, and how often.
+    pub answers: BTreeMap<u32, u64>,
 }
 
 /// Runs the program on each frame as often as it says, each time on fresh bytes and with its answer looked at.
@@ -37,6 +39,7 @@ pub fn run(counter: &Counter, frames: &[Frame]) -> io::Result<Ran> {
         for _ in 0..frame.repeat {
             let Answer { action, length } = counter.test_run(&frame.bytes, &mut out)?;
             ran.sent += 1;
+            *ran.answers.entry(action).or_default() += 1;
             if action == Answer::PASS {
                 add(&mut ran.passed, out.get(..length).unwrap_or(&out));
             }

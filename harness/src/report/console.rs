@@ -13,7 +13,7 @@ use super::{
 use crate::{
     environment::Environment,
     plan::Path,
-    verdict::{Counts, VerdictKind, side_by_side},
+    verdict::{VerdictKind, side_by_side},
 };
 
 /// How much is said.
@@ -69,7 +69,7 @@ impl<W: io::Write> Console<W> {
             self.to.write_all(explain(trial).as_bytes())?;
         }
         self.reasons(&result.trials)?;
-        self.unseen(&result.trials)?;
+        self.undecided(&result.trials)?;
         let numbers: Vec<String> = result
             .summary
             .numbers()
@@ -141,17 +141,17 @@ impl<W: io::Write> Console<W> {
     }
 
     /// What the verdicts do not rest on.
-    fn unseen(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+    fn undecided(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
         let unseen =
-            trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.unseen);
+            trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.undecided);
         let (trials, frames) = unseen
             .filter(|frames| *frames > 0)
             .fold((0, 0), |(trials, sum), frames| (trials + 1, sum + frames));
-        if trials > 0 && self.verbosity >= Verbosity::Normal {
+        if trials > 0 {
             writeln!(
                 self.to,
-                "note: {frames} frames of {trials} trials were counted, but not seen to pass: the stack discards a tagged \
-                 frame of fewer than 20 bytes before any socket gets it; only test_run shows whether the program passes them"
+                "note: {frames} frames of {trials} trials may have passed or not: the stack discards a tagged frame of fewer \
+                 than 20 bytes before any socket gets it; only test_run shows what the program answers"
             )?;
         }
         Ok(())
@@ -233,7 +233,11 @@ fn write_side_by_side(to: &mut String, expected: &Expectation, observed: &Observ
         row(&protocol_label(*protocol), expected, observed)?;
     }
     row("passed", expected.passed, observed.passed)?;
-    row("dropped", expected.dropped, observed.dropped)
+    row("dropped", expected.dropped, observed.dropped)?;
+    if observed.undecided > 0 {
+        writeln!(to, "  {:24} {:>12} {:12}", "passed or dropped", "", observed.undecided)?;
+    }
+    Ok(())
 }
 
 /// A protocol's number and name, as in `17 udp`.
@@ -243,11 +247,4 @@ pub fn protocol_label(protocol: u8) -> String {
         Some(name) => format!("{protocol} {name}"),
         None => protocol.to_string(),
     }
-}
-
-/// Every protocol that counted something and its packets, as in `17 udp: 4`.
-#[must_use]
-pub fn counts_line(counts: &Counts) -> String {
-    let each = counts.iter().map(|(protocol, packets)| format!("{}: {packets}", protocol_label(*protocol)));
-    each.collect::<Vec<_>>().join(", ")
 }

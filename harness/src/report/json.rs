@@ -2,11 +2,7 @@
 //!
 //! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path as FilePath, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io};
 
 use serde::{Deserialize, Serialize};
 use xdproof_scenarios::{Expectation, Scenario, describe};
@@ -94,13 +90,14 @@ pub struct TrialRecord {
 pub struct Observed {
     /// Packets by protocol number, summed over the CPUs.
     pub counts: Counts,
-    /// Frames that passed: seen to come out of the program, and those in `unseen`.
+    /// Frames that came out of the program as passed.
     pub passed: u64,
     /// Frames that the program saw and did not pass.
     pub dropped: u64,
-    /// Frames of `passed` that the stack discards before anyone can see them: the program was not seen to pass them.
+    /// Frames of which nobody can see whether they passed, because the stack discards them before any socket gets them.
+    /// They are in neither `passed` nor `dropped`.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub unseen: u64,
+    pub undecided: u64,
     /// Packets by protocol number for each CPU, the first being CPU 0.
     pub per_cpu: Vec<Counts>,
 }
@@ -190,8 +187,8 @@ impl Observed {
     fn new(observation: &Observation) -> Self {
         Self {
             counts: observation.counts(),
-            passed: observation.passed() + observation.unseen,
-            unseen: observation.unseen,
+            passed: observation.passed(),
+            undecided: observation.undecided,
             dropped: observation.dropped(),
             per_cpu: observation.per_cpu.clone(),
         }
@@ -248,29 +245,28 @@ impl Summary {
 /// Writes `result.json` into a directory when the run has ended.
 #[derive(Debug)]
 pub struct JsonFile {
-    directory: PathBuf,
+    file: fs::File,
 }
 
 impl JsonFile {
     /// The file's name within its directory.
     pub const NAME: &'static str = "result.json";
 
-    /// Makes the directory if it is not there.
+    /// Makes the directory if it is not there, and the file, so that a result never has nowhere to go.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
-    pub fn create_in(directory: &FilePath) -> io::Result<Self> {
+    /// When they cannot be made.
+    pub fn create_in(directory: &std::path::Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { file: fs::File::create(directory.join(Self::NAME))? })
     }
 }
 
 impl Reporter for JsonFile {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         if let Event::Ended { result } = event {
-            let file = fs::File::create(self.directory.join(Self::NAME))?;
-            write_pretty(io::BufWriter::new(file), result)?;
+            write_pretty(io::BufWriter::new(&self.file), result)?;
         }
         Ok(())
     }

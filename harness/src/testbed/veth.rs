@@ -110,6 +110,18 @@ impl Veth {
         })
     }
 
+    /// Opens a socket that sees every frame that comes back to the tester.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn watch_tester(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
+        let index = self.topology.tester.index;
+        self.tester.call(move |host| {
+            host.packet_socket(index, xdproof_netns::PacketOptions { receive_buffer, ..Default::default() })
+        })
+    }
+
     /// Gives both namespaces names under which `ip netns` finds them, for looking around.
     ///
     /// # Errors
