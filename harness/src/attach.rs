@@ -3,6 +3,8 @@
 //! Promises: what was asked for is what is attached (it is read back from the kernel), and nothing that was attached
 //! outlives its [`Attachment`].
 
+mod counter_map;
+
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -10,7 +12,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError,
-    maps::{Map, MapData, MapError, PerCpuArray},
+    maps::MapError,
     programs::{
         Program, ProgramError, Xdp,
         links::FdLink,
@@ -18,14 +20,21 @@ use aya::{
     },
     sys::{Stats, enable_stats},
 };
+use aya_obj::maps::PinningType;
 use xdproof_ebpf::abi;
 use xdproof_netns::{IfIndex, Worker, XdpMode, XdpState};
 use xdproof_scenarios::KernelVersion;
 
+pub use self::counter_map::Width;
+use self::counter_map::{CounterMap, misfit};
 use crate::{environment, verdict::Counts};
 
 /// The object with the programs of this project, as built by `build.rs`.
 static BUILTIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-programs"));
+
+/// Map types that are arrays (`enum bpf_map_type` in include/uapi/linux/bpf.h).
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 
 /// The first kernel with `bpf_link` for XDP (`BPF_LINK_TYPE_XDP`).
 pub const LINK_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 9, patch: 0 };
@@ -111,18 +120,31 @@ pub enum AttachError {
         /// The maps that it has.
         available: Vec<String>,
     },
-    /// No map of the object, or more than one, can be the counter, and none was named.
-    #[error(
-        "{object} has {} that could be the counter (a per-CPU array, key u32, value 64 bits, at least {} entries); \
-         name it with --map",
-        list(available),
-        abi::SLOTS
-    )]
+    /// No map of the object can be the counter.
+    #[error("{object} has no map that could be the counter: {}", misfits(maps))]
+    NoCounter {
+        /// The object.
+        object: String,
+        /// Its maps, and in what each differs from a counter.
+        maps: Vec<(String, String)>,
+    },
+    /// Several maps of the object can be the counter, and none was named.
+    #[error("{object} has {} that could be the counter; name it with --map", list(available))]
     WhichMap {
         /// The object.
         object: String,
         /// The maps that could be it.
         available: Vec<String>,
+    },
+    /// A map would be shared with others through the BPF file system, and would outlive us.
+    #[error(
+        "map `{name}` of {object} is pinned by name: its counts would be shared; build the object without that"
+    )]
+    Pinned {
+        /// The object.
+        object: String,
+        /// The map.
+        name: String,
     },
     /// The map is not a counter.
     #[error("map `{name}` of {object} is not a counter: {what}")]
@@ -131,7 +153,7 @@ pub enum AttachError {
         object: String,
         /// The map.
         name: String,
-        /// In what it differs from a per-CPU array with u32 keys and 64-bit values.
+        /// In what it differs from one.
         what: String,
     },
     /// The kernel's verifier rejects the program.
@@ -191,7 +213,9 @@ impl AttachError {
             | Self::NoSuchProgram { .. }
             | Self::WhichProgram { .. }
             | Self::NoSuchMap { .. }
+            | Self::NoCounter { .. }
             | Self::WhichMap { .. }
+            | Self::Pinned { .. }
             | Self::NotACounter { .. }
             | Self::Rejected { .. } => true,
         }
@@ -201,6 +225,12 @@ impl AttachError {
 /// Names for a sentence.
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { format!("`{}`", names.join("`, `")) }
+}
+
+/// Maps that do not fit, for a sentence.
+fn misfits(maps: &[(String, String)]) -> String {
+    let each: Vec<_> = maps.iter().map(|(name, what)| format!("`{name}`: {what}")).collect();
+    if each.is_empty() { "it has no map at all".to_owned() } else { each.join(". ") }
 }
 
 /// What the kernel says of a loaded program.
@@ -232,7 +262,7 @@ impl Answer {
 pub struct Counter {
     ebpf: Ebpf,
     program: String,
-    map: PerCpuArray<MapData, u64>,
+    map: CounterMap,
     identity: Identity,
 }
 
@@ -252,8 +282,8 @@ impl Counter {
         let loaded = match &object.path {
             None => Ebpf::load(BUILTIN),
             Some(path) => {
-                let bytes =
-                    std::fs::read(path).map_err(|source| AttachError::Open { path: path.clone(), source })?;
+                let bytes = read(path)?;
+                refuse_maps(object, &parse(path, &bytes)?)?;
                 Ebpf::load(&bytes)
             }
         };
@@ -297,7 +327,13 @@ impl Counter {
         Ok(info.run_count())
     }
 
-    /// The value of every slot that is not 0, for each possible CPU.
+    /// How wide the counters are: what was added between two [readings](Counter::counts) is taken modulo that.
+    #[must_use]
+    pub fn width(&self) -> Width {
+        self.map.width()
+    }
+
+    /// The value of every slot that is not 0, for each possible CPU; in one place for a map that is not per CPU.
     ///
     /// # Errors
     ///
@@ -305,12 +341,12 @@ impl Counter {
     pub fn counts(&self) -> Result<Vec<Counts>, AttachError> {
         let mut per_cpu: Vec<Counts> = Vec::new();
         for protocol in 0..=u8::MAX {
-            let values = self.map.get(&u32::from(protocol), 0).map_err(|error| AttachError::Kernel {
+            let values = self.map.values(protocol).map_err(|error| AttachError::Kernel {
                 action: "read the counters",
                 source: Box::new(ProgramError::MapError(error)),
             })?;
-            per_cpu.resize_with(values.len(), Counts::new);
-            for (counts, &value) in per_cpu.iter_mut().zip(values.iter()) {
+            per_cpu.resize_with(values.len().max(per_cpu.len()), Counts::new);
+            for (counts, value) in per_cpu.iter_mut().zip(values) {
                 if value != 0 {
                     counts.insert(protocol, value);
                 }
@@ -521,17 +557,44 @@ fn load_error(object: &Object, error: EbpfError) -> AttachError {
     }
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, AttachError> {
+    std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<aya_obj::Object, AttachError> {
+    aya_obj::Object::parse(bytes).map_err(|error| AttachError::NotAnObject {
+        path: path.to_owned(),
+        source: Box::new(EbpfError::ParseError(error)),
+    })
+}
+
+/// Refuses maps that must not be made, or that the kernel refuses without saying why.
+///
+/// A map that is pinned by name would be one map for all testbeds, and would stay when we are gone. An array's key has four
+/// bytes (`array_map_alloc_check` in kernel/bpf/arraymap.c).
+fn refuse_maps(object: &Object, parsed: &aya_obj::Object) -> Result<(), AttachError> {
+    let mut maps: Vec<_> = parsed.maps.iter().collect();
+    maps.sort_unstable_by_key(|(name, _)| name.as_str());
+    for (name, map) in maps {
+        let (object, name, key) = (object.to_string(), name.clone(), map.key_size());
+        if map.pinning() == PinningType::ByName {
+            return Err(AttachError::Pinned { object, name });
+        }
+        if [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY].contains(&map.map_type()) && key != 4 {
+            let what = format!("its key has {key} bytes, and an array's has 4");
+            return Err(AttachError::NotACounter { object, name, what });
+        }
+    }
+    Ok(())
+}
+
 /// The names of the XDP programs in an object file, sorted. Needs no privilege.
 ///
 /// # Errors
 ///
 /// When the file cannot be read or is not an object.
 pub fn programs_of(path: &Path) -> Result<Vec<String>, AttachError> {
-    let bytes = std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })?;
-    let parsed = aya_obj::Object::parse(&bytes).map_err(|error| AttachError::NotAnObject {
-        path: path.to_owned(),
-        source: Box::new(EbpfError::ParseError(error)),
-    })?;
+    let parsed = parse(path, &read(path)?)?;
     let mut names: Vec<String> = parsed
         .programs
         .iter()
@@ -576,52 +639,27 @@ fn choose_map(object: &Object, ebpf: &Ebpf) -> Result<String, AttachError> {
     if ebpf.map(abi::MAP_NAME).is_some() {
         return Ok(abi::MAP_NAME.to_owned());
     }
-    let mut available: Vec<String> = ebpf
-        .maps()
-        .filter(|(_, map)| matches!(map, Map::PerCpuArray(data) if misfit(data).is_none()))
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    available.sort_unstable();
+    let mut maps: Vec<_> = ebpf.maps().map(|(name, map)| (name.to_owned(), misfit(map))).collect();
+    maps.sort_unstable();
+    let fitting = maps.iter().filter(|(_, wrong)| wrong.is_none()).map(|(name, _)| name.clone());
+    let available: Vec<String> = fitting.collect();
     match available.as_slice() {
         [only] => Ok(only.clone()),
+        [] => {
+            let maps = maps.into_iter().filter_map(|(name, wrong)| Some((name, wrong?))).collect();
+            Err(AttachError::NoCounter { object: object.to_string(), maps })
+        }
         _ => Err(AttachError::WhichMap { object: object.to_string(), available }),
     }
 }
 
-fn take_counter(
-    object: &Object,
-    ebpf: &mut Ebpf,
-    name: &str,
-) -> Result<PerCpuArray<MapData, u64>, AttachError> {
-    let not_a_counter =
-        |what: String| AttachError::NotACounter { object: object.to_string(), name: name.to_owned(), what };
-    match ebpf.take_map(name) {
-        Some(map @ Map::PerCpuArray(_)) => {
-            if let Map::PerCpuArray(data) = &map
-                && let Some(what) = misfit(data)
-            {
-                return Err(not_a_counter(what));
-            }
-            PerCpuArray::try_from(map).map_err(|error| not_a_counter(error.to_string()))
-        }
-        _ => Err(not_a_counter("its type is not BPF_MAP_TYPE_PERCPU_ARRAY".to_owned())),
-    }
-}
-
-/// In what a per-CPU array differs from the counter's, if it does.
-fn misfit(data: &MapData) -> Option<String> {
-    let info = match data.info() {
-        Ok(info) => info,
-        Err(error) => return Some(error.to_string()),
-    };
-    let found = (info.key_size(), info.value_size(), info.max_entries());
-    match found {
-        (4, 8, entries) if entries >= abi::SLOTS => None,
-        (key, value, entries) => Some(format!(
-            "its key has {key} bytes, its value {value} and it has {entries} entries; expected 4, 8 and at least {}",
-            abi::SLOTS
-        )),
-    }
+fn take_counter(object: &Object, ebpf: &mut Ebpf, name: &str) -> Result<CounterMap, AttachError> {
+    let map = ebpf.take_map(name).ok_or_else(|| "it is not there".to_owned());
+    map.and_then(CounterMap::new).map_err(|what| AttachError::NotACounter {
+        object: object.to_string(),
+        name: name.to_owned(),
+        what,
+    })
 }
 
 fn xdp_of<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, AttachError> {

@@ -11,7 +11,7 @@ use std::{
 use xdproof_netns::PacketSocket;
 
 use crate::{
-    attach::{AttachError, Counter},
+    attach::{AttachError, Counter, Width},
     inject::{cpu::Pinned, pnet::PnetSender, test_run},
     verdict::{Counts, Frames, Observation, add},
 };
@@ -160,7 +160,7 @@ pub fn on_wire<'a>(
     }
     settle(counter, capture, start, sent)?;
     let ran = counter.runs()?.wrapping_sub(start);
-    let per_cpu = difference(&before, &counter.counts()?);
+    let per_cpu = difference(counter.width(), &before, &counter.counts()?);
 
     let closing = closing_frame(nonce);
     let closed = if passes {
@@ -226,7 +226,7 @@ pub fn alone(
     let test_run::Ran { sent, passed, answers } =
         run(counter).map_err(|source| ObserveError::TestRun { source })?;
     let ran = counter.runs()?.wrapping_sub(start);
-    let per_cpu = difference(&before, &counter.counts()?);
+    let per_cpu = difference(counter.width(), &before, &counter.counts()?);
     Ok(Observation { sent, ran, per_cpu, passed, answers, ..Observation::default() })
 }
 
@@ -302,15 +302,15 @@ fn closing_frame(nonce: u64) -> Vec<u8> {
     frame
 }
 
-/// What was added between two readings, per CPU. Counters wrap.
-pub(crate) fn difference(before: &[Counts], after: &[Counts]) -> Vec<Counts> {
+/// What was added between two readings, per CPU. Counters wrap at their width.
+pub(crate) fn difference(width: Width, before: &[Counts], after: &[Counts]) -> Vec<Counts> {
     let none = Counts::new();
     let cpus = before.len().max(after.len());
     (0..cpus)
         .map(|cpu| {
             let [before, after] = [before, after].map(|counts| counts.get(cpu).unwrap_or(&none));
             crate::verdict::side_by_side(before, after)
-                .map(|(protocol, before, after)| (*protocol, after.wrapping_sub(before)))
+                .map(|(protocol, before, after)| (*protocol, width.added(before, after)))
                 .filter(|(_, added)| *added != 0)
                 .collect()
         })
@@ -325,13 +325,16 @@ mod tests {
     fn a_difference_is_taken_for_each_cpu_and_wraps() {
         let before = [Counts::from([(6, u64::MAX)]), Counts::from([(17, 5)])];
         let after = [Counts::from([(6, 2)]), Counts::from([(17, 5), (58, 1)])];
-        assert_eq!(difference(&before, &after), [Counts::from([(6, 3)]), Counts::from([(58, 1)])]);
+        assert_eq!(
+            difference(Width::Bits64, &before, &after),
+            [Counts::from([(6, 3)]), Counts::from([(58, 1)])]
+        );
     }
 
     #[test]
     fn a_counter_that_wrapped_to_zero_still_counts() {
         let before = [Counts::from([(6, u64::MAX)])];
-        assert_eq!(difference(&before, &[Counts::new()]), [Counts::from([(6, 1)])]);
+        assert_eq!(difference(Width::Bits64, &before, &[Counts::new()]), [Counts::from([(6, 1)])]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use xdproof_netns::{Error as NetError, LinkName, NetNs, Worker, XdpMode};
 
 use super::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
-    attach::{AttachError, Attachment, Counter},
+    attach::{AttachError, Attachment, Counter, Width},
     observe::difference,
     plan::Mode,
     verdict::{Counts, Observation},
@@ -87,8 +87,9 @@ impl Watch {
         let mut printer = Printer { to: output.people(), json: output.json };
         let Attachment { mode, id, .. } = attachment;
         // Read before anyone is told: whatever is sent from then on is counted.
-        let first = counter.counts()?;
-        let (mut before, mut since) = (first.clone(), Instant::now());
+        let (mut before, mut since) = (counter.counts()?, Instant::now());
+        // Summed up as they come: over the whole time, a 32-bit counter may wrap more than once.
+        let mut totals = Counts::new();
         printer
             .print(&Line::Attached {
                 interface: self.interface.to_string(),
@@ -106,14 +107,18 @@ impl Watch {
             };
             let (now, counts) = (Instant::now(), counter.counts()?);
             let elapsed = now.duration_since(since);
-            printer.rates(&sum(&before, &counts), elapsed).map_err(Failure::output)?;
+            let added = sum(counter.width(), &before, &counts);
+            printer.rates(&added, elapsed).map_err(Failure::output)?;
+            for (protocol, packets) in added {
+                *totals.entry(protocol).or_default() += packets;
+            }
             (before, since) = (counts, now);
             if ended {
                 break;
             }
             left = left.map(|left| left - 1);
         }
-        printer.totals(&sum(&first, &before)).map_err(Failure::output)
+        printer.totals(&totals).map_err(Failure::output)
     }
 }
 
@@ -142,8 +147,8 @@ fn attach(
 }
 
 /// What was added between two readings, over all CPUs.
-fn sum(before: &[Counts], after: &[Counts]) -> Counts {
-    Observation { per_cpu: difference(before, after), ..Observation::default() }.counts()
+fn sum(width: Width, before: &[Counts], after: &[Counts]) -> Counts {
+    Observation { per_cpu: difference(width, before, after), ..Observation::default() }.counts()
 }
 
 struct Printer {

@@ -1,0 +1,152 @@
+//! The map that a program counts in, read the same way whatever its type.
+//!
+//! It promises to take only a map whose slots mean the same as the counter's: a number of packets for every protocol
+//! number, in one place or in one place a CPU.
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
+};
+use xdproof_ebpf::abi;
+
+/// How wide a counter's values are, and so where they wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// They wrap at 2^32.
+    Bits32,
+    /// They wrap at 2^64.
+    Bits64,
+}
+
+impl Width {
+    /// What was added to a value between two readings, if that was less than the value can hold.
+    #[must_use]
+    pub fn added(self, before: u64, after: u64) -> u64 {
+        match self {
+            Self::Bits32 => after.wrapping_sub(before) & u64::from(u32::MAX),
+            Self::Bits64 => after.wrapping_sub(before),
+        }
+    }
+}
+
+/// A map of counters by protocol number.
+pub(super) enum CounterMap {
+    Bits32(Table<u32>),
+    Bits64(Table<u64>),
+}
+
+pub(super) enum Table<V: Pod> {
+    Array(Array<MapData, V>),
+    Hash(HashMap<MapData, u32, V>),
+    PerCpuArray(PerCpuArray<MapData, V>),
+    PerCpuHash(PerCpuHashMap<MapData, u32, V>),
+}
+
+impl CounterMap {
+    /// Takes a map that does not [misfit](misfit).
+    pub(super) fn new(map: Map) -> Result<Self, String> {
+        if let Some(what) = misfit(&map) {
+            return Err(what);
+        }
+        let value = data(&map)?.info().map_err(|error| error.to_string())?.value_size();
+        let taken = match value {
+            4 => Table::new(map).map(Self::Bits32),
+            _ => Table::new(map).map(Self::Bits64),
+        };
+        taken.map_err(|error| error.to_string())
+    }
+
+    pub(super) fn width(&self) -> Width {
+        match self {
+            Self::Bits32(_) => Width::Bits32,
+            Self::Bits64(_) => Width::Bits64,
+        }
+    }
+
+    /// The values of a slot: one for each possible CPU, or one for all of them; none where nothing was ever counted.
+    pub(super) fn values(&self, slot: u8) -> Result<Vec<u64>, MapError> {
+        match self {
+            Self::Bits32(table) => table.values(slot),
+            Self::Bits64(table) => table.values(slot),
+        }
+    }
+}
+
+impl<V: Pod + Into<u64>> Table<V> {
+    fn new(map: Map) -> Result<Self, MapError> {
+        match map {
+            Map::Array(_) => Array::try_from(map).map(Self::Array),
+            Map::HashMap(_) => HashMap::try_from(map).map(Self::Hash),
+            Map::PerCpuHashMap(_) => PerCpuHashMap::try_from(map).map(Self::PerCpuHash),
+            _ => PerCpuArray::try_from(map).map(Self::PerCpuArray),
+        }
+    }
+
+    fn values(&self, slot: u8) -> Result<Vec<u64>, MapError> {
+        let key = u32::from(slot);
+        let per_cpu = |values: &[V]| values.iter().map(|&value| value.into()).collect();
+        let values = match self {
+            Self::Array(map) => map.get(&key, 0).map(|value| vec![value.into()]),
+            Self::Hash(map) => map.get(&key, 0).map(|value| vec![value.into()]),
+            Self::PerCpuArray(map) => map.get(&key, 0).map(|values| per_cpu(&values)),
+            Self::PerCpuHash(map) => map.get(&key, 0).map(|values| per_cpu(&values)),
+        };
+        match values {
+            Err(MapError::KeyNotFound) => Ok(Vec::new()),
+            values => values,
+        }
+    }
+}
+
+/// In what a map differs from one that can be the counter, if it does.
+pub(super) fn misfit(map: &Map) -> Option<String> {
+    let info = match data(map).map(MapData::info) {
+        Ok(Ok(info)) => info,
+        Ok(Err(error)) => return Some(error.to_string()),
+        Err(what) => return Some(what),
+    };
+    let mut wrong = Vec::new();
+    if info.key_size() != 4 {
+        wrong.push(format!("its key has {} bytes, expected 4 (the protocol number as u32)", info.key_size()));
+    }
+    if !matches!(info.value_size(), 4 | 8) {
+        wrong.push(format!(
+            "its value has {} bytes, expected 8 or 4 (a number of packets)",
+            info.value_size()
+        ));
+    }
+    if info.max_entries() < abi::SLOTS {
+        wrong.push(format!(
+            "it has {} entries, expected at least {}, one for each protocol number",
+            info.max_entries(),
+            abi::SLOTS
+        ));
+    }
+    if wrong.is_empty() { None } else { Some(wrong.join("; ")) }
+}
+
+/// What is behind a map of a type that can be the counter.
+fn data(map: &Map) -> Result<&MapData, String> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::PerCpuHashMap(data) => Ok(data),
+        Map::LruHashMap(_) | Map::PerCpuLruHashMap(_) => {
+            Err("it is an LRU hash, which forgets counts when it is full".to_owned())
+        }
+        _ => Err("its type is none of an array and a hash, per CPU or not".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Width;
+
+    #[test]
+    fn what_was_added_is_taken_modulo_the_width() {
+        let last = u64::from(u32::MAX);
+        assert_eq!(Width::Bits32.added(last, 2), 3);
+        assert_eq!(Width::Bits64.added(last, last + 3), 3);
+        assert_eq!(Width::Bits64.added(u64::MAX, 2), 3);
+        // A 64-bit value that falls has not wrapped at 2^32.
+        assert_ne!(Width::Bits64.added(last, 2), 3);
+    }
+}
