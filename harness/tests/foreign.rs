@@ -1,0 +1,225 @@
+//! Objects that are not ours: C counters, compiled here from `objects/counter.c`, in the built-in counter's place.
+//!
+//! Ignored without privilege, as in `conformance.rs`, and without clang.
+
+#[path = "gate/mod.rs"]
+mod gate;
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    sync::OnceLock,
+};
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use tempfile::TempDir;
+use xdproof::{
+    attach::Object,
+    plan::{Selection, Trial},
+    report::console::explain,
+    run::{CountedAction, Lab},
+    verdict::VerdictKind,
+};
+use xdproof_scenarios::{
+    Scenario,
+    oracle::{self, Fate},
+};
+
+/// Compilers to look for, the one that `ci/bootstrap` installs first.
+const COMPILERS: [&str; 2] = ["clang-19", "clang"];
+
+/// What the 60-byte counter loads before it looks at anything.
+const FIRST: usize = 60;
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+type Case = (&'static str, fn() -> Result);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let obstacle = gate::obstacle().or_else(|| compiler().err());
+    let tests =
+        CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+const CASES: &[Case] = &[
+    ("a_c_object_with_the_samples_rules_passes_everything", || passes(&[])),
+    ("a_legacy_map_is_a_counter", || passes(&["LEGACY"])),
+    ("a_plain_array_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_ARRAY"])),
+    ("a_hash_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_HASH"])),
+    ("a_per_cpu_hash_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_PERCPU_HASH"])),
+    ("32_bit_values_are_counters", || passes(&["VALUE=__u32"])),
+    ("32_bit_values_in_a_hash_are_counters", || passes(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
+    ("more_slots_than_protocols_are_a_counter", || passes(&["ENTRIES=1000"])),
+    ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
+    ("two_maps_that_fit_are_asked_about_and_the_named_one_is_read", two_maps),
+    ("a_key_of_8_bytes_is_named_as_wrong", || refused(&["KEY=__u64"], &["packets", "key has 8 bytes"])),
+    ("a_value_of_2_bytes_is_named_as_wrong", || {
+        refused(&["VALUE=__u16", "NARROW"], &["packets", "value has 2 bytes"])
+    }),
+    ("a_hash_key_of_8_bytes_is_named_as_wrong", || {
+        refused(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "KEY=__u64"], &["packets", "key has 8 bytes"])
+    }),
+    ("too_few_slots_are_named_as_wrong", || refused(&["ENTRIES=255"], &["packets", "255 entries"])),
+    ("an_lru_hash_is_refused_because_it_forgets", || {
+        refused(&["MAP_TYPE=BPF_MAP_TYPE_LRU_HASH"], &["packets", "forgets"])
+    }),
+    ("a_pinned_map_is_refused_because_it_is_shared", || refused(&["PINNED"], &["packets", "pinned"])),
+    ("a_program_that_the_verifier_rejects_is_shown_with_its_log", || {
+        refused(&["UNCHECKED"], &["count_by_protocol", "invalid access to packet"])
+    }),
+    ("every_misfit_is_said_at_once", || {
+        refused(&["KEY=__u16", "ENTRIES=5", "MAP_TYPE=BPF_MAP_TYPE_HASH"], &["key has 2 bytes", "5 entries"])
+    }),
+];
+
+/// The first compiler that there is, or the reason why none is.
+fn compiler() -> Result<&'static str, String> {
+    let there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let found = COMPILERS.into_iter().find(there);
+    found.ok_or_else(|| "no clang to compile C objects with; run `ci/bootstrap --tests`".to_owned())
+}
+
+/// A compiled object; its file goes with it.
+struct Compiled {
+    directory: TempDir,
+}
+
+impl Compiled {
+    fn new(defines: &[&str]) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let compiled = Self { directory };
+        let output = Command::new(compiler()?)
+            .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-c"])
+            // Where Debian and Ubuntu keep asm/types.h, which clang does not look for when it compiles for BPF.
+            .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
+            .args(defines.iter().map(|define| format!("-D{define}")))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/counter.c"))
+            .arg("-o")
+            .arg(compiled.path())
+            .output()?;
+        if output.status.success() {
+            Ok(compiled)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("counter.o")
+    }
+
+    fn object(&self) -> Object {
+        Object { path: Some(self.path()), ..Object::default() }
+    }
+}
+
+fn corpus() -> Result<&'static [Scenario]> {
+    static CORPUS: OnceLock<Result<&'static [Scenario], String>> = OnceLock::new();
+    Ok(CORPUS.get_or_init(gate::corpus).clone()?)
+}
+
+/// Every scenario on every path: the trial, its verdict, and what there is to say of it.
+fn verdicts(object: Object) -> Result<Vec<(Trial<'static>, VerdictKind, String)>> {
+    let lab = Lab::open(object, CountedAction::Pass).map_err(|error| error.to_string())?;
+    let plan = Selection::default().plan(corpus()?)?;
+    Ok(plan
+        .into_iter()
+        .map(|trial| {
+            let record = lab.run(&trial);
+            (trial, record.verdict, explain(&record))
+        })
+        .collect())
+}
+
+/// How the built-in counter does: what is skipped, unreachable or a known deviation is so for every counter.
+fn builtin() -> Result<&'static [VerdictKind]> {
+    static BUILTIN: OnceLock<Result<Vec<VerdictKind>, String>> = OnceLock::new();
+    let verdicts = BUILTIN.get_or_init(|| {
+        let verdicts =
+            verdicts(Object::default()).map_err(|error| error.message().unwrap_or("").to_owned())?;
+        Ok(verdicts.into_iter().map(|(_, verdict, _)| verdict).collect())
+    });
+    Ok(verdicts.as_deref().map_err(Clone::clone)?)
+}
+
+fn passes(defines: &[&str]) -> Result {
+    let compiled = Compiled::new(defines)?;
+    let mut passed = 0;
+    for ((trial, verdict, text), builtin) in verdicts(compiled.object())?.iter().zip(builtin()?) {
+        if verdict.is_bad() || verdict != builtin {
+            return Err(format!("{}: {verdict}, the built-in counter: {builtin}\n{text}", trial.id()).into());
+        }
+        passed += usize::from(*verdict == VerdictKind::Pass);
+    }
+    if passed > 0 { Ok(()) } else { Err("nothing passed".into()) }
+}
+
+/// What a frame comes to for a counter that sees its first 60 bytes or nothing.
+fn fate_of_first_60(bytes: &[u8]) -> Fate {
+    bytes.get(..FIRST).map_or(Fate::Dropped, oracle::fate)
+}
+
+/// Two tags and a whole IPv6 header, by the frame's own bytes: 62 bytes of headers.
+fn is_qinq_over_ipv6(bytes: &[u8]) -> bool {
+    let tag = |at: usize| {
+        bytes.get(at..at + 2).is_some_and(|tpid| [[0x81, 0x00], [0x88, 0xa8]].contains(&[tpid[0], tpid[1]]))
+    };
+    tag(12) && tag(16) && bytes.get(20..22) == Some(&[0x86, 0xdd]) && bytes.len() >= 62
+}
+
+fn first_60() -> Result {
+    let mut failing = BTreeSet::new();
+    for scenario in corpus()?.iter().filter(|scenario| !scenario.is_unreachable()) {
+        for frame in &scenario.frames {
+            let differs = fate_of_first_60(&frame.bytes) != oracle::fate(&frame.bytes);
+            if differs && frame.bytes.len() >= FIRST && !is_qinq_over_ipv6(&frame.bytes) {
+                return Err(format!("neither short nor QinQ over IPv6: {}", frame.describe()).into());
+            }
+            if differs {
+                failing.insert(scenario.id.to_string());
+            }
+        }
+    }
+    let compiled = Compiled::new(&["FIRST_60"])?;
+    let (mut short, mut wrong) = (0, Vec::new());
+    for ((trial, verdict, text), builtin) in verdicts(compiled.object())?.iter().zip(builtin()?) {
+        let fails = failing.contains(&trial.scenario.id.to_string()) && *builtin == VerdictKind::Pass;
+        let expected = if fails { VerdictKind::Fail } else { *builtin };
+        short += usize::from(fails);
+        if *verdict != expected {
+            wrong.push(format!("{}: {verdict}, expected {expected}\n{text}", trial.id()));
+        }
+    }
+    println!("loading 60 bytes first: {} scenarios and {short} trials fail, as predicted", failing.len());
+    if wrong.is_empty() && short > 0 { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+fn two_maps() -> Result {
+    let compiled = Compiled::new(&["SECOND_MAP"])?;
+    expect_refused(compiled.object(), &["`packets`, `unused`", "--map"])?;
+    let named = |map: &str| Object { map: Some(map.to_owned()), ..compiled.object() };
+    let fails = |object| -> Result<usize> {
+        Ok(verdicts(object)?.iter().filter(|(_, verdict, _)| verdict.is_bad()).count())
+    };
+    let (right, wrong) = (fails(named("packets"))?, fails(named("unused"))?);
+    if right != 0 || wrong == 0 {
+        return Err(format!("{right} trials fail by the right map, {wrong} by the wrong one").into());
+    }
+    expect_refused(named("none_such"), &["none_such", "packets"])
+}
+
+fn refused(defines: &[&str], parts: &[&str]) -> Result {
+    expect_refused(Compiled::new(defines)?.object(), parts)
+}
+
+fn expect_refused(object: Object, parts: &[&str]) -> Result {
+    let Err(error) = Lab::open(object, CountedAction::Pass) else { return Err("it was taken".into()) };
+    let text = error.to_string();
+    match parts.iter().find(|part| !text.contains(**part)) {
+        Some(part) => Err(format!("the message does not say `{part}`: {text}").into()),
+        None => Ok(()),
+    }
+}
