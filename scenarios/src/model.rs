@@ -102,6 +102,12 @@ impl Scenario {
         self.frames.iter().all(|frame| frame.bytes.len() < SHORTEST_FRAME)
     }
 
+    /// The frames as they are sent, each as often as it says.
+    pub fn on_the_wire(&self) -> impl Iterator<Item = &[u8]> {
+        let times = |frame: &Frame| usize::try_from(frame.repeat).unwrap_or(usize::MAX);
+        self.frames.iter().flat_map(move |frame| std::iter::repeat_n(frame.bytes.as_slice(), times(frame)))
+    }
+
     /// Number of frames that are sent in a run, repeats included.
     #[must_use]
     pub fn sent(&self) -> u64 {
