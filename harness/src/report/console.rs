@@ -1,19 +1,19 @@
 //! A run for people: the table of verdicts, each failure with what is needed to understand it, and the summary.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, time::Instant};
 
 use anstyle::{AnsiColor, Style};
 use xdproof_ebpf::abi::protocol_name;
 use xdproof_scenarios::Expectation;
 
 use super::{
-    Event, Reporter,
-    json::{Observed, RunResult, TrialRecord},
+    Event, Reporter, damage,
+    json::{JsonFile, Observed, RunResult, TrialRecord},
 };
 use crate::{
     environment::Environment,
     plan::Path,
-    verdict::{VerdictKind, side_by_side},
+    verdict::{Mismatch, VerdictKind, side_by_side},
 };
 
 /// How much is said.
@@ -33,6 +33,7 @@ pub enum Verbosity {
 pub struct Console<W> {
     to: W,
     verbosity: Verbosity,
+    frames_in: Option<PathBuf>,
     started: Instant,
 }
 
@@ -45,7 +46,14 @@ const SHOWN_FRAMES: usize = 16;
 impl<W: io::Write> Console<W> {
     /// Writes to `to`.
     pub fn new(to: W, verbosity: Verbosity) -> Self {
-        Self { to, verbosity, started: Instant::now() }
+        Self { to, verbosity, frames_in: None, started: Instant::now() }
+    }
+
+    /// Says with each failure where in this directory a [`JsonFile`] keeps its frames.
+    #[must_use]
+    pub fn with_frames_in(mut self, directory: Option<PathBuf>) -> Self {
+        self.frames_in = directory;
+        self
     }
 
     fn started(&mut self, environment: &Environment, paths: &[Path], trials: usize) -> io::Result<()> {
@@ -67,6 +75,10 @@ impl<W: io::Write> Console<W> {
         for trial in result.trials.iter().filter(|trial| trial.verdict.is_bad()) {
             writeln!(self.to)?;
             self.to.write_all(explain(trial).as_bytes())?;
+            if let (Some(directory), Some(_)) = (&self.frames_in, &trial.failure) {
+                let pcap = directory.join(JsonFile::frames_of(trial));
+                writeln!(self.to, "  frames: {}", pcap.display())?;
+            }
         }
         self.reasons(&result.trials)?;
         self.undecided(&result.trials)?;
@@ -217,9 +229,12 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     if let Some(observed) = &trial.observed {
         write_side_by_side(to, &trial.expected, observed)?;
     }
-    for mismatch in &failure.mismatches {
+    let is_frame =
+        |mismatch: &&Mismatch| matches!(mismatch, Mismatch::Missing { .. } | Mismatch::Unexpected { .. });
+    for mismatch in failure.mismatches.iter().filter(|mismatch| !is_frame(mismatch)) {
         writeln!(to, "  {mismatch}")?;
     }
+    damage::write(to, &failure.mismatches)?;
     writeln!(to, "  repeat: {}", failure.repeat)
 }
 

@@ -2,10 +2,14 @@
 //!
 //! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path as FilePath, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
-use xdproof_scenarios::{Expectation, Scenario, describe};
+use xdproof_scenarios::{Expectation, Hex, Scenario, describe, pcap};
 
 use super::{Event, Reporter};
 use crate::{
@@ -112,6 +116,9 @@ pub struct Failure {
     pub frames: Vec<SentFrame>,
     /// The one command that repeats it.
     pub repeat: String,
+    /// The file with the frames, beside the result file; none where no file is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcap: Option<PathBuf>,
 }
 
 /// A frame that was sent.
@@ -153,6 +160,7 @@ impl TrialRecord {
             mismatches: verdict.mismatches().to_vec(),
             frames: scenario.frames.iter().map(SentFrame::new).collect(),
             repeat: repeat.to_owned(),
+            pcap: None,
         });
         Self {
             id: format!("{}::{path}", scenario.id),
@@ -242,9 +250,10 @@ impl Summary {
     }
 }
 
-/// Writes `result.json` into a directory when the run has ended.
+/// Writes `result.json` into a directory when the run has ended, and before that the frames of each trial that failed.
 #[derive(Debug)]
 pub struct JsonFile {
+    directory: PathBuf,
     file: fs::File,
 }
 
@@ -257,16 +266,71 @@ impl JsonFile {
     /// # Errors
     ///
     /// When they cannot be made.
-    pub fn create_in(directory: &std::path::Path) -> io::Result<Self> {
+    pub fn create_in(directory: &FilePath) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        Ok(Self { file: fs::File::create(directory.join(Self::NAME))? })
+        let file = fs::File::create(directory.join(Self::NAME))?;
+        Ok(Self { directory: directory.to_owned(), file })
+    }
+
+    /// The pcap file with the frames that a trial sent, each as often as it was sent, below the directory.
+    #[must_use]
+    pub fn frames_of(trial: &TrialRecord) -> PathBuf {
+        FilePath::new("failed").join(format!("{}.pcap", trial.scenario))
+    }
+
+    /// The pcap file with the frames that came through and should not have; only where there are any.
+    fn unexpected_of(trial: &TrialRecord) -> PathBuf {
+        let TrialRecord { scenario, mode, injector, .. } = trial;
+        FilePath::new("failed").join(format!("{scenario}.{mode}.{injector}.unexpected.pcap"))
+    }
+
+    fn keep_frames(&self, trial: &TrialRecord, failure: &Failure) -> io::Result<()> {
+        let sent = failure.frames.iter().map(|frame| (frame.hex.as_str(), u64::from(frame.times)));
+        self.write_frames(&Self::frames_of(trial), sent.collect())?;
+        let unexpected = failure.mismatches.iter().filter_map(|mismatch| match mismatch {
+            Mismatch::Unexpected { hex, times } => Some((hex.as_str(), *times)),
+            _ => None,
+        });
+        let unexpected: Vec<_> = unexpected.collect();
+        if unexpected.is_empty() {
+            return Ok(());
+        }
+        self.write_frames(&Self::unexpected_of(trial), unexpected)
+    }
+
+    fn write_frames(&self, file: &FilePath, frames: Vec<(&str, u64)>) -> io::Result<()> {
+        let path = self.directory.join(file);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let bytes = |(hex, times): (&str, u64)| {
+            let Hex(bytes) = hex.parse().map_err(io::Error::other)?;
+            Ok((bytes, usize::try_from(times).map_err(io::Error::other)?))
+        };
+        let frames: Vec<(Vec<u8>, usize)> = frames.into_iter().map(bytes).collect::<io::Result<_>>()?;
+        let each = frames.iter().flat_map(|(bytes, times)| std::iter::repeat_n(bytes.as_slice(), *times));
+        let mut to = io::BufWriter::new(fs::File::create(path)?);
+        pcap::write(&mut to, each)?;
+        io::Write::flush(&mut to)
     }
 }
 
 impl Reporter for JsonFile {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        if let Event::Trial(trial) = event
+            && let Some(failure) = &trial.failure
+        {
+            self.keep_frames(trial, failure)?;
+        }
         if let Event::Ended { result } = event {
-            write_pretty(io::BufWriter::new(&self.file), result)?;
+            let mut result = result.clone();
+            for trial in &mut result.trials {
+                let pcap = Self::frames_of(trial);
+                if let Some(failure) = &mut trial.failure {
+                    failure.pcap = Some(pcap);
+                }
+            }
+            write_pretty(io::BufWriter::new(&self.file), &result)?;
         }
         Ok(())
     }

@@ -8,4 +8,6 @@ pub mod console;
 pub mod event;
 pub mod json;
 
+mod damage;
+
 pub use event::{Event, Reporter};
