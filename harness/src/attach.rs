@@ -6,6 +6,7 @@
 mod counter_map;
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -20,7 +21,7 @@ use aya::{
     },
     sys::{Stats, enable_stats},
 };
-use aya_obj::maps::PinningType;
+use aya_obj::{ProgramSection, maps::PinningType};
 use xdproof_ebpf::abi;
 use xdproof_netns::{IfIndex, Worker, XdpMode, XdpState};
 use xdproof_scenarios::KernelVersion;
@@ -264,6 +265,7 @@ pub struct Counter {
     program: String,
     map: CounterMap,
     identity: Identity,
+    frags: bool,
 }
 
 impl fmt::Debug for Counter {
@@ -279,15 +281,13 @@ impl Counter {
     ///
     /// Every way in which a file is not a counter, and the verifier's refusal with its log.
     pub fn load(object: &Object) -> Result<Self, AttachError> {
-        let loaded = match &object.path {
-            None => Ebpf::load(BUILTIN),
-            Some(path) => {
-                let bytes = read(path)?;
-                refuse_maps(object, &parse(path, &bytes)?)?;
-                Ebpf::load(&bytes)
-            }
+        let (path, bytes) = match &object.path {
+            None => (Path::new("the built-in object"), Cow::Borrowed(BUILTIN)),
+            Some(path) => (path.as_path(), Cow::Owned(read(path)?)),
         };
-        let mut ebpf = loaded.map_err(|error| load_error(object, error))?;
+        let parsed = parse(path, &bytes)?;
+        refuse_maps(object, &parsed)?;
+        let mut ebpf = Ebpf::load(&bytes).map_err(|error| load_error(object, error))?;
         let program = choose_program(object, &ebpf)?;
         let map_name = choose_map(object, &ebpf)?;
         let map = take_counter(object, &mut ebpf, &map_name)?;
@@ -306,7 +306,11 @@ impl Counter {
         let info = xdp.info().map_err(kernel("ask what was loaded"))?;
         let name = String::from_utf8_lossy(info.name()).into_owned();
         let identity = Identity { name, id: info.id(), tag: info.tag() };
-        Ok(Self { ebpf, program, map, identity })
+        let frags = parsed
+            .programs
+            .get(&program)
+            .is_some_and(|program| matches!(program.section, ProgramSection::Xdp { frags: true, .. }));
+        Ok(Self { ebpf, program, map, identity, frags })
     }
 
     /// What the kernel says of the program.
@@ -325,6 +329,12 @@ impl Counter {
     pub fn runs(&self) -> Result<u64, AttachError> {
         let info = self.xdp()?.info().map_err(kernel("ask how often the program ran"))?;
         Ok(info.run_count())
+    }
+
+    /// Whether the program says that it takes frames of several buffers (`SEC("xdp.frags")`).
+    #[must_use]
+    pub fn takes_fragments(&self) -> bool {
+        self.frags
     }
 
     /// How wide the counters are: what was added between two [readings](Counter::counts) is taken modulo that.
@@ -598,7 +608,7 @@ pub fn programs_of(path: &Path) -> Result<Vec<String>, AttachError> {
     let mut names: Vec<String> = parsed
         .programs
         .iter()
-        .filter(|(_, program)| matches!(program.section, aya_obj::ProgramSection::Xdp { .. }))
+        .filter(|(_, program)| matches!(program.section, ProgramSection::Xdp { .. }))
         .map(|(name, _)| name.clone())
         .collect();
     names.sort_unstable();

@@ -81,11 +81,12 @@ pub enum ObserveError {
 }
 
 impl ObserveError {
-    /// Whether the kernel refused a frame as such (EINVAL).
+    /// Whether the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
     #[must_use]
     pub fn refused_frame(&self) -> bool {
         matches!(self, Self::Send { source, .. } | Self::TestRun { source }
-            if source.kind() == io::ErrorKind::InvalidInput)
+            if source.kind() == io::ErrorKind::InvalidInput
+                || source.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()))
     }
 }
 

@@ -58,13 +58,17 @@ pub enum LabError {
     Environment(#[from] io::Error),
 }
 
+/// The option of the command line by which scenarios were found, and its value.
+pub type Origin = (&'static str, PathBuf);
+
 /// What all trials of a run share: the object under test and a pool of rigs.
 #[derive(Debug)]
 pub struct Lab {
     object: Object,
     counted: CountedAction,
-    corpus: Option<PathBuf>,
+    origin: Option<Origin>,
     identity: Identity,
+    frags: bool,
     kernel: KernelVersion,
     nonce: AtomicU64,
     pool: Mutex<HashMap<RigKind, Shelf>>,
@@ -123,13 +127,15 @@ impl Lab {
     /// An object that is not a counter, a kernel that refuses it.
     pub fn open(object: Object, counted: CountedAction) -> Result<Self, LabError> {
         let counting = RunCounting::enable()?;
-        let identity = Counter::load(&object)?.identity().clone();
+        let counter = Counter::load(&object)?;
+        let (identity, frags) = (counter.identity().clone(), counter.takes_fragments());
         let kernel = environment::kernel_version()?;
         Ok(Self {
             object,
             counted,
-            corpus: None,
+            origin: None,
             identity,
+            frags,
             kernel,
             nonce: AtomicU64::new(0),
             pool: Mutex::default(),
@@ -137,10 +143,12 @@ impl Lab {
         })
     }
 
-    /// Says where the scenarios come from, for the commands that repeat a trial.
+    /// Names the option of the command line by which the scenarios were found, if they are not the built-in ones: the
+    /// command that repeats a trial needs it.
     #[must_use]
-    pub fn with_corpus(self, corpus: Option<PathBuf>) -> Self {
-        Self { corpus, ..self }
+    pub fn repeated_with(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// What this machine and the program under test are.
@@ -213,7 +221,7 @@ impl Lab {
         let kind = RigKind {
             path: trial.path,
             spec: Spec {
-                mtu: trial.scenario.requires.mtu.map_or(veth::DEFAULT_MTU, |mtu| mtu.max(veth::DEFAULT_MTU)),
+                mtu: trial.scenario.requires.mtu.unwrap_or(0).clamp(veth::DEFAULT_MTU, veth::MAX_MTU),
                 ..Spec::default()
             },
         };
@@ -226,6 +234,11 @@ impl Lab {
             }
             (Err(Obstacle::Refused(answer)), Support::Unsupported { reason }) => {
                 return without_running(Verdict::Skip { reason: format!("{reason} ({answer})") });
+            }
+            (Err(Obstacle::Refused(answer)), Support::Supported)
+                if let Some(reason) = self.too_long(trial) =>
+            {
+                return without_running(Verdict::Unreachable { reason: format!("{reason} ({answer})") });
             }
             (Err(Obstacle::Refused(what)), Support::Supported) => {
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
@@ -288,7 +301,13 @@ impl Lab {
                 let verdict = Verdict::judge(expected, &observation, self.deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
-            Err(error) => (Verdict::Error { reason: chain(&error) }, None, None),
+            Err(error) => match self.too_long(trial) {
+                Some(reason) if error.refused_frame() => {
+                    let reason = format!("{reason} ({})", chain(&error));
+                    (Verdict::Unreachable { reason }, None, None)
+                }
+                _ => (Verdict::Error { reason: chain(&error) }, None, None),
+            },
         }
     }
 
@@ -308,6 +327,16 @@ impl Lab {
                 observe::alone(counter, |counter| test_run::run(counter, &scenario.frames))
             }
         }
+    }
+
+    /// Why the path cannot carry the trial's longest frame, if it is known that it cannot.
+    fn too_long(&self, trial: &Trial<'_>) -> Option<String> {
+        let longest = trial.scenario.frames.iter().map(|frame| frame.bytes.len()).max()?;
+        let carried = support::longest_frame(trial.path.mode, self.frags);
+        (longest > carried).then(|| {
+            let mtu = longest.saturating_sub(14);
+            format!("a frame of {longest} bytes needs an MTU of {mtu}, and this path carries {carried} bytes at most")
+        })
     }
 
     /// The reason of the deviation that is declared for this trial, if there is one.
@@ -366,14 +395,16 @@ impl Lab {
             ("scenario", Some(trial.scenario.id.to_string())),
             ("mode", mode.attach().map(|mode| mode.to_string())),
             ("injector", Some(injector.to_string())),
-            ("corpus", path_text(&self.corpus)),
             ("object", path_text(path)),
             ("program", program.clone()),
             ("map", map.clone()),
             ("expect-action", counted.map(str::to_owned)),
         ];
-        let given =
-            options.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", quoted(&value?))));
+        let origin = self.origin.iter().map(|(name, path)| (*name, Some(path.display().to_string())));
+        let given = options
+            .into_iter()
+            .chain(origin)
+            .filter_map(|(name, value)| Some(format!(" --{name} {}", quoted(&value?))));
         format!("xdproof validate{}", given.collect::<String>())
     }
 }

@@ -3,6 +3,8 @@
 //! A refusal that is declared here is a `skip`; any other refusal is a failure, and so is an attachment that succeeds
 //! where it is declared impossible.
 
+use xdproof_scenarios::capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER};
+
 use crate::plan::Mode;
 
 /// What the table says of a driver and a mode.
@@ -27,5 +29,18 @@ pub fn lookup(driver: &str, mode: Mode) -> Support {
             Support::Unsupported { reason: "veth is software: there is no device to offload to" }
         }
         _ => Support::Supported,
+    }
+}
+
+/// The longest frame in bytes that a mode gives to a program, which takes frames of several buffers or does not.
+///
+/// In generic mode the stack makes one buffer of every frame (`netif_skb_check_for_xdp`). A driver and a test run do not: for
+/// veth see `veth_xdp_set`, for a test run `bpf_prog_test_run_xdp`.
+#[must_use]
+pub fn longest_frame(mode: Mode, frags: bool) -> usize {
+    match mode {
+        Mode::Generic => LONGEST_CARRIED,
+        Mode::Native | Mode::Offload | Mode::Unattached if frags => LONGEST_CARRIED,
+        Mode::Native | Mode::Offload | Mode::Unattached => LONGEST_SINGLE_BUFFER,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
@@ -11,17 +11,18 @@ use std::{
 };
 
 use anstream::{AutoStream, ColorChoice, stream::RawStream};
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use xdproof_scenarios::{Scenario, load};
+use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{doctor, list, validate, watch};
+use super::{doctor, export, list, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
     report::console::Verbosity,
-    run::LabError,
+    run::{LabError, Origin},
 };
 
 const AFTER_HELP: &str = "\
@@ -33,6 +34,7 @@ Examples:
   xdproof validate                         every scenario on a veth pair
   xdproof validate --scenario 'vlan/*'     some of them
   xdproof validate --object mine.o         your own counter in the place of ours
+  xdproof validate --pcap traffic.pcap     real traffic, judged by its bytes
   xdproof watch eth0 -S                    what arrives at eth0, by protocol";
 
 /// Proves what an XDP program, a NIC driver and an attach mode really do to frames.
@@ -55,6 +57,8 @@ enum Verb {
     List(list::List),
     /// Send every scenario's frames in every mode and hold the counters against what the bytes must count.
     Validate(validate::Validate),
+    /// Write the scenarios' frames as pcap files, for other tools.
+    Export(export::Export),
 }
 
 /// How much is said, and to whom.
@@ -148,24 +152,37 @@ pub(super) struct CorpusArgs {
     /// A directory of scenario files instead of the corpus that is built in.
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
+    /// The frames of a capture instead of a corpus: what they must count is computed from their bytes.
+    #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
+    pcap: Option<PathBuf>,
 }
 
 impl CorpusArgs {
-    /// The directory that was named, if one was.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        self.corpus.clone()
-    }
-
     pub(super) fn load(&self) -> Result<Vec<Scenario>, Failure> {
-        let loaded = match &self.corpus {
-            None => load::builtin(),
-            Some(directory) => load::corpus(directory),
+        let loaded = match (&self.corpus, &self.pcap) {
+            (_, Some(file)) => return read_capture(file).map_err(Failure::Input),
+            (None, None) => load::builtin(),
+            (Some(directory), None) => load::corpus(directory),
         };
         loaded.map_err(|errors| {
             let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Failure::Input(anyhow::anyhow!("{}", each.join("\nerror: ")))
         })
     }
+
+    /// The option that says where the scenarios come from, for a command that repeats a trial.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        let corpus = self.corpus.clone().map(|path| ("corpus", path));
+        corpus.or_else(|| self.pcap.clone().map(|path| ("pcap", path)))
+    }
+}
+
+fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {
+    let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let frames = pcap::read(&bytes).with_context(|| file.display().to_string())?;
+    let scenarios = capture::scenarios(file, &frames);
+    anyhow::ensure!(!scenarios.is_empty(), "{} holds no frame", file.display());
+    Ok(scenarios)
 }
 
 /// Why a verb did not do its work; the exit code follows from it.
@@ -244,6 +261,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Watch(watch) => watch.run(output),
         Verb::List(list) => list.run(output),
         Verb::Validate(validate) => validate.run(output),
+        Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {
         Ok(exit) => return exit.into(),

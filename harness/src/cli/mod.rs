@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod export;
 mod list;
 mod validate;
 mod watch;

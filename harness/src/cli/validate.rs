@@ -33,7 +33,7 @@ pub(super) struct Validate {
     /// Trials that run at once; the default is the number of processors.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Write result.json into this directory.
+    /// Write result.json into this directory, and the frames of failed trials as pcap files into DIR/failed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
@@ -69,10 +69,10 @@ impl Validate {
             out,
             keep,
         } = self;
-        let scenarios = corpus.load()?;
-        let selection =
-            Selection { modes: mode, injectors: injector, scenarios: corpus.scenario.clone(), partition };
+        let (scenarios, origin) = (corpus.load()?, corpus.origin());
+        let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
+        let frames_in = out.clone();
         let out = out
             .map(|directory| {
                 JsonFile::create_in(&directory)
@@ -80,10 +80,13 @@ impl Validate {
             })
             .transpose()
             .map_err(Failure::Input)?;
-        let lab = Lab::open(object.object(), expect_action)?.with_corpus(corpus.directory());
+        let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin);
         let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
         let jobs = jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-        let mut reporters = Reporters { console: Console::new(output.people(), output.verbosity()), out };
+        let mut reporters = Reporters {
+            console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in),
+            out,
+        };
         let result = run(&lab, &plan, &selection.paths(), jobs, &cancelled, &mut reporters)
             .map_err(Failure::output)?;
         if output.json {

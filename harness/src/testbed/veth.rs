@@ -17,6 +17,9 @@ pub const DRIVER: &str = "veth";
 /// no 0x88a8 one).
 pub const DEFAULT_MTU: u32 = 1508;
 
+/// The largest MTU of a link (`ETH_MAX_MTU`).
+pub const MAX_MTU: u32 = 65_535;
+
 /// How long a link may take to come up. It takes microseconds; the rest is for a machine under load.
 const LINK_UP: Duration = Duration::from_secs(5);
 
