@@ -23,7 +23,7 @@ use aya::{
 };
 use aya_obj::{ProgramSection, maps::PinningType};
 use xdproof_ebpf::abi;
-use xdproof_netns::{IfIndex, Worker, XdpMode, XdpState};
+use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState};
 use xdproof_scenarios::KernelVersion;
 
 pub use self::counter_map::Width;
@@ -167,6 +167,12 @@ pub enum AttachError {
         /// What the verifier said.
         log: String,
     },
+    /// The programs of this project do not load on this machine.
+    #[error("the built-in programs do not load here")]
+    Builtin {
+        /// Why.
+        source: Box<AttachError>,
+    },
     /// The kernel or the driver refuses to attach the program.
     #[error("{mode} attach is refused")]
     Refused {
@@ -174,6 +180,18 @@ pub enum AttachError {
         mode: &'static str,
         /// What the kernel answered.
         source: io::Error,
+    },
+    /// The kernel takes the program by netlink only, which outlives its process.
+    #[error("no bpf_link can hold the program in {mode} mode")]
+    FellBack {
+        /// The mode asked for.
+        mode: &'static str,
+    },
+    /// The program counts beyond the protocol numbers.
+    #[error("the counter's map has key {key}, and a protocol number is at most 255")]
+    Strays {
+        /// The first such key.
+        key: u32,
     },
     /// Something else is attached than what was asked for.
     #[error("asked for program {id} in {mode} mode, and found {found}")]
@@ -194,7 +212,7 @@ pub enum AttachError {
         source: Box<ProgramError>,
     },
     /// The namespace or the link failed.
-    #[error("failed to {0}")]
+    #[error("failed to {0}{hint}", hint = root_hint(.0))]
     Network(#[from] xdproof_netns::Error),
 }
 
@@ -204,6 +222,9 @@ impl AttachError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::NoPrivilege { .. }
+            | Self::Builtin { .. }
+            | Self::FellBack { .. }
+            | Self::Strays { .. }
             | Self::Refused { .. }
             | Self::NotAttached { .. }
             | Self::Kernel { .. }
@@ -221,6 +242,11 @@ impl AttachError {
             | Self::Rejected { .. } => true,
         }
     }
+}
+
+/// What to do about a missing privilege.
+fn root_hint(error: &xdproof_netns::Error) -> &'static str {
+    if error.errno() == Some(rustix::io::Errno::PERM.raw_os_error()) { "; run as root" } else { "" }
 }
 
 /// Names for a sentence.
@@ -281,6 +307,16 @@ impl Counter {
     ///
     /// Every way in which a file is not a counter, and the verifier's refusal with its log.
     pub fn load(object: &Object) -> Result<Self, AttachError> {
+        Self::load_object(object).map_err(|error| match error {
+            // Nothing that the user gave is at fault when our own programs do not load.
+            error @ (AttachError::Load { .. } | AttachError::Rejected { .. }) if object.path.is_none() => {
+                AttachError::Builtin { source: Box::new(error) }
+            }
+            error => error,
+        })
+    }
+
+    fn load_object(object: &Object) -> Result<Self, AttachError> {
         let (path, bytes) = match &object.path {
             None => (Path::new("the built-in object"), Cow::Borrowed(BUILTIN)),
             Some(path) => (path.as_path(), Cow::Owned(read(path)?)),
@@ -320,8 +356,8 @@ impl Counter {
     }
 
     /// How many times the program ran since it was loaded, while a [`RunCounting`] was held (`run_cnt` of
-    /// `struct bpf_prog_info`). The kernel adds to it after the program has returned: a frame that is in here is also
-    /// in [`Counter::counts`].
+    /// `struct bpf_prog_info`). The kernel adds to it after the program has returned, so a frame that is in here is also in
+    /// [`Counter::counts`] (on processors that keep stores in order, as x86 does; elsewhere a count may be seen late).
     ///
     /// # Errors
     ///
@@ -349,6 +385,9 @@ impl Counter {
     ///
     /// When the kernel does not answer.
     pub fn counts(&self) -> Result<Vec<Counts>, AttachError> {
+        if let Some(key) = self.map.stray() {
+            return Err(AttachError::Strays { key });
+        }
         let mut per_cpu: Vec<Counts> = Vec::new();
         for protocol in 0..=u8::MAX {
             let values = self.map.values(protocol).map_err(|error| AttachError::Kernel {
@@ -381,9 +420,9 @@ impl Counter {
         mode: Option<XdpMode>,
     ) -> Result<(Self, Result<Attachment, AttachError>), AttachError> {
         Ok(worker.run(move |host| {
+            let id = self.identity.id;
             let attached = self.attach_here(index, mode).and_then(|guard| {
                 let found = host.xdp(index)?;
-                let id = self.identity.id;
                 match found.iter().find(|(_, attached)| *attached == id).map(|(mode, _)| mode) {
                     Some(actual) if mode.is_none_or(|asked| asked == actual) => {
                         Ok(Attachment { mode: actual, index, id, _guard: guard })
@@ -391,6 +430,10 @@ impl Counter {
                     _ => Err(AttachError::NotAttached { mode: mode_name(mode), id, found }),
                 }
             });
+            let attached = match attached {
+                Err(fell_back @ AttachError::FellBack { .. }) => detach(host, index, id).and(Err(fell_back)),
+                attached => attached,
+            };
             (self, attached)
         })?)
     }
@@ -413,12 +456,10 @@ impl Counter {
         if environment::kernel_version().is_ok_and(|version| version < LINK_KERNEL) {
             return Ok(Guard::Netlink(link));
         }
-        // aya falls back to netlink wherever the kernel answers EINVAL; here that is no attachment at all.
-        let link = FdLink::try_from(link).map_err(|error| AttachError::Refused {
-            mode: mode_name(mode),
-            source: io::Error::other(error),
-        })?;
-        Ok(Guard::Link(link))
+        // aya falls back to netlink wherever the kernel answers EINVAL. It does not detach what it then cannot convert.
+        FdLink::try_from(link)
+            .map(Guard::Link)
+            .map_err(|_not_a_link| AttachError::FellBack { mode: mode_name(mode) })
     }
 
     /// Runs the program once on one frame by `BPF_PROG_TEST_RUN`; `out` gets the frame as the program left it. Needs
@@ -452,25 +493,15 @@ impl Counter {
         out: &mut [u8],
     ) -> io::Result<Answer> {
         use aya::{TestRun as _, TestRunOptions};
-        let xdp = self.xdp().map_err(io::Error::other)?;
-        loop {
-            let mut options = TestRunOptions::new();
-            options.data_in = Some(frame);
-            options.data_out = Some(&mut *out);
-            options.ctx_in = context;
-            match xdp.test_run(options) {
-                Ok(result) => {
-                    let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;
-                    return Ok(Answer { action: result.return_value, length });
-                }
-                Err(error) => match errno(&error) {
-                    // The kernel gives up when a signal comes (`bpf_test_timer_continue`).
-                    Some(source) if source.kind() == io::ErrorKind::Interrupted => {}
-                    Some(source) => return Err(source),
-                    None => return Err(io::Error::other(error)),
-                },
-            }
-        }
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.data_out, options.ctx_in) = (Some(frame), Some(out), context);
+        let result = self
+            .xdp()
+            .map_err(io::Error::other)?
+            .test_run(options)
+            .map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))?;
+        let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;
+        Ok(Answer { action: result.return_value, length })
     }
 
     fn xdp(&self) -> Result<&Xdp, AttachError> {
@@ -525,6 +556,14 @@ impl RunCounting {
         })?;
         Ok(Self { _switch: switch })
     }
+}
+
+/// Takes a program off a link, in whichever mode it is attached.
+fn detach(host: &mut Host, index: IfIndex, id: u32) -> Result<(), AttachError> {
+    for (mode, _) in host.xdp(index)?.iter().filter(|(_, attached)| *attached == id) {
+        host.detach_xdp(index, mode)?;
+    }
+    Ok(())
 }
 
 fn mode_name(mode: Option<XdpMode>) -> &'static str {

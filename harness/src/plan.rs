@@ -172,6 +172,9 @@ pub enum PlanError {
         /// The pattern as given.
         pattern: String,
     },
+    /// Modes are named, and an injector that attaches to nothing is the only one.
+    #[error("{} attaches to nothing, so that it does not go with a mode", InjectorKind::TestRun)]
+    NothingToAttach,
     /// The selection leaves nothing to run.
     #[error("the selection leaves no trial to run")]
     Nothing,
@@ -234,6 +237,9 @@ impl Selection {
     ///
     /// A pattern that is none or matches nothing, and a selection that leaves no trial.
     pub fn plan<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<Trial<'a>>, PlanError> {
+        if !self.modes.is_empty() && self.injectors == [InjectorKind::TestRun] {
+            return Err(PlanError::NothingToAttach);
+        }
         let paths = self.paths();
         let trials: Vec<_> = self
             .choose(scenarios)?

@@ -42,6 +42,10 @@ const UNPRIVILEGED: &[Case] = &[
     ("a_pattern_that_matches_nothing_exits_2", no_match),
     ("a_partition_that_is_none_exits_2", bad_partition),
     ("without_privilege_validate_exits_3_and_says_what_to_do", unprivileged_validate),
+    ("without_privilege_watch_exits_3_and_says_what_to_do", unprivileged_watch),
+    ("a_mode_for_what_attaches_to_nothing_exits_2", nothing_to_attach),
+    ("an_interval_that_is_none_exits_2", bad_interval),
+    ("a_result_that_has_nowhere_to_go_exits_2_before_the_run", no_place_for_result),
     ("without_privilege_doctor_exits_3_and_says_what_to_do", unprivileged_doctor),
 ];
 
@@ -55,12 +59,15 @@ const PRIVILEGED: &[Case] = &[
     ("a_counter_that_misreads_ipv6_is_found", ipv6_off_by_one),
     ("a_counter_that_drops_is_found", drops),
     ("a_counter_that_drops_passes_where_it_is_expected_to", expected_drops),
+    ("counters_that_damage_frames_are_found", damages),
+    ("an_answer_that_is_no_drop_does_not_pass_for_one", no_drop),
     ("a_file_that_is_no_object_exits_2", no_object),
     ("an_object_with_several_programs_asks_which", which_program),
     ("an_interface_that_is_not_there_exits_3", no_interface),
     ("interrupted_it_says_what_was_not_run", interrupted),
     ("watch_counts_in_generic_mode_what_arrives", watch_generic),
     ("watch_counts_in_native_mode_what_arrives", watch_native),
+    ("watch_ends_when_its_interface_is_gone", watch_gone),
     ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
 ];
 
@@ -186,6 +193,26 @@ fn unprivileged_validate() -> Result {
     expect_one_error(&unprivileged(&["validate"])?, 3, &["root"])
 }
 
+fn unprivileged_watch() -> Result {
+    expect_one_error(&unprivileged(&["watch", "lo", "--count", "1"])?, 3, &["root"])
+}
+
+fn nothing_to_attach() -> Result {
+    let output = run(&["validate", "--mode", "native", "--injector", "test_run"])?;
+    expect_one_error(&output, 2, &["test_run attaches to nothing"])
+}
+
+fn bad_interval() -> Result {
+    for interval in ["0", "1e19", "nan", "soon"] {
+        expect_one_error(&run(&["watch", "lo", "--interval", interval])?, 2, &["from 0.01 to 86400"])?;
+    }
+    Ok(())
+}
+
+fn no_place_for_result() -> Result {
+    expect_one_error(&run(&["validate", "--out", "/proc/self"])?, 2, &["result.json in /proc/self"])
+}
+
 fn unprivileged_doctor() -> Result {
     let output = unprivileged(&["doctor"])?;
     expect_code(&output, 3)?;
@@ -260,10 +287,16 @@ fn offload() -> Result {
     expect(stdout(&output).contains("Invalid argument"), "not the kernel's answer", &output)
 }
 
-/// Runs the corpus with a counter that has a fault and looks for the scenarios that have to find it.
-fn expect_found(program: &str, scenarios: &[&str]) -> Result {
-    let output = run(&["validate", "-q", "--object", mutants(), "--program", program])?;
+/// Runs scenarios with a counter that has a fault, which every one of them has to find on every path; `blind` need not.
+fn expect_found(program: &str, scenarios: &[&str], blind: Option<&str>) -> Result {
+    let mut arguments = vec!["validate", "-q", "--object", mutants(), "--program", program];
+    arguments.extend(scenarios.iter().copied().chain(blind).flat_map(|scenario| ["--scenario", scenario]));
+    let output = run(&arguments)?;
     expect_code(&output, 1)?;
+    if let Some(blind) = blind {
+        let nothing = !stdout(&output).contains(&format!("FAIL {blind}"));
+        expect(nothing, "found where there is nothing to find", &output)?;
+    }
     for scenario in scenarios {
         for path in ["generic::pnet", "native::pnet", "unattached::test_run"] {
             let line = format!("FAIL {scenario}::{path}\n");
@@ -276,20 +309,53 @@ fn expect_found(program: &str, scenarios: &[&str]) -> Result {
 }
 
 fn one_tag() -> Result {
-    expect_found("one_tag", &["vlan/qinq_ipv4_udp", "vlan/qinq_ipv6"])
+    expect_found("one_tag", &["vlan/qinq_ipv4_udp", "vlan/qinq_ipv6"], Some("ipv4/udp"))
 }
 
 fn ipv6_off_by_one() -> Result {
-    expect_found("ipv6_byte_7", &["ipv6/udp", "ipv6/tcp"])
+    expect_found("ipv6_byte_7", &["ipv6/udp", "ipv6/tcp"], Some("ipv4/udp"))
 }
 
 fn drops() -> Result {
-    expect_found("drops", &["ipv4/udp", "non_ip/arp"])
+    expect_found("drops", &["ipv4/udp", "non_ip/arp"], None)
+}
+
+fn damages() -> Result {
+    expect_found("damages_first", &["ipv4/udp"], None)?;
+    expect_found("damages_59th", &["ipv4/udp"], None)?;
+    expect_found("cuts_last", &["ipv4/udp"], None)?;
+    expect_found("passes_cut", &["boundary/qinq_21"], Some("ipv4/udp"))
+}
+
+fn no_drop() -> Result {
+    for program in ["sends_back", "aborts"] {
+        let object =
+            ["validate", "-q", "--object", mutants(), "--program", program, "--expect-action", "drop"];
+        let output = run(&[&object[..], &["--scenario", "ipv4/udp"]].concat())?;
+        expect_code(&output, 1)?;
+        expect(stdout(&output).contains("neither XDP_PASS nor XDP_DROP"), "not the reason", &output)?;
+    }
+    let output = run(&[
+        "validate",
+        "-q",
+        "--object",
+        mutants(),
+        "--program",
+        "sends_back",
+        "--expect-action",
+        "drop",
+        "--mode",
+        "native,generic",
+        "--scenario",
+        "ipv4/udp",
+    ])?;
+    expect_code(&output, 1)?;
+    expect(stdout(&output).contains("came back to the tester"), "not the reason", &output)
 }
 
 fn expected_drops() -> Result {
-    let output =
-        run(&["validate", "-q", "--object", mutants(), "--program", "drops", "--expect-action", "drop"])?;
+    let drops = ["validate", "-q", "--object", mutants(), "--program", "drops", "--expect-action", "drop"];
+    let output = run(&[&drops[..], &["--scenario", "vlan/*", "--scenario", "non_ip/*"]].concat())?;
     expect_code(&output, 0)?;
     let builtin = run(&["validate", "-q", "--scenario", "ipv4/udp", "--expect-action", "drop"])?;
     expect_code(&builtin, 1)
@@ -470,6 +536,17 @@ fn watch_generic() -> Result {
 
 fn watch_native() -> Result {
     watch_in(XdpMode::Native, "-N")
+}
+
+fn watch_gone() -> Result {
+    let pair = Pair::up()?;
+    let (child, _lines) = pair.watch(&["-S"])?;
+    let name: LinkName = "far0".parse()?;
+    pair.far.call(move |host| {
+        let link = host.link(&name)?;
+        host.delete_link(link.index)
+    })?;
+    expect_one_error(&child.wait_with_output()?, 3, &["far0", "gone"])
 }
 
 fn watch_occupied() -> Result {

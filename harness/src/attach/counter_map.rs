@@ -63,6 +63,14 @@ impl CounterMap {
         }
     }
 
+    /// A key that counts something and is no protocol number, if there is one.
+    pub(super) fn stray(&self) -> Option<u32> {
+        match self {
+            Self::Bits32(table) => table.stray(),
+            Self::Bits64(table) => table.stray(),
+        }
+    }
+
     /// The values of a slot: one for each possible CPU, or one for all of them; none where nothing was ever counted.
     pub(super) fn values(&self, slot: u8) -> Result<Vec<u64>, MapError> {
         match self {
@@ -79,6 +87,20 @@ impl<V: Pod + Into<u64>> Table<V> {
             Map::HashMap(_) => HashMap::try_from(map).map(Self::Hash),
             Map::PerCpuHashMap(_) => PerCpuHashMap::try_from(map).map(Self::PerCpuHash),
             _ => PerCpuArray::try_from(map).map(Self::PerCpuArray),
+        }
+    }
+
+    fn stray(&self) -> Option<u32> {
+        let beyond = |key: &u32| *key >= abi::SLOTS;
+        let counts = |value: &V| (*value).into() != 0;
+        match self {
+            Self::Array(map) => {
+                (abi::SLOTS..map.len()).find(|key| map.get(key, 0).is_ok_and(|value| counts(&value)))
+            }
+            Self::PerCpuArray(map) => (abi::SLOTS..map.len())
+                .find(|key| map.get(key, 0).is_ok_and(|values| values.iter().any(counts))),
+            Self::Hash(map) => map.keys().flatten().find(beyond),
+            Self::PerCpuHash(map) => map.keys().flatten().find(beyond),
         }
     }
 

@@ -256,6 +256,7 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     let Cli { output, verb } = cli;
+    raise_descriptor_limit();
     let done = match verb {
         Verb::Doctor(doctor) => doctor.run(output),
         Verb::Watch(watch) => watch.run(output),
@@ -271,6 +272,14 @@ pub fn main(cli: Cli) -> ExitCode {
     };
     anstream::eprintln!("error: {error:#}");
     ExitCode::from(code)
+}
+
+/// Takes as many file descriptors as the system allows: every trial that runs at once holds some dozen.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current: _, maximum } = getrlimit(Resource::Nofile);
+    // Raising the soft limit to the hard one is always allowed; if not, few trials at once still work.
+    let _refused = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The signals that ask us to end: SIGINT and SIGTERM.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{CorpusArgs, Exit, Failure, Output};
-use crate::plan::Selection;
+use crate::{plan::Selection, report::console::Verbosity};
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -50,6 +50,12 @@ impl List {
 
 fn print(entries: &[Entry<'_>], output: Output) -> io::Result<()> {
     let mut to = output.people();
+    if output.verbosity() == Verbosity::Quiet {
+        for entry in entries {
+            writeln!(to, "{}", entry.id)?;
+        }
+        return to.flush();
+    }
     let width = entries.iter().map(|entry| entry.id.len()).max().unwrap_or(0);
     for Entry { id, summary, tags: _, frames, expect: _ } in entries {
         writeln!(to, "{id:width$}  {frames:>6}  {summary}")?;

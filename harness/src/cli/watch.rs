@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde::Serialize;
 use xdproof_ebpf::abi::protocol_name;
-use xdproof_netns::{Error as NetError, LinkName, NetNs, Worker, XdpMode};
+use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
 use super::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
@@ -70,22 +70,21 @@ impl Watch {
             // Before anything is attached: from here on, no signal ends us without our taking it off.
             let mut signals =
                 EndSignals::listen().context("failed to listen for signals").map_err(Failure::Machine)?;
-            let (counter, attachment) = attach(&self.interface, mode, self.object.clone())?;
-            let watched = self.watch(&counter, &attachment, &mut signals, output).await;
-            drop(attachment);
+            let station = Station::set_up(&self.interface, mode, self.object.clone())?;
+            let watched = self.watch(&station, &mut signals, output).await;
+            station.take_down()?;
             watched.map(|()| Exit::AsExpected)
         })
     }
 
     async fn watch(
         &self,
-        counter: &Counter,
-        attachment: &Attachment,
+        station: &Station,
         signals: &mut EndSignals,
         output: Output,
     ) -> Result<(), Failure> {
         let mut printer = Printer { to: output.people(), json: output.json };
-        let Attachment { mode, id, .. } = attachment;
+        let Station { counter, attachment: Attachment { mode, id, .. }, .. } = station;
         // Read before anyone is told: whatever is sent from then on is counted.
         let (mut before, mut since) = (counter.counts()?, Instant::now());
         // Summed up as they come: over the whole time, a 32-bit counter may wrap more than once.
@@ -100,7 +99,8 @@ impl Watch {
         let mut ticks = tokio::time::interval_at((since + self.interval).into(), self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut left = self.count;
-        while left != Some(0) {
+        let mut gone = None;
+        while left != Some(0) && gone.is_none() {
             let ended = tokio::select! {
                 _ = ticks.tick() => false,
                 () = signals.wait() => true,
@@ -117,33 +117,77 @@ impl Watch {
                 break;
             }
             left = left.map(|left| left - 1);
+            gone = station.what_is_gone();
         }
-        printer.totals(&totals).map_err(Failure::output)
+        printer.totals(&totals).map_err(Failure::output)?;
+        gone.map_or(Ok(()), |what| Err(Failure::Machine(anyhow!("{}: {what}", self.interface))))
     }
 }
 
-fn attach(
-    name: &LinkName,
-    mode: Option<XdpMode>,
-    object: ObjectArgs,
-) -> Result<(Counter, Attachment), Failure> {
-    let machine = |error: NetError| Failure::Machine(anyhow!("failed to {error}"));
-    let worker = NetNs::current().and_then(|here| Worker::spawn(&here, "watch")).map_err(machine)?;
-    let wanted = name.clone();
-    let link = worker.call(move |host| host.link(&wanted)).map_err(|error| match error {
-        NetError::NoSuchLink { name } => Failure::Machine(anyhow!("there is no interface `{name}` here")),
-        other => machine(other),
-    })?;
-    let object = object.object();
-    let counter = Counter::load(&object)?;
-    let (counter, attached) = counter.attach(&worker, link.index, mode)?;
-    match attached {
-        Ok(attachment) => Ok((counter, attachment)),
-        Err(error @ AttachError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
-            anyhow::Error::new(error).context(format!("{name} has an XDP program already: {}", link.xdp)),
-        )),
-        Err(error) => Err(error.into()),
+/// A counter on an interface, and what is needed to leave the interface as it was.
+struct Station {
+    counter: Counter,
+    attachment: Attachment,
+    worker: Worker,
+    /// None where the kernel does not tell them.
+    offloads: Option<Offloads>,
+}
+
+impl Station {
+    fn set_up(name: &LinkName, mode: Option<XdpMode>, object: ObjectArgs) -> Result<Self, Failure> {
+        let worker = NetNs::current().and_then(|here| Worker::spawn(&here, "watch")).map_err(network)?;
+        let wanted = name.clone();
+        let link = worker.call(move |host| host.link(&wanted)).map_err(|error| match error {
+            NetError::NoSuchLink { name } => Failure::Machine(anyhow!("there is no interface `{name}` here")),
+            other => network(other),
+        })?;
+        let index = link.index;
+        let offloads = worker.call(move |host| host.offloads(index)).ok();
+        let counter = Counter::load(&object.object())?;
+        let (counter, attached) = counter.attach(&worker, index, mode)?;
+        match attached {
+            Ok(attachment) => Ok(Self { counter, attachment, worker, offloads }),
+            Err(error @ AttachError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
+                anyhow::Error::new(error).context(format!("{name} has an XDP program already: {}", link.xdp)),
+            )),
+            Err(error) => Err(error.into()),
+        }
     }
+
+    /// What ended the watching from outside, if something did.
+    fn what_is_gone(&self) -> Option<&'static str> {
+        let Attachment { index, id, mode, .. } = self.attachment;
+        match self.worker.call(move |host| host.xdp(index)) {
+            Ok(state) if state.attached(mode) == Some(id) => None,
+            Ok(_) => Some("the program was taken off"),
+            Err(_) => Some("the interface is gone"),
+        }
+    }
+
+    /// Takes the program off and restores what attaching it has changed: the kernel switches LRO and hardware GRO off for a
+    /// generic program (`generic_xdp_install`) and leaves them off when it is detached.
+    fn take_down(self) -> Result<(), Failure> {
+        let Self { counter: _, attachment, worker, offloads } = self;
+        let index = attachment.index;
+        drop(attachment);
+        let Some(before) = offloads else { return Ok(()) };
+        worker
+            .run(move |host| {
+                let Ok(after) = host.offloads(index) else { return Ok(()) }; // It is gone.
+                for (offload, was) in before.iter() {
+                    if after.get(offload).is_some_and(|is| is.active != was.active && is.changeable) {
+                        host.set_offload(index, offload, was.active)?;
+                    }
+                }
+                Ok(())
+            })
+            .and_then(|restored| restored)
+            .map_err(network)
+    }
+}
+
+fn network(error: NetError) -> Failure {
+    AttachError::from(error).into()
 }
 
 /// What was added between two readings, over all CPUs.
@@ -218,9 +262,9 @@ fn link_name(text: &str) -> Result<LinkName, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if duration >= Duration::from_millis(10) => Ok(duration),
-        _ => Err("expected at least 0.01 seconds".to_owned()),
+    const LIMITS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
+    match text.parse() {
+        Ok(seconds) if LIMITS.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("expected a number of seconds from {} to {}", LIMITS.start(), LIMITS.end())),
     }
 }

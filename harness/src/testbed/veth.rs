@@ -99,8 +99,9 @@ impl Veth {
         Ok(Self { topology, tester, dut })
     }
 
-    /// Opens a socket that sees every frame that the DUT's stack receives. Call it after the program is attached:
-    /// attaching a native program switches GRO on (`veth_enable_xdp`), which would merge frames; it is switched off here.
+    /// Opens a socket that sees every frame that the DUT's stack receives. Call it after the program is attached: some kernels
+    /// switch GRO on for a native program (`veth_enable_xdp`; 6.18 does not), which would merge frames. It is switched off
+    /// here.
     ///
     /// # Errors
     ///
