@@ -1,0 +1,341 @@
+//! Captures in and out: any traffic through `validate --pcap`, the corpus through `export`, and the frames of failed trials.
+//!
+//! `captures/mixed.pcap` was made by scapy (`captures/mixed.py`), `captures/mixed.tshark` by tshark: two more programs that
+//! know nothing of ours. Ignored without privilege, as in `conformance.rs`, what can be.
+
+#[path = "gate/mod.rs"]
+mod gate;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Output, Stdio},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use serde_json::Value;
+use xdproof::{
+    report::json::{RunResult, TrialRecord},
+    verdict::{Counts, VerdictKind},
+};
+use xdproof_scenarios::{
+    capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
+    pcap,
+};
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+type Case = (&'static str, fn() -> Result);
+
+/// The tester's address and the DUT's: with an EtherType behind them, a frame to begin with.
+const ADDRESSES: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+
+/// Frames that the issue asks for.
+const MANY: u64 = 1_000;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let obstacle = gate::obstacle();
+    let ignored = obstacle.is_some();
+    let has_tshark = Command::new("tshark").arg("--version").output().is_ok();
+    let mut tests: Vec<Test> = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).collect();
+    tests.extend(PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(ignored)));
+    tests.push(
+        Test::test("mixed_traffic_counts_as_the_tshark_that_is_here_dissects_it", live_tshark)
+            .with_ignored_flag(ignored || !has_tshark),
+    );
+    if !has_tshark {
+        eprintln!("no tshark is installed: its dissection that is kept in the repository must do");
+    }
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+const UNPRIVILEGED: &[Case] = &[
+    ("export_writes_each_scenarios_frames_as_often_as_they_are_sent", export),
+    ("a_file_that_is_no_capture_exits_2", no_capture),
+    ("a_capture_of_no_frame_exits_2", empty_capture),
+    ("a_capture_of_cut_frames_exits_2", cut_capture),
+];
+
+const PRIVILEGED: &[Case] = &[
+    ("mixed_traffic_counts_as_tshark_dissected_it", kept_tshark),
+    ("a_counter_with_a_fault_fails_on_mixed_traffic", mutant_on_mixed_traffic),
+    ("what_a_path_cannot_carry_is_reported_with_what_it_needs", every_length),
+    ("a_program_for_several_buffers_is_given_jumbo_frames_natively", jumbo_for_frags),
+    ("the_frames_of_a_failed_trial_are_kept_and_fail_again", failed_frames),
+    ("a_damaged_byte_is_marked", damaged_byte),
+];
+
+fn xdproof(arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
+    Ok(command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null()).output()?)
+}
+
+fn captures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn expect_code(output: &Output, code: i32) -> Result {
+    if output.status.code() == Some(code) {
+        return Ok(());
+    }
+    Err(format!("{}, expected exit code {code}\n{}", output.status, said(output)).into())
+}
+
+fn expect(condition: bool, what: &str, output: &Output) -> Result {
+    if condition { Ok(()) } else { Err(format!("{what}\n{}", said(output)).into()) }
+}
+
+/// Runs `validate --json` with arguments.
+fn validate(arguments: &[&str], code: i32) -> Result<RunResult> {
+    let output = xdproof(&[&["validate", "--json"], arguments].concat())?;
+    expect_code(&output, code)?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// A capture of some frames in a directory of its own.
+fn capture_of(frames: &[Vec<u8>]) -> Result<(tempfile::TempDir, String)> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("some.pcap");
+    pcap::write(fs::File::create(&file)?, frames.iter().map(Vec::as_slice))?;
+    Ok((directory, file.display().to_string()))
+}
+
+/// A frame of a length, UDP over IPv4 as far as it goes.
+fn udp(length: usize) -> Vec<u8> {
+    let mut frame = [&ADDRESSES[..], &[0x08, 0x00, 0x45], &[0; 8], &[17]].concat();
+    frame.resize(length, 0);
+    frame
+}
+
+/// What the counter must count by tshark's words for a frame: its layers, the protocol fields of its IPv4 headers and those
+/// of its IPv6 headers, outermost first.
+fn key(layers: &str, protocols: &str, next_headers: &str) -> Result<u8> {
+    let mut layers: Vec<&str> = layers.split(':').filter(|layer| *layer != "ethertype").collect();
+    let mut tags = 0;
+    while tags < 2 && matches!(layers.get(1), Some(&("vlan" | "ieee8021ad"))) {
+        layers.remove(1);
+        tags += 1;
+    }
+    let outermost = match layers.as_slice() {
+        ["eth", "ip", ..] => protocols,
+        ["eth", "ipv6", ..] => next_headers,
+        _ => return Ok(0),
+    };
+    let first = outermost.split(',').next().unwrap_or_default();
+    Ok(first.parse().map_err(|error| format!("`{first}` of {layers:?}: {error}"))?)
+}
+
+/// Counts by tshark's lines, `layers|protocols|next headers` each, with how often each is there.
+fn counts<'a>(lines: impl Iterator<Item = (u64, &'a str)>) -> Result<Counts> {
+    let mut counts = Counts::new();
+    for (times, line) in lines {
+        let [layers, protocols, next_headers] = line.split('|').collect::<Vec<_>>()[..] else {
+            return Err(format!("not a line of three fields: {line}").into());
+        };
+        *counts.entry(key(layers, protocols, next_headers)?).or_default() += times;
+    }
+    Ok(counts)
+}
+
+/// Holds what every path counted of the mixed traffic against what tshark saw in it.
+fn mixed_traffic_counts_as(by_tshark: &Counts) -> Result {
+    let file = captures().join("mixed.pcap").display().to_string();
+    let result = validate(&["--pcap", &file], 0)?;
+    if by_tshark.values().sum::<u64>() < MANY || by_tshark.len() < 10 || result.trials.len() != 3 {
+        return Err(
+            format!("too little to prove anything: {by_tshark:?}, {} trials", result.trials.len()).into()
+        );
+    }
+    for TrialRecord { id, verdict, observed, expected, .. } in &result.trials {
+        let observed = observed.as_ref().ok_or("nothing was observed")?;
+        if *verdict != VerdictKind::Pass || observed.counts != *by_tshark || expected.counts != *by_tshark {
+            return Err(format!("{id}: {verdict}, {:?}, tshark: {by_tshark:?}", observed.counts).into());
+        }
+    }
+    Ok(())
+}
+
+fn kept_tshark() -> Result {
+    let text = fs::read_to_string(captures().join("mixed.tshark"))?;
+    let lines = text.lines().map(|line| -> Result<(u64, &str)> {
+        let (times, line) = line.split_once('|').ok_or("no number")?;
+        Ok((times.parse()?, line))
+    });
+    mixed_traffic_counts_as(&counts(lines.collect::<Result<Vec<_>>>()?.into_iter())?)
+}
+
+fn live_tshark() -> Result {
+    let output = Command::new("tshark")
+        .args(["-n", "-T", "fields", "-E", "separator=|"])
+        .args(["-e", "frame.protocols", "-e", "ip.proto", "-e", "ipv6.nxt", "-r"])
+        .arg(captures().join("mixed.pcap"))
+        .output()?;
+    expect_code(&output, 0)?;
+    let text = String::from_utf8(output.stdout)?;
+    mixed_traffic_counts_as(&counts(text.lines().map(|line| (1, line)))?)
+}
+
+fn mutants() -> [&'static str; 2] {
+    ["--object", concat!(env!("OUT_DIR"), "/xdproof-mutants")]
+}
+
+fn mutant_on_mixed_traffic() -> Result {
+    let file = captures().join("mixed.pcap").display().to_string();
+    for program in ["one_tag", "ipv6_byte_7", "damages_59th"] {
+        let arguments = [&["--pcap", &file, "--program", program][..], &mutants()].concat();
+        let result = validate(&arguments, 1)?;
+        if result.trials.iter().any(|trial| trial.verdict != VerdictKind::Fail) {
+            return Err(format!("{program} passes").into());
+        }
+    }
+    Ok(())
+}
+
+/// Verdicts by trial.
+fn verdicts(result: &RunResult) -> BTreeMap<&str, VerdictKind> {
+    result.trials.iter().map(|trial| (trial.id.as_str(), trial.verdict)).collect()
+}
+
+fn every_length() -> Result {
+    use VerdictKind::{Pass, Unreachable};
+    let lengths =
+        [13, 14, 60, 1_522, 1_523, LONGEST_SINGLE_BUFFER, 9_014, LONGEST_CARRIED, LONGEST_CARRIED + 1];
+    let (_directory, file) = capture_of(&lengths.map(udp))?;
+    let result = validate(&["--pcap", &file, "--mode", "generic,native"], 0)?;
+    let expected = BTreeMap::from([
+        ("pcap/some::generic::pnet", Pass),
+        ("pcap/some::native::pnet", Pass),
+        ("pcap/some/too_short::generic::pnet", Unreachable),
+        ("pcap/some/too_short::native::pnet", Unreachable),
+        ("pcap/some/long::generic::pnet", Pass),
+        ("pcap/some/long::native::pnet", Pass),
+        ("pcap/some/jumbo::generic::pnet", Pass),
+        ("pcap/some/jumbo::native::pnet", Unreachable),
+        ("pcap/some/too_long::generic::pnet", Unreachable),
+        ("pcap/some/too_long::native::pnet", Unreachable),
+    ]);
+    if verdicts(&result) != expected {
+        return Err(format!("{:?}", verdicts(&result)).into());
+    }
+    let sent: u64 = result
+        .trials
+        .iter()
+        .filter(|trial| trial.id.contains("generic"))
+        .map(|trial| trial.expected.total())
+        .sum();
+    if sent != lengths.len() as u64 {
+        return Err(format!("{sent} of {} frames are accounted for", lengths.len()).into());
+    }
+    let too_long = result.trials.iter().find(|trial| trial.id == "pcap/some/jumbo::native::pnet");
+    match too_long.and_then(|trial| trial.reason.as_deref()) {
+        Some(reason) if reason.contains("needs an MTU of 65535") => Ok(()),
+        other => Err(format!("the reason does not say what it needs: {other:?}").into()),
+    }
+}
+
+fn jumbo_for_frags() -> Result {
+    let (_directory, file) = capture_of(&[udp(9_014), udp(LONGEST_CARRIED)])?;
+    let result = validate(&["--pcap", &file, "--mode", "native", "--program", "xdproof_frags"], 0)?;
+    let expected = BTreeMap::from([("pcap/some/jumbo::native::pnet", VerdictKind::Pass)]);
+    if verdicts(&result) == expected { Ok(()) } else { Err(format!("{:?}", verdicts(&result)).into()) }
+}
+
+fn failed_frames() -> Result {
+    let out = tempfile::tempdir()?;
+    let directory = out.path().display().to_string();
+    let faulty = [&mutants()[..], &["--program", "one_tag"]].concat();
+    let output =
+        xdproof(&[&["validate", "--scenario", "vlan/qinq_ipv6", "--out", &directory][..], &faulty].concat())?;
+    expect_code(&output, 1)?;
+    let file = out.path().join("failed/vlan/qinq_ipv6.pcap");
+    expect(said(&output).contains(&format!("frames: {}", file.display())), "the file is not named", &output)?;
+    let sent = pcap::read(&fs::read(&file)?)?;
+    let scenario = gate::corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
+    let frames = scenario.map(|scenario| scenario.on_the_wire().map(<[u8]>::to_vec).collect::<Vec<_>>());
+    expect(frames.as_ref() == Some(&sent), "not the frames that were sent", &output)?;
+    let result: Value = serde_json::from_slice(&fs::read(out.path().join("result.json"))?)?;
+    let named = &result["trials"][0]["failure"]["pcap"];
+    expect(named == "failed/vlan/qinq_ipv6.pcap", "the result does not name the file", &output)?;
+    let file = file.display().to_string();
+    let again = validate(&[&["--pcap", file.as_str()][..], &faulty].concat(), 1)?;
+    let passed = validate(&["--pcap", &file], 0)?;
+    let all = |result: &RunResult, verdict| result.trials.iter().all(|trial| trial.verdict == verdict);
+    expect(
+        all(&again, VerdictKind::Fail) && all(&passed, VerdictKind::Pass),
+        "the file proves nothing",
+        &output,
+    )
+}
+
+fn damaged_byte() -> Result {
+    let out = tempfile::tempdir()?;
+    let directory = out.path().display().to_string();
+    let faulty = [&mutants()[..], &["--program", "damages_59th"]].concat();
+    let arguments = [
+        &["validate", "-q", "--scenario", "ipv4/udp", "--injector", "test_run", "--out", &directory][..],
+        &faulty,
+    ];
+    let output = xdproof(&arguments.concat())?;
+    expect_code(&output, 1)?;
+    let text = said(&output);
+    expect(
+        text.matches("^^").count() == 2,
+        "not one byte is marked in what was sent and in what came",
+        &output,
+    )?;
+    let came = fs::read(out.path().join("failed/ipv4/udp.unattached.test_run.unexpected.pcap"))?;
+    let damaged = pcap::read(&came)?;
+    expect(!damaged.is_empty(), "the frames that came are not kept", &output)
+}
+
+fn export() -> Result {
+    let out = tempfile::tempdir()?;
+    let directory = out.path().display().to_string();
+    let output = xdproof(&["export", "--json", "--out", &directory])?;
+    expect_code(&output, 0)?;
+    let entries: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+    let corpus = gate::corpus()?;
+    expect(entries.len() == corpus.len(), "not every scenario", &output)?;
+    for scenario in corpus {
+        let file = out.path().join(format!("{}.pcap", scenario.id));
+        let frames = pcap::read(&fs::read(&file)?)?;
+        let same = frames.iter().map(Vec::as_slice).eq(scenario.on_the_wire());
+        if !same || frames.len() as u64 != scenario.sent() {
+            return Err(format!("{} holds other frames", file.display()).into());
+        }
+    }
+    let output = xdproof(&["export", "--scenario", "vlan/*", "--out", &directory])?;
+    expect_code(&output, 0)?;
+    expect(said(&output).contains("scenarios in"), "nothing is said", &output)
+}
+
+fn expect_input_error(file: &Path, part: &str) -> Result {
+    let output = xdproof(&["list", "--pcap", &file.display().to_string()])?;
+    expect_code(&output, 2)?;
+    expect(said(&output).contains(part), &format!("the message does not say `{part}`"), &output)
+}
+
+fn no_capture() -> Result {
+    expect_input_error(&captures().join("mixed.py"), "not a")?;
+    expect_input_error(Path::new("/no/such.pcap"), "No such file")
+}
+
+fn empty_capture() -> Result {
+    let (_directory, file) = capture_of(&[])?;
+    expect_input_error(file.as_ref(), "holds no frame")
+}
+
+fn cut_capture() -> Result {
+    let (_directory, file) = capture_of(&[udp(60)])?;
+    let mut bytes = fs::read(&file)?;
+    // The length on the wire, in the record's header behind the file's.
+    bytes[24 + 12] = 61;
+    fs::write(&file, bytes)?;
+    expect_input_error(file.as_ref(), "holds 60 of 61 bytes")
+}
