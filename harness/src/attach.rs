@@ -4,6 +4,7 @@
 //! outlives its [`Attachment`].
 
 mod counter_map;
+mod section_names;
 
 use std::{
     borrow::Cow,
@@ -607,7 +608,8 @@ fn load_error(object: &Object, error: EbpfError) -> AttachError {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AttachError> {
-    std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })
+    let object = std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })?;
+    Ok(section_names::with_todays_names(object))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<aya_obj::Object, AttachError> {

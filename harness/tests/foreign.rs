@@ -46,7 +46,10 @@ fn main() -> ExitCode {
 
 const CASES: &[Case] = &[
     ("a_c_object_with_the_samples_rules_passes_everything", || passes(&[])),
-    ("a_legacy_map_is_a_counter", || passes(&["LEGACY"])),
+    ("an_object_as_the_kernels_first_samples_were_passes_everything", || {
+        passes(&["LEGACY", "SECTION=\"xdp1\"", "WITHOUT_BTF"])
+    }),
+    ("a_program_for_several_buffers_in_c_passes_everything", || passes(&["SECTION=\"xdp.frags\""])),
     ("a_plain_array_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_ARRAY"])),
     ("a_hash_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_HASH"])),
     ("a_per_cpu_hash_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_PERCPU_HASH"])),
@@ -96,6 +99,7 @@ impl Compiled {
             // Where Debian and Ubuntu keep asm/types.h, which clang does not look for when it compiles for BPF.
             .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
             .args(defines.iter().map(|define| format!("-D{define}")))
+            .args(defines.contains(&"WITHOUT_BTF").then_some("-g0"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/counter.c"))
             .arg("-o")
             .arg(compiled.path())

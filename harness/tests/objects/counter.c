@@ -4,6 +4,7 @@
 // headers writes it. What differs from object to object is given by -D (harness/tests/foreign.rs):
 //
 //   MAP_TYPE, KEY, VALUE, ENTRIES   the map; a per-CPU array of 256 u64 by u32 unless given
+//   SECTION                         the program's section; "xdp" unless given
 //   LEGACY                          the map in SEC("maps"), as it was done before BTF
 //   SECOND_MAP                      one more map that could be the counter, and is not
 //   PINNED                          the map is pinned by name
@@ -17,6 +18,9 @@
 
 #ifndef MAP_TYPE
 #define MAP_TYPE BPF_MAP_TYPE_PERCPU_ARRAY
+#endif
+#ifndef SECTION
+#define SECTION "xdp"
 #endif
 #ifndef KEY
 #define KEY __u32
@@ -93,7 +97,7 @@ static __always_inline void count(KEY key)
 #endif
 }
 
-SEC("xdp")
+SEC(SECTION)
 int count_by_protocol(struct xdp_md *ctx)
 {
 #ifdef FIRST_60
