@@ -36,6 +36,7 @@ mod document;
 mod frame;
 mod matrix;
 mod model;
+mod pcapng;
 mod value;
 
 pub use describe::describe;

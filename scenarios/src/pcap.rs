@@ -1,5 +1,4 @@
-//! Classic pcap files of Ethernet frames (draft-ietf-opsawg-pcap): read as scenario frames, written for an
-//! export.
+//! Captures of Ethernet frames: classic pcap (draft-ietf-opsawg-pcap), which is also written, and pcapng.
 
 use std::io::{self, Write};
 
@@ -14,14 +13,20 @@ const NANOSECONDS: u32 = 0xa1b2_3c4d;
 const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
 
-/// A file that is not a pcap file of whole Ethernet frames.
+/// A file that is not a capture of whole Ethernet frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PcapError {
     /// The first four bytes say that it is another kind of file.
-    #[error("not a classic pcap file: magic {magic:#010x}")]
+    #[error("not a pcap or pcapng file: magic {magic:#010x}")]
     Magic {
         /// The first four bytes as a big-endian number; 0 where there are fewer.
         magic: u32,
+    },
+    /// A block of a pcapng file is not formed as it must be.
+    #[error("the block at byte {offset} is malformed")]
+    Block {
+        /// Where the block starts.
+        offset: usize,
     },
     /// The frames are not Ethernet without FCS.
     #[error("link type {link_type:#x} is not Ethernet without FCS")]
@@ -49,7 +54,7 @@ pub enum PcapError {
     },
 }
 
-/// The frames of a pcap file, in its order; times are ignored.
+/// The frames of a pcap or pcapng file, in its order; times are ignored.
 ///
 /// # Errors
 ///
@@ -63,14 +68,13 @@ pub fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, PcapError> {
     let number: fn([u8; 4]) -> u32 = match magic {
         MICROSECONDS | NANOSECONDS => u32::from_be_bytes,
         _ if [MICROSECONDS, NANOSECONDS].contains(&magic.swap_bytes()) => u32::from_le_bytes,
+        crate::pcapng::SECTION => return crate::pcapng::read(file),
         _ => return Err(PcapError::Magic { magic }),
     };
     let word =
         |header: &[u8], index: usize| header[4 * index..].first_chunk().map_or(0, |bytes| number(*bytes));
     let link_type = word(part(0, FILE_HEADER)?, 5);
-    if link_type & 0xffff != ETHERNET || link_type & WITH_FCS != 0 {
-        return Err(PcapError::LinkType { link_type });
-    }
+    check_link_type(link_type, false)?;
     let mut frames = Vec::new();
     let mut offset = FILE_HEADER;
     while offset < file.len() {
@@ -85,6 +89,15 @@ pub fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, PcapError> {
         frames.push(frame.to_vec());
     }
     Ok(frames)
+}
+
+/// Refuses frames that are not Ethernet, and those that end in an FCS by the file header's word or by what else is known.
+pub(crate) fn check_link_type(link_type: u32, with_fcs: bool) -> Result<(), PcapError> {
+    let link_type = if with_fcs { link_type | WITH_FCS } else { link_type };
+    if link_type & 0xffff != ETHERNET || link_type & WITH_FCS != 0 {
+        return Err(PcapError::LinkType { link_type });
+    }
+    Ok(())
 }
 
 /// Writes frames as a little-endian pcap file; the time of a frame is its index in microseconds, so that the
@@ -149,7 +162,7 @@ mod tests {
 
     #[test]
     fn another_file_another_link_type_and_a_cut_frame_are_refused() {
-        assert_eq!(read(b"\n\r\r\n...."), Err(PcapError::Magic { magic: 0x0a0d_0d0a }));
+        assert_eq!(read(b"\x0a\x0d\x0a\x0d...."), Err(PcapError::Magic { magic: 0x0a0d_0a0d }));
         let mut raw_ip = file(&[]);
         raw_ip[20] = 101;
         assert_eq!(read(&raw_ip), Err(PcapError::LinkType { link_type: 101 }));

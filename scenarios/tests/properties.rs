@@ -98,6 +98,21 @@ proptest! {
     }
 
     #[test]
+    fn no_block_makes_the_pcapng_reader_panic(
+        kind in 1..7_u32,
+        options in vec(any::<[u8; 4]>(), 0..8),
+        body in vec(any::<[u8; 4]>(), 0..20),
+    ) {
+        let block = |kind: u32, body: &[u8]| {
+            let length = u32::try_from(body.len() + 12).unwrap().to_le_bytes();
+            [&kind.to_le_bytes()[..], &length, body, &length].concat()
+        };
+        let section = block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
+        let interface = block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0][..], &options.concat()].concat());
+        pcap::read(&[section, interface, block(kind, &body.concat())].concat()).ok();
+    }
+
+    #[test]
     fn a_frame_counts_as_its_layers_intend_at_any_length(
         tags in vec(tag(), 0..4),
         (network, needs, key) in network(),
