@@ -177,6 +177,20 @@ fn live_tshark() -> Result {
         .arg(captures().join("mixed.pcap"))
         .output()?;
     expect_code(&output, 0)?;
+    // tshark writes pcapng unless told otherwise.
+    let directory = tempfile::tempdir()?;
+    let converted = directory.path().join("mixed.pcapng");
+    let written = Command::new("tshark")
+        .args(["-n", "-F", "pcapng", "-r"])
+        .arg(captures().join("mixed.pcap"))
+        .arg("-w")
+        .arg(&converted)
+        .output()?;
+    expect_code(&written, 0)?;
+    let [first, second] = [converted, captures().join("mixed.pcap")].map(fs::read);
+    let (converted, classic) = (first?, second?);
+    expect(converted.starts_with(b"\n\r\r\n"), "not pcapng", &written)?;
+    expect(pcap::read(&converted)? == pcap::read(&classic)?, "pcapng holds other frames", &written)?;
     let text = String::from_utf8(output.stdout)?;
     mixed_traffic_counts_as(&counts(text.lines().map(|line| (1, line)))?)
 }

@@ -134,7 +134,7 @@ fn mutants() -> &'static str {
 fn help() -> Result {
     let output = run(&["--help"])?;
     expect_code(&output, 0)?;
-    for word in ["doctor", "watch", "list", "validate", "Exit codes", "--json", "--color"] {
+    for word in ["doctor", "watch", "list", "validate", "export", "Exit codes", "--json", "--color"] {
         expect(stdout(&output).contains(word), word, &output)?;
     }
     Ok(())
