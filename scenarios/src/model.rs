@@ -90,6 +90,11 @@ pub struct Scenario {
     pub expect: Expectation,
     /// What the machine must offer, or the scenario is skipped.
     pub requires: Requires,
+    /// What slots hold on every CPU when the first frame is sent, by protocol number; any other may hold anything. What
+    /// is expected is what is added, so a counter that wraps as it should comes out as any other.
+    pub preset: BTreeMap<u8, u64>,
+    /// Over what the frames are spread.
+    pub spread: Spread,
     /// Where the scenario is known to come out otherwise.
     pub deviations: Vec<Deviation>,
 }
@@ -150,6 +155,21 @@ pub struct Requires {
     pub min_kernel: Option<KernelVersion>,
     /// Offloads of the device under test and the state that each must be in; keys are some of [`OFFLOADS`].
     pub offloads: BTreeMap<String, bool>,
+}
+
+/// Over what the frames of a scenario are spread. A trial in which they were not is a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// They are sent from every CPU that the sender may run on, in turn, and each of these must count some.
+    pub cpus: bool,
+    /// The device under test has this many receive queues, 2 to [`Spread::MAX_QUEUES`], and the frames must arrive on
+    /// more than one of them.
+    pub queues: Option<u32>,
+}
+
+impl Spread {
+    /// Queues that can be told apart: the slots of a counter.
+    pub const MAX_QUEUES: u32 = 256;
 }
 
 /// A known departure from the expectation: the trial is then expected to fail, and a pass is reported.
