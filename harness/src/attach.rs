@@ -4,13 +4,15 @@
 //! outlives its [`Attachment`].
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf, EbpfError,
-    maps::{Map, MapData, MapError, PerCpuArray},
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{
         Program, ProgramError, Xdp,
         links::FdLink,
@@ -162,6 +164,16 @@ pub enum AttachError {
         /// What the kernel says is attached.
         found: XdpState,
     },
+    /// A counter holds something else than what was just written into it.
+    #[error("slot {protocol} was set to {value} and holds {found}")]
+    NotPreset {
+        /// The slot.
+        protocol: u8,
+        /// What was written.
+        value: u64,
+        /// What was read on some CPU.
+        found: u64,
+    },
     /// A system call about a program or a map failed.
     #[error("failed to {action}")]
     Kernel {
@@ -183,6 +195,7 @@ impl AttachError {
             Self::NoPrivilege { .. }
             | Self::Refused { .. }
             | Self::NotAttached { .. }
+            | Self::NotPreset { .. }
             | Self::Kernel { .. }
             | Self::Network(_) => false,
             Self::Open { .. }
@@ -234,6 +247,7 @@ pub struct Counter {
     program: String,
     map: PerCpuArray<MapData, u64>,
     identity: Identity,
+    takes_fragments: bool,
 }
 
 impl fmt::Debug for Counter {
@@ -249,16 +263,16 @@ impl Counter {
     ///
     /// Every way in which a file is not a counter, and the verifier's refusal with its log.
     pub fn load(object: &Object) -> Result<Self, AttachError> {
-        let loaded = match &object.path {
-            None => Ebpf::load(BUILTIN),
-            Some(path) => {
-                let bytes =
-                    std::fs::read(path).map_err(|source| AttachError::Open { path: path.clone(), source })?;
-                Ebpf::load(&bytes)
-            }
+        let bytes = match &object.path {
+            None => Cow::Borrowed(BUILTIN),
+            Some(path) => std::fs::read(path)
+                .map(Cow::Owned)
+                .map_err(|source| AttachError::Open { path: path.clone(), source })?,
         };
-        let mut ebpf = loaded.map_err(|error| load_error(object, error))?;
+        let mut ebpf = Ebpf::load(&bytes).map_err(|error| load_error(object, error))?;
         let program = choose_program(object, &ebpf)?;
+        let programs = xdp_programs(object.path.as_deref().unwrap_or(Path::new("")), &bytes)?;
+        let takes_fragments = programs.get(&program).is_some_and(|takes| *takes);
         let map_name = choose_map(object, &ebpf)?;
         let map = take_counter(object, &mut ebpf, &map_name)?;
         let xdp = xdp_of(&mut ebpf, &program)?;
@@ -276,7 +290,13 @@ impl Counter {
         let info = xdp.info().map_err(kernel("ask what was loaded"))?;
         let name = String::from_utf8_lossy(info.name()).into_owned();
         let identity = Identity { name, id: info.id(), tag: info.tag() };
-        Ok(Self { ebpf, program, map, identity })
+        Ok(Self { ebpf, program, map, identity, takes_fragments })
+    }
+
+    /// Whether the program was loaded as one that takes frames of several buffers (`BPF_F_XDP_HAS_FRAGS`).
+    #[must_use]
+    pub fn takes_fragments(&self) -> bool {
+        self.takes_fragments
     }
 
     /// What the kernel says of the program.
@@ -295,6 +315,27 @@ impl Counter {
     pub fn runs(&self) -> Result<u64, AttachError> {
         let info = self.xdp()?.info().map_err(kernel("ask how often the program ran"))?;
         Ok(info.run_count())
+    }
+
+    /// Writes a value into a slot on every possible CPU, and reads it back.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or something else is there afterwards.
+    pub fn preset(&mut self, protocol: u8, value: u64) -> Result<(), AttachError> {
+        let slot = u32::from(protocol);
+        let failed = |error: MapError| AttachError::Kernel {
+            action: "preset a counter",
+            source: Box::new(ProgramError::MapError(error)),
+        };
+        let cpus = self.map.get(&slot, 0).map_err(failed)?.len();
+        let values = PerCpuValues::try_from(vec![value; cpus]).map_err(|error| failed(error.into()))?;
+        self.map.set(slot, values, 0).map_err(failed)?;
+        let written = self.map.get(&slot, 0).map_err(failed)?;
+        match written.iter().find(|&&found| found != value) {
+            None => Ok(()),
+            Some(&found) => Err(AttachError::NotPreset { protocol, value, found }),
+        }
     }
 
     /// The value of every slot that is not 0, for each possible CPU.
@@ -528,18 +569,25 @@ fn load_error(object: &Object, error: EbpfError) -> AttachError {
 /// When the file cannot be read or is not an object.
 pub fn programs_of(path: &Path) -> Result<Vec<String>, AttachError> {
     let bytes = std::fs::read(path).map_err(|source| AttachError::Open { path: path.to_owned(), source })?;
-    let parsed = aya_obj::Object::parse(&bytes).map_err(|error| AttachError::NotAnObject {
+    Ok(xdp_programs(path, &bytes)?.into_keys().collect())
+}
+
+/// The XDP programs of an object, each with whether it takes frames of several buffers (`SEC("xdp.frags")`): the kernel is
+/// told when it loads the program, and does not tell it afterwards.
+fn xdp_programs(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, bool>, AttachError> {
+    let parsed = aya_obj::Object::parse(bytes).map_err(|error| AttachError::NotAnObject {
         path: path.to_owned(),
         source: Box::new(EbpfError::ParseError(error)),
     })?;
-    let mut names: Vec<String> = parsed
+    let frags = |section: &aya_obj::ProgramSection| match section {
+        aya_obj::ProgramSection::Xdp { frags, .. } => Some(*frags),
+        _ => None,
+    };
+    Ok(parsed
         .programs
         .iter()
-        .filter(|(_, program)| matches!(program.section, aya_obj::ProgramSection::Xdp { .. }))
-        .map(|(name, _)| name.clone())
-        .collect();
-    names.sort_unstable();
-    Ok(names)
+        .filter_map(|(name, program)| Some((name.clone(), frags(&program.section)?)))
+        .collect())
 }
 
 fn choose_program(object: &Object, ebpf: &Ebpf) -> Result<String, AttachError> {

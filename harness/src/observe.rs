@@ -12,7 +12,7 @@ use xdproof_netns::PacketSocket;
 
 use crate::{
     attach::{AttachError, Counter},
-    inject::{pnet::PnetSender, test_run},
+    inject::{pnet::PnetSender, test_run, turns::Turns},
     verdict::{Counts, Frames, Observation, add},
 };
 
@@ -57,6 +57,12 @@ pub enum ObserveError {
     /// The kernel refused to run the program on a frame.
     #[error("failed to run the program on a frame")]
     TestRun {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The sender cannot be moved from CPU to CPU.
+    #[error("failed to send from another CPU")]
+    Turn {
         /// What the kernel answered.
         source: io::Error,
     },
@@ -119,7 +125,8 @@ impl Capture {
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
 /// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames keep their order, so once it has
 /// come through, nothing is under way. It is not part of the observation. If it does not come, and for a program that
-/// passes nothing, a [`barrier`] proves the same at a price of some milliseconds.
+/// passes nothing, a [`barrier`] proves the same at a price of some milliseconds. With `turns` each CPU has its turn; no
+/// frame is under way when the next one's begins.
 ///
 /// # Errors
 ///
@@ -131,12 +138,19 @@ pub fn on_wire<'a>(
     frames: impl Iterator<Item = (&'a [u8], u32)>,
     passes: bool,
     nonce: u64,
+    turns: Option<&Turns>,
 ) -> Result<Observation, ObserveError> {
     let before = counter.counts()?;
     let start = counter.runs()?;
     let mut sent = 0;
     'sending: for (bytes, repeat) in frames {
         for _ in 0..repeat {
+            if let Some(turns) = turns.filter(|turns| turns.is_over(sent)) {
+                if !settle(counter, capture, start, sent)? {
+                    break 'sending;
+                }
+                turns.go(sent).map_err(|source| ObserveError::Turn { source })?;
+            }
             send(sender, bytes)?;
             sent += 1;
             if sent % WINDOW == 0 && !settle(counter, capture, start, sent)? {
@@ -162,7 +176,7 @@ pub fn on_wire<'a>(
     }
     let mut passed = capture.take();
     passed.remove(closing.as_slice());
-    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed })
+    Ok(Observation { sent, ran, per_cpu, passed, closed, ..Observation::default() })
 }
 
 /// Observes what a program does that is not attached: `run` runs it and says what it was given and what it passed.
@@ -179,7 +193,7 @@ pub fn alone(
     let test_run::Ran { sent, passed } = run(counter).map_err(|source| ObserveError::TestRun { source })?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(&before, &counter.counts()?);
-    Ok(Observation { sent, ran, per_cpu, passed, unseen: 0, closed: None })
+    Ok(Observation { sent, ran, per_cpu, passed, ..Observation::default() })
 }
 
 fn send(sender: &mut PnetSender, bytes: &[u8]) -> Result<(), ObserveError> {

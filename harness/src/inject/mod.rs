@@ -2,6 +2,8 @@
 //!
 //! * [`pnet`]: one `AF_PACKET` send a frame, from the tester's port.
 //! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
+//! * [`turns`]: either of them from one CPU after another.
 
 pub mod pnet;
 pub mod test_run;
+pub mod turns;
