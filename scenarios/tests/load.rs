@@ -56,7 +56,7 @@ fn the_corpus_loads_and_is_what_is_built_in() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let loaded = load::corpus(&folder).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let mut builtin = load::builtin().unwrap();
-    assert!(loaded.len() >= 100, "{}", loaded.len());
+    assert!(loaded.len() >= 150, "{}", loaded.len());
     assert!(loaded.is_sorted_by(|a, b| a.id < b.id));
     for scenario in &mut builtin {
         scenario.source = Path::new(env!("CARGO_MANIFEST_DIR")).join(&scenario.source);
