@@ -186,7 +186,7 @@ impl Lab {
         for (kind, shelf) in pool {
             let Shelf::Ready(mut rigs) = shelf else { continue };
             if let Some(Rig::Wire(wire)) = rigs.pop() {
-                let prefix = format!("{prefix}-{}-mtu{}", kind.path.mode, kind.spec.mtu);
+                let prefix = format!("{prefix}-{}", kind.name());
                 for name in wire.testbed.publish(&prefix)? {
                     names.push(name.path().display().to_string());
                     name.persist();
@@ -469,6 +469,23 @@ impl RigKind {
             queues: scenario.spread.queues.unwrap_or(Spec::default().queues),
         };
         Self { path, spec, offloads: scenario.requires.offloads.clone(), role }
+    }
+
+    /// A name that no other kind with a device has.
+    fn name(&self) -> String {
+        let Self { path, spec: Spec { mtu, queues }, offloads, role } = self;
+        let mut name = format!("{}-mtu{mtu}", path.mode);
+        if *queues != Spec::default().queues {
+            name.push_str(&format!("-queues{queues}"));
+        }
+        for (offload, on) in offloads {
+            name.push_str(&format!("-{offload}-{}", if *on { "on" } else { "off" }));
+        }
+        match role {
+            Role::UnderTest => {}
+            Role::ShowQueues => name.push_str("-probe"),
+        }
+        name
     }
 }
 

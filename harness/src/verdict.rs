@@ -146,10 +146,12 @@ pub enum Mismatch {
         /// The CPU's number.
         cpu: usize,
     },
-    /// Frames that had to be spread over several receive queues did not arrive on more than one.
+    /// Frames that had to be spread over receive queues arrived on too few.
     NotSpread {
-        /// The queue on which all of them arrived; none if no frame arrived anywhere.
-        queue: Option<u8>,
+        /// How many queues had to get some.
+        least: u32,
+        /// Those that did.
+        queues: Vec<u8>,
     },
     /// The closing frame, sent after all others, did not come through.
     NotClosed,
@@ -190,10 +192,9 @@ impl fmt::Display for Mismatch {
             Self::IdleCpu { cpu } => {
                 write!(f, "nothing was counted on CPU {cpu}, from which frames were sent")
             }
-            Self::NotSpread { queue: Some(queue) } => {
-                write!(f, "every frame arrived on receive queue {queue}: they were not spread")
+            Self::NotSpread { least, queues } => {
+                write!(f, "frames had to arrive on {least} receive queues at least, and did on {queues:?}")
             }
-            Self::NotSpread { queue: None } => f.write_str("no frame arrived on any receive queue"),
             Self::NotClosed => f.write_str("the closing frame was not passed"),
             Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
             Self::Dirty { what } | Self::Support { what } => f.write_str(what),
@@ -381,8 +382,12 @@ fn not_spread(spread: Spread, observed: &Observation) -> Vec<Mismatch> {
         found
             .extend(observed.cpus.iter().filter(|&&cpu| !counted(cpu)).map(|&cpu| Mismatch::IdleCpu { cpu }));
     }
-    if queues.is_some() && observed.queues.len() < 2 {
-        found.push(Mismatch::NotSpread { queue: observed.queues.keys().next().copied() });
+    if let Some(queues) = queues {
+        let least = queues.saturating_sub(1);
+        let seen: Vec<u8> = observed.queues.keys().copied().collect();
+        if u32::try_from(seen.len()).is_ok_and(|seen| seen < least) {
+            found.push(Mismatch::NotSpread { least, queues: seen });
+        }
     }
     found
 }
@@ -518,17 +523,17 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_arrive_on_one_queue_or_none_are_not_spread() {
+    fn frames_that_leave_more_than_one_queue_out_are_not_spread() {
         let (mut expected, mut observed) = agreeing();
         expected.spread.queues = Some(4);
-        observed.queues = Counts::from([(0, 1), (3, 3)]);
+        observed.queues = Counts::from([(0, 1), (1, 2), (3, 3)]);
         assert_eq!(Verdict::judge(&expected, &observed, None), Verdict::Pass);
         observed.queues.remove(&0);
         let verdict = Verdict::judge(&expected, &observed, None);
-        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { queue: Some(3) }]);
+        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { least: 3, queues: vec![1, 3] }]);
         observed.queues.clear();
         let verdict = Verdict::judge(&expected, &observed, None);
-        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { queue: None }]);
+        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { least: 3, queues: vec![] }]);
     }
 
     #[test]

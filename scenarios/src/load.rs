@@ -425,8 +425,9 @@ fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
 fn read_spread(context: Context<'_>, node: &Node, requires: &Requires) -> Option<Spread> {
     let mut table = context.table("[spread]", node)?;
     let spread = Spread { cpus: table.take("cpus").unwrap_or(false), queues: table.take("queues") };
-    if spread.queues.is_some_and(|queues| !(2..=Spread::MAX_QUEUES).contains(&queues)) {
-        table.refuse("queues", format!("frames are spread over 2 to {} queues", Spread::MAX_QUEUES));
+    if spread.queues.is_some_and(|queues| !(Spread::MIN_QUEUES..=Spread::MAX_QUEUES).contains(&queues)) {
+        let (least, most) = (Spread::MIN_QUEUES, Spread::MAX_QUEUES);
+        table.refuse("queues", format!("frames are spread over {least} to {most} queues"));
     }
     let test_run = |injectors: &Vec<String>| injectors.iter().any(|injector| injector == "test_run");
     if spread.queues.is_some() && requires.injectors.as_ref().is_none_or(test_run) {

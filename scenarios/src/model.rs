@@ -162,12 +162,16 @@ pub struct Requires {
 pub struct Spread {
     /// They are sent from every CPU that the sender may run on, in turn, and each of these must count some.
     pub cpus: bool,
-    /// The device under test has this many receive queues, 2 to [`Spread::MAX_QUEUES`], and the frames must arrive on
-    /// more than one of them.
+    /// The device under test has this many receive queues, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], and all of
+    /// them but one must get frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0
+    /// (measured on Linux 6.18; `netif_get_rxqueue` in `net/core/dev.c` takes what `skb_record_rx_queue` has put there,
+    /// the number plus one, and veth's number comes from the sender without it).
     pub queues: Option<u32>,
 }
 
 impl Spread {
+    /// The fewest queues of which all but one are several.
+    pub const MIN_QUEUES: u32 = 3;
     /// Queues that can be told apart: the slots of a counter.
     pub const MAX_QUEUES: u32 = 256;
 }

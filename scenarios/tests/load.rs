@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -73,6 +74,15 @@ fn every_frame_of_the_corpus_is_accounted_for_and_can_be_described() {
             assert_eq!(frame.bytes.len() < SHORTEST_FRAME, scenario.is_unreachable(), "{}", scenario.id);
             assert_eq!(frame.describe(), describe(&frame.bytes));
         }
+    }
+}
+
+#[test]
+fn every_summary_says_once_what_its_scenario_would_catch() {
+    let mut seen = BTreeSet::new();
+    for scenario in load::builtin().unwrap() {
+        assert!(scenario.summary.contains("catches "), "{}", scenario.id);
+        assert!(seen.insert(scenario.summary), "{} says what another says", scenario.id);
     }
 }
 
@@ -543,8 +553,8 @@ fn a_spread_is_over_cpus_or_over_queues_that_the_injectors_have() {
     let no_queues = "`queues`: a test run has no queues; name the injectors that have in [requires]";
     assert_eq!(wrong("[spread]\nqueues = 4\n"), no_queues);
     assert_eq!(wrong("[requires]\ninjectors = [\"test_run\"]\n[spread]\nqueues = 4\n"), no_queues);
-    for queues in ["0", "1", "257"] {
+    for queues in ["0", "1", "2", "257"] {
         let text = format!("[requires]\ninjectors = [\"pnet\"]\n[spread]\nqueues = {queues}\n");
-        assert_eq!(wrong(&text), "`queues`: frames are spread over 2 to 256 queues");
+        assert_eq!(wrong(&text), "`queues`: frames are spread over 3 to 256 queues");
     }
 }
