@@ -11,7 +11,7 @@ mod counter;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX},
+    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
     helpers::{bpf_get_smp_processor_id, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     macros::xdp,
     programs::XdpContext,
@@ -656,7 +656,7 @@ mutants! {
         }
     }
     /// Goes on into IPv4 in IPv4.
-    follows_ip_in_ip {
+    follows_ipip {
         rules: {}
         counter: {
             #[inline(always)]
@@ -846,7 +846,7 @@ mutants! {
         }
     }
     /// Stops at the largest signed number.
-    saturates_signed {
+    saturates_i64 {
         rules: {}
         counter: {
             #[inline(always)]
@@ -869,6 +869,40 @@ mutants! {
             fn counted(ctx: &XdpContext, _slot: u8, before: u64) -> u64 {
                 add_if(ctx.rx_queue_index() != 1 || before & 1 == 0, before)
             }
+        }
+    }
+    /// Loses every 1,000th frame of IPv6.
+    ipv6_1000th {
+        rules: {}
+        counter: {
+            #[inline(always)]
+            fn counted(ctx: &XdpContext, _slot: u8, before: u64) -> u64 {
+                add_if(!is_type(ctx, 12, 0x86dd) || before % 1000 != 999, before)
+            }
+        }
+    }
+    /// Counts in a test run alone, whose device is `lo`.
+    not_on_a_wire {
+        rules: {}
+        counter: {
+            #[inline(always)]
+            fn counted(ctx: &XdpContext, _slot: u8, before: u64) -> u64 { add_if(ctx.ingress_ifindex() == 1, before) }
+        }
+    }
+    /// Sends frames to a device that there is not.
+    redirects {
+        rules: {}
+        counter: {
+            #[inline(always)]
+            fn answer(_ctx: &XdpContext, _slot: u8) -> u32 { XDP_REDIRECT }
+        }
+    }
+    /// Gives an answer that there is not.
+    answers_5 {
+        rules: {}
+        counter: {
+            #[inline(always)]
+            fn answer(_ctx: &XdpContext, _slot: u8) -> u32 { XDP_REDIRECT + 1 }
         }
     }
 }
