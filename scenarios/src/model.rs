@@ -160,7 +160,8 @@ pub struct Requires {
 /// Over what the frames of a scenario are spread. A trial in which they were not is a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// They are sent from every CPU that the sender may run on, in turn, and each of these must count some.
+    /// They are sent from every CPU that is online (in the sender's control group), in turn, and each of these must count
+    /// some. Where there is one CPU, that is no spread, and no fault of another CPU can show.
     pub cpus: bool,
     /// The device under test has this many receive queues, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], and all of
     /// them but one must get frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0

@@ -10,7 +10,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Frames sent in a row before it is the next CPU's turn, where there are enough for all.
 const LONGEST: u64 = 64;
 
-/// Pins the calling thread to each CPU that it may run on, in turn.
+/// Pins the calling thread to each CPU that the kernel lets it run on, in turn: every one that is online, or those of the
+/// control group that it is in. An affinity that it was started with (`taskset`) is no limit.
 #[derive(Debug)]
 pub struct Turns {
     home: CpuSet,
@@ -25,10 +26,15 @@ impl Turns {
     ///
     /// When the kernel does not say where the thread may run.
     pub fn new(frames: u64) -> io::Result<Self> {
-        let home = sched_getaffinity(None)?;
-        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| home.is_set(cpu)).collect();
-        let length = turn(frames, cpus.len());
-        Ok(Self { home, cpus, length })
+        let mut turns = Self { home: sched_getaffinity(None)?, cpus: Vec::new(), length: 1 };
+        // The kernel keeps of what it is given whatever is allowed (`__sched_setaffinity` in kernel/sched/syscalls.c).
+        let mut all = CpuSet::new();
+        (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+        sched_setaffinity(None, &all)?;
+        let allowed = sched_getaffinity(None)?;
+        turns.cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        turns.length = turn(frames, turns.cpus.len());
+        Ok(turns)
     }
 
     /// The CPUs whose turn comes.
@@ -80,6 +86,18 @@ mod tests {
         assert_eq!(turn(100, 2), 50);
         assert_eq!(turn(7, 4), 1);
         assert_eq!(turn(0, 4), 1);
+    }
+
+    #[test]
+    fn an_affinity_that_the_thread_was_given_is_no_limit_and_is_given_back() {
+        let unlimited = Turns::new(1_000).unwrap().cpus().to_vec();
+        let mut first = CpuSet::new();
+        first.set(unlimited[0]);
+        sched_setaffinity(None, &first).unwrap();
+        let turns = Turns::new(1_000).unwrap();
+        assert_eq!(turns.cpus(), unlimited);
+        drop(turns);
+        assert_eq!(sched_getaffinity(None).unwrap(), first);
     }
 
     #[test]
