@@ -22,6 +22,10 @@ pub const FRAGS_PROGRAM: &str = "xdproof_frags";
 /// Name of the program that only answers `XDP_PASS`: the zero of every cost measurement.
 pub const NULL_PROGRAM: &str = "xdproof_null";
 
+/// Name of the program that counts every frame in the slot of its receive queue (`rx_queue_index`), the queues beyond the
+/// last slot in that one: it shows over which queues a path spreads frames.
+pub const QUEUES_PROGRAM: &str = "xdproof_queues";
+
 /// IP protocol numbers and their names: IANA's "Assigned Internet Protocol Numbers" keywords in lower case, as far as
 /// they are assigned. Sorted by number; slot 0 is called `other` (see [`OTHER`]).
 const NAMES: &[(u8, &str)] = &[

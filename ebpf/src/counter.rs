@@ -15,13 +15,22 @@ use xdproof_ebpf::{
 
 // The name is abi::MAP_NAME; an attribute takes no constant.
 #[btf_map(name = "rxcnt")]
-static COUNTS: PerCpuArray<u64, { SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static COUNTS: PerCpuArray<u64, { SLOTS as usize }> = PerCpuArray::new();
 
 /// What is done with a frame once it is classified. The defaults are the sample's; whatever overrides one is a counter with
 /// a fault.
 pub(crate) trait Counter: Rules {
     /// The answer to a frame whose Ethernet header or tags are cut.
     const TRUNCATED: u32 = XDP_DROP;
+    /// The slot in which such a frame counts, if it does.
+    const TRUNCATED_SLOT: Option<u8> = None;
+
+    /// The slot in which a frame counts that is classified as `slot`.
+    #[inline(always)]
+    fn slot(ctx: &XdpContext, slot: u8) -> u8 {
+        let _any = ctx;
+        slot
+    }
 
     /// What a slot holds after a frame.
     #[inline(always)]
@@ -43,15 +52,18 @@ impl Counter for Sample {}
 /// Classifies a frame, counts it and answers.
 #[inline(always)]
 pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: &impl Packet) -> u32 {
-    let slot = match classify::<C>(packet) {
-        Class::Count(slot) => slot,
-        Class::Truncated => return C::TRUNCATED,
+    let (slot, truncated) = match classify::<C>(packet) {
+        Class::Count(slot) => (C::slot(ctx, slot), false),
+        Class::Truncated => match C::TRUNCATED_SLOT {
+            Some(slot) => (slot, true),
+            None => return C::TRUNCATED,
+        },
     };
     // Every u8 is a slot, so the look-up cannot fail; the verifier wants to see it checked.
     let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) else { return XDP_ABORTED };
     // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
     unsafe { *counter = C::counted(ctx, slot, *counter) };
-    C::answer(ctx, slot)
+    if truncated { C::TRUNCATED } else { C::answer(ctx, slot) }
 }
 
 /// The linear part of a frame: addresses of its first byte and of the byte after its last.

@@ -1,4 +1,4 @@
-//! The object that the kernel loads: three XDP programs and the counter's map.
+//! The object that the kernel loads: four XDP programs and the counter's map.
 //!
 //! Built for a BPF target only (`harness/build.rs`).
 
@@ -15,8 +15,11 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use counter::{Linear, count};
-use xdproof_ebpf::classify::{Packet, Sample};
+use counter::{COUNTS, Linear, count};
+use xdproof_ebpf::{
+    abi::SLOTS,
+    classify::{Packet, Sample},
+};
 
 /// Counts frames whose bytes all lie in the linear part: every frame that a driver hands to a program that has not
 /// said that it can do with less.
@@ -35,6 +38,16 @@ fn xdproof_frags(ctx: XdpContext) -> u32 {
 /// Passes every frame and looks at none: what remains when this is measured is the path, not the program.
 #[xdp]
 fn xdproof_null(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Counts by receive queue, whatever the frame is.
+#[xdp]
+fn xdproof_queues(ctx: XdpContext) -> u32 {
+    if let Some(counter) = COUNTS.get_ptr_mut(ctx.rx_queue_index().min(SLOTS - 1)) {
+        // SAFETY: as in `count`: this CPU's slot, with softirqs off.
+        unsafe { *counter = (*counter).wrapping_add(1) };
+    }
     XDP_PASS
 }
 

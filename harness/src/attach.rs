@@ -204,6 +204,16 @@ pub enum AttachError {
         /// What the kernel says is attached.
         found: XdpState,
     },
+    /// A counter holds something else than what was just written into it.
+    #[error("slot {protocol} was set to {value} and holds {found}")]
+    NotPreset {
+        /// The slot.
+        protocol: u8,
+        /// What was written.
+        value: u64,
+        /// What was read on some CPU.
+        found: u64,
+    },
     /// A system call about a program or a map failed.
     #[error("failed to {action}")]
     Kernel {
@@ -228,6 +238,7 @@ impl AttachError {
             | Self::Strays { .. }
             | Self::Refused { .. }
             | Self::NotAttached { .. }
+            | Self::NotPreset { .. }
             | Self::Kernel { .. }
             | Self::Network(_) => false,
             Self::Open { .. }
@@ -378,6 +389,31 @@ impl Counter {
     #[must_use]
     pub fn width(&self) -> Width {
         self.map.width()
+    }
+
+    /// Whether each CPU has counters of its own.
+    #[must_use]
+    pub fn is_per_cpu(&self) -> bool {
+        self.map.is_per_cpu()
+    }
+
+    /// Writes a value into a slot on every possible CPU, and reads it back.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or something else is there afterwards.
+    pub fn preset(&mut self, protocol: u8, value: u64) -> Result<(), AttachError> {
+        let failed = |error: MapError| AttachError::Kernel {
+            action: "preset a counter",
+            source: Box::new(ProgramError::MapError(error)),
+        };
+        // As much of it as a counter holds: it then wraps where it would have come to.
+        let value = self.width().added(0, value);
+        self.map.preset(protocol, value).map_err(failed)?;
+        match self.map.values(protocol).map_err(failed)?.into_iter().find(|&found| found != value) {
+            None => Ok(()),
+            Some(found) => Err(AttachError::NotPreset { protocol, value, found }),
+        }
     }
 
     /// The value of every slot that is not 0, for each possible CPU; in one place for a map that is not per CPU.

@@ -12,7 +12,7 @@ use xdproof_netns::PacketSocket;
 
 use crate::{
     attach::{AttachError, Counter, Width},
-    inject::{cpu::Pinned, pnet::PnetSender, test_run},
+    inject::{cpu::Pinned, pnet::PnetSender, test_run, turns::Turns},
     verdict::{Counts, Frames, Observation, add},
 };
 
@@ -63,6 +63,12 @@ pub enum ObserveError {
     /// The kernel refused to run the program on a frame.
     #[error("failed to run the program on a frame")]
     TestRun {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The sender cannot be moved from CPU to CPU.
+    #[error("failed to send from another CPU")]
+    Turn {
         /// What the kernel answered.
         source: io::Error,
     },
@@ -125,33 +131,50 @@ impl Capture {
     }
 }
 
+/// Both ends of a wire: where frames go in, and where they are seen.
+#[derive(Debug)]
+pub struct Ports<'a> {
+    /// Sends at the tester.
+    pub sender: &'a mut PnetSender,
+    /// What the DUT's stack receives.
+    pub capture: &'a mut Capture,
+    /// What comes back to the tester.
+    pub returned: &'a mut Capture,
+}
+
 /// Sends frames (bytes, and how many times) and observes what the attached program does with them.
 ///
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
-/// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU keep their
-/// order, so once it has come through, nothing is under way. It is not part of the observation. If it does not come, and for
-/// a program that passes nothing, an RCU grace period proves the same at a price of some milliseconds.
-///
-/// `capture` is on the DUT, `returned` on the tester.
+/// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU to one
+/// queue keep their order, so once it has come through, nothing is under way. It is not part of the observation. Where frames
+/// are `spread` over CPUs or queues, where the closing frame does not come, and for a program that passes nothing, an RCU
+/// grace period proves the same at a price of some milliseconds. With `turns`, each CPU has its turn to send.
 ///
 /// # Errors
 ///
 /// A frame that cannot be sent, counters that cannot be read, a capture that lost frames.
 pub fn on_wire<'a>(
     counter: &Counter,
-    sender: &mut PnetSender,
-    capture: &mut Capture,
-    returned: &mut Capture,
+    ports: Ports<'_>,
     frames: impl Iterator<Item = (&'a [u8], u32)>,
     passes: bool,
     nonce: u64,
+    spread: bool,
+    turns: Option<&Turns>,
 ) -> Result<Observation, ObserveError> {
+    let Ports { sender, capture, returned } = ports;
     let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
     let start = counter.runs()?;
     let mut sent = 0;
     'sending: for (bytes, repeat) in frames {
         for _ in 0..repeat {
+            if let Some(turns) = turns.filter(|turns| turns.is_over(sent)) {
+                if !settle(counter, capture, start, sent)? {
+                    break 'sending;
+                }
+                turns.go(sent).map_err(|source| ObserveError::Turn { source })?;
+            }
             send(sender, bytes)?;
             sent += 1;
             if sent % WINDOW == 0 && !settle(counter, capture, start, sent)? {
@@ -163,6 +186,9 @@ pub fn on_wire<'a>(
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(counter.width(), &before, &counter.counts()?);
 
+    if spread {
+        barrier(capture)?;
+    }
     let closing = closing_frame(nonce);
     let closed = if passes {
         send(sender, &closing)?;

@@ -8,7 +8,7 @@
 //! [`run`] does it for a whole plan, in parallel; `cargo test` calls [`Lab::run`] for one trial at a time.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     path::PathBuf,
     sync::{
@@ -19,22 +19,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdproof_netns::XdpMode;
-use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, Scenario, oracle};
+use rustix::io::Errno;
+use xdproof_ebpf::abi;
+use xdproof_netns::{Offload, XdpMode};
+use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, Scenario, Spread, oracle};
 
 use crate::{
     attach::{AttachError, Attachment, Counter, Identity, Object, RunCounting},
     environment::{self, Environment},
-    inject::{pnet::PnetSender, test_run},
-    observe::{self, Capture, ObserveError, Refusals},
+    inject::{pnet::PnetSender, test_run, turns::Turns},
+    observe::{self, Capture, ObserveError, Ports, Refusals},
     plan::{InjectorKind, Mode, Path, Trial},
     report::{
         Event, Reporter,
         json::{Outcome, RunResult, SCHEMA, Summary, TrialRecord},
     },
-    support::{self, Support},
+    support::{self, Request, Support},
     testbed::{Spec, Veth, veth},
-    verdict::{Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
+    verdict::{Counts, Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
 };
 
 /// What the program under test does with a frame that it counts.
@@ -68,7 +70,7 @@ pub struct Lab {
     counted: CountedAction,
     origin: Option<Origin>,
     identity: Identity,
-    frags: bool,
+    takes_fragments: bool,
     kernel: KernelVersion,
     nonce: AtomicU64,
     pool: Mutex<HashMap<RigKind, Shelf>>,
@@ -76,17 +78,36 @@ pub struct Lab {
 }
 
 /// Rigs of one kind are interchangeable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RigKind {
     path: Path,
     spec: Spec,
+    /// Offloads of the DUT that must be on or off.
+    offloads: BTreeMap<String, bool>,
+    role: Role,
+}
+
+/// What the program of a rig is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    /// It is tested.
+    UnderTest,
+    /// It shows on which receive queues the frames of a trial arrive (`abi::QUEUES_PROGRAM`).
+    ShowQueues,
 }
 
 /// The rigs of one kind that wait for a trial, or why there are none.
 #[derive(Debug)]
 enum Shelf {
     Ready(Vec<Rig>),
-    Refused(String),
+    Refused(Refusal),
+}
+
+/// What the kernel or the driver answered.
+#[derive(Clone, Debug)]
+struct Refusal {
+    errno: Option<Errno>,
+    answer: String,
 }
 
 /// Everything that is up and ready for a trial.
@@ -113,7 +134,7 @@ struct Wire {
 /// Why there is no rig.
 enum Obstacle {
     /// The kernel or the driver refuses the program.
-    Refused(String),
+    Refused(Refusal),
     /// Something else broke.
     Broken(String),
 }
@@ -128,14 +149,14 @@ impl Lab {
     pub fn open(object: Object, counted: CountedAction) -> Result<Self, LabError> {
         let counting = RunCounting::enable()?;
         let counter = Counter::load(&object)?;
-        let (identity, frags) = (counter.identity().clone(), counter.takes_fragments());
+        let (identity, takes_fragments) = (counter.identity().clone(), counter.takes_fragments());
         let kernel = environment::kernel_version()?;
         Ok(Self {
             object,
             counted,
             origin: None,
             identity,
-            frags,
+            takes_fragments,
             kernel,
             nonce: AtomicU64::new(0),
             pool: Mutex::default(),
@@ -180,7 +201,7 @@ impl Lab {
         for (kind, shelf) in pool {
             let Shelf::Ready(mut rigs) = shelf else { continue };
             if let Some(Rig::Wire(wire)) = rigs.pop() {
-                let prefix = format!("{prefix}-{}-mtu{}", kind.path.mode, kind.spec.mtu);
+                let prefix = format!("{prefix}-{}", kind.name());
                 for name in wire.testbed.publish(&prefix)? {
                     names.push(name.path().display().to_string());
                     name.persist();
@@ -210,7 +231,7 @@ impl Lab {
         if self.counted == CountedAction::Drop {
             numbers.dropped += std::mem::take(&mut numbers.passed);
         }
-        Expected { numbers, passed, undecided_passed, undecided_dropped }
+        Expected { numbers, passed, undecided_passed, undecided_dropped, spread: scenario.spread }
     }
 
     fn outcome(&self, trial: &Trial<'_>, expected: &Expected) -> Outcome {
@@ -218,37 +239,48 @@ impl Lab {
         if let Some(reason) = self.unmet_requirement(trial) {
             return without_running(Verdict::Skip { reason });
         }
-        let kind = RigKind {
-            path: trial.path,
-            spec: Spec {
-                mtu: trial.scenario.requires.mtu.unwrap_or(0).clamp(veth::DEFAULT_MTU, veth::MAX_MTU),
-                ..Spec::default()
-            },
-        };
-        let support = support::lookup(veth::DRIVER, trial.path.mode);
-        let rig = match (self.take(kind), support) {
+        let kind = RigKind::for_trial(trial, Role::UnderTest);
+        let support = support::lookup(Request {
+            driver: veth::DRIVER,
+            mode: trial.path.mode,
+            mtu: kind.spec.mtu,
+            fragments: self.takes_fragments,
+            page: rustix::param::page_size(),
+        });
+        let rig = match (self.take(&kind), support) {
             (Ok(rig), Support::Supported) => rig,
-            (Ok(_), Support::Unsupported { reason }) => {
+            (Ok(_), Support::Unsupported { reason, .. }) => {
                 let what = format!("attached, although it is known to be impossible: {reason}");
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
             }
-            (Err(Obstacle::Refused(answer)), Support::Unsupported { reason }) => {
+            (
+                Err(Obstacle::Refused(Refusal { errno: Some(given), answer })),
+                Support::Unsupported { reason, errno },
+            ) if given == errno => {
                 return without_running(Verdict::Skip { reason: format!("{reason} ({answer})") });
             }
-            (Err(Obstacle::Refused(answer)), Support::Supported)
+            (Err(Obstacle::Refused(Refusal { answer, .. })), Support::Supported)
                 if let Some(reason) = self.too_long(trial) =>
             {
                 return without_running(Verdict::Unreachable { reason: format!("{reason} ({answer})") });
             }
-            (Err(Obstacle::Refused(what)), Support::Supported) => {
+            (Err(Obstacle::Refused(Refusal { answer, .. })), Support::Unsupported { reason, errno }) => {
+                let what = format!("refused otherwise than is known ({reason}: {errno}): {answer}");
+                return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
+            }
+            (Err(Obstacle::Refused(Refusal { answer: what, .. })), Support::Supported) => {
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
             }
             (Err(Obstacle::Broken(reason)), _) => return without_running(Verdict::Error { reason }),
         };
+        let queues = match self.queues(trial) {
+            Ok(queues) => queues,
+            Err(reason) => return without_running(Verdict::Error { reason }),
+        };
         let started = Instant::now();
-        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected);
+        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected, queues);
         if let Some(rig) = rig
-            && let Err(what) = self.hand_back(kind, rig)
+            && let Err(what) = self.hand_back(&kind, rig)
         {
             let mut mismatches = verdict.mismatches().to_vec();
             mismatches.push(Mismatch::Dirty { what });
@@ -280,6 +312,7 @@ impl Lab {
         mut rig: Rig,
         trial: &Trial<'_>,
         expected: &Expected,
+        queues: Counts,
     ) -> (Verdict, Option<Observation>, Option<Rig>) {
         if trial.scenario.is_unreachable() {
             return match rig.offer_each(&trial.scenario.frames) {
@@ -296,8 +329,9 @@ impl Lab {
                 Err(error) => (Verdict::Error { reason: chain(&error) }, None, None),
             };
         }
-        match self.observe(&mut rig, trial.scenario) {
+        match self.observe_preset(&mut rig, trial.scenario) {
             Ok(observation) => {
+                let observation = Observation { queues, ..observation };
                 let verdict = Verdict::judge(expected, &observation, self.deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
@@ -311,20 +345,78 @@ impl Lab {
         }
     }
 
-    fn observe(&self, rig: &mut Rig, scenario: &Scenario) -> Result<Observation, ObserveError> {
+    /// The frames of a trial by the receive queue on which they arrive: they are sent to a program that counts by queue,
+    /// over a wire like the trial's own. Which queue a veth chooses follows from a frame's bytes, by a hash whose key the
+    /// kernel draws once (`skb_tx_hash` in `net/core/dev.c`). Nothing where the scenario does not ask for it.
+    fn queues(&self, trial: &Trial<'_>) -> Result<Counts, String> {
+        if trial.scenario.spread.queues.is_none() || trial.path.mode.attach().is_none() {
+            return Ok(Counts::new());
+        }
+        let kind = RigKind::for_trial(trial, Role::ShowQueues);
+        let mut rig = self.take(&kind).map_err(|obstacle| match obstacle {
+            Obstacle::Refused(Refusal { answer, .. }) => answer,
+            Obstacle::Broken(reason) => reason,
+        })?;
+        let observation =
+            self.observe(&mut rig, trial.scenario, CountedAction::Pass).map_err(|error| chain(&error))?;
+        let queues = observation.counts();
+        let counted: u64 = queues.values().sum();
+        if counted != observation.sent || observation.ran != observation.sent {
+            let Observation { sent, ran, .. } = observation;
+            return Err(format!("of {sent} frames {ran} arrived and {counted} were counted by their queue"));
+        }
+        self.hand_back(&kind, rig)?;
+        Ok(queues)
+    }
+
+    /// As [`Lab::observe`], with the scenario's slots set before it and back at 0 after it.
+    fn observe_preset(&self, rig: &mut Rig, scenario: &Scenario) -> Result<Observation, ObserveError> {
+        for (&protocol, &start) in &scenario.preset {
+            rig.counter().preset(protocol, start)?;
+        }
+        let observed = self.observe(rig, scenario, self.counted);
+        for &protocol in scenario.preset.keys() {
+            rig.counter().preset(protocol, 0)?;
+        }
+        observed
+    }
+
+    fn observe(
+        &self,
+        rig: &mut Rig,
+        scenario: &Scenario,
+        counted: CountedAction,
+    ) -> Result<Observation, ObserveError> {
+        let turns = scenario.spread.cpus.then(|| Turns::new(scenario.sent())).transpose();
+        let turns = turns.map_err(|source| ObserveError::Turn { source })?;
+        // Where all CPUs share their counters, it does not show which of them counted.
+        let cpus =
+            turns.as_ref().filter(|_| rig.counter().is_per_cpu()).map_or(&[][..], Turns::cpus).to_vec();
+        let observed = self.observe_in_turns(rig, scenario, counted, turns.as_ref())?;
+        Ok(Observation { cpus, ..observed })
+    }
+
+    fn observe_in_turns(
+        &self,
+        rig: &mut Rig,
+        scenario: &Scenario,
+        counted: CountedAction,
+        turns: Option<&Turns>,
+    ) -> Result<Observation, ObserveError> {
         match rig {
             Rig::Wire(wire) => {
                 let frames = scenario.frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
-                let passes = self.counted == CountedAction::Pass;
+                let passes = counted == CountedAction::Pass;
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
                 let Wire { counter, sender, capture, returned, .. } = wire.as_mut();
-                let mut observation =
-                    observe::on_wire(counter, sender, capture, returned, frames, passes, nonce)?;
+                let ports = Ports { sender, capture, returned };
+                let spread = scenario.spread != Spread::default();
+                let mut observation = observe::on_wire(counter, ports, frames, passes, nonce, spread, turns)?;
                 observation.undecided = discarded(scenario).map(|frame| u64::from(frame.repeat)).sum();
                 Ok(observation)
             }
             Rig::Unattached(counter) => {
-                observe::alone(counter, |counter| test_run::run(counter, &scenario.frames))
+                observe::alone(counter, |counter| test_run::run(counter, &scenario.frames, turns))
             }
         }
     }
@@ -332,7 +424,7 @@ impl Lab {
     /// Why the path cannot carry the trial's longest frame, if it is known that it cannot.
     fn too_long(&self, trial: &Trial<'_>) -> Option<String> {
         let longest = trial.scenario.frames.iter().map(|frame| frame.bytes.len()).max()?;
-        let carried = support::longest_frame(trial.path.mode, self.frags);
+        let carried = support::longest_frame(trial.path.mode, self.takes_fragments);
         (longest > carried).then(|| {
             let mtu = longest.saturating_sub(14);
             format!("a frame of {longest} bytes needs an MTU of {mtu}, and this path carries {carried} bytes at most")
@@ -351,10 +443,10 @@ impl Lab {
     }
 
     /// A rig from the pool that is still as it was handed back, or a new one.
-    fn take(&self, kind: RigKind) -> Result<Rig, Obstacle> {
+    fn take(&self, kind: &RigKind) -> Result<Rig, Obstacle> {
         loop {
-            let waiting = match self.pool().get_mut(&kind) {
-                Some(Shelf::Refused(answer)) => return Err(Obstacle::Refused(answer.clone())),
+            let waiting = match self.pool().get_mut(kind) {
+                Some(Shelf::Refused(refusal)) => return Err(Obstacle::Refused(refusal.clone())),
                 Some(Shelf::Ready(rigs)) => rigs.pop(),
                 None => None,
             };
@@ -364,18 +456,26 @@ impl Lab {
                 None => break,
             }
         }
-        let rig = Rig::bring_up(&self.object, kind);
-        if let Err(Obstacle::Refused(answer)) = &rig {
+        let rig = match kind.role {
+            Role::UnderTest => Rig::bring_up(&self.object, kind),
+            Role::ShowQueues => {
+                let program = Some(abi::QUEUES_PROGRAM.to_owned());
+                Rig::bring_up(&Object { program, ..Object::default() }, kind)
+            }
+        };
+        if let Err(Obstacle::Refused(refusal)) = &rig {
             // The answer of a device does not change from trial to trial.
-            self.pool().insert(kind, Shelf::Refused(answer.clone()));
+            self.pool().insert(kind.clone(), Shelf::Refused(refusal.clone()));
         }
         rig
     }
 
     /// Puts a rig back if it is clean; else says what is wrong with it.
-    fn hand_back(&self, kind: RigKind, mut rig: Rig) -> Result<(), String> {
+    fn hand_back(&self, kind: &RigKind, mut rig: Rig) -> Result<(), String> {
         rig.check_clean()?;
-        if let Shelf::Ready(rigs) = self.pool().entry(kind).or_insert_with(|| Shelf::Ready(Vec::new())) {
+        if let Shelf::Ready(rigs) =
+            self.pool().entry(kind.clone()).or_insert_with(|| Shelf::Ready(Vec::new()))
+        {
             rigs.push(rig);
         }
         Ok(())
@@ -409,13 +509,45 @@ impl Lab {
     }
 }
 
+impl RigKind {
+    fn for_trial(trial: &Trial<'_>, role: Role) -> Self {
+        let Trial { scenario, path } = *trial;
+        if path.mode.attach().is_none() {
+            // There is no device to be of one kind or another.
+            return Self { path, spec: Spec::default(), offloads: BTreeMap::new(), role };
+        }
+        let spec = Spec {
+            mtu: scenario.requires.mtu.unwrap_or(0).clamp(veth::DEFAULT_MTU, veth::MAX_MTU),
+            queues: scenario.spread.queues.unwrap_or(Spec::default().queues),
+        };
+        Self { path, spec, offloads: scenario.requires.offloads.clone(), role }
+    }
+
+    /// A name that no other kind with a device has.
+    fn name(&self) -> String {
+        let Self { path, spec: Spec { mtu, queues }, offloads, role } = self;
+        let mut name = format!("{}-mtu{mtu}", path.mode);
+        if *queues != Spec::default().queues {
+            name.push_str(&format!("-queues{queues}"));
+        }
+        for (offload, on) in offloads {
+            name.push_str(&format!("-{offload}-{}", if *on { "on" } else { "off" }));
+        }
+        match role {
+            Role::UnderTest => {}
+            Role::ShowQueues => name.push_str("-probe"),
+        }
+        name
+    }
+}
+
 impl Rig {
-    fn bring_up(object: &Object, kind: RigKind) -> Result<Self, Obstacle> {
-        let RigKind { path, spec } = kind;
+    fn bring_up(object: &Object, kind: &RigKind) -> Result<Self, Obstacle> {
+        let RigKind { path, spec, offloads, role: _ } = kind;
         let counter = Counter::load(object).map_err(broken)?;
         match (path.mode.attach(), path.injector) {
             (Some(mode), InjectorKind::Pnet) => {
-                Wire::bring_up(counter, mode, spec).map(Box::new).map(Self::Wire)
+                Wire::bring_up(counter, mode, *spec, offloads).map(Box::new).map(Self::Wire)
             }
             (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(counter))),
             (mode, injector) => Err(Obstacle::Broken(format!(
@@ -437,6 +569,13 @@ impl Rig {
         }
     }
 
+    fn counter(&mut self) -> &mut Counter {
+        match self {
+            Self::Wire(wire) => &mut wire.counter,
+            Self::Unattached(counter) => counter,
+        }
+    }
+
     /// Whether nothing happened while the rig waited.
     fn is_untouched(&self) -> bool {
         match self {
@@ -455,16 +594,28 @@ impl Rig {
 }
 
 impl Wire {
-    fn bring_up(counter: Counter, mode: XdpMode, spec: Spec) -> Result<Self, Obstacle> {
+    fn bring_up(
+        counter: Counter,
+        mode: XdpMode,
+        spec: Spec,
+        offloads: &BTreeMap<String, bool>,
+    ) -> Result<Self, Obstacle> {
         let testbed = Veth::up(spec).map_err(broken)?;
         let (counter, attached) =
             counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)).map_err(broken)?;
         let attachment = attached.map_err(|error| match error {
-            AttachError::Refused { .. } => Obstacle::Refused(chain(&error)),
+            AttachError::Refused { ref source, .. } => {
+                Obstacle::Refused(Refusal { errno: Errno::from_io_error(source), answer: chain(&error) })
+            }
             other => broken(other),
         })?;
         let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        // What a scenario asks for comes last: attaching and watching switch offloads themselves.
+        for (name, &on) in offloads {
+            let (index, offload) = (testbed.topology.dut.index, Offload::from(name.as_str()));
+            testbed.dut.call(move |host| host.set_offload(index, &offload, on)).map_err(broken)?;
+        }
         let sender = PnetSender::open(&testbed.tester, &testbed.topology.tester).map_err(broken)?;
         let runs = counter.runs().map_err(broken)?;
         Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })

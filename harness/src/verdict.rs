@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
-use xdproof_scenarios::Expectation;
+use xdproof_scenarios::{Expectation, Spread};
 
 /// Frames by their bytes, and how many times each.
 pub type Frames = BTreeMap<Vec<u8>, u64>;
@@ -40,6 +40,10 @@ pub struct Observation {
     /// Whether the closing frame came through. It is sent after everything else was counted and shows that nothing is
     /// still under way; `None` where the path needs none.
     pub closed: Option<bool>,
+    /// The CPUs from which frames were to be sent, where the scenario spreads them over all.
+    pub cpus: Vec<usize>,
+    /// Frames by the receive queue on which they arrive, where the scenario spreads them over several.
+    pub queues: Counts,
 }
 
 impl Observation {
@@ -48,7 +52,9 @@ impl Observation {
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::new();
         for (protocol, packets) in self.per_cpu.iter().flatten() {
-            *sum.entry(*protocol).or_default() += packets;
+            // A fault can make each of them anything. A sum that wrapped could come to what is expected.
+            let sum = sum.entry(*protocol).or_default();
+            *sum = sum.saturating_add(*packets);
         }
         sum
     }
@@ -91,6 +97,8 @@ pub struct Expected {
     pub undecided_passed: u64,
     /// Of `numbers.dropped`, frames that nobody could see pass either.
     pub undecided_dropped: u64,
+    /// Over what the frames are spread.
+    pub spread: Spread,
 }
 
 /// `XDP_DROP` and `XDP_PASS` (include/uapi/linux/bpf.h): the answers that a counter gives.
@@ -158,6 +166,18 @@ pub enum Mismatch {
         /// How many of them came.
         times: u64,
     },
+    /// Frames were sent from a CPU, and nothing was counted there.
+    IdleCpu {
+        /// The CPU's number.
+        cpu: usize,
+    },
+    /// Frames that had to be spread over receive queues arrived on too few.
+    NotSpread {
+        /// How many queues had to get some.
+        least: u32,
+        /// Those that did.
+        queues: Vec<u8>,
+    },
     /// The closing frame, sent after all others, did not come through.
     NotClosed,
     /// A deviation is declared for this trial, and it does not deviate any more.
@@ -190,6 +210,8 @@ impl Mismatch {
             Self::Answer { .. }
             | Self::Returned { .. }
             | Self::Conservation { .. }
+            | Self::IdleCpu { .. }
+            | Self::NotSpread { .. }
             | Self::NotClosed
             | Self::NoDeviation { .. }
             | Self::Dirty { .. }
@@ -219,6 +241,12 @@ impl fmt::Display for Mismatch {
             Self::Returned { hex, times } => write!(f, "came back to the tester {times} x {hex}"),
             Self::Missing { hex, times } => write!(f, "missing {times} x {hex}"),
             Self::Unexpected { hex, times } => write!(f, "unexpected {times} x {hex}"),
+            Self::IdleCpu { cpu } => {
+                write!(f, "nothing was counted on CPU {cpu}, from which frames were sent")
+            }
+            Self::NotSpread { least, queues } => {
+                write!(f, "frames had to arrive on {least} receive queues at least, and did on {queues:?}")
+            }
             Self::NotClosed => f.write_str("the closing frame was not passed"),
             Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
             Self::Dirty { what } | Self::Support { what } => f.write_str(what),
@@ -403,6 +431,26 @@ fn compare(expected: &Expected, observed: &Observation) -> Vec<Mismatch> {
     if observed.closed == Some(false) {
         found.push(Mismatch::NotClosed);
     }
+    found.extend(not_spread(expected.spread, observed));
+    found
+}
+
+/// In what the frames were not spread as they had to be.
+fn not_spread(spread: Spread, observed: &Observation) -> Vec<Mismatch> {
+    let Spread { cpus, queues } = spread;
+    let mut found = Vec::new();
+    if cpus {
+        let counted = |cpu: usize| observed.per_cpu.get(cpu).is_some_and(|counts| !counts.is_empty());
+        found
+            .extend(observed.cpus.iter().filter(|&&cpu| !counted(cpu)).map(|&cpu| Mismatch::IdleCpu { cpu }));
+    }
+    if let Some(queues) = queues {
+        let least = queues.saturating_sub(1);
+        let seen: Vec<u8> = observed.queues.keys().copied().collect();
+        if u32::try_from(seen.len()).is_ok_and(|seen| seen < least) {
+            found.push(Mismatch::NotSpread { least, queues: seen });
+        }
+    }
     found
 }
 
@@ -430,16 +478,15 @@ mod tests {
             passed: frames.clone(),
             undecided_passed: 0,
             undecided_dropped: 0,
+            spread: Spread::default(),
         };
         let observed = Observation {
             sent: 4,
             ran: 4,
             per_cpu: vec![Counts::from([(17, 1)]), Counts::from([(17, 2)])],
             passed: frames,
-            returned: Frames::new(),
-            answers: BTreeMap::new(),
-            undecided: 0,
             closed: Some(true),
+            ..Observation::default()
         };
         (expected, observed)
     }
@@ -546,6 +593,41 @@ mod tests {
     fn lost_and_foreign_frames_break_conservation() {
         assert!(after(|seen| seen.ran = 3).contains(&Mismatch::Conservation { sent: 4, ran: 3 }));
         assert!(after(|seen| seen.ran = 5).contains(&Mismatch::Conservation { sent: 4, ran: 5 }));
+    }
+
+    #[test]
+    fn a_cpu_that_had_a_turn_and_counted_nothing_fails() {
+        let (mut expected, mut observed) = agreeing();
+        expected.spread.cpus = true;
+        observed.cpus = vec![0, 1];
+        assert_eq!(Verdict::judge(&expected, &observed, None), Verdict::Pass);
+        observed.per_cpu = vec![Counts::new(), Counts::from([(17, 3)])];
+        let verdict = Verdict::judge(&expected, &observed, None);
+        assert_eq!(verdict.mismatches(), [Mismatch::IdleCpu { cpu: 0 }]);
+        observed.cpus = vec![1, 2];
+        let verdict = Verdict::judge(&expected, &observed, None);
+        assert_eq!(verdict.mismatches(), [Mismatch::IdleCpu { cpu: 2 }]);
+    }
+
+    #[test]
+    fn frames_that_leave_more_than_one_queue_out_are_not_spread() {
+        let (mut expected, mut observed) = agreeing();
+        expected.spread.queues = Some(4);
+        observed.queues = Counts::from([(0, 1), (1, 2), (3, 3)]);
+        assert_eq!(Verdict::judge(&expected, &observed, None), Verdict::Pass);
+        observed.queues.remove(&0);
+        let verdict = Verdict::judge(&expected, &observed, None);
+        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { least: 3, queues: vec![1, 3] }]);
+        observed.queues.clear();
+        let verdict = Verdict::judge(&expected, &observed, None);
+        assert_eq!(verdict.mismatches(), [Mismatch::NotSpread { least: 3, queues: vec![] }]);
+    }
+
+    #[test]
+    fn counts_that_are_off_by_opposite_amounts_do_not_cancel_out() {
+        let found =
+            after(|seen| seen.per_cpu = vec![Counts::from([(17, u64::MAX - 1)]), Counts::from([(17, 5)])]);
+        assert_eq!(found, [Mismatch::Count { protocol: 17, expected: 3, observed: u64::MAX }]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ const MUTANTS: [(&str, usize); 12] = [
     ("tag_5", 22),
     ("ipv4_19", 33),
     ("ipv4_21", 34),
-    ("ipv6_41", 54),
+    ("ipv6_41", 58),
     ("ipv6_byte_7", 54),
     ("passes_cut", 17),
     ("damages_59th", 60),

@@ -151,9 +151,12 @@ fn builtin() -> Result<&'static [VerdictKind]> {
 
 fn passes(defines: &[&str]) -> Result {
     let compiled = Compiled::new(defines)?;
+    // The built-in counter is linear: a program for several buffers passes where that one cannot be attached.
+    let takes_more = defines.iter().any(|define| define.contains("frags"));
     let mut passed = 0;
     for ((trial, verdict, text), builtin) in verdicts(compiled.object())?.iter().zip(builtin()?) {
-        if verdict.is_bad() || verdict != builtin {
+        let more = takes_more && (*verdict, builtin) == (VerdictKind::Pass, &VerdictKind::Skip);
+        if verdict.is_bad() || (verdict != builtin && !more) {
             return Err(format!("{}: {verdict}, the built-in counter: {builtin}\n{text}", trial.id()).into());
         }
         passed += usize::from(*verdict == VerdictKind::Pass);

@@ -68,6 +68,8 @@ fn scenario(
         frames: taken,
         requires: Requires { mtu, ..Requires::default() },
         deviations: Vec::new(),
+        preset: std::collections::BTreeMap::new(),
+        spread: crate::Spread::default(),
     })
 }
 

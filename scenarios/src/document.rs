@@ -205,6 +205,22 @@ impl<'a> Context<'a> {
         Some(Table { context: self, place, span: &node.span, entries, asked: Vec::new(), absent: Vec::new() })
     }
 
+    /// The items of an array, each with its place in it. An item that is a variable stands for the items of the array
+    /// that is its value.
+    pub(crate) fn splice(self, node: &'a Node) -> Vec<(&'a Node, &'a Node)> {
+        let mut spliced = Vec::new();
+        for item in self.array(node) {
+            let value = item.variable().and_then(|name| {
+                self.bindings.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+            });
+            match value {
+                Some(Value::Array(items)) => spliced.extend(items.iter().map(|each| (item, each))),
+                _ => spliced.push((item, item)),
+            }
+        }
+        spliced
+    }
+
     /// The items of an array.
     pub(crate) fn array(self, node: &'a Node) -> &'a [Node] {
         if let Value::Array(items) = &node.value {
@@ -314,6 +330,25 @@ integers!(u8, u16, u32);
 impl Field for u64 {
     fn read(node: &Node) -> Result<Self, Problem> {
         integer(node, i64::MAX)
+    }
+}
+
+/// A number of 64 bits: an integer, or, as TOML has none above 2^63 - 1, a string of decimal or `0x` digits.
+pub(crate) struct Wide(pub(crate) u64);
+
+impl Field for Wide {
+    fn read(node: &Node) -> Result<Self, Problem> {
+        let number = match &node.value {
+            Value::Integer(value) => u64::try_from(*value).ok(),
+            Value::String(text) => match text.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            },
+            _ => None,
+        };
+        number.map(Self).ok_or_else(|| {
+            node.wrong("an integer from 0, or a string like \"0xffffffffffffffff\" for a large one")
+        })
     }
 }
 

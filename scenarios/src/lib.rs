@@ -44,7 +44,7 @@ pub use frame::{CraftError, Frame};
 pub use layer::Layer;
 pub use model::{
     Deviation, Expectation, INJECTORS, KernelRange, KernelVersion, MODES, OFFLOADS, Requires, SHORTEST_FRAME,
-    Scenario, ScenarioId,
+    Scenario, ScenarioId, Spread,
 };
 pub use value::{
     Bits, DUT_MAC, EtherType, Hex, MacAddr, Options, ParseError, Protocol, TESTER_MAC, Tpid, VlanId,

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::document::{Bindings, Context, Node, Problem, Table, Value};
+use crate::document::{Bindings, Context, Node, Problem, Table, Value, Wide};
 use crate::frame::Frame;
 use crate::layer::Layer;
 use crate::matrix::Matrix;
 use crate::model::{
     Deviation, Expectation, INJECTORS, MODES, OFFLOADS, Requires, SHORTEST_FRAME, Scenario, ScenarioId,
+    Spread,
 };
 use crate::value::{Hex, Protocol};
 use crate::{oracle, pcap};
@@ -210,6 +211,9 @@ fn read_scenario(
         table.missing("expect");
     }
     let requires = table.node("requires").and_then(|node| read_requires(context, node)).unwrap_or_default();
+    let preset = table.node("preset").and_then(|node| read_preset(context, node)).unwrap_or_default();
+    let spread =
+        table.node("spread").and_then(|node| read_spread(context, node, &requires)).unwrap_or_default();
     let deviations = table.node("deviation").map(|node| context.array(node)).unwrap_or_default();
     let deviations = deviations.iter().filter_map(|node| read_deviation(context, node)).collect();
     table.finish();
@@ -223,6 +227,8 @@ fn read_scenario(
         frames,
         expect,
         requires,
+        preset,
+        spread,
         deviations,
     })
 }
@@ -270,13 +276,14 @@ fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn craft(context: Context<'_>, node: &Node, repeat: u32) -> Option<Frame> {
-    let nodes = context.array(node);
+    let nodes = context.splice(node);
     // Every layer is read before the first that failed ends it, so that all problems are seen.
-    let layers: Vec<_> = nodes.iter().map(|node| Layer::read(context, node)).collect();
+    let layers: Vec<_> = nodes.iter().map(|(_, node)| Layer::read(context, node)).collect();
     let layers = layers.into_iter().collect::<Option<Vec<_>>>()?;
     context.keep(Frame::craft(layers, repeat).map_err(|error| {
-        let span = nodes.get(error.index()).unwrap_or(node).span.clone();
-        Problem::new(span, error.to_string())
+        // What a variable stands for is wrong where it is used, not where it is written.
+        let place = nodes.get(error.index()).map_or(node, |(place, _)| *place);
+        Problem::new(place.span.clone(), error.to_string())
     }))
 }
 
@@ -397,6 +404,41 @@ fn read_requires(context: Context<'_>, node: &Node) -> Option<Requires> {
     }
     table.finish();
     Some(Requires { mtu, injectors, min_kernel, offloads })
+}
+
+/// What slots hold before the first frame, by protocol.
+fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
+    let mut preset = BTreeMap::new();
+    for (key, value) in dynamic(context, "`preset`", node)? {
+        let protocol = context.keep(context.read::<Protocol>(&key));
+        let start = context.keep(context.read::<Wide>(value));
+        if let (Some(Protocol(protocol)), Some(Wide(start))) = (protocol, start)
+            && preset.insert(protocol, start).is_some()
+        {
+            let message = format!("the start of slot {protocol} is given twice");
+            context.report(Problem::new(key.span, message));
+        }
+    }
+    Some(preset)
+}
+
+fn read_spread(context: Context<'_>, node: &Node, requires: &Requires) -> Option<Spread> {
+    let mut table = context.table("[spread]", node)?;
+    let spread = Spread { cpus: table.take("cpus").unwrap_or(false), queues: table.take("queues") };
+    if spread.queues.is_some_and(|queues| !(Spread::MIN_QUEUES..=Spread::MAX_QUEUES).contains(&queues)) {
+        let (least, most) = (Spread::MIN_QUEUES, Spread::MAX_QUEUES);
+        table.refuse("queues", format!("frames are spread over {least} to {most} queues"));
+    }
+    let test_run = |injectors: &Vec<String>| injectors.iter().any(|injector| injector == "test_run");
+    if spread.queues.is_some() && requires.injectors.as_ref().is_none_or(test_run) {
+        table.refuse("queues", "a test run has no queues; name the injectors that have in [requires]");
+    }
+    table.finish();
+    if spread == Spread::default() {
+        let problem = Problem::new(node.span.clone(), "nothing is spread here");
+        context.report(problem.hint("say `cpus = true` or `queues = 4`"));
+    }
+    Some(spread)
 }
 
 fn read_deviation(context: Context<'_>, node: &Node) -> Option<Deviation> {

@@ -17,8 +17,8 @@ struct Variable {
 }
 
 impl Matrix {
-    /// Reads `[matrix]`: each value is an inclusive range such as `"0..=255"`, or an array of integers or
-    /// strings.
+    /// Reads `[matrix]`: each value is an inclusive range such as `"0..=255"`, or an array of integers, strings or
+    /// lists of layers.
     pub(crate) fn read(context: Context<'_>, node: &Node) -> Self {
         let entries = context.entries("[matrix]", node).unwrap_or_default();
         // A variable whose values are wrong is known all the same, and makes no frame.
@@ -84,6 +84,13 @@ fn values(node: &Node) -> Result<Vec<Value>, Problem> {
                 value @ (Value::Integer(_) | Value::String(_)) if item.variable().is_none() => {
                     Some(value.clone())
                 }
+                // Layers, possibly none, for a frame to take in where it names the variable.
+                value @ Value::Array(layers) => {
+                    let mut variables = 0;
+                    item.visit_variables(&mut |_| variables += 1);
+                    let tables = layers.iter().all(|layer| matches!(layer.value, Value::Table(_)));
+                    (tables && variables == 0).then(|| value.clone())
+                }
                 _ => None,
             })
             .collect::<Option<Vec<_>>>()
@@ -93,7 +100,7 @@ fn values(node: &Node) -> Result<Vec<Value>, Problem> {
     values.ok_or_else(|| {
         Problem::new(
             node.span.clone(),
-            "a variable is a range like \"0..=255\" or an array of integers or strings",
+            "a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
         )
     })
 }

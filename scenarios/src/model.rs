@@ -90,6 +90,11 @@ pub struct Scenario {
     pub expect: Expectation,
     /// What the machine must offer, or the scenario is skipped.
     pub requires: Requires,
+    /// What slots hold on every CPU when the first frame is sent, by protocol number; any other may hold anything. What
+    /// is expected is what is added, so a counter that wraps as it should comes out as any other.
+    pub preset: BTreeMap<u8, u64>,
+    /// Over what the frames are spread.
+    pub spread: Spread,
     /// Where the scenario is known to come out otherwise.
     pub deviations: Vec<Deviation>,
 }
@@ -156,6 +161,26 @@ pub struct Requires {
     pub min_kernel: Option<KernelVersion>,
     /// Offloads of the device under test and the state that each must be in; keys are some of [`OFFLOADS`].
     pub offloads: BTreeMap<String, bool>,
+}
+
+/// Over what the frames of a scenario are spread. A trial in which they were not is a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// They are sent from every CPU that is online (in the sender's control group), in turn, and each of these must count
+    /// some. Where there is one CPU, that is no spread, and no fault of another CPU can show.
+    pub cpus: bool,
+    /// The device under test has this many receive queues, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], and all of
+    /// them but one must get frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0
+    /// (measured on Linux 6.18; `netif_get_rxqueue` in `net/core/dev.c` takes what `skb_record_rx_queue` has put there,
+    /// the number plus one, and veth's number comes from the sender without it).
+    pub queues: Option<u32>,
+}
+
+impl Spread {
+    /// The fewest queues of which all but one are several.
+    pub const MIN_QUEUES: u32 = 3;
+    /// Queues that can be told apart: the slots of a counter.
+    pub const MAX_QUEUES: u32 = 256;
 }
 
 /// A known departure from the expectation: the trial is then expected to fail, and a pass is reported.

@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use xdproof_scenarios::load::{self, LoadError};
-use xdproof_scenarios::{KernelVersion, SHORTEST_FRAME, Scenario, describe, pcap};
+use xdproof_scenarios::{KernelVersion, SHORTEST_FRAME, Scenario, Spread, describe, pcap};
 
 /// Two UDP frames that count; each test changes one thing in it.
 const SOUND: &str = r#"summary = "UDP"
@@ -56,7 +57,7 @@ fn the_corpus_loads_and_is_what_is_built_in() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let loaded = load::corpus(&folder).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let mut builtin = load::builtin().unwrap();
-    assert!(loaded.len() >= 100, "{}", loaded.len());
+    assert!(loaded.len() >= 150, "{}", loaded.len());
     assert!(loaded.is_sorted_by(|a, b| a.id < b.id));
     for scenario in &mut builtin {
         scenario.source = Path::new(env!("CARGO_MANIFEST_DIR")).join(&scenario.source);
@@ -73,6 +74,15 @@ fn every_frame_of_the_corpus_is_accounted_for_and_can_be_described() {
             assert_eq!(frame.bytes.len() < SHORTEST_FRAME, scenario.is_unreachable(), "{}", scenario.id);
             assert_eq!(frame.describe(), describe(&frame.bytes));
         }
+    }
+}
+
+#[test]
+fn every_summary_says_once_what_its_scenario_would_catch() {
+    let mut seen = BTreeSet::new();
+    for scenario in load::builtin().unwrap() {
+        assert!(scenario.summary.contains("catches "), "{}", scenario.id);
+        assert!(seen.insert(scenario.summary), "{} says what another says", scenario.id);
     }
 }
 
@@ -128,7 +138,7 @@ fn a_key_unlike_any_other_is_answered_with_all_of_them() {
         "tags",
         "zzzzzz",
         "2:1: unknown key `zzzzzz` in the scenario; \
-         known are summary, tags, matrix, frame, expect, requires, deviation",
+         known are summary, tags, matrix, frame, expect, requires, preset, spread, deviation",
     );
 }
 
@@ -313,13 +323,13 @@ fn a_matrix_that_is_wrong_is_answered_with_its_place() {
     assert_error(
         "[[frame]]",
         &matrix("n = \"42..=40\""),
-        "5:5: a variable is a range like \"0..=255\" or an array of integers or strings",
+        "5:5: a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
     );
     assert_error("[[frame]]", &matrix("n = [42]\nm = [1]"), "6:1: no frame refers to `$m`");
     assert_error(
         "[[frame]]",
         &matrix("n = \"0..=65536\""),
-        "5:5: a variable is a range like \"0..=255\" or an array of integers or strings",
+        "5:5: a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
     );
     let misspelt = matrix("length = [42]").replace("$n", "$lenght");
     let errors = errors("[[frame]]", &misspelt);
@@ -471,4 +481,80 @@ fn an_empty_corpus_and_a_missing_one_are_errors() {
     let missing = &load::corpus(&folder.path().join("missing")).unwrap_err()[0];
     assert!(missing.message.starts_with("cannot be read: "), "{missing}");
     assert_eq!((missing.line, missing.column), (0, 0));
+}
+
+#[test]
+fn a_list_of_layers_is_taken_in_where_a_frame_names_it() {
+    let text = SOUND
+        .replace("[[frame]]", "[matrix]\ntags = [[], [{ vlan = { vid = 1 } }, { vlan = {} }]]\n\n[[frame]]")
+        .replace("  { ipv4", "  \"$tags\",\n  { ipv4")
+        .replace("= 2 }", "= 4 }")
+        .replace("passed = 2", "passed = 4");
+    let lengths: Vec<_> = parse(&text).unwrap().frames.iter().map(|frame| frame.bytes.len()).collect();
+    assert_eq!(lengths, [42, 50]);
+}
+
+#[test]
+fn what_is_wrong_in_a_list_of_layers_is_told() {
+    let with = |value: &str| {
+        let matrix = format!("[matrix]\ntags = [{value}]\n\n[[frame]]");
+        let text = SOUND.replace("[[frame]]", &matrix).replace("  { ipv4", "  \"$tags\",\n  { ipv4");
+        parse(&text).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let expected = "corpus/kind/name.toml:5:8: a variable is a range like \"0..=255\" or an array of integers, \
+                    strings or lists of layers";
+    assert_eq!(with("[17]"), [expected]);
+    assert_eq!(with("[{ vlan = { vid = \"$vid\" } }]"), [expected]);
+    assert_eq!(
+        with("[{ vlan = { vdi = 1 } }]"),
+        ["corpus/kind/name.toml:5:21: unknown key `vdi` in `vlan`; did you mean `vid`?"]
+    );
+    assert_eq!(with("7"), ["corpus/kind/name.toml:11:3: a layer is a table with one key, like { udp = {} }"]);
+}
+
+#[test]
+fn a_slot_starts_at_a_number_of_up_to_64_bits() {
+    let text = format!(
+        "{SOUND}\n[preset]\nudp = \"0xffffffffffffffff\"\n6 = 4294967295\nsctp = \"18446744073709551615\"\n"
+    );
+    assert_eq!(parse(&text).unwrap().preset, [(17, u64::MAX), (6, 4_294_967_295), (132, u64::MAX)].into());
+    assert!(parse(SOUND).unwrap().preset.is_empty());
+}
+
+#[test]
+fn a_start_that_is_no_number_or_given_twice_is_told() {
+    let wide = "expected an integer from 0, or a string like \"0xffffffffffffffff\" for a large one";
+    for (value, found) in
+        [("-1", "-1"), ("\"ffff\"", "`ffff`"), ("\"0x1ffffffffffffffff\"", "`0x1ffffffffffffffff`")]
+    {
+        assert_error(
+            "dropped = 0\n",
+            &format!("dropped = 0\n[preset]\nudp = {value}\n"),
+            &format!("17:7: {wide}, found {found}"),
+        );
+    }
+    assert_error(
+        "dropped = 0\n",
+        "dropped = 0\n[preset]\nudp = 1\n17 = 2\n",
+        "18:1: the start of slot 17 is given twice",
+    );
+}
+
+#[test]
+fn a_spread_is_over_cpus_or_over_queues_that_the_injectors_have() {
+    let spread = |text: &str| parse(&format!("{SOUND}\n{text}")).unwrap().spread;
+    assert_eq!(spread("[spread]\ncpus = true\n"), Spread { cpus: true, queues: None });
+    assert_eq!(
+        spread("[requires]\ninjectors = [\"pnet\"]\n[spread]\nqueues = 4\n"),
+        Spread { cpus: false, queues: Some(4) }
+    );
+    let wrong = |text: &str| parse(&format!("{SOUND}\n{text}")).unwrap_err()[0].message.clone();
+    assert_eq!(wrong("[spread]\ncpus = false\n"), "nothing is spread here");
+    let no_queues = "`queues`: a test run has no queues; name the injectors that have in [requires]";
+    assert_eq!(wrong("[spread]\nqueues = 4\n"), no_queues);
+    assert_eq!(wrong("[requires]\ninjectors = [\"test_run\"]\n[spread]\nqueues = 4\n"), no_queues);
+    for queues in ["0", "1", "2", "257"] {
+        let text = format!("[requires]\ninjectors = [\"pnet\"]\n[spread]\nqueues = {queues}\n");
+        assert_eq!(wrong(&text), "`queues`: frames are spread over 3 to 256 queues");
+    }
 }

@@ -5,7 +5,9 @@
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    sys::SyscallError,
+    util::nr_cpus,
 };
 use xdproof_ebpf::abi;
 
@@ -71,6 +73,23 @@ impl CounterMap {
         }
     }
 
+    /// Whether each CPU has values of its own.
+    pub(super) fn is_per_cpu(&self) -> bool {
+        matches!(
+            self,
+            Self::Bits32(Table::PerCpuArray(_) | Table::PerCpuHash(_))
+                | Self::Bits64(Table::PerCpuArray(_) | Table::PerCpuHash(_))
+        )
+    }
+
+    /// Writes a value into a slot, on every possible CPU.
+    pub(super) fn preset(&mut self, slot: u8, value: u64) -> Result<(), MapError> {
+        match self {
+            Self::Bits32(table) => table.preset(slot, u32::try_from(value).unwrap_or(u32::MAX)),
+            Self::Bits64(table) => table.preset(slot, value),
+        }
+    }
+
     /// The values of a slot: one for each possible CPU, or one for all of them; none where nothing was ever counted.
     pub(super) fn values(&self, slot: u8) -> Result<Vec<u64>, MapError> {
         match self {
@@ -87,6 +106,20 @@ impl<V: Pod + Into<u64>> Table<V> {
             Map::HashMap(_) => HashMap::try_from(map).map(Self::Hash),
             Map::PerCpuHashMap(_) => PerCpuHashMap::try_from(map).map(Self::PerCpuHash),
             _ => PerCpuArray::try_from(map).map(Self::PerCpuArray),
+        }
+    }
+
+    fn preset(&mut self, slot: u8, value: V) -> Result<(), MapError> {
+        let key = u32::from(slot);
+        let everywhere = || {
+            let cpus = nr_cpus().map_err(|(_, io_error)| SyscallError { call: "possible CPUs", io_error })?;
+            Ok::<_, MapError>(PerCpuValues::try_from(vec![value; cpus])?)
+        };
+        match self {
+            Self::Array(map) => map.set(key, value, 0),
+            Self::Hash(map) => map.insert(key, value, 0),
+            Self::PerCpuArray(map) => map.set(key, everywhere()?, 0),
+            Self::PerCpuHash(map) => map.insert(key, everywhere()?, 0),
         }
     }
 

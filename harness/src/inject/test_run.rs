@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io};
 
 use xdproof_scenarios::Frame;
 
+use super::turns::Turns;
 use crate::{
     attach::{Answer, Counter},
     verdict::{Frames, add},
@@ -27,16 +28,20 @@ pub struct Ran {
 /// Runs the program on each frame as often as it says, each time on fresh bytes and with its answer looked at.
 ///
 /// The kernel's own repetition is not used: it shows the last answer only, works on what the run before has left, and
-/// switches the XDP dispatcher (`bpf_prog_change_xdp`), which costs some ten milliseconds a call.
+/// switches the XDP dispatcher (`bpf_prog_change_xdp`), which costs some ten milliseconds a call. With `turns` each CPU has
+/// its turn.
 ///
 /// # Errors
 ///
 /// What the kernel answered for the first frame that it refused; EINVAL for one of 13 bytes or fewer.
-pub fn run(counter: &Counter, frames: &[Frame]) -> io::Result<Ran> {
+pub fn run(counter: &Counter, frames: &[Frame], turns: Option<&Turns>) -> io::Result<Ran> {
     let mut ran = Ran::default();
     let mut out = vec![0; MAX_FRAME];
     for frame in frames {
         for _ in 0..frame.repeat {
+            if let Some(turns) = turns.filter(|turns| turns.is_over(ran.sent)) {
+                turns.go(ran.sent)?;
+            }
             let Answer { action, length } = counter.test_run(&frame.bytes, &mut out)?;
             ran.sent += 1;
             *ran.answers.entry(action).or_default() += 1;

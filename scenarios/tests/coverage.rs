@@ -1,0 +1,72 @@
+//! The table of facts (`coverage.toml`): every fact is proved by scenarios that there are.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use xdproof_scenarios::load;
+
+/// Rows of the table "Frames and what they count". A fact that is taken out of `coverage.toml` is missed here.
+const FRAMES: usize = 16;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Coverage {
+    frames: Vec<Row>,
+    #[serde(default)]
+    modes: Vec<Row>,
+    #[serde(default)]
+    attaching: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    row: String,
+    outcome: String,
+    #[serde(default = "yes")]
+    reachable: bool,
+    #[serde(default)]
+    scenarios: Vec<String>,
+    #[serde(default)]
+    trials: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn coverage() -> Coverage {
+    toml::from_str(include_str!("../coverage.toml")).unwrap()
+}
+
+#[test]
+fn every_fact_is_proved_by_scenarios_that_there_are() {
+    let corpus = load::builtin().unwrap();
+    let Coverage { frames, modes, attaching } = coverage();
+    for Row { row, outcome, reachable, scenarios, trials } in frames.iter().chain(&modes).chain(&attaching) {
+        assert!(!row.trim().is_empty() && !outcome.is_empty(), "a fact without words: `{row}`");
+        assert!(!scenarios.is_empty() || !trials.is_empty(), "nothing proves `{row}`");
+        let named: BTreeSet<_> = scenarios.iter().chain(trials).collect();
+        assert_eq!(named.len(), scenarios.len() + trials.len(), "something is named twice for `{row}`");
+        for id in scenarios {
+            let named = corpus.iter().find(|scenario| scenario.id.as_ref() as &str == id);
+            let found = named.map(|scenario| !scenario.is_unreachable());
+            assert_eq!(found, Some(*reachable), "`{id}`, named for `{row}`, is not there or not so");
+        }
+    }
+}
+
+#[test]
+fn every_fact_about_frames_has_its_row_once() {
+    let rows: BTreeSet<_> = coverage().frames.into_iter().map(|row| row.row).collect();
+    assert_eq!(rows.len(), FRAMES);
+}
+
+#[test]
+fn what_frames_count_is_proved_by_the_corpus_alone() {
+    for Row { row, trials, .. } in coverage().frames {
+        assert!(trials.is_empty(), "`{row}` names {trials:?}, which the corpus does not have");
+    }
+}
