@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use tempfile::TempDir;
 use xdproof::{
     attach::Object,
-    plan::{Selection, Trial},
+    plan::{InjectorKind, Mode, Path, Selection, Trial},
     report::console::explain,
     run::{CountedAction, Lab},
     verdict::VerdictKind,
@@ -55,6 +55,7 @@ const CASES: &[Case] = &[
     ("a_per_cpu_hash_is_a_counter", || passes(&["MAP_TYPE=BPF_MAP_TYPE_PERCPU_HASH"])),
     ("32_bit_values_are_counters", || passes(&["VALUE=__u32"])),
     ("32_bit_values_in_a_hash_are_counters", || passes(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
+    ("a_32_bit_counter_that_wraps_while_it_counts_has_counted", wraps),
     ("more_slots_than_protocols_are_a_counter", || passes(&["ENTRIES=1000"])),
     ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
     ("two_maps_that_fit_are_asked_about_and_the_named_one_is_read", two_maps),
@@ -162,6 +163,21 @@ fn passes(defines: &[&str]) -> Result {
         passed += usize::from(*verdict == VerdictKind::Pass);
     }
     if passed > 0 { Ok(()) } else { Err("nothing passed".into()) }
+}
+
+/// A counter that stands six packets before its end when the first of four packets comes: the first trial sees it jump there
+/// and fails, in the second it wraps.
+fn wraps() -> Result {
+    let compiled = Compiled::new(&["VALUE=__u32", "MAP_TYPE=BPF_MAP_TYPE_ARRAY", "START=0xfffffffa"])?;
+    let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
+    let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
+    let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
+    let path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+    let [first, second] = [(); 2].map(|()| lab.run(&Trial { scenario, path }));
+    if first.verdict == VerdictKind::Fail && second.verdict == VerdictKind::Pass {
+        return Ok(());
+    }
+    Err(format!("{}, then {}\n{}", first.verdict, second.verdict, explain(&second)).into())
 }
 
 /// What a frame comes to for a counter that sees its first 60 bytes or nothing.

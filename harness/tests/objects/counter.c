@@ -8,6 +8,7 @@
 //   LEGACY                          the map in SEC("maps"), as it was done before BTF
 //   SECOND_MAP                      one more map that could be the counter, and is not
 //   PINNED                          the map is pinned by name
+//   START                           what the slot of the very first packet holds before it
 //   NARROW                          values may be narrower than what BPF adds to atomically
 //   FIRST_60                        60 bytes are loaded first, and a shorter frame is dropped
 //   UNCHECKED                       the frame's end is not looked at: no kernel takes that
@@ -63,6 +64,15 @@ struct {
 } unused SEC(".maps");
 #endif
 
+#ifdef START
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} started SEC(".maps");
+#endif
+
 #define ETHERNET 14
 #define TAG 4
 #define IPV4 20
@@ -89,6 +99,14 @@ static __always_inline void count(KEY key)
 			return;
 		slot = bpf_map_lookup_elem(&packets, &key);
 	}
+#ifdef START
+	__u32 first = 0, *already = bpf_map_lookup_elem(&started, &first);
+
+	if (slot && already && !*already) {
+		*already = 1;
+		*slot = START;
+	}
+#endif
 	if (slot)
 #ifdef NARROW
 		*slot += 1;
