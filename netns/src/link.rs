@@ -64,6 +64,17 @@ impl VethEnd {
     }
 }
 
+/// A virtual link that stands on no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VirtualKind {
+    /// A bridge without ports.
+    Bridge,
+    /// An intermediate functional block (`drivers/net/ifb.c`).
+    Ifb,
+    /// A link that throws away what it is given (`drivers/net/dummy.c`).
+    Dummy,
+}
+
 /// A link as it was when it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -217,6 +228,36 @@ impl Host {
         let ask = Ask::new("create a veth pair", Subject::from(&near_end.name))
             .with_flags(NLM_F_CREATE | NLM_F_EXCL);
         self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewLink(message)).map(drop)
+    }
+
+    /// Makes a virtual link that stands on no other. It is down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no such links.
+    pub fn create_virtual(&mut self, name: &LinkName, kind: VirtualKind) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_string()),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(match kind {
+                VirtualKind::Bridge => InfoKind::Bridge,
+                VirtualKind::Ifb => InfoKind::Ifb,
+                VirtualKind::Dummy => InfoKind::Dummy,
+            })]),
+        ];
+        let ask =
+            Ask::new("create a virtual link", Subject::from(name)).with_flags(NLM_F_CREATE | NLM_F_EXCL);
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewLink(message)).map(drop)
+    }
+
+    /// Moves a link to another namespace, where it is down and keeps its name, and its index too unless that
+    /// is taken there (`__dev_change_net_namespace()` of `net/core/dev.c`).
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EINVAL` if the link cannot leave.
+    pub fn move_link(&mut self, index: IfIndex, to: &NetNs) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+        self.set_link("move to another namespace", index, message)
     }
 
     /// A link, by its name.
@@ -408,9 +449,29 @@ pub(crate) fn about(index: IfIndex) -> LinkMessage {
 mod tests {
     use super::*;
     use crate::{
-        PacketOptions,
+        PacketOptions, Worker,
         testing::{ARRIVAL, Pair, SILENCE, name, namespace, spec},
     };
+
+    #[test]
+    fn a_link_moves_to_another_namespace_with_its_name() {
+        let (Some(from), Some(to)) = (namespace(), namespace()) else { return };
+        let worker = Worker::spawn(&from, "from").unwrap();
+        let there = to.clone();
+        worker
+            .call(move |host| {
+                host.create_virtual(&name("moved"), VirtualKind::Ifb)?;
+                let index = host.link(&name("moved"))?.index;
+                host.move_link(index, &there)
+            })
+            .unwrap();
+        assert!(matches!(
+            worker.call(|host| host.link(&name("moved"))).unwrap_err(),
+            Error::NoSuchLink { .. }
+        ));
+        let found = Worker::spawn(&to, "to").unwrap().call(|host| host.link(&name("moved"))).unwrap();
+        assert_eq!((found.kind.as_deref(), found.up), (Some("ifb"), false));
+    }
 
     #[test]
     fn a_veth_pair_is_made_as_specified_in_two_namespaces() {
@@ -525,7 +586,7 @@ mod tests {
     #[test]
     fn both_ends_may_share_a_namespace() {
         let Some(namespace) = namespace() else { return };
-        let worker = crate::Worker::spawn(&namespace, "both").unwrap();
+        let worker = Worker::spawn(&namespace, "both").unwrap();
         let names = worker
             .call(move |host| {
                 host.create_veth(&spec(), &namespace)?;
