@@ -150,6 +150,15 @@ pub enum Mismatch {
         /// What happened.
         what: String,
     },
+    /// The kernel answered otherwise than a [rule](crate::rules) says.
+    Rule {
+        /// What was done.
+        action: String,
+        /// What had to come out.
+        expected: String,
+        /// What came out.
+        observed: String,
+    },
 }
 
 impl fmt::Display for Mismatch {
@@ -172,6 +181,9 @@ impl fmt::Display for Mismatch {
             Self::NotClosed => f.write_str("the closing frame was not passed"),
             Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
             Self::Dirty { what } | Self::Support { what } => f.write_str(what),
+            Self::Rule { action, expected, observed } => {
+                write!(f, "{action}: expected {expected}, observed {observed}")
+            }
         }
     }
 }
