@@ -61,6 +61,26 @@ pub(crate) fn set_packet_option(fd: BorrowedFd<'_>, option: c_int, value: c_int)
     Ok(())
 }
 
+/// Makes an open `/dev/net/tun` the user's end of a new tap in the calling thread's namespace, frames without any
+/// header of their own: `ioctl(TUNSETIFF)`, `CAP_NET_ADMIN` (`tun_set_iff()` of `drivers/net/tun.c`). `EBUSY` if the
+/// name is taken.
+pub(crate) fn make_tap(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    // SAFETY: ifreq is made of integers and a union of such, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = narrow(libc::IFF_TAP | libc::IFF_NO_PI)?;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the structure is the request's, zero-terminated
+    // name included.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw const request) })?;
+    Ok(())
+}
+
 /// Reads and resets a packet socket's number of dropped frames: `getsockopt(PACKET_STATISTICS)`, any Linux,
 /// no capability (`packet_getsockopt()` of `net/packet/af_packet.c`).
 pub(crate) fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
