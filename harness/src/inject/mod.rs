@@ -4,4 +4,5 @@
 //! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
 
 pub mod pnet;
+pub mod shape;
 pub mod test_run;
