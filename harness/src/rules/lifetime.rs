@@ -240,7 +240,7 @@ fn frame(protocol: u8) -> Vec<u8> {
     bytes
 }
 
-fn sum(parts: &[Counts]) -> Counts {
+pub(super) fn sum(parts: &[Counts]) -> Counts {
     let mut whole = Counts::new();
     for (protocol, count) in parts.iter().flatten() {
         *whole.entry(*protocol).or_default() += count;

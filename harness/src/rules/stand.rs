@@ -12,7 +12,10 @@ use super::{
     lifetime,
     model::{Act, Answer, Errno, Ground, How, If, Rule, RuleRecord, Step, StepRecord, Then, Which},
 };
-use crate::attach::{AttachError, Counter, Object};
+use crate::{
+    attach::{AttachError, Counter, Object},
+    inject::shape::ToolError,
+};
 use xdproof_ebpf::abi;
 
 /// Why a rule cannot be tried, or not to its end. Not that it does not hold: that is a step that came out otherwise.
@@ -30,6 +33,9 @@ pub enum RuleError {
     /// The namespace or a link failed beside the rule.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
+    /// A tool that stands around the counter does not work.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     /// The process that had to hold a program did not.
     #[error("failed to {action}")]
     Process {
