@@ -11,7 +11,8 @@ use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    rules::{self, Bench, Rule, hold_if_asked},
+    rules::{self, Bench, Device, Ground, Rule, hold_if_asked},
+    testbed::{Spec, Veth},
     verdict::VerdictKind,
 };
 
@@ -29,6 +30,12 @@ fn main() -> ExitCode {
     let rules = rules::table();
     let mut tests =
         vec![Test::test("every_rule_has_a_name_of_its_own_and_a_way_of_attaching", named(&rules))];
+    tests.push(Test::test("every_row_of_the_tables_has_a_rule_or_a_reason", rows));
+    let (once, all) = (bench.clone(), rules.clone());
+    tests.push(
+        Test::test("rules_of_a_device_hold_on_one_after_another", move || in_turn(once.as_deref(), &all))
+            .with_ignored_flag(obstacle.is_some()),
+    );
     tests.extend(rules.into_iter().map(|rule| {
         let bench = bench.clone();
         Test::test(rule.id, move || hold(bench.as_deref(), &rule)).with_ignored_flag(obstacle.is_some())
@@ -47,6 +54,51 @@ fn hold(bench: Option<&Bench>, rule: &Rule) -> Result<(), Failed> {
         }
         _ => Err(record.to_string().into()),
     }
+}
+
+/// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
+fn in_turn(bench: Option<&Bench>, rules: &[Rule]) -> Result<(), Failed> {
+    let bench = bench.ok_or("this machine cannot try rules")?;
+    let testbed = Veth::up(Spec::default()).map_err(|error| error.to_string())?;
+    let index = testbed.topology.dut.index;
+    let with = |native| {
+        let device = Device { worker: &testbed.dut, index, driver: "veth", native };
+        let records: Vec<_> =
+            rules.iter().map(|rule| (rule.ground, bench.attempt_on(rule, &device))).collect();
+        records
+    };
+    for (ground, record) in with(true) {
+        let tried = matches!(ground, Ground::Device | Ground::NativeDevice);
+        let expected = if tried { VerdictKind::Pass } else { VerdictKind::Skip };
+        if record.kind() != expected {
+            return Err(format!("{expected} was expected of {record}").into());
+        }
+    }
+    // Said to have no native XDP, it is asked for none.
+    match with(false)
+        .into_iter()
+        .find(|(ground, record)| (record.kind() == VerdictKind::Pass) != (*ground == Ground::Device))
+    {
+        Some((_, record)) => Err(format!("without native XDP: {record}").into()),
+        None => Ok(()),
+    }
+}
+
+fn rows() -> Result<(), Failed> {
+    let named: BTreeSet<&str> = table_and_modes().iter().map(|rule| rule.row).collect();
+    let elsewhere: BTreeSet<&str> = rules::ELSEWHERE.iter().map(|(row, _)| *row).collect();
+    let rows: BTreeSet<&str> = [rules::ATTACHING, rules::DIFFERENCES].concat().into_iter().collect();
+    if let Some(row) = rows.iter().find(|row| named.contains(*row) == elsewhere.contains(*row)) {
+        return Err(format!("no rule, or a rule and a reason for having none: {row}").into());
+    }
+    match named.union(&elsewhere).find(|row| !rows.contains(*row)) {
+        Some(row) => Err(format!("there is no such row: {row}").into()),
+        None => Ok(()),
+    }
+}
+
+fn table_and_modes() -> Vec<Rule> {
+    [rules::table(), rules::modes()].concat()
 }
 
 fn named(rules: &[Rule]) -> impl FnOnce() -> Result<(), Failed> + Send + 'static {

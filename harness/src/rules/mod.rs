@@ -8,11 +8,13 @@ mod hold;
 mod lifetime;
 mod model;
 mod modes;
+mod rows;
 mod stand;
 mod table;
 
 pub use hold::hold_if_asked;
 pub use model::{Ground, Rule, RuleRecord, StepRecord};
 pub use modes::modes;
+pub use rows::{ATTACHING, DIFFERENCES, ELSEWHERE};
 pub use stand::{Bench, Device, RuleError};
 pub use table::table;

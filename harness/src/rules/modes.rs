@@ -20,6 +20,7 @@ use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 use super::{
     lifetime::{MUST_HAPPEN, sum},
     model::{Answer, Errno, Ground, How, Rule, Then, Which},
+    rows::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
     stand::{RuleError, Stand},
 };
 use crate::inject::shape::{Shaper, XdpTool};
@@ -47,18 +48,6 @@ const TCP_HEADERS: usize = 54;
 
 const ONE_QUEUE: Ground = Ground::Veth { rx: 1, peer_tx: 1 };
 
-const GSO: &str = "one 14,534-byte GSO skb of 10 segments (PACKET_VNET_HDR) [M]";
-const TCP: &str = "8 MiB of TCP through a veth pair [M]";
-const TAG_ON: &str = "a tag pushed by tc with txvlan on [M]";
-const TAG_OFF: &str = "the same with txvlan off [M]";
-const INGRESS: &str = "`bpf_redirect(…, BPF_F_INGRESS)` to the device [M]";
-const JUMBO: &str = "9,014-byte frame, non-frags program [M]";
-const JUMBO_FRAGS: &str = "the same, frags program [M]";
-const TAP: &str = "tap, frame larger than a page [M]";
-/// No row of `semantics.md`, but of issue 3: cloned and non-linear skbs.
-const SKBS: &str = "cloned and non-linear skbs";
-const ADVERTISED: &str = "Advertised features";
-
 /// A row in one mode, as a rule.
 macro_rules! mode {
     ($id:literal, $row:expr, $what:expr, $($argument:expr),+) => {
@@ -74,6 +63,13 @@ pub fn modes() -> Vec<Rule> {
         mode!("modes/a_packet_of_ten_segments_counts_ten_times::native", GSO, segments, Native, SEGMENTS),
         mode!("modes/a_tcp_stream_comes_in_merged_packets::generic", TCP, stream, Generic),
         mode!("modes/a_tcp_stream_comes_in_frames_of_the_mtu::native", TCP, stream, Native),
+        mode!("modes/frames_are_counted_before_gro_merges_them::native", GRO, before_gro, Native),
+        Rule {
+            id: "modes/attaching_turns_lro_and_gro_hw_off::generic",
+            row: GRO,
+            ground: Ground::Device,
+            how: How::Code(|stand| merging_in_the_device(stand, Generic)),
+        },
         mode!("modes/a_tag_beside_the_bytes_is_not_seen::generic", TAG_ON, tag, Generic, true),
         mode!("modes/a_tag_beside_the_bytes_is_not_seen::native", TAG_ON, tag, Native, true),
         mode!("modes/a_tag_that_the_device_cannot_insert_is_seen::generic", TAG_OFF, tag, Generic, false),
@@ -109,7 +105,6 @@ pub fn modes() -> Vec<Rule> {
         mode!("modes/a_clone_is_counted_and_left_as_it_is::native", SKBS, cloned, Native),
         mode!("modes/a_tap_counts_frames_beyond_a_page::generic", TAP, tap, Generic),
         mode!("modes/a_tap_counts_frames_beyond_a_page::native", TAP, tap, Native),
-        mode!("modes/a_tap_advertises_0x7::native", ADVERTISED, tap_features, 0x7),
     ]
 }
 
@@ -191,6 +186,38 @@ fn stream(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
     let lies = usize::try_from(total).is_ok_and(|total| (least..=most).contains(&total));
     let observed = if lies { bounds.clone() } else { total.to_string() };
     stand.check(format!("count the packets of TCP ({total})"), bounds, |_| observed);
+    Ok(())
+}
+
+/// A native program sees the frames of a stream although GRO, which merges them behind it, is on.
+fn before_gro(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
+    stand.on_device(|host, index| host.set_offload(index, &Offload::GRO, true))?;
+    stream(stand, mode)?;
+    let on = |stand: &mut Stand<'_>| match stand.on_device(Host::offloads) {
+        Ok(offloads) => offloads.get(&Offload::GRO).is_some_and(|state| state.active).to_string(),
+        Err(error) => crate::run::chain(&error),
+    };
+    stand.check("ask whether GRO is on", "true", on);
+    Ok(())
+}
+
+/// What merges frames in the device is turned off (`dev_disable_lro()`, `dev_disable_gro_hw()` of `net/core/dev.c`), for
+/// there is no other way to give a program the frames.
+fn merging_in_the_device(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
+    let merging = |stand: &Stand<'_>| -> Result<Vec<String>, RuleError> {
+        let offloads = stand.on_device(Host::offloads)?;
+        let active = |offload: &&Offload| offloads.get(offload).is_some_and(|state| state.active);
+        Ok([Offload::LRO, Offload::GRO_HW].iter().filter(active).map(ToString::to_string).collect())
+    };
+    if merging(stand)?.is_empty() {
+        let reason = "the device merges nothing: it has neither LRO nor GRO_HW, or they are off".to_owned();
+        return Err(RuleError::NotHere { reason });
+    }
+    let _link = attach(stand, Which::First, mode)?;
+    let left = merging(stand)?;
+    stand.check("ask what merges frames in the device", "nothing", |_| {
+        if left.is_empty() { "nothing".to_owned() } else { left.join(", ") }
+    });
     Ok(())
 }
 
@@ -385,7 +412,7 @@ fn tap(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
 }
 
 /// What a tap advertises.
-fn tap_features(stand: &mut Stand<'_>, bits: u64) -> Result<(), RuleError> {
+pub(super) fn tap_features(stand: &mut Stand<'_>, bits: u64) -> Result<(), RuleError> {
     let name: LinkName = "tap".parse()?;
     let features = stand.dut.call(move |host| {
         let _tap = host.create_tap(&name)?;
@@ -436,15 +463,16 @@ fn link(stand: &Stand<'_>, program: OwnedFd, mode: XdpMode) -> Result<XdpLink, x
     stand.on_device(move |host, index| host.link_xdp(index, program.as_fd(), &[mode], false))
 }
 
-/// Attaches a counter and asks whether it is what is attached.
+/// Attaches a counter and asks whether it is what is attached. A refusal departs from every rule that attaches one.
 fn attach(stand: &mut Stand<'_>, which: Which, mode: XdpMode) -> Result<XdpLink, RuleError> {
-    let link = link(stand, stand.descriptor(which)?, mode)?;
+    let made = link(stand, stand.descriptor(which)?, mode);
+    let refusal = made.as_ref().err().map(|error| crate::run::chain(error));
     stand.check(
         format!("attach {which} by bpf_link in {mode} mode"),
         Then::Has(mode, which).to_string(),
-        |stand| stand.attached(),
+        |stand| refusal.unwrap_or_else(|| stand.attached()),
     );
-    Ok(link)
+    made.map_err(|_| RuleError::Departed)
 }
 
 /// Attaches a program that is no counter and asks whether it is in its mode.

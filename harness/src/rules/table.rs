@@ -10,6 +10,12 @@ use xdproof_netns::{VirtualKind, XdpMode};
 use super::{
     lifetime::{self, Holding},
     model::{Act, Answer, Errno, Ground, How, If, Rule, Step, Then, Which},
+    modes,
+    rows::{
+        ADVERTISED, AGAIN, DETACH_NO_MODE, DETACH_WRONG, IF_NO_EXIST, LINK_IF_NO_EXIST, LINK_OVER_NETLINK,
+        LIVES, NATIVE_NOWHERE, NETLINK_OVER_LINK, NO_MODE_GENERIC, NO_MODE_LO, OFFLOAD, OTHER_MODE,
+        PEER_MAXIMUM, PEER_TOO_LARGE, REPLACE, REPLACED, SECOND_LINK, STALE, TOO_FEW_QUEUES, TWO_MODES,
+    },
 };
 use Act::{
     Clear, Close, Delete, Link, LinkIfNone, Move, Netlink, PeerMtu, ReadFeatures, ReadLinkDevice,
@@ -35,6 +41,8 @@ const LINKED: &str = "Can't replace active BPF XDP link";
 const PEER_MTU: &str = "veth: Peer MTU is too large to set XDP";
 const QUEUES: &str = "veth: XDP expects number of rx queues not less than peer tx queues";
 
+const MAXIMUM: &str = "mtu greater than device maximum";
+
 /// The veth limit of a peer's MTU for linear programs: 4 KiB pages less headroom, tail room and headers
 /// (`veth_xdp_set()`).
 const PEER_LIMIT: u32 = 3506;
@@ -56,31 +64,6 @@ const fn refused(act: Act, errno: E, sentence: Option<&'static str>, then: Then)
 const fn rule(id: &'static str, row: &'static str, ground: Ground, steps: &'static [Step]) -> Rule {
     Rule { id, row, ground, how: How::Steps(steps) }
 }
-
-const AGAIN: &str = "same mode again, no flags (netlink)";
-const IF_NO_EXIST: &str = "same mode + `XDP_FLAGS_UPDATE_IF_NOEXIST`";
-const OTHER_MODE: &str = "the other software mode while one is attached";
-const REPLACE: &str = "`XDP_FLAGS_REPLACE` with the wrong expected program";
-const TWO_MODES: &str = "two mode bits";
-const OFFLOAD: &str = "offload on veth / on lo";
-const NATIVE_NOWHERE: &str = "native on lo, bridge, ifb, dummy";
-const NO_MODE_LO: &str = "no mode on lo";
-const NO_MODE_GENERIC: &str = "no mode while generic is attached on a native-capable device";
-const DETACH_NO_MODE: &str = "**detach with no mode while generic is attached**";
-const DETACH_WRONG: &str = "detach in the wrong mode, or twice";
-const SECOND_LINK: &str = "a second `bpf_link`, same mode / other mode";
-const NETLINK_OVER_LINK: &str = "netlink attach or detach over a `bpf_link`";
-const LINK_OVER_NETLINK: &str = "`bpf_link` over a netlink program";
-const LINK_IF_NO_EXIST: &str = "`bpf_link_create` with `UPDATE_IF_NOEXIST`";
-const STALE: &str = "`bpf_link_update` with a stale old program";
-const PEER_TOO_LARGE: &str = "native on veth with a **peer** MTU above 3,506 (4 KiB pages), non-frags";
-const PEER_MAXIMUM: &str = "while a native program is attached";
-const TOO_FEW_QUEUES: &str = "veth with fewer rx queues than its peer has tx queues";
-const LIVES: &str = "A netlink attachment outlives its process and a move to another namespace; a `bpf_link` dies with \
-                     its last descriptor.";
-const ADVERTISED: &str = "Advertised features";
-/// No sentence of `semantics.md`, but of issue 3: replaced under traffic without losing a count.
-const REPLACED: &str = "program replaced under traffic without losing a count";
 
 /// Every rule.
 #[must_use]
@@ -104,6 +87,12 @@ pub fn table() -> Vec<Rule> {
             row: LIVES,
             ground: Ground::Expendable,
             how: How::Code(lifetime::deleted_with_the_last_hold),
+        },
+        Rule {
+            id: "attach/tap_advertises_0x7::netlink",
+            row: ADVERTISED,
+            ground: ONE_QUEUE,
+            how: How::Code(|stand| modes::tap_features(stand, 0x7)),
         },
         Rule {
             id: "attach/replacing_generic_under_traffic_loses_no_count::netlink",
@@ -480,7 +469,7 @@ const RULES: &[Rule] = &[
             done(Netlink(First, N, Always), Has(Native, First)),
             done(ReadPeerMaxMtu(Some(PEER_LIMIT)), Has(Native, First)),
             done(PeerMtu(PEER_LIMIT), Has(Native, First)),
-            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, None, Has(Native, First)),
+            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, Some(MAXIMUM), Has(Native, First)),
             done(Clear(Some(Native)), Nothing),
             done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
             done(PeerMtu(PEER_LIMIT + 1), Nothing),
@@ -493,7 +482,7 @@ const RULES: &[Rule] = &[
         &[
             done(Link(First, N), Has(Native, First)),
             done(ReadPeerMaxMtu(Some(PEER_LIMIT)), Has(Native, First)),
-            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, None, Has(Native, First)),
+            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, Some(MAXIMUM), Has(Native, First)),
             done(Close, Nothing),
             done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
         ],
