@@ -6,8 +6,10 @@
 #[path = "gate/mod.rs"]
 #[expect(dead_code, reason = "the rules have nothing to do with the corpus")]
 mod gate;
+#[path = "trying/mod.rs"]
+mod trying;
 
-use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
+use std::{collections::BTreeSet, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
@@ -22,43 +24,26 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let obstacle = gate::obstacle();
-    let bench = match Bench::open() {
-        Ok(bench) => Some(Arc::new(bench)),
-        Err(_) if obstacle.is_some() => None,
-        Err(error) => return gate::broken(&error.to_string()),
+    let bench = match trying::bench(obstacle.as_deref()) {
+        Ok(bench) => bench,
+        Err(error) => return gate::broken(&error),
     };
-    let rules = rules::table();
-    let mut tests =
-        vec![Test::test("every_rule_has_a_name_of_its_own_and_a_way_of_attaching", named(&rules))];
+    let mut tests = trying::trials(bench.as_ref(), rules::table(), obstacle.is_some());
+    tests.push(Test::test("every_rule_has_a_name_of_its_own_and_a_way_of_attaching", || {
+        trying::named(&rules::table(), ["::netlink", "::bpf_link"])
+    }));
     tests.push(Test::test("every_row_of_the_tables_has_a_rule_or_a_reason", rows));
-    let (once, all) = (bench.clone(), rules.clone());
     tests.push(
-        Test::test("rules_of_a_device_hold_on_one_after_another", move || in_turn(once.as_deref(), &all))
+        Test::test("rules_of_a_device_hold_on_one_after_another", move || in_turn(bench.as_deref()))
             .with_ignored_flag(obstacle.is_some()),
     );
-    tests.extend(rules.into_iter().map(|rule| {
-        let bench = bench.clone();
-        Test::test(rule.id, move || hold(bench.as_deref(), &rule)).with_ignored_flag(obstacle.is_some())
-    }));
     let conclusion = libtest_mimic::run(&arguments, tests);
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
-fn hold(bench: Option<&Bench>, rule: &Rule) -> Result<(), Failed> {
-    let record = bench.ok_or("this machine cannot try rules")?.attempt(rule);
-    match record.kind() {
-        VerdictKind::Pass => Ok(()),
-        VerdictKind::Skip => {
-            println!("{record}");
-            Ok(())
-        }
-        _ => Err(record.to_string().into()),
-    }
-}
-
 /// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
-fn in_turn(bench: Option<&Bench>, rules: &[Rule]) -> Result<(), Failed> {
-    let bench = bench.ok_or("this machine cannot try rules")?;
+fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
+    let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, rules::table());
     let testbed = Veth::up(Spec::default()).map_err(|error| error.to_string())?;
     let index = testbed.topology.dut.index;
     let with = |native| {
@@ -99,18 +84,4 @@ fn rows() -> Result<(), Failed> {
 
 fn table_and_modes() -> Vec<Rule> {
     [rules::table(), rules::modes()].concat()
-}
-
-fn named(rules: &[Rule]) -> impl FnOnce() -> Result<(), Failed> + Send + 'static {
-    let ids: Vec<&'static str> = rules.iter().map(|rule| rule.id).collect();
-    move || {
-        let distinct: BTreeSet<&str> = ids.iter().copied().collect();
-        if distinct.len() != ids.len() {
-            return Err("two rules have the same name".into());
-        }
-        match ids.iter().find(|id| !id.ends_with("::netlink") && !id.ends_with("::bpf_link")) {
-            Some(id) => Err(format!("{id} does not say how it attaches").into()),
-            None => Ok(()),
-        }
-    }
 }
