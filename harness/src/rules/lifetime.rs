@@ -177,7 +177,7 @@ pub(super) fn replaced(stand: &mut Stand<'_>, holding: Holding, mode: XdpMode) -
     });
     replaced.map_err(|_| RuleError::Late { awaited: "the end of the replacing" })??;
     let sent = sent?;
-    let by = |which| -> Result<Counts, RuleError> { Ok(sum(&stand.counter(which).counts()?)) };
+    let by = |which| -> Result<Counts, RuleError> { Ok(sum(&stand.counter(which)?.counts()?)) };
     let (first, second) = (by(Which::First)?, by(Which::Second)?);
     let both = sum(&[first.clone(), second.clone()]);
     let times = replacements.load(Ordering::Relaxed);
@@ -234,7 +234,7 @@ fn send(
 /// Waits until so many frames were seen by either program, or it has taken too long: the counts will tell.
 fn arrived(stand: &Stand<'_>, total: u64) -> Result<(), RuleError> {
     let begun = Instant::now();
-    while stand.counter(Which::First).runs()? + stand.counter(Which::Second).runs()? < total {
+    while stand.counter(Which::First)?.runs()? + stand.counter(Which::Second)?.runs()? < total {
         if begun.elapsed() > MUST_HAPPEN {
             break;
         }

@@ -181,7 +181,7 @@ fn stream(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
         Native => (STREAM.div_ceil(MOST_IN_A_FRAME), usize::MAX),
         _ => (STREAM.div_ceil(MOST_IN_A_PACKET), STREAM / MOST_IN_A_FRAME - 1),
     };
-    let total = sum(&stand.counter(Which::First).counts()?).get(&6).copied().unwrap_or(0);
+    let total = sum(&stand.counter(Which::First)?.counts()?).get(&6).copied().unwrap_or(0);
     let bounds = if most == usize::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
     let lies = usize::try_from(total).is_ok_and(|total| (least..=most).contains(&total));
     let observed = if lies { bounds.clone() } else { total.to_string() };
@@ -528,7 +528,7 @@ fn counts(protocol: u8, frames: usize) -> String {
 
 /// What a counter has counted since it was loaded.
 fn counted(stand: &Stand<'_>, which: Which) -> String {
-    match stand.counter(which).counts() {
+    match stand.counter(which).and_then(|counter| Ok(counter.counts()?)) {
         Ok(per_cpu) => format!("{:?}", sum(&per_cpu)),
         Err(error) => crate::run::chain(&error),
     }

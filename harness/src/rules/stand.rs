@@ -6,7 +6,7 @@ use xdproof_netns::{
     Host, IfIndex, LinkName, MacAddr, NetNs, VethEnd, VethSpec, VirtualKind, Worker, XdpFlags, XdpLink,
     XdpMode, XdpState,
 };
-use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
+use xdproof_scenarios::{DUT_MAC, KernelVersion, TESTER_MAC};
 
 use super::{
     lifetime,
@@ -14,9 +14,13 @@ use super::{
 };
 use crate::{
     attach::{AttachError, Counter, Object},
+    environment,
     inject::shape::ToolError,
 };
 use xdproof_ebpf::abi;
+
+/// The first kernel with `bpf_xdp_load_bytes()` and `BPF_F_XDP_HAS_FRAGS`.
+const FRAGS_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 18, patch: 0 };
 
 /// Why a rule cannot be tried, or not to its end. Not that it does not hold: that is a step that came out otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +87,7 @@ pub(crate) struct Stand<'a> {
     pub(crate) peer: Option<(&'a Worker, IfIndex)>,
     /// The namespace to which the device was moved.
     moved: Option<Worker>,
-    counters: &'a [Counter; 3],
+    programs: &'a Programs,
     links: Vec<XdpLink>,
     steps: Vec<StepRecord>,
 }
@@ -91,7 +95,16 @@ pub(crate) struct Stand<'a> {
 /// Tries rules, with programs that are loaded once for all of them.
 #[derive(Debug)]
 pub struct Bench {
-    counters: [Counter; 3],
+    programs: Programs,
+}
+
+/// The programs that rules attach.
+#[derive(Debug)]
+struct Programs {
+    first: Counter,
+    second: Counter,
+    /// None where the kernel is older than programs that take multi-buffer frames.
+    frags: Option<Counter>,
 }
 
 impl Bench {
@@ -101,7 +114,7 @@ impl Bench {
     ///
     /// When the kernel refuses them.
     pub fn open() -> Result<Self, AttachError> {
-        Ok(Self { counters: load()? })
+        Ok(Self { programs: Programs::load()? })
     }
 
     /// Tries a rule on links made for it, in namespaces made for it. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and
@@ -209,11 +222,11 @@ impl Bench {
         steps: &mut Vec<StepRecord>,
     ) -> Result<(), RuleError> {
         let own;
-        let counters = match rule.how {
-            How::Steps(_) | How::Killed(_) => &self.counters,
+        let programs = match rule.how {
+            How::Steps(_) | How::Killed(_) => &self.programs,
             // It counts frames, from nothing.
             How::Code(_) => {
-                own = load()?;
+                own = Programs::load()?;
                 &own
             }
         };
@@ -225,7 +238,7 @@ impl Bench {
             name,
             peer,
             moved: None,
-            counters,
+            programs,
             links: Vec::new(),
             steps: Vec::new(),
         };
@@ -239,11 +252,14 @@ impl Bench {
     }
 }
 
-/// The programs, as in [`Which::ALL`].
-fn load() -> Result<[Counter; 3], AttachError> {
-    let load =
-        |program: &str| Counter::load(&Object { program: Some(program.to_owned()), ..Object::default() });
-    Ok([load(abi::COUNT_PROGRAM)?, load(abi::COUNT_PROGRAM)?, load(abi::FRAGS_PROGRAM)?])
+impl Programs {
+    fn load() -> Result<Self, AttachError> {
+        let load =
+            |program: &str| Counter::load(&Object { program: Some(program.to_owned()), ..Object::default() });
+        let old = environment::kernel_version().is_ok_and(|version| version < FRAGS_KERNEL);
+        let frags = if old { None } else { Some(load(abi::FRAGS_PROGRAM)?) };
+        Ok(Self { first: load(abi::COUNT_PROGRAM)?, second: load(abi::COUNT_PROGRAM)?, frags })
+    }
 }
 
 fn bring_up(worker: &Worker, name: LinkName) -> Result<IfIndex, RuleError> {
@@ -392,20 +408,23 @@ impl Stand<'_> {
     }
 
     pub(crate) fn descriptor(&self, which: Which) -> Result<OwnedFd, RuleError> {
-        Ok(self.counter(which).descriptor()?)
+        Ok(self.counter(which)?.descriptor()?)
     }
 
-    pub(crate) fn counter(&self, which: Which) -> &Counter {
-        let [first, second, frags] = self.counters;
+    pub(crate) fn counter(&self, which: Which) -> Result<&Counter, RuleError> {
+        let Programs { first, second, frags } = self.programs;
         match which {
-            Which::First => first,
-            Which::Second => second,
-            Which::Frags => frags,
+            Which::First => Ok(first),
+            Which::Second => Ok(second),
+            Which::Frags => frags.as_ref().ok_or_else(|| RuleError::NotHere {
+                reason: format!("programs that take multi-buffer frames need kernel {FRAGS_KERNEL}"),
+            }),
         }
     }
 
+    /// The programs' ids, as in [`Which::ALL`]; 0, which is no program's, for one that there is not.
     pub(crate) fn ids(&self) -> [u32; 3] {
-        Which::ALL.map(|which| self.counter(which).identity().id)
+        Which::ALL.map(|which| self.counter(which).map_or(0, |counter| counter.identity().id))
     }
 
     fn last_link(&self) -> Result<&XdpLink, RuleError> {
