@@ -26,6 +26,30 @@ pub const NULL_PROGRAM: &str = "xdproof_null";
 /// last slot in that one: it shows over which queues a path spreads frames.
 pub const QUEUES_PROGRAM: &str = "xdproof_queues";
 
+/// Name of the tc program of `tools.rs` that pushes [`PUSHED_TAG`] onto every frame, as tc's `vlan push` does.
+pub const PUSH_TAG_PROGRAM: &str = "push_tag";
+
+/// The tag that [`PUSH_TAG_PROGRAM`] pushes: TPID and TCI (VID 5), as on the wire.
+pub const PUSHED_TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
+
+/// Name of the tc program of `tools.rs` that redirects every frame to the ingress of the device in [`TARGET_GLOBAL`].
+pub const TO_INGRESS_PROGRAM: &str = "to_ingress";
+
+/// Name of the global in `tools.rs` that has a device's index.
+pub const TARGET_GLOBAL: &str = "TARGET";
+
+/// Name of the XDP program of `tools.rs` that inverts the last byte of the source address and passes the frame.
+pub const SCRIBBLE_PROGRAM: &str = "scribble";
+
+/// Name of the XDP program of `tools.rs` that notes in [`LENGTHS_MAP`] what it is given of a frame, and passes it.
+pub const LENGTHS_PROGRAM: &str = "lengths";
+
+/// The same program for linear frames only.
+pub const LINEAR_LENGTHS_PROGRAM: &str = "linear_lengths";
+
+/// Name of the array in `tools.rs` with two 64-bit values, of the last frame: bytes in its linear part, bytes in all.
+pub const LENGTHS_MAP: &str = "LENGTHS";
+
 /// IP protocol numbers and their names: IANA's "Assigned Internet Protocol Numbers" keywords in lower case, as far as
 /// they are assigned. Sorted by number; slot 0 is called `other` (see [`OTHER`]).
 const NAMES: &[(u8, &str)] = &[

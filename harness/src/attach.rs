@@ -9,6 +9,7 @@ mod section_names;
 use std::{
     borrow::Cow,
     fmt, io,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,7 @@ use aya::{
     programs::{
         Program, ProgramError, Xdp,
         links::FdLink,
+        loaded_programs,
         xdp::{XdpError, XdpLink, XdpMode as AyaMode},
     },
     sys::{Stats, enable_stats},
@@ -367,6 +369,16 @@ impl Counter {
         &self.identity
     }
 
+    /// A descriptor of the program, for whoever attaches it by other ways than [`Counter::attach`].
+    ///
+    /// # Errors
+    ///
+    /// When the process has no descriptor left.
+    pub fn descriptor(&self) -> Result<OwnedFd, AttachError> {
+        let copy = self.xdp()?.fd().map_err(kernel("find the program"))?.as_fd().try_clone_to_owned();
+        copy.map_err(|error| kernel("copy the program's descriptor")(ProgramError::IOError(error)))
+    }
+
     /// How many times the program ran since it was loaded, while a [`RunCounting`] was held (`run_cnt` of
     /// `struct bpf_prog_info`). The kernel adds to it after the program has returned, so a frame that is in here is also in
     /// [`Counter::counts`] (on processors that keep stores in order, as x86 does; elsewhere a count may be seen late).
@@ -571,10 +583,29 @@ enum Guard {
     Netlink(XdpLink),
 }
 
+/// Whether the kernel has a program of this id. It has one for as long as someone holds it: a descriptor, an attachment.
+/// Needs `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id()` of `kernel/bpf/syscall.c`).
+///
+/// # Errors
+///
+/// When the kernel does not answer.
+pub fn is_loaded(id: u32) -> Result<bool, AttachError> {
+    for program in loaded_programs() {
+        match program {
+            Ok(info) if info.id() == id => return Ok(true),
+            // A program of someone else that went while it was being looked at is none of ours.
+            Ok(_) => {}
+            Err(error) if errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(kernel("list the programs")(error)),
+        }
+    }
+    Ok(false)
+}
+
 /// While this is held, the kernel counts the runs of every program (`BPF_ENABLE_STATS`, kernel 5.8; `CAP_SYS_ADMIN`).
 #[derive(Debug)]
 pub struct RunCounting {
-    _switch: std::os::fd::OwnedFd,
+    _switch: OwnedFd,
 }
 
 impl RunCounting {

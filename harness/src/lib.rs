@@ -4,6 +4,8 @@
 //! DUT; frames [injected](inject), the counters and the DUT's stack [observed](observe), the whole held against what the
 //! frames' bytes must count by the [`verdict`], and every [`report`] told of it.
 //!
+//! Beside the trials stand the [`rules`]: what the kernel answers to whoever attaches.
+//!
 //! `verdict`, `support`, `plan` and `report` are pure; `testbed`, `attach`, `inject`, `observe` and `environment` touch the
 //! kernel.
 
@@ -14,6 +16,7 @@ pub mod inject;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod rules;
 pub mod run;
 pub mod support;
 pub mod testbed;

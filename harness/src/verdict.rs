@@ -195,6 +195,15 @@ pub enum Mismatch {
         /// What happened.
         what: String,
     },
+    /// The kernel answered otherwise than a [rule](crate::rules) says.
+    Rule {
+        /// What was done.
+        action: String,
+        /// What had to come out.
+        expected: String,
+        /// What came out.
+        observed: String,
+    },
 }
 
 impl Mismatch {
@@ -215,7 +224,8 @@ impl Mismatch {
             | Self::NotClosed
             | Self::NoDeviation { .. }
             | Self::Dirty { .. }
-            | Self::Support { .. } => false,
+            | Self::Support { .. }
+            | Self::Rule { .. } => false,
         }
     }
 }
@@ -250,6 +260,9 @@ impl fmt::Display for Mismatch {
             Self::NotClosed => f.write_str("the closing frame was not passed"),
             Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
             Self::Dirty { what } | Self::Support { what } => f.write_str(what),
+            Self::Rule { action, expected, observed } => {
+                write!(f, "{action}: expected {expected}, observed {observed}")
+            }
         }
     }
 }

@@ -59,10 +59,10 @@ mod testing;
 
 pub use error::{Error, Subject};
 pub use host::{Host, Kept};
-pub use link::{Link, Statistics, VethEnd, VethSpec};
+pub use link::{Link, Statistics, Tap, VethEnd, VethSpec, VirtualKind};
 pub use names::{IfIndex, LinkName, MacAddr};
 pub use namespace::{NetNs, Published};
 pub use offload::{Offload, OffloadState, Offloads};
-pub use packet::{PacketOptions, PacketSocket, Received};
+pub use packet::{Build, FrameBuilder, PacketOptions, PacketSocket, Received};
 pub use worker::Worker;
-pub use xdp::{XdpFeatures, XdpFlags, XdpMode, XdpState};
+pub use xdp::{XdpFeatures, XdpFlags, XdpLink, XdpMode, XdpState};

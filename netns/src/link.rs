@@ -1,6 +1,9 @@
 //! Links: veth pairs made straight into two namespaces, and the state of any link.
 
 use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    net::Ipv4Addr,
     os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
@@ -8,12 +11,13 @@ use std::{
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use rtnetlink::packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
     link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use tokio::time::timeout;
 
-use crate::{Error, Host, IfIndex, LinkName, MacAddr, NetNs, Subject, XdpState, netlink::Ask};
+use crate::{Error, Host, IfIndex, LinkName, MacAddr, NetNs, Subject, XdpState, netlink::Ask, sys};
 
 /// `RTMGRP_LINK` (`include/uapi/linux/rtnetlink.h`).
 const LINK_CHANGES: u32 = 1;
@@ -61,6 +65,32 @@ impl VethEnd {
             LinkAttribute::NumRxQueues(*rx_queues),
             LinkAttribute::NumTxQueues(*tx_queues),
         ]
+    }
+}
+
+/// A virtual link that stands on no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VirtualKind {
+    /// A bridge without ports.
+    Bridge,
+    /// An intermediate functional block (`drivers/net/ifb.c`).
+    Ifb,
+    /// A link that throws away what it is given (`drivers/net/dummy.c`).
+    Dummy,
+}
+
+/// The user's end of a tap: what is written is received by the link.
+#[derive(Debug)]
+pub struct Tap(File);
+
+impl Tap {
+    /// Hands the link one frame, link-layer header included, as if it had come by a wire.
+    ///
+    /// # Errors
+    /// What the kernel answered: `EIO` while the link is down, `EINVAL` for fewer than 14 bytes (`tun_get_user()` of
+    /// `drivers/net/tun.c`).
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(frame)
     }
 }
 
@@ -219,6 +249,63 @@ impl Host {
         self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewLink(message)).map(drop)
     }
 
+    /// Makes a virtual link that stands on no other. It is down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no such links.
+    pub fn create_virtual(&mut self, name: &LinkName, kind: VirtualKind) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_string()),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(match kind {
+                VirtualKind::Bridge => InfoKind::Bridge,
+                VirtualKind::Ifb => InfoKind::Ifb,
+                VirtualKind::Dummy => InfoKind::Dummy,
+            })]),
+        ];
+        let ask =
+            Ask::new("create a virtual link", Subject::from(name)).with_flags(NLM_F_CREATE | NLM_F_EXCL);
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewLink(message)).map(drop)
+    }
+
+    /// Gives a link an IPv4 address, and with it a route to the addresses that share its first bits.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if it has the address, `EINVAL` for more than 32 bits.
+    pub fn add_address(&mut self, index: IfIndex, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = prefix;
+        message.header.index = index.get();
+        message.attributes =
+            vec![AddressAttribute::Local(address.into()), AddressAttribute::Address(address.into())];
+        let ask = Ask::new("add an address", Subject::from(index)).with_flags(NLM_F_CREATE | NLM_F_EXCL);
+        self.route.ask(&self.runtime, &ask, RouteNetlinkMessage::NewAddress(message)).map(drop)
+    }
+
+    /// Makes a tap and brings nothing up. The link goes when the tap is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENOENT` where there is no `/dev/net/tun`, `EBUSY` if the name is taken.
+    pub fn create_tap(&mut self, name: &LinkName) -> Result<Tap, Error> {
+        let make = || {
+            let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+            sys::make_tap(file.as_fd(), name.to_string().as_bytes()).map(|()| Tap(file))
+        };
+        make().map_err(Error::refused::<io::Error>("create a tap", Subject::from(name)))
+    }
+
+    /// Moves a link to another namespace, where it is down and keeps its name, and its index too unless that
+    /// is taken there (`__dev_change_net_namespace()` of `net/core/dev.c`).
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EINVAL` if the link cannot leave.
+    pub fn move_link(&mut self, index: IfIndex, to: &NetNs) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+        self.set_link("move to another namespace", index, message)
+    }
+
     /// A link, by its name.
     ///
     /// # Errors
@@ -341,7 +428,7 @@ impl Host {
         }
     }
 
-    fn link_changes(&self) -> std::io::Result<TokioSocket> {
+    fn link_changes(&self) -> io::Result<TokioSocket> {
         let _entered = self.runtime.enter();
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
         socket.socket_mut().bind(&SocketAddr::new(0, LINK_CHANGES))?;
@@ -408,9 +495,68 @@ pub(crate) fn about(index: IfIndex) -> LinkMessage {
 mod tests {
     use super::*;
     use crate::{
-        PacketOptions,
+        PacketOptions, Worker,
         testing::{ARRIVAL, Pair, SILENCE, name, namespace, spec},
     };
+
+    #[test]
+    fn what_is_written_to_a_tap_is_received_by_its_link() {
+        let Some(namespace) = namespace() else { return };
+        let worker = Worker::spawn(&namespace, "tapped").unwrap();
+        let (tap, socket) = worker
+            .call(|host| {
+                let tap = host.create_tap(&name("tap"))?;
+                let index = host.link(&name("tap"))?.index;
+                host.set_up(index, true)?;
+                host.packet_socket(index, PacketOptions::default()).map(|socket| (tap, socket))
+            })
+            .unwrap();
+        assert_eq!(tap.send(&[0; 13]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let frame = [[0xff; 12].as_slice(), &[0x88, 0xb5], &[7; 46]].concat();
+        tap.send(&frame).unwrap();
+        assert!(socket.wait_readable(ARRIVAL).unwrap());
+        let mut buffer = [0; 128];
+        let received = socket.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..received.len], frame);
+        drop(tap);
+        assert!(matches!(worker.call(|host| host.link(&name("tap"))).unwrap_err(), Error::NoSuchLink { .. }));
+    }
+
+    #[test]
+    fn a_link_speaks_from_the_address_that_it_is_given() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let index = pair.far_index;
+        pair.at_near(move |host, index| host.add_address(index, near, 24)).unwrap();
+        pair.far.call(move |host| host.add_address(index, far, 24)).unwrap();
+        let listener = pair.far.run(move |_| std::net::TcpListener::bind((far, 0)).unwrap()).unwrap();
+        let there = listener.local_addr().unwrap();
+        let stream =
+            pair.near.run(move |_| std::net::TcpStream::connect_timeout(&there, ARRIVAL).unwrap()).unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), near);
+        let again = pair.at_near(move |host, index| host.add_address(index, near, 24)).unwrap_err();
+        assert_eq!(again.errno(), Some(libc::EEXIST));
+    }
+
+    #[test]
+    fn a_link_moves_to_another_namespace_with_its_name() {
+        let (Some(from), Some(to)) = (namespace(), namespace()) else { return };
+        let worker = Worker::spawn(&from, "from").unwrap();
+        let there = to.clone();
+        worker
+            .call(move |host| {
+                host.create_virtual(&name("moved"), VirtualKind::Ifb)?;
+                let index = host.link(&name("moved"))?.index;
+                host.move_link(index, &there)
+            })
+            .unwrap();
+        assert!(matches!(
+            worker.call(|host| host.link(&name("moved"))).unwrap_err(),
+            Error::NoSuchLink { .. }
+        ));
+        let found = Worker::spawn(&to, "to").unwrap().call(|host| host.link(&name("moved"))).unwrap();
+        assert_eq!((found.kind.as_deref(), found.up), (Some("ifb"), false));
+    }
 
     #[test]
     fn a_veth_pair_is_made_as_specified_in_two_namespaces() {
@@ -525,7 +671,7 @@ mod tests {
     #[test]
     fn both_ends_may_share_a_namespace() {
         let Some(namespace) = namespace() else { return };
-        let worker = crate::Worker::spawn(&namespace, "both").unwrap();
+        let worker = Worker::spawn(&namespace, "both").unwrap();
         let names = worker
             .call(move |host| {
                 host.create_veth(&spec(), &namespace)?;

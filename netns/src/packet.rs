@@ -24,6 +24,10 @@ use crate::{Error, Host, IfIndex, Subject, sys};
 const ADDRESSES: usize = 12;
 const TAG: usize = 4;
 
+/// `VIRTIO_NET_HDR_F_NEEDS_CSUM` and `VIRTIO_NET_HDR_GSO_TCPV4` (`include/uapi/linux/virtio_net.h`).
+const NEEDS_CSUM: u8 = 1;
+const GSO_TCPV4: u8 = 1;
+
 /// How a packet socket is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketOptions {
@@ -171,8 +175,67 @@ impl PacketSocket {
         }
     }
 
+    /// Lets the socket take frames that are still to be cut or that lie in several pieces
+    /// ([`FrameBuilder`]). What it receives then begins with a header that
+    /// [`receive`](Self::receive) does not know: it is for sending only (`PACKET_VNET_HDR`, Linux 2.6.27).
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn into_builder(self) -> Result<FrameBuilder, Error> {
+        sys::set_packet_option(self.socket.as_fd(), libc::PACKET_VNET_HDR, 1)
+            .map_err(self.refused("send frames with a virtio header"))?;
+        Ok(FrameBuilder(self))
+    }
+
     fn refused(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
         Error::refused(action, Subject::from(self.index))
+    }
+}
+
+/// How the kernel builds the packet in which it holds a frame ([`FrameBuilder::send`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Build {
+    /// Bytes at the frame's start that lie in one piece; a frame that does not fit into a page with them has the
+    /// rest elsewhere (`packet_alloc_skb()` of `net/packet/af_packet.c`). 0: the kernel's choice.
+    pub linear: u16,
+    /// The frame is TCP over IPv4, whose headers end at [`linear`](Self::linear), and whoever cannot take it whole
+    /// cuts the payload into pieces of at most this many bytes (`SKB_GSO_TCPV4`).
+    pub segment: Option<u16>,
+}
+
+/// A packet socket that sends frames in the build that is asked for.
+#[derive(Debug)]
+pub struct FrameBuilder(PacketSocket);
+
+impl FrameBuilder {
+    /// Where an IPv4 header without options ends behind an Ethernet header, and where in a TCP header its
+    /// checksum is.
+    const TCP: u16 = 34;
+    const TCP_CHECKSUM: u16 = 16;
+
+    /// Sends one frame, link-layer header included.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EMSGSIZE` for more than header and MTU, unless it is to be cut; `EINVAL` if what it is
+    /// to be cut by does not go with it (`__virtio_net_hdr_to_skb()` of `include/linux/virtio_net.h`).
+    pub fn send(&self, frame: &[u8], build: Build) -> Result<(), Error> {
+        let Build { linear, segment } = build;
+        // struct virtio_net_hdr (include/uapi/linux/virtio_net.h): flags and kind in a byte each; then, in the
+        // machine's order, the headers' length, the segment's, where the checksum begins and where it goes.
+        // Only a packet whose checksum is still to be filled in can be cut.
+        let (kind, fields) = match segment {
+            None => ([0, 0], [linear, 0, 0, 0]),
+            Some(size) => ([NEEDS_CSUM, GSO_TCPV4], [linear, size, Self::TCP, Self::TCP_CHECKSUM]),
+        };
+        let mut bytes = kind.to_vec();
+        bytes.extend(fields.iter().flat_map(|field| field.to_ne_bytes()));
+        bytes.extend(frame);
+        let sent = self.0.send(&bytes)?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(self.0.refused("send a whole frame")(io::ErrorKind::WriteZero.into()))
+        }
     }
 }
 
@@ -343,6 +406,26 @@ mod tests {
         let (near, _) = sockets(&pair);
         assert_eq!(near.send(&[0; 13]).unwrap_err().errno(), Some(libc::EINVAL));
         assert_eq!(near.send(&[0; 1515]).unwrap_err().errno(), Some(libc::EMSGSIZE));
+    }
+
+    #[test]
+    fn a_built_frame_arrives_whole_and_is_held_to_the_mtu_unless_it_is_to_be_cut() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let far = pair.far_socket(PacketOptions::default());
+        let builder = pair.near_socket(PacketOptions::default()).into_builder().unwrap();
+        let build = Build { linear: 54, segment: None };
+        builder.send(&frame(&[]), build).unwrap();
+        let mut buffer = vec![0; 8192];
+        let received = receive(&far, &mut buffer);
+        assert_eq!(&buffer[..received.len], frame(&[]));
+        let mut large = [frame(&[])[..12].to_vec(), vec![8, 0, 0x45, 0, 0x0f, 0x92]].concat();
+        large.extend([0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        large.extend([0; 12]);
+        large.extend([0x50, 0x10]);
+        large.resize(4000, 0);
+        assert_eq!(builder.send(&large, build).unwrap_err().errno(), Some(libc::EMSGSIZE));
+        builder.send(&large, Build { segment: Some(1000), ..build }).unwrap();
+        assert_eq!(receive(&far, &mut buffer).original_len, large.len());
     }
 
     #[test]

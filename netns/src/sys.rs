@@ -1,10 +1,10 @@
-//! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, and
-//! the kind of a namespace. Nothing else in the crate is unsafe.
+//! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, the
+//! kind of a namespace, and `bpf_link`s of XDP. Nothing else in the crate is unsafe.
 #![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
 
 use std::{
     io, mem,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
 
@@ -58,6 +58,26 @@ pub(crate) fn set_packet_option(fd: BorrowedFd<'_>, option: c_int, value: c_int)
     check(unsafe {
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, (&raw const value).cast(), length)
     })?;
+    Ok(())
+}
+
+/// Makes an open `/dev/net/tun` the user's end of a new tap in the calling thread's namespace, frames without any
+/// header of their own: `ioctl(TUNSETIFF)`, `CAP_NET_ADMIN` (`tun_set_iff()` of `drivers/net/tun.c`). `EBUSY` if the
+/// name is taken.
+pub(crate) fn make_tap(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    // SAFETY: ifreq is made of integers and a union of such, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = narrow(libc::IFF_TAP | libc::IFF_NO_PI)?;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the structure is the request's, zero-terminated
+    // name included.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw const request) })?;
     Ok(())
 }
 
@@ -137,6 +157,106 @@ fn tag(auxdata: libc::tpacket_auxdata) -> Option<[u8; 4]> {
     has(libc::TP_STATUS_VLAN_VALID).then_some([a, b, c, d])
 }
 
+/// What the kernel says of a `bpf_link` of XDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawLinkInfo {
+    /// `BPF_LINK_TYPE_*`.
+    pub(crate) kind: u32,
+    /// The program's id.
+    pub(crate) program: u32,
+    /// The link's index in its namespace; 0 once the device is gone.
+    pub(crate) index: u32,
+}
+
+/// Attaches a program to a link by `bpf(BPF_LINK_CREATE)`, Linux 5.9, `CAP_NET_ADMIN` over the namespace
+/// (`link_create()` of `kernel/bpf/syscall.c`, `bpf_xdp_link_attach()` of `net/core/dev.c`). The index is of
+/// the calling thread's namespace. The descriptor is closed on `exec`.
+pub(crate) fn create_xdp_link(program: BorrowedFd<'_>, index: IfIndex, flags: u32) -> io::Result<OwnedFd> {
+    /// The head of `union bpf_attr` for this command (`include/uapi/linux/bpf.h`).
+    #[repr(C)]
+    struct Create {
+        program: c_int,
+        index: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    const BPF_LINK_CREATE: c_int = 28;
+    const BPF_XDP: u32 = 37;
+    let mut create = Create { program: program.as_raw_fd(), index: index.get(), attach_type: BPF_XDP, flags };
+    // SAFETY: the structure is this command's, and it holds no pointer.
+    let fd = unsafe { bpf(BPF_LINK_CREATE, &mut create) }?;
+    // SAFETY: the call gave a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts another program in a link's place by `bpf(BPF_LINK_UPDATE)`, Linux 5.9, only if `expected` is what it
+/// has (`BPF_F_REPLACE`), where one is (`link_update()` of `kernel/bpf/syscall.c`, `bpf_xdp_link_update()` of
+/// `net/core/dev.c`).
+pub(crate) fn update_link(
+    link: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    expected: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    /// The head of `union bpf_attr` for this command (`include/uapi/linux/bpf.h`).
+    #[repr(C)]
+    struct Update {
+        link: c_int,
+        program: c_int,
+        flags: u32,
+        expected: c_int,
+    }
+    const BPF_LINK_UPDATE: c_int = 29;
+    const BPF_F_REPLACE: u32 = 1 << 2;
+    let mut update = Update {
+        link: link.as_raw_fd(),
+        program: program.as_raw_fd(),
+        flags: expected.map_or(0, |_| BPF_F_REPLACE),
+        expected: expected.map_or(0, |expected| expected.as_raw_fd()),
+    };
+    // SAFETY: the structure is this command's, and it holds no pointer.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut update) }.map(drop)
+}
+
+/// Asks about a link by `bpf(BPF_OBJ_GET_INFO_BY_FD)`, Linux 5.9 for links of XDP, no capability
+/// (`bpf_link_get_info_by_fd()` of `kernel/bpf/syscall.c`, `bpf_xdp_link_fill_link_info()` of
+/// `net/core/dev.c`).
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<RawLinkInfo> {
+    /// The head of `struct bpf_link_info` (`include/uapi/linux/bpf.h`), whose union is aligned to 8 bytes.
+    #[repr(C, align(8))]
+    struct Info {
+        kind: u32,
+        id: u32,
+        program: u32,
+        hole: u32,
+        index: u32,
+    }
+    /// The head of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct Query {
+        link: c_int,
+        length: u32,
+        info: u64,
+    }
+    const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
+    let mut info = Info { kind: 0, id: 0, program: 0, hole: 0, index: 0 };
+    let mut query =
+        Query { link: link.as_raw_fd(), length: narrow(size_of_val(&info))?, info: (&raw mut info) as u64 };
+    // SAFETY: the structure is this command's; `info` is alive, and the length is its own.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
+    Ok(RawLinkInfo { kind: info.kind, program: info.program, index: info.index })
+}
+
+/// `bpf(2)`. The kernel takes what is behind the end of a short structure for zeros.
+///
+/// # Safety
+/// The structure is laid out as the command wants it, and what its pointers point to is alive.
+unsafe fn bpf<T>(command: c_int, attribute: &mut T) -> io::Result<c_int> {
+    let length = size_of::<T>();
+    let place: *mut T = attribute;
+    // SAFETY: the structure is alive and of that length; the rest is the caller's promise.
+    narrow(check(unsafe { libc::syscall(libc::SYS_bpf, command, place, length) })?)
+}
+
 /// The errno of a call that gave -1.
 fn check<T: PartialOrd + From<i8>>(result: T) -> io::Result<T> {
     if result < T::from(0) { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -150,9 +270,7 @@ fn narrow<T: TryFrom<S>, S>(number: S) -> io::Result<T> {
 /// Loads the least XDP program there is, which lets every frame pass: `bpf(BPF_PROG_LOAD)`, `CAP_BPF` and
 /// `CAP_NET_ADMIN` (`bpf_prog_load()` of `kernel/bpf/syscall.c`).
 #[cfg(test)]
-pub(crate) fn load_passing_program() -> io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd;
-
+pub(crate) fn load_passing_program() -> io::Result<OwnedFd> {
     /// The head of `union bpf_attr` for this command (`include/uapi/linux/bpf.h`); the kernel takes the rest
     /// for zeros.
     #[repr(C)]
@@ -166,17 +284,14 @@ pub(crate) fn load_passing_program() -> io::Result<std::os::fd::OwnedFd> {
     const BPF_PROG_TYPE_XDP: u32 = 6;
     // r0 = XDP_PASS; exit
     let code: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 2, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let load = Load {
+    let mut load = Load {
         kind: BPF_PROG_TYPE_XDP,
         instructions: 2,
         code: code.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
     };
-    // SAFETY: the attribute is alive and of the length given, and so are the code and the license that it
-    // points to.
-    let fd =
-        check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of_val(&load)) })?;
-    let fd = narrow(fd)?;
+    // SAFETY: the structure is this command's, and the code and the license that it points to are alive.
+    let fd = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
     // SAFETY: the call gave a new descriptor, which nothing else owns.
-    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     str::FromStr,
 };
 
@@ -13,6 +13,7 @@ use crate::{
     Error, Host, IfIndex, Subject,
     link::about,
     netlink::{Ask, Attributes, attribute},
+    sys,
 };
 
 /// `XDP_FLAGS_*` beside the modes (`include/uapi/linux/if_link.h`).
@@ -20,6 +21,9 @@ const UPDATE_IF_NOEXIST: u32 = 1;
 const REPLACE: u32 = 1 << 4;
 /// The descriptor that means "none".
 const NO_PROGRAM: i32 = -1;
+
+/// `BPF_LINK_TYPE_XDP` (`enum bpf_link_type` of `include/uapi/linux/bpf.h`).
+const LINK_TYPE_XDP: u32 = 6;
 
 /// The netdev family (Linux 6.3, `Documentation/netlink/specs/netdev.yaml`).
 const NETDEV: &str = "netdev";
@@ -242,23 +246,67 @@ impl Host {
         mode: Option<XdpMode>,
         extra: XdpFlags<'_>,
     ) -> Result<(), Error> {
+        self.attach_xdp_in(index, program, mode.as_slice(), extra)
+    }
+
+    /// [`attach_xdp`](Self::attach_xdp) with the flags of all these modes at once. More than one is there to
+    /// be refused.
+    ///
+    /// # Errors
+    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode
+    /// (`do_setlink()` of `net/core/rtnetlink.c`).
+    pub fn attach_xdp_in(
+        &mut self,
+        index: IfIndex,
+        program: BorrowedFd<'_>,
+        modes: &[XdpMode],
+        extra: XdpFlags<'_>,
+    ) -> Result<(), Error> {
         let XdpFlags { if_no_exist, replace } = extra;
-        let mode = mode.map_or(0, XdpMode::flag);
-        let flags = mode | if if_no_exist { UPDATE_IF_NOEXIST } else { 0 } | replace.map_or(0, |_| REPLACE);
+        let flags = flags(modes, if_no_exist) | replace.map_or(0, |_| REPLACE);
         let mut xdp = vec![LinkXdp::Fd(program.as_raw_fd()), LinkXdp::Flags(flags)];
         xdp.extend(replace.map(|expected| LinkXdp::ExpectedFd(expected.as_raw_fd().cast_unsigned())));
         self.set_xdp("attach an XDP program", index, xdp)
     }
 
     /// Detaches what is attached in a mode. That nothing is attached in it is no error for the kernel, and a
-    /// program in another mode stays: ask afterwards.
+    /// program in another mode stays: ask afterwards. Without a mode the kernel means native wherever the
+    /// driver has it, whatever is attached (`dev_xdp_mode()` of `net/core/dev.c`).
     ///
     /// # Errors
     /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode
     /// that the driver does not have.
-    pub fn detach_xdp(&mut self, index: IfIndex, mode: XdpMode) -> Result<(), Error> {
-        let xdp = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(mode.flag())];
+    pub fn detach_xdp(&mut self, index: IfIndex, mode: impl Into<Option<XdpMode>>) -> Result<(), Error> {
+        let xdp = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(flags(mode.into().as_slice(), false))];
         self.set_xdp("detach an XDP program", index, xdp)
+    }
+
+    /// Attaches a program by a `bpf_link` (Linux 5.9): it stays until the [`XdpLink`] is dropped, be it by the
+    /// end of the process. There is no falling back to netlink.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], without a sentence, for the kernel gives none here: `EBUSY` if a program is attached
+    /// in that mode, by whatever; `EEXIST` if the other software mode is in use; `EINVAL` for `if_no_exist` and
+    /// for several modes (`bpf_xdp_link_attach()` of `net/core/dev.c`); else as the driver sees it.
+    pub fn link_xdp(
+        &mut self,
+        index: IfIndex,
+        program: BorrowedFd<'_>,
+        modes: &[XdpMode],
+        if_no_exist: bool,
+    ) -> Result<XdpLink, Error> {
+        let link = sys::create_xdp_link(program, index, flags(modes, if_no_exist))
+            .map_err(Error::refused("attach an XDP program by a link", Subject::from(index)))?;
+        let link = XdpLink(link);
+        match sys::link_info(link.0.as_fd()) {
+            Ok(info) if info.kind == LINK_TYPE_XDP => Ok(link),
+            Ok(_) => Err(Error::IncompleteAnswer {
+                action: "attach an XDP program by a link",
+                subject: Some(index.into()),
+                missing: "link of XDP",
+            }),
+            Err(error) => Err(Error::refused("ask about a link of XDP", Subject::from(index))(error)),
+        }
     }
 
     /// What the link's driver advertises, or `None` if the kernel has nowhere to say it (before 6.3).
@@ -286,12 +334,56 @@ impl Host {
     }
 }
 
+/// `XDP_FLAGS_*` for modes and a condition.
+fn flags(modes: &[XdpMode], if_no_exist: bool) -> u32 {
+    let modes = modes.iter().fold(0, |flags, mode| flags | mode.flag());
+    modes | if if_no_exist { UPDATE_IF_NOEXIST } else { 0 }
+}
+
+/// A program on a link, by a `bpf_link`: detached when this is dropped (`bpf_xdp_link_release()` of
+/// `net/core/dev.c`). The descriptor is closed on `exec`, so that no other process holds the program.
+#[derive(Debug)]
+pub struct XdpLink(OwnedFd);
+
+impl XdpLink {
+    /// Puts another program in the place of the attached one, without a moment in which there is none; with
+    /// `expected`, only if that is the attached one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EPERM` if another program than the expected one is attached, `ENOLINK` once the
+    /// device is gone (`bpf_xdp_link_update()` of `net/core/dev.c`).
+    pub fn update(&self, program: BorrowedFd<'_>, expected: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        sys::update_link(self.0.as_fd(), program, expected)
+            .map_err(Error::refused("put another XDP program in a link's place", None))
+    }
+
+    /// The id of the program that it holds.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn program(&self) -> Result<u32, Error> {
+        self.info().map(|info| info.program)
+    }
+
+    /// The link that it is on, by its index in the namespace that it is in now, or `None` once the device is
+    /// gone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn device(&self) -> Result<Option<IfIndex>, Error> {
+        self.info().map(|info| IfIndex::new(info.index))
+    }
+
+    fn info(&self) -> Result<sys::RawLinkInfo, Error> {
+        sys::link_info(self.0.as_fd()).map_err(Error::refused("ask about a link of XDP", None))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsFd, OwnedFd};
 
     use super::*;
-    use crate::{sys, testing::Pair};
+    use crate::testing::Pair;
 
     /// Attaches at the near end. The program goes along, for a job borrows nothing.
     fn attach(pair: &Pair, program: &OwnedFd, mode: Option<XdpMode>, if_no_exist: bool) -> Result<(), Error> {
@@ -398,6 +490,41 @@ mod tests {
         let error = attach(&pair, &program, Some(XdpMode::Native), false).unwrap_err();
         assert_eq!(error.errno(), Some(libc::EEXIST));
         assert_eq!(error.extack(), Some("Native and generic XDP can't be active at the same time"));
+    }
+
+    #[test]
+    fn a_link_holds_its_program_until_it_is_dropped_and_knows_its_device() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let (first, second) = (sys::load_passing_program().unwrap(), sys::load_passing_program().unwrap());
+        let held = first.try_clone().unwrap();
+        let link = pair
+            .at_near(move |host, index| host.link_xdp(index, held.as_fd(), &[XdpMode::Native], false))
+            .unwrap();
+        assert_eq!(link.device().unwrap(), Some(pair.near_index));
+        assert_eq!(state(&pair).attached(XdpMode::Native), Some(link.program().unwrap()));
+        let stale = link.update(second.as_fd(), Some(second.as_fd())).unwrap_err();
+        assert_eq!(stale.errno(), Some(libc::EPERM));
+        let before = link.program().unwrap();
+        link.update(second.as_fd(), Some(first.as_fd())).unwrap();
+        assert_ne!(link.program().unwrap(), before);
+        assert_eq!(state(&pair).attached(XdpMode::Native), Some(link.program().unwrap()));
+        drop(link);
+        assert!(state(&pair).is_empty());
+    }
+
+    #[test]
+    fn a_link_of_a_deleted_device_has_none() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let program = sys::load_passing_program().unwrap();
+        let held = program.try_clone().unwrap();
+        let link = pair
+            .at_near(move |host, index| {
+                let link = host.link_xdp(index, held.as_fd(), &[XdpMode::Generic], false)?;
+                host.delete_link(index).map(|()| link)
+            })
+            .unwrap();
+        assert_eq!(link.device().unwrap(), None);
+        assert_eq!(link.update(program.as_fd(), None).unwrap_err().errno(), Some(libc::ENOLINK));
     }
 
     #[test]

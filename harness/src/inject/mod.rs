@@ -7,5 +7,6 @@
 
 pub mod cpu;
 pub mod pnet;
+pub mod shape;
 pub mod test_run;
 pub mod turns;

@@ -1,0 +1,96 @@
+//! Programs that stand around the counter where modes differ: they change what a frame is made of on its way to it, or tell
+//! what it was made of. None of them counts.
+
+#![no_std]
+#![no_main]
+#![expect(unsafe_code, reason = "packet and map memory is reached through pointers that the verifier checks")]
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, xdp_action::XDP_PASS},
+    btf_maps::Array,
+    helpers::{bpf_redirect, bpf_skb_vlan_push, bpf_xdp_get_buff_len},
+    macros::{btf_map, classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use xdproof_ebpf::abi::PUSHED_TAG;
+
+/// The device to whose ingress frames are redirected (`abi::TARGET_GLOBAL`), set before the object is loaded.
+#[unsafe(no_mangle)]
+static TARGET: u32 = 0;
+
+// The name is abi::LENGTHS_MAP; an attribute takes no constant.
+#[btf_map]
+static LENGTHS: Array<u64, 2> = Array::new();
+
+/// Pushes a tag, which stays beside the bytes unless the device cannot put it in (`skb_vlan_push()` of
+/// `net/core/skbuff.c`, `validate_xmit_vlan()` of `net/core/dev.c`). A frame that cannot take it is dropped: it must not
+/// be taken for one that did.
+#[classifier]
+fn push_tag(ctx: TcContext) -> i32 {
+    let [a, b, c, d] = PUSHED_TAG;
+    let (tpid, tci) = (u16::from_ne_bytes([a, b]), u16::from_be_bytes([c, d]));
+    // SAFETY: the context is the one that this program was called with.
+    match unsafe { bpf_skb_vlan_push(ctx.as_ptr().cast(), tpid, tci) } {
+        0 => TC_ACT_OK as i32,
+        _ => TC_ACT_SHOT as i32,
+    }
+}
+
+/// Puts a frame into another device's way in, behind its driver.
+#[classifier]
+fn to_ingress(_ctx: TcContext) -> i32 {
+    // SAFETY: the global is a live integer; a volatile read, for the compiler knows only its first value.
+    let target = unsafe { core::ptr::read_volatile(&raw const TARGET) };
+    // SAFETY: the helper takes two numbers.
+    unsafe { bpf_redirect(target, BPF_F_INGRESS as u64) as i32 }
+}
+
+/// Inverts the last byte of the source address.
+#[xdp]
+fn scribble(ctx: XdpContext) -> u32 {
+    let place = ctx.data() + 11;
+    if place + 1 <= ctx.data_end() {
+        let byte = place as *mut u8;
+        // SAFETY: the byte lies within the frame (checked above, and again by the verifier).
+        unsafe { *byte = !*byte };
+    }
+    XDP_PASS
+}
+
+/// Notes how much of a frame is linear and how long it is.
+#[xdp(frags)]
+fn lengths(ctx: XdpContext) -> u32 {
+    note(&ctx)
+}
+
+/// The same, for a program to which every frame must be linear.
+#[xdp]
+fn linear_lengths(ctx: XdpContext) -> u32 {
+    note(&ctx)
+}
+
+#[inline(always)]
+fn note(ctx: &XdpContext) -> u32 {
+    let linear = (ctx.data_end() - ctx.data()) as u64;
+    // SAFETY: the context is the one that this program was called with.
+    let whole = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) };
+    for (slot, bytes) in [(0, linear), (1, whole)] {
+        if let Some(place) = LENGTHS.get_ptr_mut(slot) {
+            // SAFETY: the pointer is to a live value. Only one frame at a time is asked about.
+            unsafe { *place = bytes };
+        }
+    }
+    XDP_PASS
+}
+
+// As in `counter.rs`.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+// An endless loop: the verifier rejects any program in which a panic can be reached.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
