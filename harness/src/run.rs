@@ -195,8 +195,8 @@ impl Lab {
     /// # Errors
     ///
     /// When a name is taken or cannot be made.
-    pub fn keep(self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
-        let pool = self.pool.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub fn keep(mut self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
+        let pool = std::mem::take(self.pool.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut names = Vec::new();
         for (kind, shelf) in pool {
             let Shelf::Ready(mut rigs) = shelf else { continue };
@@ -509,6 +509,23 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    /// Lets all rigs go at once. Closing a packet socket or a `bpf_link` waits for an RCU grace period of some ten
+    /// milliseconds, and grace periods that are waited for at the same time are one.
+    fn drop(&mut self) {
+        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|scope| {
+            for shelf in std::mem::take(pool).into_values() {
+                if let Shelf::Ready(rigs) = shelf {
+                    for rig in rigs {
+                        scope.spawn(move || drop(rig));
+                    }
+                }
+            }
+        });
+    }
+}
+
 impl RigKind {
     fn for_trial(trial: &Trial<'_>, role: Role) -> Self {
         let Trial { scenario, path } = *trial;
@@ -655,16 +672,18 @@ pub fn run(
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
+    // The longest first, so that no thread is left with one when the others are done.
+    let mut order: Vec<(usize, &Trial<'_>)> = plan.iter().enumerate().collect();
+    order.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
     let next = AtomicUsize::new(0);
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, plan.len().max(1)) {
-            let (next, done) = (&next, done.clone());
+            let (order, next, done) = (&order, &next, done.clone());
             scope.spawn(move || {
                 while !cancelled.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(trial) = plan.get(index) else { break };
-                    if done.send((index, lab.run(trial))).is_err() {
+                    let Some((index, trial)) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    if done.send((*index, lab.run(trial))).is_err() {
                         break;
                     }
                 }

@@ -14,10 +14,6 @@ const FRAMES: usize = 16;
 #[serde(deny_unknown_fields)]
 struct Coverage {
     frames: Vec<Row>,
-    #[serde(default)]
-    modes: Vec<Row>,
-    #[serde(default)]
-    attaching: Vec<Row>,
 }
 
 #[derive(Deserialize)]
@@ -27,10 +23,7 @@ struct Row {
     outcome: String,
     #[serde(default = "yes")]
     reachable: bool,
-    #[serde(default)]
     scenarios: Vec<String>,
-    #[serde(default)]
-    trials: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -44,12 +37,11 @@ fn coverage() -> Coverage {
 #[test]
 fn every_fact_is_proved_by_scenarios_that_there_are() {
     let corpus = load::builtin().unwrap();
-    let Coverage { frames, modes, attaching } = coverage();
-    for Row { row, outcome, reachable, scenarios, trials } in frames.iter().chain(&modes).chain(&attaching) {
+    for Row { row, outcome, reachable, scenarios } in &coverage().frames {
         assert!(!row.trim().is_empty() && !outcome.is_empty(), "a fact without words: `{row}`");
-        assert!(!scenarios.is_empty() || !trials.is_empty(), "nothing proves `{row}`");
-        let named: BTreeSet<_> = scenarios.iter().chain(trials).collect();
-        assert_eq!(named.len(), scenarios.len() + trials.len(), "something is named twice for `{row}`");
+        assert!(!scenarios.is_empty(), "nothing proves `{row}`");
+        let named: BTreeSet<_> = scenarios.iter().collect();
+        assert_eq!(named.len(), scenarios.len(), "something is named twice for `{row}`");
         for id in scenarios {
             let named = corpus.iter().find(|scenario| scenario.id.as_ref() as &str == id);
             let found = named.map(|scenario| !scenario.is_unreachable());
@@ -62,11 +54,4 @@ fn every_fact_is_proved_by_scenarios_that_there_are() {
 fn every_fact_about_frames_has_its_row_once() {
     let rows: BTreeSet<_> = coverage().frames.into_iter().map(|row| row.row).collect();
     assert_eq!(rows.len(), FRAMES);
-}
-
-#[test]
-fn what_frames_count_is_proved_by_the_corpus_alone() {
-    for Row { row, trials, .. } in coverage().frames {
-        assert!(trials.is_empty(), "`{row}` names {trials:?}, which the corpus does not have");
-    }
 }
