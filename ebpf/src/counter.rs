@@ -104,15 +104,3 @@ impl Packet for Linear {
         Some(u16::from_be(unsafe { *(address as *const u16) }))
     }
 }
-
-// Every part of the object is under this project's "MIT OR Apache-2.0"; the kernel knows the first of them as
-// GPL-compatible under this name (include/linux/license.h, license_is_gpl_compatible).
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-// An endless loop: the verifier rejects any program in which a panic can be reached.
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "packet and map memory is reached through pointers that the verifier checks")]
 
 mod counter;
+mod object;
 
 use aya_ebpf::{
     EbpfContext as _,

@@ -5,6 +5,8 @@
 #![no_main]
 #![expect(unsafe_code, reason = "packet and map memory is reached through pointers that the verifier checks")]
 
+mod object;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, xdp_action::XDP_PASS},
@@ -82,15 +84,4 @@ fn note(ctx: &XdpContext) -> u32 {
         }
     }
     XDP_PASS
-}
-
-// As in `counter.rs`.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-// An endless loop: the verifier rejects any program in which a panic can be reached.
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }
