@@ -190,6 +190,13 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    /// Whether the path's injector can produce the frames as the scenario means them.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let able = self.scenario.requires.injectors.as_ref();
+        able.is_none_or(|able| able.iter().any(|able| able == self.path.injector.name()))
+    }
+
     /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
     #[must_use]
     pub fn id(&self) -> String {
@@ -231,7 +238,7 @@ impl Selection {
         Ok(scenarios.iter().filter(is_wanted).collect())
     }
 
-    /// Every selected trial, scenario by scenario.
+    /// Every selected trial, scenario by scenario, each on the paths whose injector can produce its frames.
     ///
     /// # Errors
     ///
@@ -245,6 +252,7 @@ impl Selection {
             .choose(scenarios)?
             .into_iter()
             .flat_map(|scenario| paths.iter().map(move |&path| Trial { scenario, path }))
+            .filter(Trial::is_possible)
             .filter(|trial| self.partition.is_none_or(|partition| partition.holds(&trial.id())))
             .collect();
         if trials.is_empty() { Err(PlanError::Nothing) } else { Ok(trials) }
@@ -305,6 +313,18 @@ mod tests {
         for wrong in ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", ""] {
             assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_scenario_is_planned_for_the_injectors_that_it_names_and_for_no_other() {
+        let mut scenario = xdproof_scenarios::load::builtin().unwrap().swap_remove(0);
+        scenario.requires.injectors = Some(vec!["pnet".to_owned()]);
+        let scenarios = [scenario];
+        let plan = Selection::default().plan(&scenarios).unwrap();
+        let injectors: Vec<InjectorKind> = plan.iter().map(|trial| trial.path.injector).collect();
+        assert_eq!(injectors, [InjectorKind::Pnet, InjectorKind::Pnet]);
+        let only = Selection { injectors: vec![InjectorKind::TestRun], ..Selection::default() };
+        assert!(matches!(only.plan(&scenarios), Err(PlanError::Nothing)));
     }
 
     #[test]

@@ -291,19 +291,11 @@ impl Lab {
 
     /// What the scenario needs and this trial does not offer.
     fn unmet_requirement(&self, trial: &Trial<'_>) -> Option<String> {
-        let requires = &trial.scenario.requires;
-        if let Some(oldest) = requires.min_kernel
-            && self.kernel < oldest
-        {
-            return Some(format!("the scenario needs kernel {oldest}; this is {}", self.kernel));
+        if !trial.is_possible() {
+            return Some(format!("{} cannot inject these frames as they are meant", trial.path.injector));
         }
-        let injector = trial.path.injector.name();
-        match &requires.injectors {
-            Some(able) if !able.iter().any(|able| able == injector) => {
-                Some(format!("only {} can inject these frames as they are meant", able.join(" and ")))
-            }
-            _ => None,
-        }
+        let oldest = trial.scenario.requires.min_kernel.filter(|oldest| self.kernel < *oldest)?;
+        Some(format!("the scenario needs kernel {oldest}; this is {}", self.kernel))
     }
 
     /// Sends, observes, judges. The rig comes back if it can still be used.

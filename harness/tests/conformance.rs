@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, AttachError, Counter, Object},
     environment::kernel_version,
-    plan::{Path, Selection, Trial},
+    plan::{Selection, Trial},
     report::{console::explain, json::Observed},
     run::{CountedAction, Lab},
     verdict::{Counts, Observation},
@@ -49,14 +49,16 @@ fn main() -> ExitCode {
         };
         // The linear counter's trials are named as everywhere else; another program's carry its name as their kind.
         let kind = if program == abi::COUNT_PROGRAM { "" } else { program };
-        for scenario in scenarios {
-            tests.extend(Selection::default().paths().into_iter().map(|path| {
-                let lab = lab.clone();
-                Test::test(format!("{}::{path}", scenario.id), move || run(lab.as_deref(), scenario, path))
-                    .with_kind(kind)
-                    .with_ignored_flag(obstacle.is_some())
-            }));
-        }
+        let plan = match Selection::default().plan(scenarios) {
+            Ok(plan) => plan,
+            Err(error) => return gate::broken(&error.to_string()),
+        };
+        tests.extend(plan.into_iter().map(|trial| {
+            let lab = lab.clone();
+            Test::test(trial.id(), move || run(lab.as_deref(), &trial))
+                .with_kind(kind)
+                .with_ignored_flag(obstacle.is_some())
+        }));
     }
     let splits = can_split();
     for scenario in scenarios.iter().filter(|scenario| !scenario.is_unreachable()) {
@@ -75,14 +77,14 @@ fn main() -> ExitCode {
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
-fn run(lab: Option<&Lab>, scenario: &Scenario, path: Path) -> Result<(), Failed> {
+fn run(lab: Option<&Lab>, trial: &Trial<'_>) -> Result<(), Failed> {
     let lab = lab.ok_or("this machine cannot run trials")?;
-    let record = lab.run(&Trial { scenario, path });
+    let record = lab.run(trial);
     if record.verdict.is_bad() {
         return Err(explain(&record).into());
     }
     if let (Some(observed), None) = (&record.observed, &record.failure) {
-        snapshot(scenario, observed);
+        snapshot(trial.scenario, observed);
     }
     Ok(())
 }
