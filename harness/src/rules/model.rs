@@ -16,7 +16,7 @@ use crate::verdict::{Mismatch, Verdict, VerdictKind};
 pub struct Rule {
     /// `attach/` and a fact, then `::` and the way in which it attaches (`netlink` or `bpf_link`).
     pub id: &'static str,
-    /// The row of the table "Attaching" in `semantics.md` (or the sentence below it) that it stands for.
+    /// The row of [`ATTACHING`](super::ATTACHING) or [`DIFFERENCES`](super::DIFFERENCES) that it stands for.
     pub row: &'static str,
     /// What it is tried on.
     pub ground: Ground,

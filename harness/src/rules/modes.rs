@@ -1,4 +1,4 @@
-//! The table "Where modes differ" of `semantics.md`: a rule a row and mode, with what this mode must make of it.
+//! Where generic and native mode differ: a rule a row of `DIFFERENCES` and mode, with what this mode must make of it.
 //!
 //! What depends on how far the stack merges or cuts (how many packets carry 8 MiB) is held to what cannot be otherwise:
 //! every byte arrives, and the number of packets lies where the mode puts it. What does not is held exactly.

@@ -1,4 +1,4 @@
-//! The rows of the tables "Attaching" and "Where modes differ" of `semantics.md`, each once: a rule names the row that it
+//! What is to be shown of attaching, and of where modes differ, a row each: a rule names the row that it
 //! stands for, and a row that no rule can stand for here is said to be elsewhere, with the reason.
 
 pub(super) const AGAIN: &str = "same mode again, no flags (netlink)";
@@ -26,7 +26,6 @@ const VIRTIO_LIMITS: &str = "virtio-net, MTU too large / too few queues";
 pub(super) const LIVES: &str = "a netlink attachment outlives its process and a move to another namespace; a `bpf_link` \
                                 dies with its last descriptor";
 pub(super) const ADVERTISED: &str = "advertised features";
-/// Of issue 3, not of `semantics.md`.
 pub(super) const REPLACED: &str = "program replaced under traffic without losing a count";
 
 pub(super) const GSO: &str = "one 14,534-byte GSO skb of 10 segments (PACKET_VNET_HDR)";
@@ -39,10 +38,9 @@ pub(super) const JUMBO_FRAGS: &str = "9,014-byte frame, frags program";
 const VIRTIO_CHECKSUM: &str = "virtio-net with NEEDS_CSUM";
 pub(super) const TAP: &str = "tap, frame larger than a page";
 pub(super) const GRO: &str = "GRO/LRO";
-/// Of issue 3, not of `semantics.md`.
 pub(super) const SKBS: &str = "cloned and non-linear skbs";
 
-/// The table "Attaching" and the sentences below it.
+/// What the kernel answers to each way of attaching, and how long an attachment lives.
 pub const ATTACHING: &[&str] = &[
     AGAIN,
     IF_NO_EXIST,
@@ -70,7 +68,7 @@ pub const ATTACHING: &[&str] = &[
     REPLACED,
 ];
 
-/// The table "Where modes differ".
+/// Where generic and native mode make something else of the same packets.
 pub const DIFFERENCES: &[&str] =
     &[GSO, TCP, TAG_ON, TAG_OFF, INGRESS, JUMBO, JUMBO_FRAGS, VIRTIO_CHECKSUM, TAP, GRO, SKBS];
 

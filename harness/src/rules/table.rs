@@ -1,4 +1,4 @@
-//! The table "Attaching" of `semantics.md`, and the sentences below it: a rule a row and way of attaching.
+//! What the kernel answers to each way of attaching: a rule a row of `ATTACHING` and way of attaching.
 //!
 //! Answers and sentences are those of Linux 6.18 (`dev_xdp_attach()`, `bpf_xdp_link_attach()` and
 //! `bpf_xdp_link_update()` of `net/core/dev.c`; `veth_xdp_set()` of `drivers/net/veth.c`). The kernel tells a caller of
@@ -37,7 +37,7 @@ const BOTH: &str = "Native and generic XDP can't be active at the same time";
 const OTHER: &str = "Active program does not match expected";
 const NO_NATIVE: &str = "Underlying driver does not support XDP in native mode";
 const LINKED: &str = "Can't replace active BPF XDP link";
-// `KBUILD_MODNAME` stands before a sentence of a driver (`NL_SET_ERR_MSG_MOD`), which semantics.md leaves out.
+// `KBUILD_MODNAME` stands before a sentence of a driver (`NL_SET_ERR_MSG_MOD`).
 const PEER_MTU: &str = "veth: Peer MTU is too large to set XDP";
 const QUEUES: &str = "veth: XDP expects number of rx queues not less than peer tx queues";
 

@@ -13,7 +13,7 @@ use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 /// The kernel's name of the driver.
 pub const DRIVER: &str = "veth";
 
-/// Frames of 1,500 bytes of payload behind two VLAN tags fit (semantics: `AF_PACKET` forgives one outer 0x8100 tag, and
+/// Frames of 1,500 bytes of payload behind two VLAN tags fit (`packet_snd`: `AF_PACKET` forgives one outer 0x8100 tag, and
 /// no 0x88a8 one).
 pub const DEFAULT_MTU: u32 = 1508;
 
