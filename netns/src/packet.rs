@@ -1,7 +1,7 @@
 //! Packet sockets: the frames that pass a link, with the bytes that were on the wire.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -11,14 +11,15 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::{
         socket::{
-            AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, send, setsockopt, socket,
+            AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg, setsockopt,
+            socket,
             sockopt::{RcvBufForce, SocketError},
         },
         time::TimeSpec,
     },
 };
 
-use crate::{Error, Host, IfIndex, Subject, sys};
+use crate::{Error, Handed, Host, IfIndex, Subject, sys};
 
 /// Two addresses: a VLAN tag stands behind them.
 const ADDRESSES: usize = 12;
@@ -36,12 +37,15 @@ pub struct PacketOptions {
     pub receive_buffer: usize,
     /// Show the frames that leave by the link, too.
     pub outgoing: bool,
+    /// Send without the link's queueing discipline (`PACKET_QDISC_BYPASS`, Linux 3.14): a frame that the driver cannot take
+    /// at once is dropped, and that is said.
+    pub direct: bool,
 }
 
 impl Default for PacketOptions {
     /// 8 MiB, and frames that come in only.
     fn default() -> Self {
-        Self { receive_buffer: 8 << 20, outgoing: false }
+        Self { receive_buffer: 8 << 20, outgoing: false, direct: false }
     }
 }
 
@@ -76,7 +80,7 @@ impl Host {
     /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for the buffer), `ENODEV` if
     /// there is no such link.
     pub fn packet_socket(&mut self, index: IfIndex, options: PacketOptions) -> Result<PacketSocket, Error> {
-        let PacketOptions { receive_buffer, outgoing } = options;
+        let PacketOptions { receive_buffer, outgoing, direct } = options;
         let open = || {
             // Protocol 0 receives nothing: no frame of another link slips in before the socket is bound.
             let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -89,6 +93,9 @@ impl Host {
                     Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
                     set => set?,
                 }
+            }
+            if direct {
+                sys::set_packet_option(socket.as_fd(), libc::PACKET_QDISC_BYPASS, 1)?;
             }
             sys::bind_packet(socket.as_fd(), index)?;
             // Binding to a link that is down leaves ENETDOWN behind for the first reader (packet_do_bind() of
@@ -173,6 +180,36 @@ impl PacketSocket {
                 sent => return sent.map_err(|errno| self.refused("send a frame")(errno.into())),
             }
         }
+    }
+
+    /// Sends frames, link-layer header included, in that order, many a call of the kernel's (`sendmmsg`, Linux 3.0).
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: as [`send`](Self::send), but what waits is waited for, and what the driver drops
+    /// (`ENOBUFS`) is told as refused.
+    pub fn send_all(&self, frames: &[&[u8]]) -> Result<Handed, Error> {
+        let pieces: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let mut headers = MultiHeaders::<()>::preallocate(pieces.len(), None);
+        let addresses = vec![None; pieces.len()];
+        let (mut handed, mut done) = (Handed::default(), 0);
+        while let Some(rest) = pieces.get(done..).filter(|rest| !rest.is_empty()) {
+            let fd = self.socket.as_raw_fd();
+            match sendmmsg(fd, &mut headers, rest, &addresses[done..], [], MsgFlags::empty()) {
+                Ok(results) => {
+                    let taken = results.count();
+                    done += taken;
+                    handed.taken += taken as u64;
+                }
+                Err(Errno::ENOBUFS) => {
+                    done += 1;
+                    handed.refused += 1;
+                }
+                Err(Errno::EAGAIN) => std::thread::yield_now(),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(self.refused("send frames")(errno.into())),
+            }
+        }
+        Ok(handed)
     }
 
     /// Lets the socket take frames that are still to be cut or that lie in several pieces
@@ -322,6 +359,23 @@ mod tests {
                 assert_eq!(buffer, sent[..room], "{tags:x?} in {room} bytes");
             }
         }
+    }
+
+    #[test]
+    fn many_frames_in_one_call_arrive_in_order() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let far = pair.far_socket(PacketOptions::default());
+        let near = pair.near_socket(PacketOptions { direct: true, ..PacketOptions::default() });
+        let frames: Vec<Vec<u8>> = (1..=100).map(|vid| frame(&[[0x81, 0, 0, vid]])).collect();
+        let pieces: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        assert_eq!(near.send_all(&pieces).unwrap(), Handed { taken: 100, refused: 0 });
+        let mut buffer = [0; 128];
+        for sent in &frames {
+            let received = receive(&far, &mut buffer);
+            assert_eq!(&buffer[..received.len], sent);
+        }
+        let wrong: [&[u8]; 3] = [&frames[0], &[0; 13], &frames[1]];
+        assert_eq!(near.send_all(&wrong).unwrap_err().errno(), Some(libc::EINVAL));
     }
 
     #[test]

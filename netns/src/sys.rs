@@ -1,11 +1,12 @@
-//! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, the
-//! kind of a namespace, and `bpf_link`s of XDP. Nothing else in the crate is unsafe.
+//! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, the rings of
+//! `AF_XDP` sockets, the kind of a namespace, and `bpf_link`s of XDP. Nothing else in the crate is unsafe.
 #![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
 
 use std::{
     io, mem,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use libc::{c_int, c_void};
@@ -155,6 +156,168 @@ fn tag(auxdata: libc::tpacket_auxdata) -> Option<[u8; 4]> {
     let tpid = if has(libc::TP_STATUS_VLAN_TPID_VALID) { auxdata.tp_vlan_tpid } else { 0x8100 };
     let ([a, b], [c, d]) = (tpid.to_be_bytes(), auxdata.tp_vlan_tci.to_be_bytes());
     has(libc::TP_STATUS_VLAN_VALID).then_some([a, b, c, d])
+}
+
+/// Memory that we share with the kernel. Every access is checked against its length; it is unmapped when this is
+/// dropped, which the kernel's own hold on its pages outlives.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory belongs to the process, not to a thread, and is unmapped once.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Zeros of our own: `mmap(MAP_ANONYMOUS)`, any Linux, no capability.
+    pub(crate) fn anonymous(length: usize) -> io::Result<Self> {
+        Self::map(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    }
+
+    /// A ring of an `AF_XDP` socket: `mmap`, Linux 4.18, no capability (`xsk_mmap()` of `net/xdp/xsk.c`).
+    pub(crate) fn of(fd: BorrowedFd<'_>, length: usize, offset: libc::off_t) -> io::Result<Self> {
+        Self::map(length, libc::MAP_SHARED, fd.as_raw_fd(), offset)
+    }
+
+    fn map(length: usize, flags: c_int, fd: c_int, offset: libc::off_t) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the kernel chooses an address where nothing is.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), length, access, flags | libc::MAP_POPULATE, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, length })
+    }
+
+    /// Its address, for the kernel.
+    pub(crate) fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    fn place<T>(&self, offset: usize) -> NonNull<T> {
+        let end = offset.checked_add(size_of::<T>());
+        assert!(end.is_some_and(|end| end <= self.length), "{offset} lies beyond the mapping");
+        // SAFETY: the place lies within the mapping.
+        let place = unsafe { self.start.add(offset) }.cast::<T>();
+        assert!(place.is_aligned(), "{offset} is no place for the value");
+        place
+    }
+
+    fn counter(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: the place is aligned and in the mapping, which lives as long as the reference; kernel and process change
+        // it by atomic accesses only.
+        unsafe { AtomicU32::from_ptr(self.place(offset).as_ptr()) }
+    }
+
+    /// Reads what the other side has published, and with it everything that it wrote before.
+    pub(crate) fn acquire(&self, offset: usize) -> u32 {
+        self.counter(offset).load(Ordering::Acquire)
+    }
+
+    /// Publishes a value, and with it everything that was written before.
+    pub(crate) fn release(&self, offset: usize, value: u32) {
+        self.counter(offset).store(value, Ordering::Release);
+    }
+
+    /// Writes where a ring has a descriptor; the other side does not read it before it is published.
+    pub(crate) fn write_descriptor(&mut self, offset: usize, descriptor: libc::xdp_desc) {
+        // SAFETY: the place is aligned and in the mapping, which nobody else writes to meanwhile.
+        unsafe { self.place(offset).write(descriptor) };
+    }
+
+    /// Copies bytes to a place.
+    pub(crate) fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset.checked_add(bytes.len());
+        assert!(end.is_some_and(|end| end <= self.length), "{offset} lies beyond the mapping");
+        // SAFETY: the place lies within the mapping.
+        let place = unsafe { self.start.add(offset) };
+        // SAFETY: there is room for all bytes, as checked above; they lie elsewhere, for the mapping is borrowed.
+        unsafe { place.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, of that length, and nothing refers to it any more.
+        let _unmapped = unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Opens an `AF_XDP` socket: `socket(2)`, Linux 4.18, `CAP_NET_RAW` (`xsk_create()` of `net/xdp/xsk.c`).
+pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only.
+    let fd = check(unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the call gave a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes memory the place of an `AF_XDP` socket's frames, in chunks of `chunk` bytes: `setsockopt(XDP_UMEM_REG)`, Linux
+/// 4.18, `CAP_IPC_LOCK` or enough `RLIMIT_MEMLOCK` (`xdp_umem_create()` of `net/xdp/xdp_umem.c`).
+pub(crate) fn register_frames(fd: BorrowedFd<'_>, memory: &Mapping, chunk: u32) -> io::Result<()> {
+    let frames = libc::xdp_umem_reg {
+        addr: memory.address(),
+        len: narrow(memory.length)?,
+        chunk_size: chunk,
+        headroom: 0,
+        flags: 0,
+        tx_metadata_len: 0,
+    };
+    set_xdp_option(fd, libc::XDP_UMEM_REG, &frames)
+}
+
+/// Sets an `AF_XDP` socket's option: `setsockopt(2)` at `SOL_XDP`, Linux 4.18 (`xsk_setsockopt()` of `net/xdp/xsk.c`).
+/// `ENOPROTOOPT` if the kernel has no such option.
+pub(crate) fn set_xdp_option<T: Copy>(fd: BorrowedFd<'_>, option: c_int, value: &T) -> io::Result<()> {
+    let length = narrow(size_of::<T>())?;
+    // SAFETY: the value is alive, and the length is its own.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, ptr::from_ref(value).cast(), length)
+    })?;
+    Ok(())
+}
+
+/// Where in the mappings of an `AF_XDP` socket's rings what lies: `getsockopt(XDP_MMAP_OFFSETS)`, Linux 4.18; before 5.4
+/// the kernel's structure had no `flags` and this answers `EINVAL`.
+pub(crate) fn ring_offsets(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offsets> {
+    // SAFETY: the structure is made of integers, for which all zeros is a value.
+    let mut offsets: libc::xdp_mmap_offsets = unsafe { mem::zeroed() };
+    let whole = narrow(size_of_val(&offsets))?;
+    let mut length = whole;
+    let place = (&raw mut offsets).cast();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of the live structure behind the pointer.
+    check(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, place, &raw mut length)
+    })?;
+    if length == whole { Ok(offsets) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// Binds an `AF_XDP` socket to one queue of a link, frames to be copied: `bind(2)`, Linux 4.18, `CAP_NET_RAW` for the
+/// socket (`xsk_bind()` of `net/xdp/xsk.c`). `EBUSY` if the queue has one, `ENODEV` or `EINVAL` if there is none.
+pub(crate) fn bind_xdp(fd: BorrowedFd<'_>, index: IfIndex, queue: u32) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: narrow(libc::AF_XDP)?,
+        sxdp_flags: libc::XDP_COPY,
+        sxdp_ifindex: index.get(),
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: 0,
+    };
+    let length = narrow(size_of_val(&address))?;
+    // SAFETY: the address is a live sockaddr_xdp, and the length is its own.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(())
+}
+
+/// Has the kernel send what lies in an `AF_XDP` socket's ring: `sendto(2)` of nothing (`xsk_sendmsg()` of
+/// `net/xdp/xsk.c`). `EAGAIN` if some is left to send, `EBUSY` if the driver dropped a frame.
+pub(crate) fn kick(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: there is neither a buffer nor an address.
+    check(unsafe {
+        libc::sendto(fd.as_raw_fd(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0)
+    })?;
+    Ok(())
 }
 
 /// What the kernel says of a `bpf_link` of XDP.
