@@ -50,6 +50,56 @@ pub const LINEAR_LENGTHS_PROGRAM: &str = "linear_lengths";
 /// Name of the array in `tools.rs` with two 64-bit values, of the last frame: bytes in its linear part, bytes in all.
 pub const LENGTHS_MAP: &str = "LENGTHS";
 
+/// Name of the XDP program of `live.rs` that makes each live frame the next of [`TEMPLATES_MAP`] and sends it.
+pub const LIVE_PROGRAM: &str = "live_frames";
+
+/// Name of the `BPF_MAP_TYPE_DEVMAP` in `live.rs` whose one entry is the port that frames leave by.
+pub const PORTS_MAP: &str = "PORTS";
+
+/// Name of the array in `live.rs` with the frames to be sent, [`LIVE_SLOTS`] of [`Template`].
+pub const TEMPLATES_MAP: &str = "TEMPLATES";
+
+/// Name of the array in `live.rs` with one [`Cursor`].
+pub const CURSOR_MAP: &str = "CURSOR";
+
+/// Frames of different bytes that live frames cycle through, at most.
+pub const LIVE_SLOTS: u32 = 64;
+
+/// The shortest live frame in bytes: an Ethernet header (`bpf_test_init()` of `net/bpf/test_run.c`).
+pub const LIVE_SHORTEST: u32 = 14;
+
+/// The longest live frame in bytes. A page holds it with `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and the
+/// kernel's `struct xdp_page_head` (`bpf_prog_test_run_xdp()` of `net/bpf/test_run.c`; 6.18 takes up to 3,408 bytes where a page
+/// has 4 KiB).
+pub const LIVE_LONGEST: u32 = 3328;
+
+/// A frame to be sent.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Template {
+    /// Its length in bytes, [`LIVE_SHORTEST`] to [`LIVE_LONGEST`].
+    pub length: u32,
+    /// How many times in a row it is sent, at least once.
+    pub times: u32,
+    /// Its bytes, without FCS, and whatever else behind them.
+    pub bytes: [u8; TEMPLATE_ROOM as usize],
+}
+
+/// Bytes that a template has room for: a power of two.
+pub const TEMPLATE_ROOM: u32 = 4096;
+
+/// Which frame is the next one to be sent.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Cursor {
+    /// The slot of its template.
+    pub slot: u32,
+    /// How many times in a row it was sent.
+    pub done: u32,
+    /// Slots that are in use, from the first; none: each frame is sent as the kernel made it.
+    pub slots: u32,
+}
+
 /// IP protocol numbers and their names: IANA's "Assigned Internet Protocol Numbers" keywords in lower case, as far as
 /// they are assigned. Sorted by number; slot 0 is called `other` (see [`OTHER`]).
 const NAMES: &[(u8, &str)] = &[

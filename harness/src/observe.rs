@@ -12,7 +12,12 @@ use xdproof_netns::PacketSocket;
 
 use crate::{
     attach::{AttachError, Counter, Width},
-    inject::{cpu::Pinned, pnet::PnetSender, test_run, turns::Turns},
+    inject::{
+        cpu::Pinned,
+        sender::{SendError, Sender},
+        test_run,
+        turns::Turns,
+    },
     verdict::{Counts, Frames, Observation, add},
 };
 
@@ -24,7 +29,7 @@ const MUST_NOT_ARRIVE: Duration = Duration::from_secs(1);
 
 /// Frames under way at once. veth's native receive ring holds 256 (`VETH_RING_SIZE`), the stack's backlog 1,000 for all
 /// senders of a CPU (`net.core.netdev_max_backlog`).
-const WINDOW: u64 = 64;
+const WINDOW: usize = 64;
 
 /// Room in the capture's socket: a window many times over.
 pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
@@ -46,14 +51,9 @@ pub struct Capture {
 /// Why there is no observation.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The kernel refused to take a frame for sending.
-    #[error("failed to send a frame of {length} bytes")]
-    Send {
-        /// The frame's length in bytes.
-        length: usize,
-        /// What the kernel answered.
-        source: io::Error,
-    },
+    /// The kernel refused to take frames for sending.
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// The sending thread cannot be kept on one CPU.
     #[error("failed to stay on one CPU")]
     Pin {
@@ -90,7 +90,7 @@ impl ObserveError {
     /// Whether the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
     #[must_use]
     pub fn refused_frame(&self) -> bool {
-        matches!(self, Self::Send { source, .. } | Self::TestRun { source }
+        matches!(self, Self::Send(SendError { source, .. }) | Self::TestRun { source }
             if source.kind() == io::ErrorKind::InvalidInput
                 || source.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()))
     }
@@ -135,7 +135,7 @@ impl Capture {
 #[derive(Debug)]
 pub struct Ports<'a> {
     /// Sends at the tester.
-    pub sender: &'a mut PnetSender,
+    pub sender: &'a mut Sender,
     /// What the DUT's stack receives.
     pub capture: &'a mut Capture,
     /// What comes back to the tester.
@@ -167,21 +167,23 @@ pub fn on_wire<'a>(
     let before = counter.counts()?;
     let start = counter.runs()?;
     let mut sent = 0;
+    let mut window: Vec<&[u8]> = Vec::with_capacity(WINDOW);
     'sending: for (bytes, repeat) in frames {
         for _ in 0..repeat {
-            if let Some(turns) = turns.filter(|turns| turns.is_over(sent)) {
+            let over = turns.filter(|turns| turns.is_over(sent + window.len() as u64));
+            if window.len() == WINDOW || over.is_some() {
+                sent += flush(sender, &mut window)?;
                 if !settle(counter, capture, start, sent)? {
                     break 'sending;
                 }
+            }
+            if let Some(turns) = over {
                 turns.go(sent).map_err(|source| ObserveError::Turn { source })?;
             }
-            send(sender, bytes)?;
-            sent += 1;
-            if sent % WINDOW == 0 && !settle(counter, capture, start, sent)? {
-                break 'sending;
-            }
+            window.push(bytes);
         }
     }
+    sent += flush(sender, &mut window)?;
     settle(counter, capture, start, sent)?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(counter.width(), &before, &counter.counts()?);
@@ -191,7 +193,7 @@ pub fn on_wire<'a>(
     }
     let closing = closing_frame(nonce);
     let closed = if passes {
-        send(sender, &closing)?;
+        sender.send(&[&closing])?;
         Some(wait_closing(counter, capture, start.wrapping_add(ran), &closing)?)
     } else {
         barrier(capture)?;
@@ -257,8 +259,14 @@ pub fn alone(
     Ok(Observation { sent, ran, per_cpu, passed, answers, ..Observation::default() })
 }
 
-pub(crate) fn send(sender: &mut PnetSender, bytes: &[u8]) -> Result<(), ObserveError> {
-    sender.send(bytes).map_err(|source| ObserveError::Send { length: bytes.len(), source })
+/// Sends the frames of a window and says how many they were.
+fn flush(sender: &mut Sender, window: &mut Vec<&[u8]>) -> Result<u64, ObserveError> {
+    let frames = window.len() as u64;
+    if frames > 0 {
+        sender.send(window)?;
+        window.clear();
+    }
+    Ok(frames)
 }
 
 /// Waits until the program has run `sent` times since `start`; false if it does not come to that.

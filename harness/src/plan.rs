@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use xdproof_netns::XdpMode;
 use xdproof_scenarios::Scenario;
 
+use crate::inject::live_frames;
+
 /// Where the program under test sits while a trial runs.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
@@ -66,19 +68,25 @@ impl fmt::Display for Mode {
 pub enum InjectorKind {
     /// One `AF_PACKET` send a frame, by pnet, from the tester to the DUT.
     Pnet,
+    /// Many frames a system call, by an `AF_XDP` ring in copy mode.
+    Ring,
+    /// Frames that the kernel makes itself and redirects to the tester's port (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+    LiveFrames,
     /// `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes, with no device in between.
     TestRun,
 }
 
 impl InjectorKind {
     /// Every injector.
-    pub const ALL: [Self; 2] = [Self::Pnet, Self::TestRun];
+    pub const ALL: [Self; 4] = [Self::Pnet, Self::Ring, Self::LiveFrames, Self::TestRun];
 
     /// The name that trial ids, results and the command line use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Pnet => "pnet",
+            Self::Ring => "ring",
+            Self::LiveFrames => "live_frames",
             Self::TestRun => "test_run",
         }
     }
@@ -147,7 +155,8 @@ impl FromStr for Partition {
 pub struct Selection {
     /// Modes to attach in; none: generic and native.
     pub modes: Vec<Mode>,
-    /// Injectors to use; none: all of them, or, where modes were named, those that need an attached program.
+    /// Injectors to use; none: pnet and test runs, or, where modes were named, pnet. The others bring the same frames by
+    /// faster ways.
     pub injectors: Vec<InjectorKind>,
     /// Patterns over scenario ids, `*` also matching `/`; none: every scenario.
     pub scenarios: Vec<String>,
@@ -193,8 +202,19 @@ impl Trial<'_> {
     /// Whether the path's injector can produce the frames as the scenario means them.
     #[must_use]
     pub fn is_possible(&self) -> bool {
-        let able = self.scenario.requires.injectors.as_ref();
-        able.is_none_or(|able| able.iter().any(|able| able == self.path.injector.name()))
+        let Scenario { requires, frames, spread, .. } = self.scenario;
+        let named = requires.injectors.as_ref();
+        let carried = match self.path.injector {
+            InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::TestRun => true,
+            // One page holds a live frame; one CPU's arrive on one receive queue (`veth_select_rxq()` of
+            // `drivers/net/veth.c`); in generic mode a veth takes none without GRO.
+            InjectorKind::LiveFrames => {
+                let fits = frames.iter().all(|frame| frame.bytes.len() <= live_frames::LONGEST);
+                let without_gro = requires.offloads.get("rx-gro") == Some(&false);
+                fits && spread.queues.is_none() && !(without_gro && self.path.mode == Mode::Generic)
+            }
+        };
+        carried && named.is_none_or(|able| able.iter().any(|able| able == self.path.injector.name()))
     }
 
     /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
@@ -211,14 +231,16 @@ impl Selection {
         let modes: &[Mode] = if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes };
         let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
             (false, _) => &self.injectors,
-            (true, true) => &InjectorKind::ALL,
+            (true, true) => &[InjectorKind::Pnet, InjectorKind::TestRun],
             (true, false) => &[InjectorKind::Pnet],
         };
         let mut paths: Vec<Path> = Vec::new();
         for &injector in injectors {
             match injector {
                 InjectorKind::TestRun => paths.push(Path { mode: Mode::Unattached, injector }),
-                InjectorKind::Pnet => paths.extend(modes.iter().map(|&mode| Path { mode, injector })),
+                InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames => {
+                    paths.extend(modes.iter().map(|&mode| Path { mode, injector }))
+                }
             }
         }
         paths.sort_unstable();
@@ -286,6 +308,14 @@ mod tests {
     #[test]
     fn the_default_paths_are_both_software_modes_and_a_test_run() {
         assert_eq!(paths(&[], &[]), ["generic::pnet", "native::pnet", "unattached::test_run"]);
+    }
+
+    #[test]
+    fn faster_injectors_are_used_where_they_are_named() {
+        assert_eq!(
+            paths(&[], &[InjectorKind::LiveFrames, InjectorKind::Ring]),
+            ["generic::ring", "generic::live_frames", "native::ring", "native::live_frames"]
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, Scenario, Spread, 
 use crate::{
     attach::{AttachError, Attachment, Counter, Identity, Object, RunCounting},
     environment::{self, Environment},
-    inject::{pnet::PnetSender, test_run, turns::Turns},
+    inject::{sender::Sender, test_run, turns::Turns},
     observe::{self, Capture, ObserveError, Ports, Refusals},
     plan::{InjectorKind, Mode, Path, Trial},
     report::{
@@ -124,7 +124,7 @@ enum Rig {
 struct Wire {
     attachment: Attachment,
     counter: Counter,
-    sender: PnetSender,
+    sender: Sender,
     capture: Capture,
     returned: Capture,
     testbed: Veth,
@@ -293,6 +293,9 @@ impl Lab {
     fn unmet_requirement(&self, trial: &Trial<'_>) -> Option<String> {
         if !trial.is_possible() {
             return Some(format!("{} cannot inject these frames as they are meant", trial.path.injector));
+        }
+        if let Some(reason) = support::injector(trial.path.injector, self.kernel) {
+            return Some(reason);
         }
         let oldest = trial.scenario.requires.min_kernel.filter(|oldest| self.kernel < *oldest)?;
         Some(format!("the scenario needs kernel {oldest}; this is {}", self.kernel))
@@ -555,8 +558,8 @@ impl Rig {
         let RigKind { path, spec, offloads, role: _ } = kind;
         let counter = Counter::load(object).map_err(broken)?;
         match (path.mode.attach(), path.injector) {
-            (Some(mode), InjectorKind::Pnet) => {
-                Wire::bring_up(counter, mode, *spec, offloads).map(Box::new).map(Self::Wire)
+            (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
+                Wire::bring_up(counter, mode, path.injector, *spec, offloads).map(Box::new).map(Self::Wire)
             }
             (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(counter))),
             (mode, injector) => Err(Obstacle::Broken(format!(
@@ -570,7 +573,7 @@ impl Rig {
     fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
         let frames = frames.iter().map(|frame| frame.bytes.as_slice());
         match self {
-            Self::Wire(wire) => observe::refusals(frames, |frame| observe::send(&mut wire.sender, frame)),
+            Self::Wire(wire) => observe::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
             Self::Unattached(counter) => observe::refusals(frames, |frame| {
                 let taken = counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
                 taken.map(drop).map_err(|source| ObserveError::TestRun { source })
@@ -606,6 +609,7 @@ impl Wire {
     fn bring_up(
         counter: Counter,
         mode: XdpMode,
+        injector: InjectorKind,
         spec: Spec,
         offloads: &BTreeMap<String, bool>,
     ) -> Result<Self, Obstacle> {
@@ -625,7 +629,10 @@ impl Wire {
             let (index, offload) = (testbed.topology.dut.index, Offload::from(name.as_str()));
             testbed.dut.call(move |host| host.set_offload(index, &offload, on)).map_err(broken)?;
         }
-        let sender = PnetSender::open(&testbed.tester, &testbed.topology.tester).map_err(broken)?;
+        if injector == InjectorKind::LiveFrames {
+            testbed.take_redirected(mode).map_err(broken)?;
+        }
+        let sender = Sender::open(injector, &testbed).map_err(broken)?;
         let runs = counter.runs().map_err(broken)?;
         Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })
     }

@@ -5,9 +5,12 @@
 
 use rustix::io::Errno;
 
-use xdproof_scenarios::capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER};
+use xdproof_scenarios::{
+    KernelVersion,
+    capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
+};
 
-use crate::plan::Mode;
+use crate::plan::{InjectorKind, Mode};
 
 /// What the table says of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,20 @@ pub fn lookup(request: Request<'_>) -> Support {
     }
 }
 
+/// The first kernel that makes live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+pub const LIVE_FRAMES_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 18, patch: 0 };
+
+/// Why a kernel has no such injector, if it has none.
+#[must_use]
+pub fn injector(kind: InjectorKind, kernel: KernelVersion) -> Option<String> {
+    match kind {
+        InjectorKind::LiveFrames if kernel < LIVE_FRAMES_KERNEL => {
+            Some(format!("{kind} need kernel {LIVE_FRAMES_KERNEL}; this is {kernel}"))
+        }
+        InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames | InjectorKind::TestRun => None,
+    }
+}
+
 /// The longest frame in bytes that a mode gives to a program, which takes frames of several buffers or does not.
 ///
 /// In generic mode the stack makes one buffer of every frame (`netif_skb_check_for_xdp`). A driver and a test run do not: for
@@ -98,6 +115,14 @@ mod tests {
         for mode in [Mode::Generic, Mode::Unattached] {
             assert_eq!(errno(mode, 9000, false), None);
         }
+    }
+
+    #[test]
+    fn only_live_frames_need_a_kernel_that_makes_them() {
+        let kernel = |minor| KernelVersion { major: 5, minor, patch: 0 };
+        assert!(injector(InjectorKind::LiveFrames, kernel(17)).is_some_and(|reason| reason.contains("5.18")));
+        assert_eq!(injector(InjectorKind::LiveFrames, kernel(18)), None);
+        assert_eq!(injector(InjectorKind::Ring, kernel(9)), None);
     }
 
     #[test]

@@ -56,6 +56,7 @@ const PRIVILEGED: &[Case] = &[
     ("partitions_add_up_to_the_whole", partitions),
     ("offload_is_skipped_with_the_reason_and_proves_nothing", offload),
     ("a_counter_that_opens_one_tag_is_found", one_tag),
+    ("a_counter_that_opens_one_tag_is_found_by_the_faster_injectors", one_tag_faster),
     ("a_counter_that_misreads_ipv6_is_found", ipv6_off_by_one),
     ("a_counter_that_drops_is_found", drops),
     ("a_counter_that_drops_passes_where_it_is_expected_to", expected_drops),
@@ -310,6 +311,25 @@ fn expect_found(program: &str, scenarios: &[&str], blind: Option<&str>) -> Resul
 
 fn one_tag() -> Result {
     expect_found("one_tag", &["vlan/qinq_ipv4_udp", "vlan/qinq_ipv6"], Some("ipv4/udp"))
+}
+
+fn one_tag_faster() -> Result {
+    let injectors = ["--injector", "ring,live_frames"];
+    let scenarios = ["--scenario", "vlan/qinq_ipv4_udp", "--scenario", "mixed/tags_by_protocols"];
+    let output = run(&[&["validate", "-q"][..], &injectors, &scenarios].concat())?;
+    expect_code(&output, 0)?;
+    let object = ["--object", mutants(), "--program", "one_tag"];
+    let output = run(&[&["validate", "-q"][..], &injectors, &scenarios, &object].concat())?;
+    expect_code(&output, 1)?;
+    for mode in ["generic", "native"] {
+        for injector in ["ring", "live_frames"] {
+            for scenario in ["vlan/qinq_ipv4_udp", "mixed/tags_by_protocols"] {
+                let failure = format!("FAIL {scenario}::{mode}::{injector}");
+                expect(stdout(&output).contains(&failure), &format!("no `{failure}`"), &output)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ipv6_off_by_one() -> Result {

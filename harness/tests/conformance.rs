@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, AttachError, Counter, Object},
     environment::kernel_version,
-    plan::{Selection, Trial},
+    plan::{InjectorKind, Selection, Trial},
     report::{console::explain, json::Observed},
     run::{CountedAction, Lab},
     verdict::{Counts, Observation},
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
         };
         // The linear counter's trials are named as everywhere else; another program's carry its name as their kind.
         let kind = if program == abi::COUNT_PROGRAM { "" } else { program };
-        let plan = match Selection::default().plan(scenarios) {
+        let every = Selection { injectors: InjectorKind::ALL.to_vec(), ..Selection::default() };
+        let plan = match every.plan(scenarios) {
             Ok(plan) => plan,
             Err(error) => return gate::broken(&error.to_string()),
         };

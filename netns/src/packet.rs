@@ -11,8 +11,8 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::{
         socket::{
-            AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg, setsockopt,
-            socket,
+            AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg,
+            setsockopt, socket,
             sockopt::{RcvBufForce, SocketError},
         },
         time::TimeSpec,

@@ -104,7 +104,8 @@ impl TxRing {
         let at = |offsets| Offsets::new(offsets).ok_or(io::ErrorKind::InvalidInput);
         let (ring_at, completed_at) = (at(offsets.tx)?, at(offsets.cr)?);
         let length = |at: Offsets, each: usize| Ok::<_, io::Error>(at.descriptors + to_usize(DEPTH)? * each);
-        let completions = libc::off_t::try_from(libc::XDP_UMEM_PGOFF_COMPLETION_RING).map_err(io::Error::other)?;
+        let completions =
+            libc::off_t::try_from(libc::XDP_UMEM_PGOFF_COMPLETION_RING).map_err(io::Error::other)?;
         let ring = Mapping::of(fd, length(ring_at, size_of::<libc::xdp_desc>())?, libc::XDP_PGOFF_TX_RING)?;
         let completed = Mapping::of(fd, length(completed_at, size_of::<u64>())?, completions)?;
         sys::bind_xdp(fd, index, queue)?;

@@ -314,9 +314,7 @@ pub(crate) fn bind_xdp(fd: BorrowedFd<'_>, index: IfIndex, queue: u32) -> io::Re
 /// `net/xdp/xsk.c`). `EAGAIN` if some is left to send, `EBUSY` if the driver dropped a frame.
 pub(crate) fn kick(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: there is neither a buffer nor an address.
-    check(unsafe {
-        libc::sendto(fd.as_raw_fd(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0)
-    })?;
+    check(unsafe { libc::sendto(fd.as_raw_fd(), ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) })?;
     Ok(())
 }
 

@@ -1,12 +1,21 @@
 //! How frames reach the program under test.
 //!
 //! * [`pnet`]: one `AF_PACKET` send a frame, from the tester's port.
+//! * [`ring`]: many frames a system call, through memory that is shared with the kernel.
+//! * [`live_frames`]: made by the kernel itself and redirected to the tester's port.
+//! * [`sender`]: one of these three, for whoever does not care which.
 //! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
 //! * [`cpu`]: on which CPU frames are sent, and so in which order they arrive.
-//! * [`turns`]: either of them from one CPU after another.
+//! * [`turns`]: any of them from one CPU after another.
+//! * [`pace`]: any of them at an offered load.
+//! * [`shape`]: what is done to frames on their way.
 
 pub mod cpu;
+pub mod live_frames;
+pub mod pace;
 pub mod pnet;
+pub mod ring;
+pub mod sender;
 pub mod shape;
 pub mod test_run;
 pub mod turns;

@@ -148,7 +148,7 @@ impl XdpTool {
 }
 
 /// A program by its name and kind.
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ToolError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ToolError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {

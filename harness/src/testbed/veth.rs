@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, NetNs, Offload, PacketSocket, Published, VethEnd, VethSpec, Worker,
+    XdpMode,
 };
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
@@ -112,6 +113,21 @@ impl Veth {
             host.set_offload(index, &Offload::GRO, false)?;
             host.packet_socket(index, xdproof_netns::PacketOptions { receive_buffer, ..Default::default() })
         })
+    }
+
+    /// Has the DUT take frames that are redirected to the tester's port. A veth takes them only while its peer polls for them,
+    /// which it does with a native program, and else with GRO (`veth_xdp_xmit` of `drivers/net/veth.c`): in generic mode GRO
+    /// goes on. Call it after everything that switches it off.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn take_redirected(&self, mode: XdpMode) -> Result<(), Error> {
+        if mode == XdpMode::Native {
+            return Ok(());
+        }
+        let index = self.topology.dut.index;
+        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, true))
     }
 
     /// Opens a socket that sees every frame that comes back to the tester.

@@ -1,0 +1,211 @@
+//! `BPF_PROG_TEST_RUN` with `BPF_F_TEST_XDP_LIVE_FRAMES`: the kernel makes the frames itself and runs a program of ours on
+//! them, which redirects each to the tester's port. No system call a frame, no socket, no socket buffer: the fastest source
+//! there is on a machine of one's own. Needs Linux 5.18 and a driver with `ndo_xdp_xmit`.
+//!
+//! A veth takes redirected frames only while its peer polls for them, which it does with a native program or with GRO
+//! (`veth_xdp_xmit()` of `drivers/net/veth.c`); else each is lost, and nobody counts it.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, DevMap, MapData, MapError},
+    programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
+};
+use xdproof_ebpf::abi::{self, LIVE_LONGEST, LIVE_SHORTEST, LIVE_SLOTS};
+use xdproof_netns::{Error, IfIndex, Worker, XdpLink, XdpMode};
+
+use super::shape::{ToolError, program};
+use crate::testbed::Port;
+
+/// The object, as built by `build.rs`.
+static LIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-live"));
+
+/// Frames that the kernel makes before it lets its receiving side run, its own default. veth's ring holds 256.
+pub const BATCH: u32 = 64;
+
+/// Index of the loopback device in every namespace (`LOOPBACK_IFINDEX` of `include/net/flow.h`).
+const LOOPBACK: u32 = 1;
+
+/// `struct abi::Template` as the map has it: length and times in the machine's order, then the bytes.
+type TemplateBytes = [u8; size_of::<abi::Template>()];
+
+/// `struct abi::Cursor` as the map has it.
+type CursorWords = [u32; size_of::<abi::Cursor>() / 4];
+
+/// The longest live frame in bytes.
+pub const LONGEST: usize = LIVE_LONGEST as usize;
+
+/// A sender at the tester's port. What it sends is made by a program, with maps of its own.
+pub struct LiveFrames {
+    ebpf: Ebpf,
+    templates: Array<MapData, TemplateBytes>,
+    cursor: Array<MapData, CursorWords>,
+    /// What the templates hold, from the first: each frame, and how many times in a row it is sent.
+    loaded: Vec<(Vec<u8>, u32)>,
+    /// What the kernel makes each frame of: no template is longer.
+    seed: Vec<u8>,
+    held: Held,
+}
+
+/// A program that stays in the kernel's XDP dispatcher. A test run puts its program in for as long as it takes, and each
+/// change waits for all CPUs, some ten milliseconds (`bpf_dispatcher_change_prog()` of `kernel/bpf/dispatcher.c`); a program
+/// that is attached somewhere is in already. No frame passes the loopback device of a namespace of ours.
+#[derive(Debug)]
+pub struct Held {
+    _link: XdpLink,
+}
+
+impl Held {
+    /// Attaches a program to the loopback device of the worker's namespace, which holds one.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused: EBUSY if one is there.
+    pub fn in_dispatcher(worker: &Worker, program: OwnedFd) -> Result<Self, Error> {
+        let Some(loopback) = IfIndex::new(LOOPBACK) else {
+            return Err(Error::WorkerGone { worker: worker.label().to_owned() });
+        };
+        let link =
+            worker.call(move |host| host.link_xdp(loopback, program.as_fd(), &[XdpMode::Generic], false))?;
+        Ok(Self { _link: link })
+    }
+}
+
+impl fmt::Debug for LiveFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveFrames").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl LiveFrames {
+    /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. There can be one in a namespace.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn open(worker: &Worker, port: &Port) -> Result<Self, ToolError> {
+        let index = port.index.get();
+        // A device is looked up in the namespace of the thread that puts it into the map (`dev_map_update_elem()` of
+        // `kernel/bpf/devmap.c`), and the frames may then be made in any.
+        let (mut ebpf, templates, cursor) = worker.run(move |_| {
+            let mut ebpf = Ebpf::load(LIVE)?;
+            let mut take = |name| ebpf.take_map(name).ok_or(MapError::ElementNotFound);
+            let mut ports: DevMap<MapData> = take(abi::PORTS_MAP)?.try_into()?;
+            let (templates, cursor) = (take(abi::TEMPLATES_MAP)?, take(abi::CURSOR_MAP)?);
+            let live: &mut Xdp = program(&mut ebpf, abi::LIVE_PROGRAM)?;
+            live.load().map_err(failed("load"))?;
+            ports.set(0, index, None, 0).map_err(|error| {
+                failed("give the port to")(match error {
+                    aya::maps::xdp::XdpMapError::MapError(error) => error.into(),
+                    _ => ProgramError::UnexpectedProgramType,
+                })
+            })?;
+            Ok::<_, ToolError>((ebpf, Array::try_from(templates)?, Array::try_from(cursor)?))
+        })??;
+        let live: &mut Xdp = program(&mut ebpf, abi::LIVE_PROGRAM)?;
+        let descriptor = live.fd().map_err(failed("find"))?.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|error| failed("find")(ProgramError::IOError(error)))?;
+        let held = Held::in_dispatcher(worker, descriptor)?;
+        Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), held })
+    }
+
+    /// Sends frames, without FCS, as they are and in this order.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header or longer than [`LONGEST`]. That a frame
+    /// was lost on its way to the driver is not told.
+    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<()> {
+        let mut runs: Vec<(&[u8], u32)> = Vec::new();
+        for &frame in frames {
+            match runs.last_mut() {
+                Some((last, times)) if *last == frame => *times += 1,
+                _ => runs.push((frame, 1)),
+            }
+        }
+        for part in runs.chunks(LIVE_SLOTS as usize) {
+            self.load(part)?;
+            self.run(part.iter().map(|(_, times)| times).sum())?;
+        }
+        Ok(())
+    }
+
+    /// Makes ready to [`run`](Self::run) through frames, each so many times in a row, from the first one.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL for no frame, for more than [`LIVE_SLOTS`] or one of a length that no live frame has; what the kernel answered.
+    pub fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
+        let fits = |(frame, times): &(&[u8], u32)| {
+            (LIVE_SHORTEST as usize..=LONGEST).contains(&frame.len()) && *times > 0
+        };
+        let slots = match frames {
+            // The kernel makes every frame like the seed, and says when it does not like it.
+            [(only, _)] => {
+                self.seed = only.to_vec();
+                0
+            }
+            [] => return Err(rustix::io::Errno::INVAL.into()),
+            _ if frames.len() > LIVE_SLOTS as usize || !frames.iter().all(fits) => {
+                return Err(rustix::io::Errno::INVAL.into());
+            }
+            _ => {
+                self.seed.resize(frames.iter().map(|(frame, _)| frame.len()).max().unwrap_or(0), 0);
+                for (slot, &(frame, times)) in frames.iter().enumerate() {
+                    self.set_template(slot, frame, times)?;
+                }
+                u32::try_from(frames.len()).map_err(io::Error::other)?
+            }
+        };
+        self.cursor.set(0, [0, 0, slots], 0).map_err(map_error)
+    }
+
+    fn set_template(&mut self, slot: usize, frame: &[u8], times: u32) -> io::Result<()> {
+        if self.loaded.get(slot).is_some_and(|(bytes, its)| bytes == frame && *its == times) {
+            return Ok(());
+        }
+        let mut bytes = [0; size_of::<abi::Template>()];
+        let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&times.to_ne_bytes());
+        bytes[8..8 + frame.len()].copy_from_slice(frame);
+        self.templates.set(u32::try_from(slot).map_err(io::Error::other)?, bytes, 0).map_err(map_error)?;
+        self.loaded.resize(self.loaded.len().max(slot + 1), (Vec::new(), 0));
+        self.loaded[slot] = (frame.to_vec(), times);
+        Ok(())
+    }
+
+    /// Sends `count` frames of those that were [loaded](Self::load), going on where the last call ended.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINTR if a signal came, after which it is unknown how many were sent.
+    pub fn run(&self, count: u32) -> io::Result<()> {
+        let Some(aya::programs::Program::Xdp(live)) = self.ebpf.program(abi::LIVE_PROGRAM) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.repeat) = (Some(self.seed.as_slice()), count);
+        options.attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
+        match live.test_run(options) {
+            Ok(_) => Ok(()),
+            Err(ProgramError::SyscallError(error)) => Err(error.io_error),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+}
+
+fn failed(action: &'static str) -> impl Fn(ProgramError) -> ToolError {
+    move |source| ToolError::Program { action, name: abi::LIVE_PROGRAM, source: Box::new(source) }
+}
+
+fn map_error(error: MapError) -> io::Error {
+    match error {
+        MapError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}

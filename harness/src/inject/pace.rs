@@ -1,0 +1,97 @@
+//! Sending at an offered load instead of as fast as it goes.
+
+use std::time::{Duration, Instant};
+
+/// Shorter waits than this are spent on the CPU: a sleeping thread may be woken that much late.
+const SPIN: Duration = Duration::from_micros(200);
+
+/// Frames a second.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Pps(pub f64);
+
+/// A schedule: the n-th frame is due `n / rate` after the first. Who is late catches up, so that the load offered over
+/// the whole is the one that was asked for, if the sender can reach it at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    rate: Pps,
+    begun: Instant,
+}
+
+impl Pace {
+    /// Begins now. None for a rate that is not above 0.
+    #[must_use]
+    pub fn begin(rate: Pps) -> Option<Self> {
+        (rate.0 > 0.0 && rate.0.is_finite()).then(|| Self { rate, begun: Instant::now() })
+    }
+
+    /// Waits until it is time for the frame that `sent` others went before.
+    pub fn wait(&self, sent: u64) {
+        let due = self.begun + self.rate.time_for(sent);
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            if left > SPIN {
+                // Not for something to happen: the schedule itself is in time.
+                std::thread::sleep(left - SPIN);
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Frames to be sent at once so that waiting between them is worth its while: those of 100 microseconds, 1 to `most`.
+    #[must_use]
+    pub fn burst(&self, most: u32) -> u32 {
+        let frames = (self.rate.0 * 1e-4).clamp(1.0, f64::from(most));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=most")]
+        let frames = frames as u32;
+        frames
+    }
+}
+
+impl Pps {
+    /// How long so many frames take at this rate.
+    #[must_use]
+    pub fn time_for(self, frames: u64) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "a schedule of 2^53 frames is never begun")]
+        let frames = frames as f64;
+        Duration::try_from_secs_f64(frames / self.0).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_due_at_their_share_of_a_second() {
+        assert_eq!(Pps(1000.0).time_for(250), Duration::from_millis(250));
+        assert_eq!(Pps(2e6).time_for(1), Duration::from_nanos(500));
+        assert_eq!(Pps(0.0).time_for(1), Duration::MAX);
+    }
+
+    #[test]
+    fn nothing_is_sent_before_it_is_due() {
+        let pace = Pace::begin(Pps(100_000.0)).unwrap();
+        for sent in (0..2_000).step_by(100) {
+            pace.wait(sent);
+            assert!(pace.begun.elapsed() >= Pps(100_000.0).time_for(sent));
+        }
+    }
+
+    #[test]
+    fn a_burst_is_what_a_tenth_of_a_millisecond_holds() {
+        let burst = |rate| Pace::begin(Pps(rate)).unwrap().burst(64);
+        assert_eq!([burst(10.0), burst(50_000.0), burst(1e6)], [1, 5, 64]);
+    }
+
+    #[test]
+    fn a_rate_that_is_none_is_no_pace() {
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Pace::begin(Pps(rate)).is_none(), "{rate}");
+        }
+    }
+}
