@@ -5,15 +5,38 @@
 
 use crate::abi::OTHER;
 
-/// A frame to be read, header by header.
+/// What is left of a frame, to be read header by header.
 ///
-/// A field lies `at` bytes into a header of `header` bytes that begins `offset` bytes into the frame; it is `None` unless
-/// the *whole* header fits in the frame.
-pub trait Packet {
+/// A field lies `at` bytes into a header of `header` bytes that comes next; it is `None` unless the *whole* header fits in
+/// the frame.
+pub trait Packet: Sized {
     /// A field of one byte.
-    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8>;
-    /// A field of two bytes in network order; `offset + at` is even.
-    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16>;
+    fn u8(&self, header: usize, at: usize) -> Option<u8>;
+    /// A field of two bytes that is an `EtherType`; its distance from the frame's first byte is even.
+    fn ether_type(&self, header: usize, at: usize) -> Option<EtherType>;
+    /// What is left behind a header that fits.
+    fn behind(self, header: usize) -> Self;
+}
+
+/// An `EtherType` as it lies in memory. A number that it is compared with is swapped instead of it: the numbers are
+/// constants, so the compiler does that once, where the program would do it for every frame.
+#[derive(Clone, Copy, Debug)]
+pub struct EtherType(u16);
+
+impl EtherType {
+    /// From two bytes in network order that were loaded as they are.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_memory(word: u16) -> Self {
+        Self(word)
+    }
+}
+
+impl PartialEq<u16> for EtherType {
+    #[inline(always)]
+    fn eq(&self, number: &u16) -> bool {
+        self.0 == number.to_be()
+    }
 }
 
 /// What the counter does with a frame.
@@ -55,9 +78,9 @@ pub trait Rules {
     /// Whether an `EtherType` announces a tag that is opened, `depth` tags having been opened before: 802.1Q and 802.1ad;
     /// 0x9100 and other vendors' values are not tags to the kernel.
     #[inline(always)]
-    fn is_tag(ether_type: u16, depth: usize) -> bool {
+    fn is_tag(ether_type: EtherType, depth: usize) -> bool {
         let _any_depth = depth;
-        matches!(ether_type, 0x8100 | 0x88a8)
+        ether_type == 0x8100 || ether_type == 0x88a8
     }
 }
 
@@ -69,21 +92,26 @@ impl Rules for Sample {}
 
 /// Classifies one frame that begins with its destination MAC address.
 #[inline(always)]
-pub fn classify<R: Rules>(packet: &(impl Packet + ?Sized)) -> Class {
-    let Some(mut ether_type) = packet.be16(0, R::ETHERNET, R::ETHERNET_TYPE) else { return Class::Truncated };
-    let mut offset = R::ETHERNET;
-    for depth in 0..R::MAX_TAGS {
-        if !R::is_tag(ether_type, depth) {
+pub fn classify<R: Rules>(packet: impl Packet) -> Class {
+    let Some(mut ether_type) = packet.ether_type(R::ETHERNET, R::ETHERNET_TYPE) else {
+        return Class::Truncated;
+    };
+    let mut rest = packet.behind(R::ETHERNET);
+    let mut depth = 0;
+    // Not `for`, not `while`: of these the compiler puts the tags behind the IP headers, and jumps to and fro.
+    loop {
+        if depth == R::MAX_TAGS || !R::is_tag(ether_type, depth) {
             break;
         }
-        let Some(inner) = packet.be16(offset, R::TAG_NEEDED, R::TAG - 2) else { return Class::Truncated };
+        let Some(inner) = rest.ether_type(R::TAG_NEEDED, R::TAG - 2) else { return Class::Truncated };
         ether_type = inner;
-        offset += R::TAG;
+        rest = rest.behind(R::TAG);
+        depth += 1;
     }
     let protocol = if ether_type == R::IPV4_TYPE {
-        packet.u8(offset, R::IPV4, R::IPV4_PROTOCOL)
+        rest.u8(R::IPV4, R::IPV4_PROTOCOL)
     } else if ether_type == R::IPV6_TYPE {
-        packet.u8(offset, R::IPV6, R::IPV6_NEXT_HEADER)
+        rest.u8(R::IPV6, R::IPV6_NEXT_HEADER)
     } else {
         None
     };
@@ -91,14 +119,18 @@ pub fn classify<R: Rules>(packet: &(impl Packet + ?Sized)) -> Class {
 }
 
 /// A frame in one piece.
-impl Packet for [u8] {
-    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8> {
-        self.get(offset..)?.get(..header)?.get(at).copied()
+impl Packet for &[u8] {
+    fn u8(&self, header: usize, at: usize) -> Option<u8> {
+        self.get(..header)?.get(at).copied()
     }
 
-    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16> {
-        let field = self.get(offset..)?.get(..header)?.get(at..)?.first_chunk()?;
-        Some(u16::from_be_bytes(*field))
+    fn ether_type(&self, header: usize, at: usize) -> Option<EtherType> {
+        let field = self.get(..header)?.get(at..)?.first_chunk()?;
+        Some(EtherType::from_memory(u16::from_ne_bytes(*field)))
+    }
+
+    fn behind(self, header: usize) -> Self {
+        self.get(header..).unwrap_or_default()
     }
 }
 

@@ -3,14 +3,14 @@
 //! It promises to count as [`classify`] says, whatever the frame's length.
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
     btf_maps::PerCpuArray,
     macros::btf_map,
     programs::XdpContext,
 };
 use xdproof_ebpf::{
     abi::SLOTS,
-    classify::{Class, Packet, Rules, Sample, classify},
+    classify::{Class, EtherType, Packet, Rules, Sample, classify},
 };
 
 // The name is abi::MAP_NAME; an attribute takes no constant.
@@ -51,7 +51,7 @@ impl Counter for Sample {}
 
 /// Classifies a frame, counts it and answers.
 #[inline(always)]
-pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: &impl Packet) -> u32 {
+pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: impl Packet) -> u32 {
     let (slot, truncated) = match classify::<C>(packet) {
         Class::Count(slot) => (C::slot(ctx, slot), false),
         Class::Truncated => match C::TRUNCATED_SLOT {
@@ -60,47 +60,50 @@ pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: &impl Packet) -> u32 {
         },
     };
     // Every u8 is a slot, so the look-up cannot fail; the verifier wants to see it checked.
-    let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) else { return XDP_ABORTED };
-    // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
-    unsafe { *counter = C::counted(ctx, slot, *counter) };
+    if let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) {
+        // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
+        unsafe { *counter = C::counted(ctx, slot, *counter) };
+    }
     if truncated { C::TRUNCATED } else { C::answer(ctx, slot) }
 }
 
-/// The linear part of a frame: addresses of its first byte and of the byte after its last.
+/// What is left of a frame's linear part: addresses of its first byte and of the byte after its last.
 pub(crate) struct Linear {
-    start: usize,
-    end: usize,
+    start: *const u8,
+    end: *const u8,
 }
 
 impl Linear {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        Self { start: ctx.data() as *const u8, end: ctx.data_end() as *const u8 }
     }
-}
 
-impl Linear {
     /// The address of a field, if its header lies in this part.
     #[inline(always)]
-    fn address(&self, offset: usize, header: usize, at: usize) -> Option<usize> {
-        let start = self.start + offset;
-        (start + header <= self.end).then_some(start + at)
+    fn address(&self, header: usize, at: usize) -> Option<*const u8> {
+        (self.start.wrapping_add(header) <= self.end).then_some(self.start.wrapping_add(at))
     }
 }
 
 impl Packet for Linear {
     #[inline(always)]
-    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8> {
-        let address = self.address(offset, header, at)?;
+    fn u8(&self, header: usize, at: usize) -> Option<u8> {
+        let address = self.address(header, at)?;
         // SAFETY: the byte lies before `end` (checked above, and again by the verifier).
-        Some(unsafe { *(address as *const u8) })
+        Some(unsafe { *address })
     }
 
     #[inline(always)]
-    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16> {
-        let address = self.address(offset, header, at)?;
+    fn ether_type(&self, header: usize, at: usize) -> Option<EtherType> {
+        let address = self.address(header, at)?.cast();
         // SAFETY: both bytes lie before `end`, as above. They are aligned: a frame begins at an even address (behind
         // XDP_PACKET_HEADROOM and metadata in units of four bytes), and every such field is at an even offset.
-        Some(u16::from_be(unsafe { *(address as *const u16) }))
+        Some(EtherType::from_memory(unsafe { *address }))
+    }
+
+    #[inline(always)]
+    fn behind(self, header: usize) -> Self {
+        Self { start: self.start.wrapping_add(header), ..self }
     }
 }

@@ -19,21 +19,21 @@ use aya_ebpf::{
 use counter::{COUNTS, Linear, count};
 use xdproof_ebpf::{
     abi::SLOTS,
-    classify::{Packet, Sample},
+    classify::{EtherType, Packet, Sample},
 };
 
 /// Counts frames whose bytes all lie in the linear part: every frame that a driver hands to a program that has not
 /// said that it can do with less.
 #[xdp]
 fn xdproof_count(ctx: XdpContext) -> u32 {
-    count::<Sample>(&ctx, &Linear::new(&ctx))
+    count::<Sample>(&ctx, Linear::new(&ctx))
 }
 
 /// Counts frames of one or more buffers, also where the linear part is short or empty. Needs kernel 5.18
 /// (`bpf_xdp_load_bytes`).
 #[xdp(frags)]
 fn xdproof_frags(ctx: XdpContext) -> u32 {
-    count::<Sample>(&ctx, &Fragmented { linear: Linear::new(&ctx), ctx: &ctx })
+    count::<Sample>(&ctx, Fragmented { linear: Linear::new(&ctx), offset: 0, ctx: &ctx })
 }
 
 /// Passes every frame and looks at none: what remains when this is measured is the path, not the program.
@@ -52,44 +52,52 @@ fn xdproof_queues(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// A frame of several buffers, the first of which is the linear part.
+/// What is left of a frame of several buffers, the first of which is the linear part.
 struct Fragmented<'a> {
     linear: Linear,
+    /// How many bytes of the frame are behind us.
+    offset: usize,
     ctx: &'a XdpContext,
 }
 
 impl Fragmented<'_> {
     /// `N` bytes, from whichever buffers they lie in, if their header lies in the frame.
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: usize, header: usize, at: usize) -> Option<[u8; N]> {
+    fn load<const N: usize>(&self, header: usize, at: usize) -> Option<[u8; N]> {
         let ctx = self.ctx.as_ptr().cast();
         // SAFETY: the context is the one that this program was called with.
         let length = unsafe { bpf_xdp_get_buff_len(ctx) };
-        if (offset + header) as u64 > length {
+        if (self.offset + header) as u64 > length {
             return None;
         }
         let mut bytes = [0; N];
         // SAFETY: `bytes` has room for N bytes.
-        let answer =
-            unsafe { bpf_xdp_load_bytes(ctx, (offset + at) as u32, bytes.as_mut_ptr().cast(), N as u32) };
+        let answer = unsafe {
+            bpf_xdp_load_bytes(ctx, (self.offset + at) as u32, bytes.as_mut_ptr().cast(), N as u32)
+        };
         (answer == 0).then_some(bytes)
     }
 }
 
 impl Packet for Fragmented<'_> {
     #[inline(always)]
-    fn u8(&self, offset: usize, header: usize, at: usize) -> Option<u8> {
-        match self.linear.u8(offset, header, at) {
+    fn u8(&self, header: usize, at: usize) -> Option<u8> {
+        match self.linear.u8(header, at) {
             Some(byte) => Some(byte),
-            None => self.load::<1>(offset, header, at).map(u8::from_be_bytes),
+            None => self.load::<1>(header, at).map(u8::from_be_bytes),
         }
     }
 
     #[inline(always)]
-    fn be16(&self, offset: usize, header: usize, at: usize) -> Option<u16> {
-        match self.linear.be16(offset, header, at) {
-            Some(word) => Some(word),
-            None => self.load::<2>(offset, header, at).map(u16::from_be_bytes),
+    fn ether_type(&self, header: usize, at: usize) -> Option<EtherType> {
+        match self.linear.ether_type(header, at) {
+            Some(ether_type) => Some(ether_type),
+            None => self.load(header, at).map(|bytes| EtherType::from_memory(u16::from_ne_bytes(bytes))),
         }
+    }
+
+    #[inline(always)]
+    fn behind(self, header: usize) -> Self {
+        Self { linear: self.linear.behind(header), offset: self.offset + header, ..self }
     }
 }

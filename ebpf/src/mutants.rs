@@ -18,7 +18,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use counter::{Counter, Linear, count};
-use xdproof_ebpf::classify::{Packet as _, Rules};
+use xdproof_ebpf::classify::{EtherType, Packet as _, Rules};
 
 /// A program by name, and what of the counter it overrides.
 macro_rules! mutants {
@@ -34,7 +34,7 @@ macro_rules! mutants {
         $(#[doc = $doc])+
         #[xdp]
         fn $name(ctx: XdpContext) -> u32 {
-            count::<$name::Fault>(&ctx, &Linear::new(&ctx))
+            count::<$name::Fault>(&ctx, Linear::new(&ctx))
         }
     )+};
 }
@@ -50,7 +50,7 @@ fn length(ctx: &XdpContext) -> usize {
 fn byte(ctx: &XdpContext, at: usize) -> u8 {
     // At least an Ethernet header is there: checked for less, the verifier does not see that the check is enough.
     let header = if at < 14 { 14 } else { at + 1 };
-    Linear::new(ctx).u8(0, header, at).unwrap_or(0)
+    Linear::new(ctx).u8(header, at).unwrap_or(0)
 }
 
 /// Whether an EtherType is at a place; not beyond the frame's end.
@@ -93,7 +93,7 @@ mutants! {
     no_8021ad {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, _depth: usize) -> bool { ether_type == 0x8100 }
+            fn is_tag(ether_type: EtherType, _depth: usize) -> bool { ether_type == 0x8100 }
         }
         counter: {}
     }
@@ -101,7 +101,7 @@ mutants! {
     no_8021q {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, _depth: usize) -> bool { ether_type == 0x88a8 }
+            fn is_tag(ether_type: EtherType, _depth: usize) -> bool { ether_type == 0x88a8 }
         }
         counter: {}
     }
@@ -109,7 +109,7 @@ mutants! {
     tag_9100 {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, _depth: usize) -> bool { matches!(ether_type, 0x8100 | 0x88a8 | 0x9100) }
+            fn is_tag(ether_type: EtherType, _depth: usize) -> bool { ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9100 }
         }
         counter: {}
     }
@@ -117,7 +117,7 @@ mutants! {
     tag_9200 {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, _depth: usize) -> bool { matches!(ether_type, 0x8100 | 0x88a8 | 0x9200) }
+            fn is_tag(ether_type: EtherType, _depth: usize) -> bool { ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9200 }
         }
         counter: {}
     }
@@ -125,7 +125,7 @@ mutants! {
     inner_8021ad {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, depth: usize) -> bool { ether_type == 0x8100 || (depth == 0 && ether_type == 0x88a8) }
+            fn is_tag(ether_type: EtherType, depth: usize) -> bool { ether_type == 0x8100 || (depth == 0 && ether_type == 0x88a8) }
         }
         counter: {}
     }
@@ -133,7 +133,7 @@ mutants! {
     inner_8021q {
         rules: {
             #[inline(always)]
-            fn is_tag(ether_type: u16, depth: usize) -> bool { ether_type == 0x88a8 || (depth == 0 && ether_type == 0x8100) }
+            fn is_tag(ether_type: EtherType, depth: usize) -> bool { ether_type == 0x88a8 || (depth == 0 && ether_type == 0x8100) }
         }
         counter: {}
     }
@@ -142,7 +142,7 @@ mutants! {
         rules: {
             const MAX_TAGS: usize = 2;
             #[inline(always)]
-            fn is_tag(ether_type: u16, depth: usize) -> bool {
+            fn is_tag(ether_type: EtherType, depth: usize) -> bool {
                 if depth == 0 { ether_type == 0x88a8 || ether_type == 0x8100 } else { false }
             }
         }
