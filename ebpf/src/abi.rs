@@ -96,7 +96,7 @@ pub struct Cursor {
     pub slot: u32,
     /// How many times in a row it was sent.
     pub done: u32,
-    /// Slots that are in use, from the first; none: each frame is sent as the kernel made it.
+    /// Slots that are in use, from the first, one at least.
     pub slots: u32,
 }
 

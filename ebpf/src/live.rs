@@ -25,15 +25,13 @@ static TEMPLATES: Array<Template, { LIVE_SLOTS as usize }> = Array::new();
 #[btf_map]
 static CURSOR: Array<Cursor, 1> = Array::new();
 
-/// Makes the frame the one whose turn it is, if there are several, and sends it.
+/// Makes the frame the one whose turn it is, and sends it. The kernel uses its pages again and again, and whoever received
+/// a frame may have changed it: the stack takes tags out of its place (`skb_vlan_untag()` of `net/core/skbuff.c`).
 #[xdp]
 fn live_frames(ctx: XdpContext) -> u32 {
     let Some(cursor) = CURSOR.get_ptr_mut(0) else { return XDP_ABORTED };
     // SAFETY: the pointer is to a live value, which one run at a time changes: each sender has an object of its own.
     let cursor = unsafe { &mut *cursor };
-    if cursor.slots == 0 {
-        return send();
-    }
     let Some(template) = TEMPLATES.get_ptr(cursor.slot) else { return XDP_ABORTED };
     // SAFETY: the pointer is to a live value, which nobody changes while frames are made.
     let template = unsafe { &*template };
@@ -51,7 +49,7 @@ fn live_frames(ctx: XdpContext) -> u32 {
         return XDP_ABORTED;
     }
     cursor.done += 1;
-    if cursor.done >= template.times {
+    if cursor.done >= template.times && cursor.slots > 1 {
         cursor.done = 0;
         cursor.slot += 1;
         if cursor.slot >= cursor.slots {

@@ -11,10 +11,11 @@ use std::{
     fmt, io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use aya::{
-    Ebpf, EbpfError,
+    Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
     programs::{
         Program, ProgramError, Xdp,
@@ -39,6 +40,9 @@ static BUILTIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/x
 /// Map types that are arrays (`enum bpf_map_type` in include/uapi/linux/bpf.h).
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+
+/// Bytes of an instruction (`struct bpf_insn`).
+const INSTRUCTION: u32 = 8;
 
 /// The first kernel with `bpf_link` for XDP (`BPF_LINK_TYPE_XDP`).
 pub const LINK_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 9, patch: 0 };
@@ -283,6 +287,12 @@ pub struct Identity {
     pub id: u32,
     /// The hash of its instructions: the same program has the same tag on every machine.
     pub tag: u64,
+    /// Instructions after the verifier has rewritten them; none where the kernel does not show them.
+    pub instructions: Option<u32>,
+    /// Instructions that the verifier looked at, along all ways (kernel 5.16).
+    pub verified_instructions: Option<u32>,
+    /// Bytes of machine code; 0 without a JIT compiler.
+    pub machine_code_bytes: u32,
 }
 
 /// What a program answered for a frame.
@@ -337,7 +347,7 @@ impl Counter {
         };
         let parsed = parse(path, &bytes)?;
         refuse_maps(object, &parsed)?;
-        let mut ebpf = Ebpf::load(&bytes).map_err(|error| load_error(object, error))?;
+        let mut ebpf = load_bytes(&bytes).map_err(|error| load_error(object, error))?;
         let program = choose_program(object, &ebpf)?;
         let map_name = choose_map(object, &ebpf)?;
         let map = take_counter(object, &mut ebpf, &map_name)?;
@@ -355,7 +365,14 @@ impl Counter {
         })?;
         let info = xdp.info().map_err(kernel("ask what was loaded"))?;
         let name = String::from_utf8_lossy(info.name()).into_owned();
-        let identity = Identity { name, id: info.id(), tag: info.tag() };
+        let identity = Identity {
+            name,
+            id: info.id(),
+            tag: info.tag(),
+            instructions: info.size_translated().map(|bytes| bytes / INSTRUCTION),
+            verified_instructions: info.verified_instruction_count(),
+            machine_code_bytes: info.size_jitted(),
+        };
         let frags = parsed
             .programs
             .get(&program)
@@ -453,6 +470,35 @@ impl Counter {
         Ok(per_cpu)
     }
 
+    /// What some slots hold, summed over them and the CPUs: quicker than [`Counter::counts`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer.
+    pub fn counted(&self, slots: &[u8]) -> Result<u64, AttachError> {
+        Ok(self.counted_by_cpu(slots)?.into_iter().fold(0, u64::wrapping_add))
+    }
+
+    /// The same for each possible CPU; in one place for a map that is not per CPU.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer.
+    pub fn counted_by_cpu(&self, slots: &[u8]) -> Result<Vec<u64>, AttachError> {
+        let mut per_cpu: Vec<u64> = Vec::new();
+        for &slot in slots {
+            let values = self.map.values(slot).map_err(|error| AttachError::Kernel {
+                action: "read the counters",
+                source: Box::new(ProgramError::MapError(error)),
+            })?;
+            per_cpu.resize(values.len().max(per_cpu.len()), 0);
+            for (sum, value) in per_cpu.iter_mut().zip(values) {
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        Ok(per_cpu)
+    }
+
     /// Attaches the program to a link of the worker's namespace; without a mode the kernel chooses one. The counter is
     /// lent to the worker for it and comes back. Needs `CAP_NET_ADMIN` there.
     ///
@@ -519,6 +565,20 @@ impl Counter {
     /// What the kernel answered: EINVAL for a frame that is too short or too long (`bpf_prog_test_run_xdp`).
     pub fn test_run(&self, frame: &[u8], out: &mut [u8]) -> io::Result<Answer> {
         self.test_run_in_context(frame, None, out)
+    }
+
+    /// Runs the program many times on one frame, each time on what the run before has left of it. While it is not attached
+    /// anywhere, the kernel changes its XDP dispatcher around the call, which takes some ten milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Counter::test_run`], and EINTR if a signal came, after which it is unknown how often it ran.
+    pub fn repeat(&self, frame: &[u8], times: u32) -> io::Result<()> {
+        use aya::{TestRun as _, TestRunOptions};
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.repeat) = (Some(frame), times);
+        let result = self.xdp().map_err(io::Error::other)?.test_run(options);
+        result.map(drop).map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))
     }
 
     /// As [`Counter::test_run`], with only the first `linear` bytes of the frame in its linear part and the rest in
@@ -660,6 +720,17 @@ fn errno(error: &ProgramError) -> Option<io::Error> {
         _ => None,
     };
     code.map(io::Error::from_raw_os_error)
+}
+
+/// Makes an object's maps and readies its programs.
+///
+/// aya's loader reads the types of the whole kernel when it is made (`EbpfLoader::new`), which takes longer than everything
+/// else that a trial needs: one is made for the process.
+pub(crate) fn load_bytes(bytes: &[u8]) -> Result<Ebpf, EbpfError> {
+    static LOADER: OnceLock<Mutex<EbpfLoader<'static>>> = OnceLock::new();
+    let loader = LOADER.get_or_init(|| Mutex::new(EbpfLoader::new()));
+    // What it holds does not change by a load, so that one which panicked has broken nothing.
+    loader.lock().unwrap_or_else(PoisonError::into_inner).load(bytes)
 }
 
 fn load_error(object: &Object, error: EbpfError) -> AttachError {

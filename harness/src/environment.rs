@@ -49,7 +49,7 @@ impl Environment {
     /// When `/proc` cannot be read.
     pub fn read(object: &Object, identity: &Identity) -> io::Result<Self> {
         let Object { path, program: _, map: _ } = object;
-        let Identity { name, id: _, tag } = identity;
+        let Identity { name, tag, .. } = identity;
         Ok(Self {
             xdproof: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_release: kernel("osrelease")?,
@@ -84,11 +84,36 @@ pub fn bpf_jit() -> Option<u8> {
     fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?.trim().parse().ok()
 }
 
+/// The kernel's release, as `uname -r` prints it.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read.
+pub fn kernel_release() -> io::Result<String> {
+    kernel("osrelease")
+}
+
+/// Whether a hypervisor is underneath, as far as it shows itself (`hypervisor` among the flags of `/proc/cpuinfo`, on x86).
+#[must_use]
+pub fn is_virtual() -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "hypervisor"))
+}
+
+/// Whether the kernel counts the runs of every program for everyone (`kernel.bpf_stats_enabled`), which slows each run down.
+#[must_use]
+pub fn counts_runs() -> bool {
+    kernel("bpf_stats_enabled").is_ok_and(|enabled| enabled != "0")
+}
+
 fn kernel(name: &str) -> io::Result<String> {
     Ok(fs::read_to_string(format!("/proc/sys/kernel/{name}"))?.trim().to_owned())
 }
 
-fn cpu_model() -> Option<String> {
+/// The processor's model, where the kernel names it.
+#[must_use]
+pub fn cpu_model() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())

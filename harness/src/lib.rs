@@ -4,15 +4,19 @@
 //! DUT; frames [injected](inject), the counters and the DUT's stack [observed](observe), the whole held against what the
 //! frames' bytes must count by the [`verdict`], and every [`report`] told of it.
 //!
+//! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`].
+//!
 //! Beside the trials stand the [`rules`]: what the kernel answers to whoever attaches.
 //!
-//! `verdict`, `support`, `plan` and `report` are pure; `testbed`, `attach`, `inject`, `observe` and `environment` touch the
-//! kernel.
+//! `verdict`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
+//! `environment` touch the kernel.
 
 pub mod attach;
+pub mod bench;
 pub mod cli;
 pub mod environment;
 pub mod inject;
+pub mod measure;
 pub mod observe;
 pub mod plan;
 pub mod report;

@@ -122,12 +122,16 @@ pub struct Partition {
 
 impl Partition {
     fn holds(self, id: &str) -> bool {
-        // FNV-1a, 64 bits: https://datatracker.ietf.org/doc/html/draft-eastlake-fnv
-        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        hash % self.count == self.index - 1
+        stable_hash(id) % self.count == self.index - 1
     }
+}
+
+/// A number that is the same for an id on every machine and in every version: FNV-1a, 64 bits
+/// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
+#[must_use]
+pub fn stable_hash(id: &str) -> u64 {
+    id.bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What is wrong with a `--partition`.

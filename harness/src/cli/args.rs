@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{doctor, export, list, validate, watch};
+use super::{bench, compare, doctor, export, list, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 as expected; 1 a trial failed or errored; 2 the command line or an input file is wrong; 3 this machine \
+Exit codes: 0 as expected; 1 a trial failed, errored or was slower than it may be; 2 the command line or an input file is wrong; 3 this machine \
 cannot run it; 4 inconclusive (interrupted, or nothing was proved).
 
 Examples:
@@ -35,6 +35,8 @@ Examples:
   xdproof validate --scenario 'vlan/*'     some of them
   xdproof validate --object mine.o         your own counter in the place of ours
   xdproof validate --pcap traffic.pcap     real traffic, judged by its bytes
+  xdproof bench --against old.o            is your counter slower than it was?
+  xdproof compare old/ new/                what changed between two results
   xdproof watch eth0 -S                    what arrives at eth0, by protocol";
 
 /// Proves what an XDP program, a NIC driver and an attach mode really do to frames.
@@ -57,6 +59,10 @@ enum Verb {
     List(list::List),
     /// Send every scenario's frames in every mode and hold the counters against what the bytes must count.
     Validate(validate::Validate),
+    /// Measure what a program costs and how fast a path is, against a program that does nothing or another version.
+    Bench(bench::Bench),
+    /// Compare two results, trial by trial and rate by rate.
+    Compare(compare::Compare),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -170,6 +176,11 @@ impl CorpusArgs {
         })
     }
 
+    /// Whether scenarios were asked for at all.
+    pub(super) fn is_given(&self) -> bool {
+        !self.scenario.is_empty() || self.corpus.is_some() || self.pcap.is_some()
+    }
+
     /// The option that says where the scenarios come from, for a command that repeats a trial.
     pub(super) fn origin(&self) -> Option<Origin> {
         let corpus = self.corpus.clone().map(|path| ("corpus", path));
@@ -262,6 +273,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Watch(watch) => watch.run(output),
         Verb::List(list) => list.run(output),
         Verb::Validate(validate) => validate.run(output),
+        Verb::Bench(bench) => bench.run(output),
+        Verb::Compare(compare) => compare.run(output),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

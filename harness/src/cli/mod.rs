@@ -1,6 +1,8 @@
 //! The command line: one file a verb.
 
 mod args;
+mod bench;
+mod compare;
 mod doctor;
 mod export;
 mod list;

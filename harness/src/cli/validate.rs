@@ -76,13 +76,7 @@ impl Validate {
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
-        let out = out
-            .map(|directory| {
-                JsonFile::create_in(&directory)
-                    .with_context(|| format!("failed to make {} in {}", JsonFile::NAME, directory.display()))
-            })
-            .transpose()
-            .map_err(Failure::Input)?;
+        let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
         let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin);
         let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);

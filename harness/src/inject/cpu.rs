@@ -24,6 +24,15 @@ impl Pinned {
         Self::to(sched_getcpu(), before)
     }
 
+    /// Keeps the calling thread on a CPU.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: EINVAL for a CPU that is not there or not allowed.
+    pub fn on(cpu: usize) -> io::Result<Self> {
+        Self::to(cpu, sched_getaffinity(None)?)
+    }
+
     fn to(cpu: usize, before: CpuSet) -> io::Result<Self> {
         let mut only = CpuSet::new();
         only.set(cpu);

@@ -19,7 +19,7 @@ use xdproof_ebpf::abi::{self, LIVE_LONGEST, LIVE_SHORTEST, LIVE_SLOTS};
 use xdproof_netns::{Error, IfIndex, Worker, XdpLink, XdpMode};
 
 use super::shape::{ToolError, program};
-use crate::testbed::Port;
+use crate::{attach::load_bytes, testbed::Port};
 
 /// The object, as built by `build.rs`.
 static LIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-live"));
@@ -88,11 +88,21 @@ impl LiveFrames {
     ///
     /// What the kernel refused.
     pub fn open(worker: &Worker, port: &Port) -> Result<Self, ToolError> {
+        Self::open_on(worker, port, worker)
+    }
+
+    /// The same, with the program kept in the dispatcher by the loopback device of another worker's namespace, for which any
+    /// will do. So there can be several at one port.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn open_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
         let index = port.index.get();
         // A device is looked up in the namespace of the thread that puts it into the map (`dev_map_update_elem()` of
         // `kernel/bpf/devmap.c`), and the frames may then be made in any.
         let (mut ebpf, templates, cursor) = worker.run(move |_| {
-            let mut ebpf = Ebpf::load(LIVE)?;
+            let mut ebpf = load_bytes(LIVE)?;
             let mut take = |name| ebpf.take_map(name).ok_or(MapError::ElementNotFound);
             let mut ports: DevMap<MapData> = take(abi::PORTS_MAP)?.try_into()?;
             let (templates, cursor) = (take(abi::TEMPLATES_MAP)?, take(abi::CURSOR_MAP)?);
@@ -109,7 +119,7 @@ impl LiveFrames {
         let live: &mut Xdp = program(&mut ebpf, abi::LIVE_PROGRAM)?;
         let descriptor = live.fd().map_err(failed("find"))?.as_fd().try_clone_to_owned();
         let descriptor = descriptor.map_err(|error| failed("find")(ProgramError::IOError(error)))?;
-        let held = Held::in_dispatcher(worker, descriptor)?;
+        let held = Held::in_dispatcher(shelf, descriptor)?;
         Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), held })
     }
 
@@ -143,24 +153,21 @@ impl LiveFrames {
         let fits = |(frame, times): &(&[u8], u32)| {
             (LIVE_SHORTEST as usize..=LONGEST).contains(&frame.len()) && *times > 0
         };
-        let slots = match frames {
-            // The kernel makes every frame like the seed, and says when it does not like it.
-            [(only, _)] => {
-                self.seed = only.to_vec();
-                0
-            }
-            [] => return Err(rustix::io::Errno::INVAL.into()),
-            _ if frames.len() > LIVE_SLOTS as usize || !frames.iter().all(fits) => {
-                return Err(rustix::io::Errno::INVAL.into());
-            }
-            _ => {
-                self.seed.resize(frames.iter().map(|(frame, _)| frame.len()).max().unwrap_or(0), 0);
-                for (slot, &(frame, times)) in frames.iter().enumerate() {
-                    self.set_template(slot, frame, times)?;
-                }
-                u32::try_from(frames.len()).map_err(io::Error::other)?
-            }
-        };
+        if let [(short, _)] = frames
+            && short.len() < LIVE_SHORTEST as usize
+        {
+            // The kernel is to say that it makes none such.
+            self.seed = short.to_vec();
+            return Ok(());
+        }
+        if !(1..=LIVE_SLOTS as usize).contains(&frames.len()) || !frames.iter().all(fits) {
+            return Err(rustix::io::Errno::INVAL.into());
+        }
+        self.seed.resize(frames.iter().map(|(frame, _)| frame.len()).max().unwrap_or(0), 0);
+        for (slot, &(frame, times)) in frames.iter().enumerate() {
+            self.set_template(slot, frame, times)?;
+        }
+        let slots = u32::try_from(frames.len()).map_err(io::Error::other)?;
         self.cursor.set(0, [0, 0, slots], 0).map_err(map_error)
     }
 

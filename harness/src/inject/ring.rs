@@ -25,6 +25,8 @@ struct Ring {
     ring: TxRing,
     /// What the slots hold, from the first.
     loaded: Vec<Vec<u8>>,
+    /// The slots of the frames that are to be repeated, in their order; none where the packet socket does it.
+    order: Vec<u32>,
 }
 
 impl RingSender {
@@ -56,7 +58,7 @@ impl RingSender {
             let mut rings = Vec::new();
             for queue in queues {
                 match host.tx_ring(index, queue, BURST) {
-                    Ok(ring) => rings.push(Ring { ring, loaded: Vec::new() }),
+                    Ok(ring) => rings.push(Ring { ring, loaded: Vec::new(), order: Vec::new() }),
                     // A kernel without AF_XDP, or a driver that will not have it: the packet socket does it alone.
                     Err(error) if is_unsupported(&error) => break,
                     Err(error) => return Err(error),
@@ -98,7 +100,12 @@ impl RingSender {
     ///
     /// What the kernel answered, as of [`send`](Self::send).
     pub fn load(&mut self, frames: &[&[u8]]) -> io::Result<()> {
-        self.rings.iter_mut().try_for_each(|ring| ring.load(frames).map(drop))
+        let carried = frames.iter().all(|frame| frame.len() <= TxRing::LONGEST);
+        for ring in &mut self.rings {
+            ring.order = if carried { ring.load(frames)? } else { Vec::new() };
+        }
+        self.turn = 0;
+        Ok(())
     }
 
     /// Sends the frames that were [loaded](Self::load), one after the other, beginning with the one whose turn it is, `count`
@@ -108,16 +115,18 @@ impl RingSender {
     ///
     /// What the kernel answered.
     pub fn repeat(&mut self, frames: &[&[u8]], count: u32) -> io::Result<Handed> {
-        let kinds = u32::try_from(frames.len()).map_err(io::Error::other)?;
-        let Some(ring) = self.rings.first_mut() else {
-            let next = frames.iter().cycle().skip(self.turn % frames.len().max(1)).copied();
-            let batch: Vec<&[u8]> = next.take(usize::try_from(count).map_err(io::Error::other)?).collect();
-            self.turn += batch.len();
-            return self.packet.send_all(&batch).map_err(io_error);
-        };
-        let first = u32::try_from(self.turn).map_err(io::Error::other)?;
-        self.turn = usize::try_from((first + count) % kinds.max(1)).map_err(io::Error::other)?;
-        ring.ring.send((0..count).map(|place| (first + place) % kinds.max(1))).map_err(io_error)
+        let (first, kinds) = (self.turn, frames.len().max(1));
+        let count = usize::try_from(count).map_err(io::Error::other)?;
+        self.turn = (first + count) % kinds;
+        match self.rings.first_mut().filter(|ring| !ring.order.is_empty()) {
+            Some(Ring { ring, order, .. }) => {
+                ring.send(order.iter().cycle().skip(first).take(count).copied()).map_err(io_error)
+            }
+            None => {
+                let batch: Vec<&[u8]> = frames.iter().cycle().skip(first).take(count).copied().collect();
+                self.packet.send_all(&batch).map_err(io_error)
+            }
+        }
     }
 
     /// What it sends by, for a report.

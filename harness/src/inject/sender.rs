@@ -4,7 +4,13 @@ use std::io;
 
 use xdproof_netns::Handed;
 
-use super::{live_frames::LiveFrames, pnet::PnetSender, ring::RingSender, shape::ToolError};
+use super::{
+    live_frames::LiveFrames,
+    pace::{Pace, Pps},
+    pnet::PnetSender,
+    ring::RingSender,
+    shape::ToolError,
+};
 use crate::{plan::InjectorKind, testbed::Veth};
 
 /// Sends frames from the tester to the DUT.
@@ -82,6 +88,90 @@ impl Sender {
             source,
         })
     }
+}
+
+/// Frames under way between two looks at the clock, where a load is offered that is not the greatest.
+const MOST_AT_ONCE: u32 = 64;
+
+impl Sender {
+    /// Makes ready to [`repeat`](Self::repeat) frames, each so many times in a row.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered, as of [`send`](Self::send).
+    pub fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
+        match self {
+            Self::Pnet(_) => Ok(()),
+            Self::Ring(ring) => ring.load(&unrolled(frames)),
+            Self::LiveFrames(live) => live.load(frames),
+        }
+    }
+
+    /// Sends `count` of the frames that were [loaded](Self::load), over and over: at a rate if there is one, else as fast as it
+    /// goes. A live frame that is lost on its way to the driver is among those taken.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered; it is then unknown how many were sent.
+    pub fn repeat(&mut self, frames: &[(&[u8], u32)], count: u32, rate: Option<Pps>) -> io::Result<Handed> {
+        let Some(pace) = rate.and_then(Pace::begin) else { return self.burst(frames, count) };
+        let each = pace.burst(MOST_AT_ONCE);
+        let mut handed = Handed::default();
+        let mut sent = 0;
+        while sent < count {
+            pace.wait(u64::from(sent));
+            let now = each.min(count - sent);
+            let Handed { taken, refused } = self.burst(frames, now)?;
+            handed.taken += taken;
+            handed.refused += refused;
+            sent += now;
+        }
+        Ok(handed)
+    }
+
+    fn burst(&mut self, frames: &[(&[u8], u32)], count: u32) -> io::Result<Handed> {
+        match self {
+            Self::Ring(ring) => ring.repeat(&unrolled(frames), count),
+            Self::LiveFrames(live) => {
+                live.run(count)?;
+                Ok(Handed { taken: u64::from(count), refused: 0 })
+            }
+            Self::Pnet(pnet) => {
+                let mut handed = Handed::default();
+                let unrolled = unrolled(frames);
+                let count = usize::try_from(count).map_err(io::Error::other)?;
+                for frame in unrolled.iter().cycle().take(count) {
+                    match pnet.send(frame) {
+                        Ok(()) => handed.taken += 1,
+                        // The driver dropped it at once (NET_XMIT_DROP).
+                        Err(error)
+                            if rustix::io::Errno::from_io_error(&error)
+                                == Some(rustix::io::Errno::NOBUFS) =>
+                        {
+                            handed.refused += 1;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(handed)
+            }
+        }
+    }
+
+    /// How many frames it is best to send at once: whole bursts, for those that make them.
+    #[must_use]
+    pub fn grain(&self) -> u32 {
+        match self {
+            Self::Pnet(_) => 1,
+            Self::Ring(_) => super::ring::BURST,
+            Self::LiveFrames(_) => super::live_frames::BATCH,
+        }
+    }
+}
+
+/// The frames in their order, each as often as it is sent in a row.
+fn unrolled<'a>(frames: &[(&'a [u8], u32)]) -> Vec<&'a [u8]> {
+    frames.iter().flat_map(|&(frame, times)| (0..times).map(move |_| frame)).collect()
 }
 
 /// A frame that the driver drops at once is not sent.

@@ -14,7 +14,7 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{IfIndex, LinkName, Worker};
 use xdproof_scenarios::KernelVersion;
 
-use crate::environment;
+use crate::{attach::load_bytes, environment};
 
 /// The tools, as built by `build.rs`.
 static TOOLS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-tools"));
@@ -116,7 +116,7 @@ impl XdpTool {
     ///
     /// What the kernel refused.
     pub fn load(name: &'static str) -> Result<Self, ToolError> {
-        let mut ebpf = Ebpf::load(TOOLS)?;
+        let mut ebpf = load_bytes(TOOLS)?;
         let xdp: &mut Xdp = program(&mut ebpf, name)?;
         xdp.load().map_err(|source| ToolError::Program { action: "load", name, source: Box::new(source) })?;
         Ok(Self { ebpf, name })

@@ -181,7 +181,9 @@ impl<W: io::Write> Reporter for Console<W> {
                 let TrialRecord { id, verdict, duration_us, .. } = trial;
                 writeln!(self.to, "{style}{verdict:11}{style:#} {id} ({duration_us} us)")
             }
-            Event::Started { .. } | Event::Trial(_) => Ok(()),
+            Event::Started { .. } | Event::Trial(_) | Event::Measuring { .. } | Event::Progress { .. } => {
+                Ok(())
+            }
             Event::Ended { result } => {
                 self.ended(result)?;
                 self.to.flush()

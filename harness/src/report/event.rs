@@ -1,5 +1,7 @@
 //! What happens in a run, in the order in which it happens: the only thing between running and reporting.
 
+use std::time::Duration;
+
 use super::json::{RunResult, TrialRecord};
 use crate::{environment::Environment, plan::Path};
 
@@ -17,6 +19,24 @@ pub enum Event<'a> {
     },
     /// A trial ended. Trials run in parallel and end in any order.
     Trial(&'a TrialRecord),
+    /// Measuring begins.
+    Measuring {
+        /// The machine and the program.
+        environment: &'a Environment,
+        /// How many comparisons there are.
+        cases: usize,
+        /// How long it may take.
+        budget: Duration,
+    },
+    /// Measuring goes on.
+    Progress {
+        /// The round, from 1: in each, every comparison has its turn.
+        round: u32,
+        /// The share of the budget that is spent.
+        spent: f64,
+        /// The comparison whose turn it is.
+        case: &'a str,
+    },
     /// The run ended.
     Ended {
         /// Everything, in the order of the plan.

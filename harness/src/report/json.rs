@@ -14,6 +14,7 @@ use xdproof_scenarios::{Expectation, Hex, Scenario, describe, pcap};
 use super::{Event, Reporter};
 use crate::{
     environment::Environment,
+    measure::record::Measurement,
     plan::{InjectorKind, Mode, Path},
     verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind, hex},
 };
@@ -32,7 +33,7 @@ pub struct RunResult {
     /// What was tried, in the order of the plan.
     pub trials: Vec<TrialRecord>,
     /// What was measured.
-    pub measurements: Vec<serde_json::Value>,
+    pub measurements: Vec<Measurement>,
     /// How it came out.
     pub summary: Summary,
 }
@@ -272,6 +273,13 @@ impl JsonFile {
         Ok(Self { directory: directory.to_owned(), file })
     }
 
+    /// [`create_in`](Self::create_in), for a directory that a user named.
+    pub(crate) fn for_user(directory: &FilePath) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        Self::create_in(directory)
+            .with_context(|| format!("failed to make {} in {}", Self::NAME, directory.display()))
+    }
+
     /// The pcap file with the frames that a trial sent, each as often as it was sent, below the directory.
     #[must_use]
     pub fn frames_of(trial: &TrialRecord) -> PathBuf {
@@ -345,4 +353,16 @@ pub fn write_pretty(mut to: impl io::Write, result: &RunResult) -> io::Result<()
     serde_json::to_writer_pretty(&mut to, result)?;
     writeln!(to)?;
     to.flush()
+}
+
+/// Reads a result from its file, or from the directory that it is in, for a user who named it.
+pub(crate) fn read_result(path: &FilePath) -> anyhow::Result<RunResult> {
+    use anyhow::{Context as _, ensure};
+    let path = if path.is_dir() { path.join(JsonFile::NAME) } else { path.to_owned() };
+    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let schema = value.get("schema").and_then(serde_json::Value::as_str).unwrap_or("none");
+    ensure!(schema == SCHEMA, "{}: its schema is {schema}, and this version reads {SCHEMA}", path.display());
+    serde_json::from_str(&text).with_context(|| format!("{} is not a result", path.display()))
 }

@@ -3,10 +3,12 @@
 //! * [`event`]: what happens in a run.
 //! * [`json`]: the result file.
 //! * [`console`]: the table, the failures and the summary on a terminal.
+//! * [`rates`]: what was measured, as a table on a terminal.
 
 pub mod console;
 pub mod event;
 pub mod json;
+pub mod rates;
 
 mod damage;
 

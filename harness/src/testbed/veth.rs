@@ -100,17 +100,26 @@ impl Veth {
         Ok(Self { topology, tester, dut })
     }
 
-    /// Opens a socket that sees every frame that the DUT's stack receives. Call it after the program is attached: some kernels
-    /// switch GRO on for a native program (`veth_enable_xdp`; 6.18 does not), which would merge frames. It is switched off
-    /// here.
+    /// Switches GRO off at the DUT, which would merge frames. Call it after the program is attached: some kernels switch it on
+    /// for a native program (`veth_enable_xdp`; 6.18 does not).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn keep_frames_apart(&self) -> Result<(), Error> {
+        let index = self.topology.dut.index;
+        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, false))
+    }
+
+    /// Opens a socket that sees every frame that the DUT's stack receives, and [keeps them apart](Self::keep_frames_apart).
     ///
     /// # Errors
     ///
     /// What the kernel refused.
     pub fn watch_dut(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
+        self.keep_frames_apart()?;
         let index = self.topology.dut.index;
         self.dut.call(move |host| {
-            host.set_offload(index, &Offload::GRO, false)?;
             host.packet_socket(index, xdproof_netns::PacketOptions { receive_buffer, ..Default::default() })
         })
     }

@@ -1,0 +1,66 @@
+//! What a program costs by itself: CPU time of the thread around many runs of `BPF_PROG_TEST_RUN`.
+//!
+//! The kernel's own `duration` is a mean in whole nanoseconds, and of the clock on the wall.
+
+use std::io;
+
+use super::{
+    machine::{Reading, thread_cpu_time},
+    programs::Loaded,
+};
+use crate::measure::{
+    Losses, MOST_STEAL, Void, median,
+    record::{BURSTS, Part, Sample},
+    traffic::Traffic,
+};
+
+/// One trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread is to stay on one CPU.
+///
+/// # Errors
+///
+/// When the machine or the counters cannot be read.
+pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::Result<Sample> {
+    let slots: Vec<u8> = traffic.slots.keys().copied().collect();
+    let Some((frame, _)) = traffic.frames.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let counted = || program.counter.counted(&slots).map_err(io::Error::other);
+    let before = Reading::take()?;
+    let first = counted()?;
+    let (mut done, mut bursts) = (Ok(()), Vec::new());
+    for _ in 0..BURSTS {
+        let start = thread_cpu_time();
+        done = done.and(program.counter.repeat(frame, runs));
+        bursts.push((thread_cpu_time() - start) as f64 / f64::from(runs));
+    }
+    let last = counted()?;
+    let meanwhile = Reading::take()?.since(&before);
+    let sent = u64::from(runs) * u64::from(BURSTS);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a sum of times in nanoseconds"
+    )]
+    let time_ns = (bursts.iter().sum::<f64>() * f64::from(runs)) as u64;
+    // What counts nothing cannot be held against anything; that it ran is what the kernel said.
+    let counted = if program.is_null { sent } else { program.counter.width().added(first, last) };
+    let void = match done {
+        Err(error) => Some(Void::Injector { reason: error.to_string() }),
+        Ok(()) if counted != sent => Some(Void::Conservation { sent, counted, explained: 0 }),
+        Ok(()) if meanwhile.steal > MOST_STEAL => Some(Void::Steal { share: meanwhile.steal }),
+        Ok(()) => None,
+    };
+    Ok(Sample {
+        block: 0,
+        gate: false,
+        part,
+        sent,
+        counted,
+        lost: 0,
+        time_ns,
+        frame_ns: median(&bursts).unwrap_or(f64::NAN),
+        cpu_ns: time_ns,
+        steal: meanwhile.steal,
+        losses: Losses::default(),
+        per_cpu: Vec::new(),
+        void,
+    })
+}

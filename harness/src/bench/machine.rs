@@ -1,0 +1,166 @@
+//! What the machine is, and what it does while something is measured.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    time::{Duration, Instant},
+};
+
+use procfs::{CurrentSI as _, KernelStats};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    environment,
+    measure::record::{Device, Fingerprint},
+};
+
+/// What the kernel has counted since it was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    at: Instant,
+    /// Milliseconds that the hypervisor took, over all CPUs. The kernel counts them in ticks.
+    stolen_ms: u64,
+    /// Frames that a CPU's backlog had no room for, over all CPUs.
+    softnet_dropped: u64,
+}
+
+/// What changed between two readings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Meanwhile {
+    /// The share of the time that the hypervisor took, of one CPU's.
+    pub steal: f64,
+    /// Frames that a CPU's backlog had no room for.
+    pub softnet_dropped: u64,
+}
+
+impl Reading {
+    /// Reads `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn take() -> io::Result<Self> {
+        let stolen = KernelStats::current().map_err(io::Error::other)?.total.steal_ms();
+        let softnet = fs::read_to_string("/proc/net/softnet_stat")?;
+        let softnet_dropped = softnet_dropped(&softnet)
+            .ok_or_else(|| io::Error::other("/proc/net/softnet_stat has no number of drops"))?;
+        Ok(Self { at: Instant::now(), stolen_ms: stolen.unwrap_or(0), softnet_dropped })
+    }
+
+    /// What changed since an earlier reading.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Meanwhile {
+        let elapsed = self.at.saturating_duration_since(before.at).as_secs_f64();
+        let stolen = Duration::from_millis(self.stolen_ms.saturating_sub(before.stolen_ms)).as_secs_f64();
+        Meanwhile {
+            steal: if elapsed > 0.0 { stolen / elapsed } else { 0.0 },
+            softnet_dropped: self.softnet_dropped.saturating_sub(before.softnet_dropped),
+        }
+    }
+}
+
+/// The second number of each line, in hexadecimal (`softnet_seq_show()` of `net/core/net-procfs.c`), summed over the CPUs.
+fn softnet_dropped(text: &str) -> Option<u64> {
+    text.lines().map(|line| u64::from_str_radix(line.split_ascii_whitespace().nth(1)?, 16).ok()).sum()
+}
+
+/// CPU time of the calling thread in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`).
+#[must_use]
+pub fn thread_cpu_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let whole = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000;
+    whole + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// CPUs that the calling thread may run on, the one that is idle most at the moment first.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn quietest_cpus() -> io::Result<Vec<usize>> {
+    /// Long enough for some ticks of the kernel's accounting.
+    const LOOK: Duration = Duration::from_millis(60);
+    let idle = || -> io::Result<Vec<u64>> {
+        let stats = KernelStats::current().map_err(io::Error::other)?;
+        Ok(stats.cpu_time.iter().map(|cpu| cpu.idle).collect())
+    };
+    let before = idle()?;
+    // Not for something to happen: what is asked is how idle the CPUs are for so long.
+    std::thread::sleep(LOOK);
+    let after = idle()?;
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let mut cpus: Vec<usize> =
+        (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    let idle = |cpu: usize| {
+        let of = |times: &[u64]| times.get(cpu).copied().unwrap_or(0);
+        of(&after).saturating_sub(of(&before))
+    };
+    cpus.sort_by_key(|&cpu| (std::cmp::Reverse(idle(cpu)), std::cmp::Reverse(cpu)));
+    Ok(cpus)
+}
+
+/// What this machine is, for whoever compares absolute figures.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read.
+pub fn fingerprint(program: String, device: Option<Device>) -> io::Result<Fingerprint> {
+    Ok(Fingerprint {
+        kernel: environment::kernel_release()?,
+        cpu_model: environment::cpu_model(),
+        cpus: std::thread::available_parallelism()?.get(),
+        virtual_machine: environment::is_virtual(),
+        bpf_jit: environment::bpf_jit(),
+        mitigations: mitigations(),
+        program,
+        device,
+    })
+}
+
+fn mitigations() -> BTreeMap<String, String> {
+    let Ok(files) = fs::read_dir("/sys/devices/system/cpu/vulnerabilities") else { return BTreeMap::new() };
+    let read = |file: io::Result<fs::DirEntry>| {
+        let file = file.ok()?;
+        let text = fs::read_to_string(file.path()).ok()?;
+        Some((file.file_name().to_string_lossy().into_owned(), text.trim().to_owned()))
+    };
+    files.filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_of_the_backlog_are_summed_over_the_cpus() {
+        let text = "0000272d 00000000 00000001 0 0 0 0 0 0 0 0 0 00000000\n00034d1a 0000001f 00000045 0 0 0 0 0 0 0 0 0 00000001\n";
+        assert_eq!(softnet_dropped(text), Some(31));
+        assert_eq!(softnet_dropped("nothing"), None);
+    }
+
+    #[test]
+    fn the_share_that_was_stolen_is_of_the_time_between() {
+        let at = Instant::now();
+        let before = Reading { at, stolen_ms: 100, softnet_dropped: 5 };
+        let after = Reading { at: at + Duration::from_secs(1), stolen_ms: 150, softnet_dropped: 7 };
+        assert_eq!(after.since(&before), Meanwhile { steal: 0.05, softnet_dropped: 2 });
+    }
+
+    #[test]
+    fn the_clock_of_a_thread_goes_while_it_works() {
+        let before = thread_cpu_time();
+        let mut sum = 0_u64;
+        while thread_cpu_time() == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(thread_cpu_time() > before);
+    }
+
+    #[test]
+    fn each_cpu_that_may_be_used_is_named_once() {
+        let mut cpus = quietest_cpus().unwrap();
+        assert!(!cpus.is_empty());
+        cpus.sort_unstable();
+        cpus.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
+    }
+}

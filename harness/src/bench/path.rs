@@ -1,0 +1,414 @@
+//! A wire with a program on it, and trials of how fast frames go from the injector into the map.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsFd as _,
+    sync::Barrier,
+    time::{Duration, Instant},
+};
+
+use xdproof_netns::{Handed, NetNs, Statistics, Worker, XdpLink, XdpMode};
+
+use super::{
+    machine::{Reading, thread_cpu_time},
+    programs::Loaded,
+};
+use crate::{
+    attach::Width,
+    inject::{
+        cpu::Pinned, live_frames::LiveFrames, pace::Pps, pnet::PnetSender, ring::RingSender, sender::Sender,
+    },
+    measure::{
+        Losses, MOST_STEAL, Void, median,
+        record::{BURSTS, Device, Part, Sample},
+        traffic::Traffic,
+    },
+    plan::InjectorKind,
+    run::chain,
+    testbed::{Spec, Veth, veth},
+};
+
+/// In which what was sent must be counted or be known as lost.
+const MUST_ARRIVE: Duration = Duration::from_secs(2);
+
+/// Wires of one kind are interchangeable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// How programs are attached.
+    pub mode: XdpMode,
+    /// How the pair is built.
+    pub spec: Spec,
+    /// Whether frames are redirected to it, for which a veth may have to be told.
+    pub redirected: bool,
+}
+
+/// Why there is no wire, or no sender on it.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// The namespace, the link or the attachment.
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+    /// The sender.
+    #[error(transparent)]
+    Sender(#[from] crate::inject::sender::SenderError),
+    /// The frames.
+    #[error("the injector does not take these frames")]
+    Load {
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+/// A veth pair with a program at the DUT.
+#[derive(Debug)]
+pub struct Wire {
+    link: XdpLink,
+    attached: u32,
+    senders: HashMap<InjectorKind, Senders>,
+    testbed: Veth,
+    /// Namespaces whose loopback devices keep the programs that make live frames in the kernel's dispatcher.
+    shelves: Vec<Worker>,
+    kind: Kind,
+}
+
+/// A sender for each CPU, and what they are ready to send.
+#[derive(Debug)]
+struct Senders {
+    each: Vec<Sender>,
+    loaded: String,
+}
+
+/// What a trial is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// By which sender.
+    pub injector: InjectorKind,
+    /// Which frames.
+    pub traffic: &'a Traffic,
+    /// How many from each CPU, in each of [`BURSTS`].
+    pub frames: u32,
+    /// From which CPUs.
+    pub cpus: &'a [usize],
+    /// How many a second, over all CPUs; none: as many as go.
+    pub rate: Option<Pps>,
+}
+
+/// What the counters around the program say.
+struct Look {
+    counted: u64,
+    tester: Statistics,
+    dut: Statistics,
+}
+
+impl Wire {
+    /// Brings a pair up and attaches a program by a `bpf_link`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel or the driver refused.
+    pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
+        let testbed = Veth::up(kind.spec)?;
+        let index = testbed.topology.dut.index;
+        let (mode, descriptor) = (kind.mode, program.program().try_clone_to_owned());
+        let descriptor = descriptor.map_err(|source| PathError::Load { source })?;
+        let link = testbed.dut.call(move |host| host.link_xdp(index, descriptor.as_fd(), &[mode], false))?;
+        let id = program.counter.identity().id;
+        let found = testbed.dut.call(move |host| host.xdp(index))?;
+        if found.attached(mode) != Some(id) {
+            return Err(xdproof_netns::Error::IncompleteAnswer {
+                action: "attach an XDP program in the mode asked for",
+                subject: Some(index.into()),
+                missing: "program in that mode",
+            }
+            .into());
+        }
+        testbed.keep_frames_apart()?;
+        if kind.redirected {
+            testbed.take_redirected(mode)?;
+        }
+        Ok(Self { link, attached: id, senders: HashMap::new(), testbed, shelves: Vec::new(), kind })
+    }
+
+    /// What had to be done that changes the path.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let Kind { mode, redirected, .. } = self.kind;
+        let gro = redirected && mode == XdpMode::Generic;
+        let note = "GRO is on at the DUT: without it a veth in generic mode takes no live frame";
+        gro.then(|| note.to_owned()).into_iter().collect()
+    }
+
+    /// The DUT, for the fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn device(&self) -> Result<Device, PathError> {
+        let index = self.testbed.topology.dut.index;
+        let (link, offloads) =
+            self.testbed.dut.call(move |host| Ok((host.link_by_index(index)?, host.offloads(index)?)))?;
+        let on = offloads.iter().filter(|(_, state)| state.active).map(|(offload, _)| offload.to_string());
+        Ok(Device {
+            driver: veth::DRIVER.to_owned(),
+            firmware: None,
+            mtu: link.mtu,
+            rx_queues: link.rx_queues,
+            tx_queues: link.tx_queues,
+            offloads: on.collect(),
+        })
+    }
+
+    /// Makes ready to send such frames by an injector, from each of the pair's queues.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), PathError> {
+        if !self.senders.contains_key(&injector) {
+            let each = (0..self.kind.spec.queues).map(|queue| self.open(injector, queue));
+            let each = each.collect::<Result<_, _>>()?;
+            self.senders.insert(injector, Senders { each, loaded: String::new() });
+        }
+        let Some(senders) = self.senders.get_mut(&injector).filter(|senders| senders.loaded != traffic.name)
+        else {
+            return Ok(());
+        };
+        let frames = borrowed(traffic);
+        for sender in &mut senders.each {
+            sender.load(&frames).map_err(|source| PathError::Load { source })?;
+        }
+        senders.loaded.clone_from(&traffic.name);
+        Ok(())
+    }
+
+    fn open(&mut self, injector: InjectorKind, queue: u32) -> Result<Sender, PathError> {
+        let (worker, port) = (&self.testbed.tester, &self.testbed.topology.tester);
+        Ok(match injector {
+            InjectorKind::Ring => Sender::Ring(RingSender::open_on(worker, port, queue..queue + 1)?),
+            InjectorKind::LiveFrames => {
+                let shelf = Worker::spawn(&NetNs::create()?, "shelf")?;
+                let live = LiveFrames::open_on(worker, port, &shelf)
+                    .map_err(crate::inject::sender::SenderError::from)?;
+                self.shelves.push(shelf);
+                Sender::LiveFrames(Box::new(live))
+            }
+            InjectorKind::Pnet => Sender::Pnet(
+                PnetSender::open(worker, port).map_err(crate::inject::sender::SenderError::from)?,
+            ),
+            InjectorKind::TestRun => Sender::open(injector, &self.testbed)?,
+        })
+    }
+
+    /// What the injector makes of a number of frames that is to be sent from each CPU: whole bursts.
+    #[must_use]
+    pub fn whole_bursts(&self, injector: InjectorKind, frames: u32) -> u32 {
+        let grain =
+            self.senders.get(&injector).and_then(|senders| senders.each.first()).map_or(1, Sender::grain);
+        frames.div_ceil(grain).max(1) * grain
+    }
+
+    /// Puts a program in the place of the attached one, sends, and waits until each frame is counted or known as lost.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot be read. What only concerns the trial makes it void.
+    pub fn trial(&mut self, program: &Loaded, load: Load<'_>, part: Part) -> io::Result<Sample> {
+        let id = program.counter.identity().id;
+        if self.attached != id {
+            self.link.update(program.program(), None).map_err(io::Error::other)?;
+            self.attached = id;
+        }
+        let slots: Vec<u8> = load.traffic.slots.keys().copied().collect();
+        let reading = Reading::take()?;
+        let before = self.look(program, &slots)?;
+        let per_cpu_before = program.counter.counted_by_cpu(&slots).map_err(io::Error::other)?;
+        let sent = self.send(load);
+        let begun = sent.begun;
+        let offered = sent.handed.taken + sent.handed.refused;
+        let width = program.counter.width();
+        // What was counted is looked at first and alone: it is what the time is taken by.
+        let deadline = Instant::now() + MUST_ARRIVE;
+        let (mut ended, mut after);
+        loop {
+            let counted = if program.is_null { None } else { Some(count(program, &slots)?) };
+            ended = Instant::now();
+            let arrived =
+                counted.is_some_and(|counted| added(program, width, before.counted, counted) >= offered);
+            after = self.look(program, &slots)?;
+            let softnet = Reading::take()?.since(&reading).softnet_dropped;
+            let accounted = added(program, width, before.counted, after.counted)
+                + losses(&before, &after, softnet).frames(veth::DRIVER);
+            if arrived || accounted >= offered || ended > deadline {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let meanwhile = Reading::take()?.since(&reading);
+        let losses = losses(&before, &after, meanwhile.softnet_dropped);
+        let counted = added(program, width, before.counted, after.counted);
+        let lost = losses.frames(veth::DRIVER);
+        let per_cpu = program.counter.counted_by_cpu(&slots).map_err(io::Error::other)?;
+        let per_cpu = per_cpu.iter().zip(&per_cpu_before).map(|(after, before)| width.added(*before, *after));
+        let ended = if program.is_null { sent.ended } else { ended };
+        let time_ns =
+            u64::try_from(ended.saturating_duration_since(begun).as_nanos()).map_err(io::Error::other)?;
+        let void = match sent.failure {
+            Some(reason) => Some(Void::Injector { reason }),
+            None if counted + lost != offered => {
+                Some(Void::Conservation { sent: offered, counted, explained: lost })
+            }
+            None if meanwhile.softnet_dropped > 0 => {
+                Some(Void::Softnet { dropped: meanwhile.softnet_dropped })
+            }
+            None if meanwhile.steal > MOST_STEAL => Some(Void::Steal { share: meanwhile.steal }),
+            None => sent.migration,
+        };
+        Ok(Sample {
+            block: 0,
+            gate: false,
+            part,
+            sent: offered,
+            counted,
+            lost,
+            time_ns,
+            frame_ns: sent.frame_ns,
+            cpu_ns: sent.cpu_ns,
+            steal: meanwhile.steal,
+            losses,
+            per_cpu: per_cpu.collect(),
+            void,
+        })
+    }
+
+    fn look(&self, program: &Loaded, slots: &[u8]) -> io::Result<Look> {
+        let statistics = |worker: &Worker, index| {
+            let link = worker.call(move |host| host.link_by_index(index)).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(link.statistics)
+        };
+        let Veth { topology, tester, dut } = &self.testbed;
+        // The DUT's first: what it has counted, the tester has counted before.
+        let dut = statistics(dut, topology.dut.index)?;
+        let tester = statistics(tester, topology.tester.index)?;
+        let counted = if program.is_null { dut.rx_packets } else { count(program, slots)? };
+        Ok(Look { counted, tester, dut })
+    }
+
+    fn send(&mut self, load: Load<'_>) -> Sent {
+        let Load { injector, traffic, frames, cpus, rate } = load;
+        let frames_of = borrowed(traffic);
+        let each: &mut [Sender] =
+            self.senders.get_mut(&injector).map_or(&mut [], |senders| senders.each.as_mut_slice());
+        let share = rate.map(|Pps(rate)| Pps(rate / cpus.len().max(1) as f64));
+        let start = Barrier::new(cpus.len());
+        let one = |sender: &mut Sender, cpu: usize| -> Sent {
+            let pinned = Pinned::on(cpu);
+            start.wait();
+            let (cpu_before, begun) = (thread_cpu_time(), Instant::now());
+            let mut result: io::Result<Handed> = Ok(Handed::default());
+            let (mut ended, mut bursts) = (begun, Vec::new());
+            for _ in 0..BURSTS {
+                let sent = sender.repeat(&frames_of, frames, share);
+                let now = Instant::now();
+                bursts.push(now.duration_since(ended).as_nanos() as f64 / f64::from(frames));
+                ended = now;
+                result = result.and_then(|before| Ok(sum(before, sent?)));
+            }
+            let cpu_ns = thread_cpu_time() - cpu_before;
+            let frame_ns = median(&bursts).unwrap_or(f64::NAN);
+            let now = rustix::thread::sched_getcpu();
+            let migration = (now != cpu).then(|| Void::Migration {
+                from: u32::try_from(cpu).unwrap_or(u32::MAX),
+                to: u32::try_from(now).unwrap_or(u32::MAX),
+            });
+            let failure = match (&pinned, &result) {
+                (Err(error), _) => Some(format!("failed to stay on CPU {cpu}: {error}")),
+                (_, Err(error)) => Some(format!("failed to send: {}", chain(error))),
+                _ => None,
+            };
+            Sent { handed: result.unwrap_or_default(), begun, ended, frame_ns, cpu_ns, migration, failure }
+        };
+        match (each, cpus) {
+            ([only], [cpu]) => one(only, *cpu),
+            (each, cpus) => std::thread::scope(|scope| {
+                let threads: Vec<_> = each
+                    .iter_mut()
+                    .zip(cpus)
+                    .map(|(sender, &cpu)| scope.spawn(move || one(sender, cpu)))
+                    .collect();
+                let sent = threads.into_iter().filter_map(|thread| thread.join().ok());
+                sent.reduce(Sent::and).unwrap_or_else(Sent::nothing)
+            }),
+        }
+    }
+}
+
+/// What senders did.
+struct Sent {
+    handed: Handed,
+    begun: Instant,
+    ended: Instant,
+    /// What a frame took in the median of the bursts, in nanoseconds.
+    frame_ns: f64,
+    cpu_ns: u64,
+    migration: Option<Void>,
+    failure: Option<String>,
+}
+
+impl Sent {
+    fn and(self, other: Self) -> Self {
+        Self {
+            handed: sum(self.handed, other.handed),
+            // Their rates add up.
+            frame_ns: 1.0 / (1.0 / self.frame_ns + 1.0 / other.frame_ns),
+            begun: self.begun.min(other.begun),
+            ended: self.ended.max(other.ended),
+            cpu_ns: self.cpu_ns + other.cpu_ns,
+            migration: self.migration.or(other.migration),
+            failure: self.failure.or(other.failure),
+        }
+    }
+
+    fn nothing() -> Self {
+        let now = Instant::now();
+        let failure = Some("there is no sender".to_owned());
+        Self {
+            handed: Handed::default(),
+            begun: now,
+            ended: now,
+            frame_ns: f64::NAN,
+            cpu_ns: 0,
+            migration: None,
+            failure,
+        }
+    }
+}
+
+fn sum(one: Handed, other: Handed) -> Handed {
+    Handed { taken: one.taken + other.taken, refused: one.refused + other.refused }
+}
+
+fn borrowed(traffic: &Traffic) -> Vec<(&[u8], u32)> {
+    traffic.frames.iter().map(|(frame, times)| (frame.as_slice(), *times)).collect()
+}
+
+fn count(program: &Loaded, slots: &[u8]) -> io::Result<u64> {
+    program.counter.counted(slots).map_err(io::Error::other)
+}
+
+/// What was counted between two looks. A counter wraps at its width, and the device's statistics at theirs.
+fn added(program: &Loaded, width: Width, before: u64, after: u64) -> u64 {
+    if program.is_null { after.wrapping_sub(before) } else { width.added(before, after) }
+}
+
+fn losses(before: &Look, after: &Look, softnet: u64) -> Losses {
+    let grown =
+        |of: fn(&Statistics) -> u64, at: fn(&Look) -> &Statistics| of(at(after)).wrapping_sub(of(at(before)));
+    Losses {
+        tx_dropped: grown(|its| its.tx_dropped, |look| &look.tester),
+        tx_errors: grown(|its| its.tx_errors, |look| &look.tester),
+        rx_dropped: grown(|its| its.rx_dropped, |look| &look.dut),
+        rx_missed: grown(|its| its.rx_missed, |look| &look.dut),
+        softnet,
+    }
+}

@@ -1,0 +1,136 @@
+//! The programs that are compared, each loaded twice: the second stands for it where it is held against itself.
+//!
+//! Where the kernel puts a program's machine code, and its map, costs or saves it a nanosecond. So they are loaded anew for
+//! every round: the places are drawn again, and what they make is scatter, which shows, and not a bias, which does not.
+
+use std::{
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use xdproof_ebpf::abi;
+use xdproof_netns::{NetNs, Worker};
+
+use crate::{
+    attach::{AttachError, Counter, Object},
+    inject::live_frames::Held,
+    measure::{case::Role, record::Measured},
+};
+
+/// Which objects are measured.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// The one under test.
+    pub subject: Object,
+    /// The one that it is compared with, if there is one.
+    pub reference: Option<Object>,
+}
+
+/// A program that is ready to be measured.
+#[derive(Debug)]
+pub struct Loaded {
+    // Taken out of the dispatcher before it goes.
+    _held: Held,
+    program: OwnedFd,
+    /// Its counters.
+    pub counter: Counter,
+    /// Whether it counts nothing, so that only the device can tell what arrived.
+    pub is_null: bool,
+}
+
+impl Loaded {
+    /// Its descriptor.
+    #[must_use]
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+/// Both loads of each program. The workers' namespaces have a loopback device each, which keeps a program in the kernel's
+/// dispatcher.
+#[derive(Debug)]
+pub struct Programs {
+    loaded: Vec<(Role, [Loaded; 2])>,
+    shelves: Vec<Worker>,
+    objects: Objects,
+}
+
+impl Programs {
+    /// Loads them. Needs `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// An object that is no counter, what the kernel refused.
+    pub fn load(objects: Objects) -> Result<Self, AttachError> {
+        let mut programs = Self { loaded: Vec::new(), shelves: Vec::new(), objects };
+        let roles = programs.roles();
+        for _ in 0..2 * roles.len() {
+            programs.shelves.push(Worker::spawn(&NetNs::create()?, "shelf")?);
+        }
+        programs.reload()?;
+        Ok(programs)
+    }
+
+    fn roles(&self) -> Vec<(Role, Object)> {
+        let null = Object { program: Some(abi::NULL_PROGRAM.to_owned()), ..Object::default() };
+        let mut roles = vec![(Role::Null, null), (Role::Subject, self.objects.subject.clone())];
+        roles.extend(self.objects.reference.clone().map(|object| (Role::Reference, object)));
+        roles
+    }
+
+    /// Loads all of them anew.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn reload(&mut self) -> Result<(), AttachError> {
+        self.loaded.clear();
+        let mut shelves = self.shelves.iter();
+        for (role, object) in self.roles() {
+            let mut load = || {
+                let counter = Counter::load(&object)?;
+                let program = counter.descriptor()?;
+                let shelf = shelves.next().ok_or_else(|| self.no_shelf())?;
+                let held = Held::in_dispatcher(shelf, counter.descriptor()?)?;
+                let is_null = role == Role::Null;
+                Ok::<_, AttachError>(Loaded { _held: held, program, counter, is_null })
+            };
+            let pair = [load()?, load()?];
+            self.loaded.push((role, pair));
+        }
+        Ok(())
+    }
+
+    fn no_shelf(&self) -> AttachError {
+        let worker = format!("shelf {}", self.shelves.len());
+        xdproof_netns::Error::WorkerGone { worker }.into()
+    }
+
+    /// One of the two loads of a role's program.
+    #[must_use]
+    pub fn get(&self, role: Role, second: bool) -> Option<&Loaded> {
+        let (_, pair) = self.loaded.iter().find(|(its, _)| *its == role)?;
+        pair.get(usize::from(second))
+    }
+
+    /// What is known of a role's program.
+    #[must_use]
+    pub fn describe(&self, role: Role) -> Option<Measured> {
+        let counter = &self.get(role, false)?.counter;
+        let identity = counter.identity();
+        let path = |object: &Object| object.path.clone();
+        let object: Option<PathBuf> = match role {
+            Role::Null => None,
+            Role::Subject => path(&self.objects.subject),
+            Role::Reference => self.objects.reference.as_ref().and_then(path),
+        };
+        Some(Measured {
+            object: object.map(|path| path.display().to_string()),
+            name: identity.name.clone(),
+            tag: format!("{:016x}", identity.tag),
+            instructions: identity.instructions,
+            verified_instructions: identity.verified_instructions,
+            machine_code_bytes: identity.machine_code_bytes,
+        })
+    }
+}

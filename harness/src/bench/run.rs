@@ -1,0 +1,490 @@
+//! One way through: from cases to measurements.
+//!
+//! ```text
+//! Wanted --Case--> round: programs loaded anew
+//!                    case: block of four trials, block of the gate      (wire or test runs)
+//!                  until each case is settled or the budget is spent --Measurement--> reporters
+//! ```
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{
+    cost,
+    machine::{fingerprint, quietest_cpus},
+    path::{Kind, Load, PathError, Wire},
+    programs::{Loaded, Objects, Programs},
+};
+use crate::{
+    attach::AttachError,
+    environment::{self, Environment},
+    inject::{cpu::Pinned, pace::Pps},
+    measure::{
+        Judgement, LEAST_BLOCKS, Losses, Series, Tolerance,
+        case::{Case, Place, Role, Setup, What},
+        judge,
+        record::{BURSTS, Beside, Measurement, Part, Sample, believe, figures, series},
+        wants_more,
+    },
+    plan::{InjectorKind, Mode, stable_hash},
+    report::{
+        Event, Reporter,
+        json::{RunResult, SCHEMA, Summary},
+    },
+    run::chain,
+    support,
+    testbed::{Spec, veth},
+};
+
+/// How long a trial of a path takes, at least and at most. A shorter one is made of the clock's grain and of waking up; a
+/// longer one makes blocks few.
+const TRIAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(3));
+
+/// How long a trial of a program's cost takes.
+const COST_TRIAL: Duration = Duration::from_millis(2);
+
+/// Rounds that the budget is to hold, so that each case comes to [`LEAST_BLOCKS`] and more.
+const ROUNDS: u32 = 26;
+
+/// What a round takes beside its trials: loading the programs anew, most of it waiting for the kernel.
+const RELOAD: Duration = Duration::from_millis(150);
+
+/// What a trial takes beside sending: reading counters, changing programs.
+const AROUND_TRIAL: Duration = Duration::from_micros(600);
+
+/// Blocks of a program's cost in a round: they are short, and a tenth of a path's.
+const COST_BLOCKS: usize = 2;
+
+/// Frames of the very first trial, by which the others are sized.
+const FIRST: u32 = 512;
+
+/// What is to be measured, and how well.
+#[derive(Debug)]
+pub struct Order {
+    /// The objects.
+    pub objects: Objects,
+    /// The comparisons, in the order in which they are reported.
+    pub cases: Vec<Case>,
+    /// How long it may take.
+    pub budget: Duration,
+    /// What two speeds may differ by and still be the same.
+    pub tolerance: Tolerance,
+    /// Frames a second to offer; none: as many as go.
+    pub rate: Option<Pps>,
+}
+
+/// Why nothing can be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// An object is no counter, or the kernel refuses it.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The machine cannot be read, or a reporter cannot pass on what it is told.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A case with what was found so far.
+struct State<'a> {
+    case: &'a Case,
+    seed: u64,
+    /// Frames or runs of a burst: of the subject's setup and of the reference's.
+    frames: [u32; 2],
+    trials: Vec<Sample>,
+    blocks: u32,
+    looked_at: usize,
+    settled: bool,
+    unmeasured: Option<String>,
+}
+
+/// Everything that trials are made with.
+struct Stand {
+    programs: Programs,
+    wires: HashMap<Kind, Wire>,
+    cpus: Vec<usize>,
+    rate: Option<Pps>,
+}
+
+/// Measures. Stops early, with what there is, once `cancelled` is set. Needs what [`Lab::open`](crate::run::Lab::open) needs.
+///
+/// # Errors
+///
+/// An object that cannot be measured, a machine that cannot be read, a reporter that fails.
+pub fn run(
+    order: &Order,
+    cancelled: &AtomicBool,
+    reporter: &mut dyn Reporter,
+) -> Result<RunResult, BenchError> {
+    let deadline = Instant::now() + order.budget;
+    let mut stand = Stand {
+        programs: Programs::load(order.objects.clone())?,
+        wires: HashMap::new(),
+        cpus: quietest_cpus()?,
+        rate: order.rate,
+    };
+    let identity = stand.program(Role::Subject, false)?.counter.identity().clone();
+    let environment = Environment::read(&order.objects.subject, &identity)?;
+    reporter.report(Event::Measuring {
+        environment: &environment,
+        cases: order.cases.len(),
+        budget: order.budget,
+    })?;
+    let home = stand.cpus.first().copied().unwrap_or(0);
+    let _pinned = Pinned::on(home)?;
+
+    let length = trial_length(&order.cases, order.budget);
+    let mut states: Vec<State<'_>> = order.cases.iter().map(State::new).collect();
+    for state in &mut states {
+        state.unmeasured = stand.warm_up(state, length).err().map(|error| chain(&*error));
+    }
+    let mut round = 0;
+    'measuring: loop {
+        if round > 0 {
+            stand.programs.reload()?;
+        }
+        round += 1;
+        for number in 0..states.len() {
+            let now = Instant::now();
+            if now >= deadline || cancelled.load(Ordering::Relaxed) {
+                break 'measuring;
+            }
+            let whole = order.budget.as_secs_f64().max(f64::MIN_POSITIVE);
+            let spent = 1.0 - deadline.saturating_duration_since(now).as_secs_f64() / whole;
+            reporter.report(Event::Progress { round, spent, case: &states[number].case.id() })?;
+            stand.round(&mut states[number])?;
+            states[number].settle(order.tolerance);
+        }
+        if states.iter().all(|state| state.settled || state.unmeasured.is_some()) {
+            break;
+        }
+    }
+    let measurements =
+        states.into_iter().map(|state| stand.measurement(state, order)).collect::<Result<_, _>>()?;
+    let (trials, summary) = (Vec::new(), Summary::default());
+    let result = RunResult { schema: SCHEMA.to_owned(), environment, trials, measurements, summary };
+    Ok(result)
+}
+
+/// How long a trial of a path may take, so that the budget holds [`ROUNDS`].
+fn trial_length(cases: &[Case], budget: Duration) -> Duration {
+    let paths = cases.iter().filter(|case| case.what != What::ProgramCost).count();
+    let costs = cases.len() - paths;
+    // A block of the subject and one of the gate, with the null program around both for a net cost.
+    let each_cost = (COST_TRIAL + AROUND_TRIAL) * 12 * u32::try_from(COST_BLOCKS * costs).unwrap_or(u32::MAX);
+    let round = (budget / ROUNDS).saturating_sub(RELOAD + each_cost);
+    let trials = u32::try_from(8 * paths.max(1)).unwrap_or(u32::MAX);
+    (round / trials).saturating_sub(AROUND_TRIAL).clamp(TRIAL.0, TRIAL.1)
+}
+
+impl<'a> State<'a> {
+    fn new(case: &'a Case) -> Self {
+        Self {
+            case,
+            seed: stable_hash(&case.id()),
+            frames: [FIRST; 2],
+            trials: Vec::new(),
+            blocks: 0,
+            looked_at: 0,
+            settled: false,
+            unmeasured: None,
+        }
+    }
+
+    /// Looks whether more blocks are wanted: each time that half as many again have come. To look after each would find,
+    /// sooner or later, a moment in which chance says anything.
+    fn settle(&mut self, tolerance: Tolerance) {
+        let tried = self.blocks as usize / 2;
+        if self.settled || tried < LEAST_BLOCKS.max(self.looked_at + self.looked_at / 2) {
+            return;
+        }
+        self.looked_at = tried;
+        let [subject, gate] = [false, true].map(|gate| series(&self.trials, gate).gross());
+        self.settled = if self.case.is_judged() {
+            !wants_more(&judge(&subject, &gate, tolerance, self.seed))
+        } else {
+            believe(&subject, &gate, tolerance, self.seed).is_none()
+        };
+    }
+}
+
+impl Stand {
+    fn program(&self, role: Role, second: bool) -> Result<&Loaded, BenchError> {
+        let missing = || io::Error::other("a program is not loaded").into();
+        self.programs.get(role, second).ok_or_else(missing)
+    }
+
+    /// Brings up what a case needs, and finds out how many frames a trial of it takes. What is measured meanwhile is thrown
+    /// away.
+    fn warm_up(&mut self, state: &mut State<'_>, length: Duration) -> Result<(), Box<dyn std::error::Error>> {
+        let case = state.case;
+        let setups = [&case.setup, case.reference_setup.as_ref().unwrap_or(&case.setup)];
+        for (frames, (setup, role)) in
+            state.frames.iter_mut().zip(setups.into_iter().zip([case.subject, case.reference]))
+        {
+            self.prepare(setup)?;
+            let length = if setup.place == Place::Alone { COST_TRIAL } else { length };
+            for _ in 0..2 {
+                let sample = self.trial(setup, role, false, *frames, Part::Reference)?;
+                if let Some(void @ crate::measure::Void::Injector { .. }) = &sample.void {
+                    return Err(void.to_string().into());
+                }
+                let each = (sample.time_ns.max(1) as f64 / sample.sent.max(1) as f64).max(0.1);
+                let wanted = ((length / BURSTS).as_nanos() as f64 / each).clamp(64.0, 4e6);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+                let wanted = wanted as u32;
+                *frames = self.whole_bursts(setup, wanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, setup: &Setup) -> Result<(), Box<dyn std::error::Error>> {
+        let Place::Wire { mode, injector, cpus } = setup.place else { return Ok(()) };
+        if let Some(reason) = support::injector(injector, environment::kernel_version()?) {
+            return Err(reason.into());
+        }
+        if cpus > self.cpus.len() {
+            return Err(format!("{cpus} CPUs are asked for, and {} can be used", self.cpus.len()).into());
+        }
+        let kind = kind_of(setup).ok_or("no program is attached by test runs")?;
+        if !self.wires.contains_key(&kind) {
+            let program = self.program(Role::Subject, false)?;
+            let wire = Wire::up(kind, program).map_err(|error| format!("{mode}: {}", chain(&error)))?;
+            self.wires.insert(kind, wire);
+        }
+        let wire = self.wires.get_mut(&kind).ok_or("there is no wire")?;
+        Ok(wire.prepare(injector, &setup.traffic)?)
+    }
+
+    fn whole_bursts(&self, setup: &Setup, frames: u32) -> u32 {
+        let wire = kind_of(setup).and_then(|kind| self.wires.get(&kind));
+        match (wire, setup.place) {
+            (Some(wire), Place::Wire { injector, .. }) => wire.whole_bursts(injector, frames),
+            _ => frames,
+        }
+    }
+
+    /// A block of the subject and one of the gate, or some of each where they are short.
+    fn round(&mut self, state: &mut State<'_>) -> Result<(), BenchError> {
+        if state.settled || state.unmeasured.is_some() {
+            return Ok(());
+        }
+        let blocks = if state.case.what == What::ProgramCost { COST_BLOCKS } else { 1 };
+        for _ in 0..blocks {
+            for gate in [false, true] {
+                self.block(state, gate)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, state: &mut State<'_>, gate: bool) -> Result<(), BenchError> {
+        let case = state.case;
+        let reference_setup = case.reference_setup.as_ref().unwrap_or(&case.setup);
+        let (subject_setup, subject, frames) = if gate {
+            (reference_setup, (case.reference, true), state.frames[1])
+        } else {
+            (&case.setup, (case.subject, false), state.frames[0])
+        };
+        let net = case.what == What::ProgramCost && case.reference != Role::Null;
+        let null = net.then_some((Part::Null, reference_setup, (Role::Null, false), state.frames[1]));
+        let reference = (Part::Reference, reference_setup, (case.reference, false), state.frames[1]);
+        let subject = (Part::Subject, subject_setup, subject, frames);
+        let order = [null, Some(reference), Some(subject), Some(subject), Some(reference), null];
+        for (part, setup, (role, second), frames) in order.into_iter().flatten() {
+            self.prepare(setup).map_err(|error| io::Error::other(error.to_string()))?;
+            let sample = self.trial(setup, role, second, frames, part)?;
+            state.trials.push(Sample { block: state.blocks, gate, ..sample });
+        }
+        state.blocks += 1;
+        Ok(())
+    }
+
+    fn trial(
+        &mut self,
+        setup: &Setup,
+        role: Role,
+        second: bool,
+        frames: u32,
+        part: Part,
+    ) -> Result<Sample, BenchError> {
+        let missing = || io::Error::other("a program or a wire is missing");
+        let program = self.programs.get(role, second).ok_or_else(missing)?;
+        match (kind_of(setup), setup.place) {
+            (Some(kind), Place::Wire { injector, cpus, .. }) => {
+                let wire = self.wires.get_mut(&kind).ok_or_else(missing)?;
+                let cpus = self.cpus.get(..cpus).ok_or_else(missing)?;
+                let load = Load { injector, traffic: &setup.traffic, frames, cpus, rate: self.rate };
+                Ok(wire.trial(program, load, part)?)
+            }
+            _ => Ok(cost::trial(program, &setup.traffic, frames, part)?),
+        }
+    }
+
+    /// What a case came to.
+    fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
+        let State { case, seed, trials, unmeasured, .. } = state;
+        let [subject, gate] = [false, true].map(|gate| series(&trials, gate));
+        let (judged_series, judged_gate) = (subject.clone().gross(), gate.clone().gross());
+        let judged = judge(&judged_series, &judged_gate, order.tolerance, seed);
+        let verdict = if unmeasured.is_some() {
+            None
+        } else if case.is_judged() {
+            Some(judged.verdict)
+        } else {
+            believe(&judged_series, &judged_gate, order.tolerance, seed)
+        };
+        let [value, reference_value] = figures(case.what, case.reference == Role::Null, &subject, seed);
+        let missing = || io::Error::other("a program is not loaded");
+        let describe = |role| self.programs.describe(role).ok_or_else(missing);
+        let wire = kind_of(&case.setup).and_then(|kind| self.wires.get(&kind));
+        let device =
+            wire.map(Wire::device).transpose().map_err(|error: PathError| io::Error::other(chain(&error)))?;
+        let described = describe(case.subject)?;
+        let (mode, injector, cpus) = match case.setup.place {
+            Place::Wire { mode, injector, cpus } => (mode, injector, cpus),
+            Place::Alone => (Mode::Unattached, InjectorKind::TestRun, 1),
+        };
+        let mut notes = wire.map(Wire::notes).unwrap_or_default();
+        if environment::counts_runs() {
+            notes.push("the kernel counts the runs of every program (kernel.bpf_stats_enabled)".to_owned());
+        }
+        Ok(Measurement {
+            id: case.id(),
+            what: case.what,
+            mode,
+            injector,
+            traffic: case.setup.traffic.name.clone(),
+            cpus,
+            offered_pps: order.rate.map(|Pps(rate)| rate),
+            fingerprint: fingerprint(described.tag.clone(), device)?,
+            subject: described,
+            reference: describe(case.reference)?,
+            value,
+            reference_value,
+            ratio: judged.estimate,
+            net_ratio: subject
+                .blocks
+                .iter()
+                .any(|block| block.null.is_some())
+                .then(|| subject.estimate(seed))
+                .flatten(),
+            gate: judged.gate,
+            tolerance: order.tolerance,
+            seed,
+            verdict,
+            unmeasured,
+            baseline: None,
+            notes,
+            beside: beside(&trials, &subject, &gate),
+            trials,
+        })
+    }
+}
+
+/// The wire that a setup needs.
+fn kind_of(setup: &Setup) -> Option<Kind> {
+    let Place::Wire { mode, injector, cpus } = setup.place else { return None };
+    let header = 14;
+    let mtu = u32::try_from(setup.traffic.longest().saturating_sub(header)).ok()?;
+    Some(Kind {
+        mode: mode.attach()?,
+        spec: Spec { mtu: mtu.clamp(veth::DEFAULT_MTU, veth::MAX_MTU), queues: u32::try_from(cpus).ok()? },
+        redirected: injector == InjectorKind::LiveFrames,
+    })
+}
+
+/// What the machine did in the whole trials of the subject.
+fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> Beside {
+    let mut beside = Beside::default();
+    let (mut frames, mut cpu_ns, mut time_ns, mut stolen) = (0, 0, 0, 0.0);
+    let its =
+        trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject && trial.void.is_none());
+    for Sample { counted, cpu_ns: cpu, time_ns: time, steal, losses, per_cpu, .. } in its {
+        frames += counted;
+        cpu_ns += cpu;
+        time_ns += time;
+        stolen += steal * *time as f64;
+        let Losses { tx_dropped, tx_errors, rx_dropped, rx_missed, softnet } = *losses;
+        beside.losses.tx_dropped += tx_dropped;
+        beside.losses.tx_errors += tx_errors;
+        beside.losses.rx_dropped += rx_dropped;
+        beside.losses.rx_missed += rx_missed;
+        beside.losses.softnet += softnet;
+        beside.per_cpu.resize(beside.per_cpu.len().max(per_cpu.len()), 0);
+        for (sum, frames) in beside.per_cpu.iter_mut().zip(per_cpu) {
+            *sum += frames;
+        }
+    }
+    if frames > 0 {
+        beside.cpu_ns_per_frame = Some(cpu_ns as f64 / frames as f64);
+        beside.steal = Some(stolen / time_ns.max(1) as f64);
+    }
+    for void in subject.void.iter().chain(&gate.void) {
+        *beside.void.entry(void.name().to_owned()).or_default() += 1;
+    }
+    beside
+}
+
+/// How a run of measurements comes out as a whole.
+#[must_use]
+pub fn outcome(measurements: &[Measurement]) -> Outcome {
+    let is = |measurement: &Measurement, wanted: fn(&Judgement) -> bool| {
+        measurement.verdict.as_ref().is_some_and(wanted)
+    };
+    let inconclusive = |verdict: &Judgement| matches!(verdict, Judgement::Inconclusive { .. });
+    let measured = measurements.iter().filter(|measurement| measurement.unmeasured.is_none());
+    if measurements.iter().any(|measurement| is(measurement, |verdict| *verdict == Judgement::Regression)) {
+        Outcome::Slower
+    } else if measured.clone().count() == 0
+        || measured.clone().any(|measurement| is(measurement, inconclusive))
+    {
+        Outcome::Inconclusive
+    } else {
+        Outcome::AsExpected
+    }
+}
+
+/// What a run of measurements comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything could be told, and nothing is slower than it may be.
+    AsExpected,
+    /// Something is slower.
+    Slower,
+    /// Something cannot be told, or nothing was measured.
+    Inconclusive,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{
+        case::Wanted,
+        traffic::{Mix, Traffic},
+    };
+
+    #[test]
+    fn a_small_budget_makes_short_trials_and_a_large_one_no_long_ones() {
+        let cases = Wanted { cpus_available: 2, ..Wanted::default() }.cases().unwrap();
+        assert_eq!(trial_length(&cases, Duration::from_secs(1)), TRIAL.0);
+        assert_eq!(trial_length(&cases, Duration::from_secs(600)), TRIAL.1);
+        let length = trial_length(&cases, Duration::from_secs(30));
+        assert!(TRIAL.0 < length && length < TRIAL.1, "{length:?}");
+    }
+
+    #[test]
+    fn a_wire_has_room_for_the_frames_and_a_queue_for_each_cpu() {
+        let place = Place::Wire { mode: Mode::Native, injector: InjectorKind::Ring, cpus: 2 };
+        let setup = |size| Setup { place, traffic: Traffic::of(Mix::Udp, size).unwrap() };
+        let spec = |size| kind_of(&setup(size)).unwrap().spec;
+        assert_eq!(spec(64), Spec { mtu: veth::DEFAULT_MTU, queues: 2 });
+        assert_eq!(spec(9018), Spec { mtu: 9000, queues: 2 });
+        let alone = Setup { place: Place::Alone, traffic: Traffic::of(Mix::Udp, 64).unwrap() };
+        assert_eq!(kind_of(&alone), None);
+    }
+}

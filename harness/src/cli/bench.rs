@@ -1,0 +1,231 @@
+//! `xdproof bench`
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{ArgAction, Args};
+
+use super::args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end};
+use crate::{
+    attach::Object,
+    bench::{
+        BenchError, Objects, Order, run,
+        run::{Outcome, outcome},
+    },
+    environment,
+    inject::pace::Pps,
+    measure::{
+        Tolerance,
+        case::Wanted,
+        compare,
+        traffic::{Mix, Traffic},
+    },
+    plan::{InjectorKind, Mode, Selection},
+    report::{
+        Event, Reporter,
+        json::{JsonFile, RunResult, read_result, write_pretty},
+        rates::Rates,
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// How long it may take: `30s`, `2m`.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget)]
+    budget: Duration,
+    /// A version of the program to be compared with, in the same run.
+    #[arg(long, value_name = "OBJECT")]
+    against: Option<PathBuf>,
+    /// The XDP program in that object; the default is the one that --program names, if it is there, or the only one.
+    #[arg(long, value_name = "NAME", requires = "against")]
+    against_program: Option<String>,
+    /// The counter's map in that object.
+    #[arg(long, value_name = "NAME", requires = "against")]
+    against_map: Option<String>,
+    /// A stored result to judge by: a `result.json`, or the directory that it is in.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// What two speeds may differ by and still be the same; the default is 5 % in a virtual machine and 2 % elsewhere.
+    #[arg(long, value_name = "SHARE")]
+    tolerance: Option<Tolerance>,
+    /// Write result.json into this directory, with every trial.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Attach modes, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE", help_heading = "What is measured")]
+    mode: Vec<Mode>,
+    /// Injectors, separated by commas; `test_run` is the program's cost without a device.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "INJECTOR",
+        help_heading = "What is measured"
+    )]
+    injector: Vec<InjectorKind>,
+    /// Frame sizes in bytes with FCS, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "BYTES", help_heading = "What is measured")]
+    size: Vec<usize>,
+    /// Protocol mixes, separated by commas: udp, qinq_ipv6, imix.
+    #[arg(long, value_delimiter = ',', value_name = "MIX", help_heading = "What is measured")]
+    mix: Vec<Mix>,
+    /// From how many CPUs at once frames are sent, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "N", action = ArgAction::Append, help_heading = "What is measured")]
+    cpus: Vec<usize>,
+    /// Frames a second to offer instead of as many as go.
+    #[arg(long, value_name = "PPS", value_parser = rate, help_heading = "What is measured")]
+    rate: Option<Pps>,
+    #[command(flatten)]
+    corpus: CorpusArgs,
+    #[command(flatten)]
+    object: ObjectArgs,
+}
+
+impl Bench {
+    pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
+        let Self {
+            budget,
+            against,
+            against_program,
+            against_map,
+            baseline,
+            tolerance,
+            out,
+            mode,
+            injector,
+            size,
+            mix,
+            cpus,
+            rate,
+            corpus,
+            object,
+        } = self;
+        let default = if environment::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL };
+        let tolerance = tolerance.unwrap_or(default);
+        let subject = object.object();
+        let reference =
+            against.map(|path| reference(&subject, path, against_program, against_map)).transpose()?;
+        let baseline = baseline.map(|file| read_result(&file)).transpose().map_err(Failure::Input)?;
+        if let Some(zero) = cpus.iter().find(|cpus| **cpus == 0) {
+            return Err(Failure::Input(anyhow::anyhow!("{zero} CPUs send nothing")));
+        }
+        let wanted = Wanted {
+            modes: mode,
+            injectors: injector,
+            sizes: size,
+            mixes: mix,
+            cpus,
+            scenarios: scenarios(&corpus)?,
+            cpus_available: std::thread::available_parallelism().map_or(1, usize::from),
+            against: reference.is_some(),
+        };
+        let cases = wanted.cases().map_err(|error| Failure::Input(error.into()))?;
+        if cases.is_empty() {
+            return Err(Failure::Input(anyhow::anyhow!("the selection leaves nothing to measure")));
+        }
+        let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
+        let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
+        let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
+        let progress = io::stderr().is_terminal().then(io::stderr);
+        let mut reporters =
+            Reporters { rates: Rates::new(output.people(), progress, output.verbosity()), out };
+        let mut result = run(&order, &cancelled, &mut reporters)?;
+        if let Some(baseline) = &baseline {
+            judge_by(&mut result, baseline, tolerance);
+        }
+        reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
+        if output.json {
+            write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
+        }
+        Ok(exit(&result))
+    }
+}
+
+/// The object to be compared with: what was named for it, else what was named for the subject and is there too.
+fn reference(
+    subject: &Object,
+    path: PathBuf,
+    program: Option<String>,
+    map: Option<String>,
+) -> Result<Object, Failure> {
+    let programs = crate::attach::programs_of(&path)?;
+    let same = subject.program.clone().filter(|program| programs.contains(program));
+    Ok(Object { path: Some(path), program: program.or(same), map: map.or_else(|| subject.map.clone()) })
+}
+
+/// The scenarios that were asked for; none unless some were.
+fn scenarios(corpus: &CorpusArgs) -> Result<Vec<Traffic>, Failure> {
+    if !corpus.is_given() {
+        return Ok(Vec::new());
+    }
+    let scenarios = corpus.load()?;
+    let selection = Selection { scenarios: corpus.scenario.clone(), ..Selection::default() };
+    let chosen = selection.choose(&scenarios)?;
+    let traffic = chosen.into_iter().map(Traffic::scenario).collect::<Result<_, _>>();
+    traffic.map_err(|error| Failure::Input(error.into()))
+}
+
+/// Holds every measurement that the baseline has too against it.
+fn judge_by(result: &mut RunResult, baseline: &RunResult, tolerance: Tolerance) {
+    for new in &mut result.measurements {
+        let old = baseline.measurements.iter().find(|old| old.id == new.id);
+        if let Some(old) = old.filter(|old| compare::is_comparable(new, old) && new.unmeasured.is_none()) {
+            new.baseline = Some(compare::against(new, old, tolerance));
+        }
+    }
+}
+
+fn exit(result: &RunResult) -> Exit {
+    let slower = |measurement: &crate::measure::record::Measurement| {
+        measurement.baseline.as_ref().is_some_and(compare::Change::is_slower)
+    };
+    match outcome(&result.measurements) {
+        _ if result.measurements.iter().any(slower) => Exit::Failed,
+        Outcome::Slower => Exit::Failed,
+        Outcome::Inconclusive => Exit::Inconclusive,
+        Outcome::AsExpected => Exit::AsExpected,
+    }
+}
+
+fn budget(text: &str) -> anyhow::Result<Duration> {
+    let budget = humantime::parse_duration(text)?;
+    ensure!(!budget.is_zero(), "nothing can be measured in no time");
+    Ok(budget)
+}
+
+fn rate(text: &str) -> anyhow::Result<Pps> {
+    let rate: f64 = text.parse()?;
+    if !(rate > 0.0 && rate.is_finite()) {
+        bail!("a rate is above 0");
+    }
+    Ok(Pps(rate))
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Attach(error) => error.into(),
+            BenchError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            BenchError::Io(error) => Self::Machine(error.into()),
+        }
+    }
+}
+
+/// Everyone who is told what happens.
+struct Reporters<W, P> {
+    rates: Rates<W, P>,
+    out: Option<JsonFile>,
+}
+
+impl<W: io::Write, P: io::Write> Reporter for Reporters<W, P> {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        // Each is told even if the other cannot pass it on.
+        let written = self.out.as_mut().map_or(Ok(()), |out| out.report(event));
+        let printed = self.rates.report(event);
+        written.and(printed)
+    }
+}

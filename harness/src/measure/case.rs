@@ -1,0 +1,381 @@
+//! What is going to be measured: every comparison of a selection, decided before anything touches the kernel. Pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::traffic::{JUMBO, Mix, SIZES, Traffic, TrafficError};
+use crate::plan::{InjectorKind, Mode};
+
+/// Which program a trial runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The program that passes every frame and looks at none.
+    Null,
+    /// The program under test.
+    Subject,
+    /// The program that it is compared with.
+    Reference,
+}
+
+/// Where a trial runs its program, and on which frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// On a device, or on its own.
+    pub place: Place,
+    /// The frames.
+    pub traffic: Traffic,
+}
+
+/// Where a program is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// By test runs, with no device.
+    Alone,
+    /// Attached to the DUT.
+    Wire {
+        /// How it is attached.
+        mode: Mode,
+        /// How frames reach it.
+        injector: InjectorKind,
+        /// From how many CPUs at once, each with queues of its own.
+        cpus: usize,
+    },
+}
+
+impl Place {
+    /// Where it is in an id: `native/ring`.
+    fn name(self) -> String {
+        match self {
+            Self::Alone => "alone".to_owned(),
+            Self::Wire { mode, injector, .. } => format!("{mode}/{injector}"),
+        }
+    }
+}
+
+/// What a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Nanoseconds of CPU time that the program takes for a frame, less what the null program takes.
+    ProgramCost,
+    /// Frames a second from the injector to the map. On a veth the sender's CPU does the receiving too.
+    PathRate,
+    /// The path rate in native mode over that in generic mode.
+    NativeToGeneric,
+    /// The path rate of frames of a size over that of the smallest.
+    SizeToSmallest,
+}
+
+impl What {
+    /// The first part of an id.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProgramCost => "cost",
+            Self::PathRate => "path",
+            Self::NativeToGeneric => "modes",
+            Self::SizeToSmallest => "sizes",
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One comparison: a subject against a reference, each a program in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What its ratio is about.
+    pub what: What,
+    /// Where the subject is measured.
+    pub setup: Setup,
+    /// Where the reference is measured, if that is elsewhere.
+    pub reference_setup: Option<Setup>,
+    /// The subject's program.
+    pub subject: Role,
+    /// The reference's program.
+    pub reference: Role,
+}
+
+impl Case {
+    /// Its name in results and tables: `path/native/ring/udp/64`, with `/2cpus` behind it for more than one.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let place = match (self.what, self.setup.place) {
+            (What::ProgramCost, _) => String::new(),
+            (What::NativeToGeneric, Place::Wire { injector, .. }) => format!("/{injector}"),
+            (_, place) => format!("/{}", place.name()),
+        };
+        let cpus = match self.setup.place {
+            Place::Wire { cpus, .. } if cpus > 1 => format!("/{cpus}cpus"),
+            _ => String::new(),
+        };
+        format!("{}{place}/{}{cpus}", self.what, self.setup.traffic.name)
+    }
+
+    /// Whether the subject is judged: not where it is held against a program that does nothing, or one place against
+    /// another.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.reference == Role::Reference
+    }
+}
+
+/// Which comparisons are wanted; what is empty is chosen by default.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Modes to attach in.
+    pub modes: Vec<Mode>,
+    /// Injectors to send by; test runs stand for the program's cost.
+    pub injectors: Vec<InjectorKind>,
+    /// Frame sizes in bytes, FCS included.
+    pub sizes: Vec<usize>,
+    /// Mixes.
+    pub mixes: Vec<Mix>,
+    /// Numbers of CPUs to send from.
+    pub cpus: Vec<usize>,
+    /// Scenarios whose frames are sent instead.
+    pub scenarios: Vec<Traffic>,
+    /// CPUs that there are.
+    pub cpus_available: usize,
+    /// Whether there is a program to be compared with.
+    pub against: bool,
+}
+
+impl Wanted {
+    /// Every comparison, in the order of the table.
+    ///
+    /// # Errors
+    ///
+    /// A size that a named mix does not have.
+    pub fn cases(&self) -> Result<Vec<Case>, TrafficError> {
+        let chosen = !(self.modes.is_empty()
+            && self.injectors.is_empty()
+            && self.sizes.is_empty()
+            && self.mixes.is_empty()
+            && self.cpus.is_empty()
+            && self.scenarios.is_empty());
+        match (chosen, self.against) {
+            (true, _) => self.product(),
+            (false, true) => self.versions(),
+            (false, false) => self.survey(),
+        }
+    }
+
+    fn modes(&self) -> &[Mode] {
+        if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes }
+    }
+
+    fn reference(&self) -> Role {
+        if self.against { Role::Reference } else { Role::Null }
+    }
+
+    fn cost(&self, traffic: Traffic) -> Case {
+        let setup = Setup { place: Place::Alone, traffic };
+        let reference = self.reference();
+        Case { what: What::ProgramCost, setup, reference_setup: None, subject: Role::Subject, reference }
+    }
+
+    fn path(&self, place: Place, traffic: Traffic) -> Case {
+        let setup = Setup { place, traffic };
+        let reference = self.reference();
+        Case { what: What::PathRate, setup, reference_setup: None, subject: Role::Subject, reference }
+    }
+
+    /// Whatever was named, with everything else that was.
+    fn product(&self) -> Result<Vec<Case>, TrafficError> {
+        let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
+            (false, _) => &self.injectors,
+            (true, true) => &[InjectorKind::TestRun, InjectorKind::LiveFrames],
+            (true, false) => &[InjectorKind::LiveFrames],
+        };
+        let cpus: &[usize] = if self.cpus.is_empty() { &[1] } else { &self.cpus };
+        let mut cases = Vec::new();
+        let traffic = self.traffic()?;
+        if injectors.contains(&InjectorKind::TestRun) {
+            // A test run has one frame to run on.
+            cases.extend(
+                traffic
+                    .iter()
+                    .filter(|traffic| traffic.frames.len() == 1)
+                    .map(|traffic| self.cost(traffic.clone())),
+            );
+        }
+        for &mode in self.modes() {
+            for &injector in injectors.iter().filter(|injector| **injector != InjectorKind::TestRun) {
+                for traffic in &traffic {
+                    for &cpus in cpus {
+                        cases.push(self.path(Place::Wire { mode, injector, cpus }, traffic.clone()));
+                    }
+                }
+            }
+        }
+        Ok(cases)
+    }
+
+    fn traffic(&self) -> Result<Vec<Traffic>, TrafficError> {
+        let mut traffic = self.scenarios.clone();
+        if !(traffic.is_empty() || !self.mixes.is_empty() || !self.sizes.is_empty()) {
+            return Ok(traffic);
+        }
+        let mixes: &[Mix] = if self.mixes.is_empty() { &[Mix::Udp] } else { &self.mixes };
+        for &mix in mixes {
+            match (mix, self.sizes.is_empty()) {
+                (Mix::Imix, _) => traffic.push(Traffic::of(mix, 0)?),
+                (_, true) => traffic.push(Traffic::of(mix, mix.least())?),
+                (_, false) => {
+                    for &size in &self.sizes {
+                        traffic.push(Traffic::of(mix, size)?);
+                    }
+                }
+            }
+        }
+        Ok(traffic)
+    }
+
+    /// Two versions of a program: what it costs by itself, and how fast a path is with it.
+    fn versions(&self) -> Result<Vec<Case>, TrafficError> {
+        let udp = Traffic::of(Mix::Udp, Mix::Udp.least())?;
+        let qinq = Traffic::of(Mix::QinqIpv6, Mix::QinqIpv6.least())?;
+        let mut cases = vec![self.cost(udp.clone()), self.cost(qinq)];
+        for &mode in self.modes() {
+            let place = Place::Wire { mode, injector: InjectorKind::LiveFrames, cpus: 1 };
+            cases.push(self.path(place, udp.clone()));
+        }
+        Ok(cases)
+    }
+
+    /// A view of everything: the program's cost; each injector in each mode; each size, mix and number of CPUs by the fastest
+    /// injector; mode against mode and size against size.
+    fn survey(&self) -> Result<Vec<Case>, TrafficError> {
+        use InjectorKind::{LiveFrames, Pnet, Ring};
+        let udp = |size| Traffic::of(Mix::Udp, size);
+        let least = Mix::Udp.least();
+        let (qinq, imix) = (Traffic::of(Mix::QinqIpv6, Mix::QinqIpv6.least())?, Traffic::of(Mix::Imix, 0)?);
+        let mut cases = vec![self.cost(udp(least)?), self.cost(qinq.clone())];
+        let wire = |mode, injector, cpus| Place::Wire { mode, injector, cpus };
+        for &mode in self.modes() {
+            for injector in [Pnet, Ring, LiveFrames] {
+                cases.push(self.path(wire(mode, injector, 1), udp(least)?));
+            }
+            for size in SIZES.into_iter().filter(|size| *size > least) {
+                cases.push(self.path(wire(mode, LiveFrames, 1), udp(size)?));
+            }
+            cases.push(self.path(wire(mode, Ring, 1), udp(JUMBO)?));
+            for traffic in [&qinq, &imix] {
+                cases.push(self.path(wire(mode, LiveFrames, 1), traffic.clone()));
+            }
+            if self.cpus_available > 1 {
+                cases.push(self.path(wire(mode, LiveFrames, self.cpus_available), udp(least)?));
+            }
+        }
+        for injector in [Ring, LiveFrames] {
+            cases.push(native_to_generic(injector, udp(least)?));
+        }
+        for mode in [Mode::Generic, Mode::Native] {
+            let largest = SIZES.into_iter().max().unwrap_or(least);
+            cases.push(size_to_smallest(wire(mode, LiveFrames, 1), udp(largest)?, udp(least)?));
+        }
+        Ok(cases)
+    }
+}
+
+/// The program in native mode against itself in generic mode.
+#[must_use]
+pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
+    let place = |mode| Place::Wire { mode, injector, cpus: 1 };
+    Case {
+        what: What::NativeToGeneric,
+        setup: Setup { place: place(Mode::Native), traffic: traffic.clone() },
+        reference_setup: Some(Setup { place: place(Mode::Generic), traffic }),
+        subject: Role::Subject,
+        reference: Role::Subject,
+    }
+}
+
+/// The program on frames of one size against itself on frames of another.
+#[must_use]
+pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Case {
+    Case {
+        what: What::SizeToSmallest,
+        setup: Setup { place, traffic },
+        reference_setup: Some(Setup { place, traffic: smallest }),
+        subject: Role::Subject,
+        reference: Role::Subject,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn ids(wanted: &Wanted) -> Vec<String> {
+        wanted.cases().unwrap().iter().map(Case::id).collect()
+    }
+
+    #[test]
+    fn a_survey_has_every_injector_mode_size_mix_and_number_of_cpus_once() {
+        let ids = ids(&Wanted { cpus_available: 2, ..Wanted::default() });
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+        for id in [
+            "cost/udp/64",
+            "cost/qinq_ipv6/74",
+            "path/generic/pnet/udp/64",
+            "path/native/ring/udp/64",
+            "path/native/live_frames/udp/1518",
+            "path/generic/ring/udp/9018",
+            "path/native/live_frames/imix",
+            "path/native/live_frames/qinq_ipv6/74",
+            "path/native/live_frames/udp/64/2cpus",
+            "modes/live_frames/udp/64",
+            "sizes/native/live_frames/udp/1518",
+        ] {
+            assert!(ids.iter().any(|other| other == id), "{id} is not in {ids:?}");
+        }
+    }
+
+    #[test]
+    fn two_versions_are_compared_by_cost_and_by_path() {
+        let wanted = Wanted { against: true, cpus_available: 2, ..Wanted::default() };
+        assert_eq!(
+            ids(&wanted),
+            [
+                "cost/udp/64",
+                "cost/qinq_ipv6/74",
+                "path/generic/live_frames/udp/64",
+                "path/native/live_frames/udp/64"
+            ]
+        );
+        assert!(wanted.cases().unwrap().iter().all(Case::is_judged));
+    }
+
+    #[test]
+    fn what_is_named_is_combined_with_what_else_is_named() {
+        let wanted = Wanted {
+            modes: vec![Mode::Native],
+            injectors: vec![InjectorKind::Ring, InjectorKind::TestRun],
+            sizes: vec![64, 1518],
+            mixes: vec![Mix::Udp, Mix::Imix],
+            ..Wanted::default()
+        };
+        assert_eq!(
+            ids(&wanted),
+            [
+                "cost/udp/64",
+                "cost/udp/1518",
+                "path/native/ring/udp/64",
+                "path/native/ring/udp/1518",
+                "path/native/ring/imix"
+            ]
+        );
+        let wrong = Wanted { mixes: vec![Mix::QinqIpv6], sizes: vec![64], ..Wanted::default() };
+        assert!(wrong.cases().is_err());
+    }
+}

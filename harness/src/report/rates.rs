@@ -1,0 +1,207 @@
+//! Measurements for people: progress while they are made, then a table, and what keeps figures from being believed.
+
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Event, Reporter, console::Verbosity, json::RunResult};
+use crate::measure::{
+    Estimate, Interval, Judgement,
+    case::What,
+    record::{Figure, Measurement},
+};
+
+/// Writes to a terminal, or to whatever strips colours for one that has none.
+#[derive(Debug)]
+pub struct Rates<W, P> {
+    to: W,
+    /// Where progress goes, if anyone looks.
+    progress: Option<P>,
+    verbosity: Verbosity,
+    /// Whether a line of progress stands there.
+    line: bool,
+}
+
+impl<W: io::Write, P: io::Write> Rates<W, P> {
+    /// Writes the table to `to` and a line of progress to `progress`, which is wiped in the end.
+    pub fn new(to: W, progress: Option<P>, verbosity: Verbosity) -> Self {
+        Self { to, progress, verbosity, line: false }
+    }
+
+    fn say_progress(&mut self, text: &str) -> io::Result<()> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        // Back to the line's start, and away with what stood there (ECMA-48, EL).
+        write!(progress, "\r\x1b[K{text}")?;
+        self.line = !text.is_empty();
+        progress.flush()
+    }
+
+    fn ended(&mut self, result: &RunResult) -> io::Result<()> {
+        if self.line {
+            self.say_progress("")?;
+        }
+        table(&mut self.to, &result.measurements)?;
+        remarks(&mut self.to, &result.measurements)?;
+        self.to.flush()
+    }
+}
+
+impl<W: io::Write, P: io::Write> Reporter for Rates<W, P> {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        match event {
+            Event::Measuring { environment, cases, budget } if self.verbosity >= Verbosity::Normal => {
+                writeln!(
+                    self.to,
+                    "xdproof {} on kernel {}: program {} ({}, tag {}), {cases} to measure in {}",
+                    environment.xdproof,
+                    environment.kernel_release,
+                    environment.program.name,
+                    environment.program.object.as_deref().unwrap_or("built in"),
+                    environment.program.tag,
+                    humantime::format_duration(budget)
+                )
+            }
+            Event::Progress { round, spent, case } if self.verbosity >= Verbosity::Normal => {
+                self.say_progress(&format!("round {round}, {:3.0} % of the budget: {case}", spent * 100.0))
+            }
+            Event::Ended { result } => self.ended(result),
+            Event::Started { .. } | Event::Trial(_) | Event::Measuring { .. } | Event::Progress { .. } => {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A row a measurement.
+fn table(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()> {
+    let header = ["", "figure", "95 %", "speed", "95 %", "of", "A/A 95 %", "blocks", ""];
+    let mut rows: Vec<[String; 9]> = vec![header.map(str::to_owned)];
+    rows.extend(measurements.iter().map(row));
+    let mut widths = [0; 9];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for (number, row) in rows.iter().enumerate() {
+        let style = match (number, row[8].as_str()) {
+            (0, _) => Style::new().bold(),
+            (_, "REGRESSION") => AnsiColor::Red.on_default().bold(),
+            (_, "INCONCLUSIVE" | "not measured") => AnsiColor::Yellow.on_default(),
+            (_, "PASS" | "IMPROVED") => AnsiColor::Green.on_default(),
+            _ => Style::new(),
+        };
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let room = width - cell.chars().count();
+            match column {
+                0 | 5 | 8 => line.push_str(&format!("{cell}{:room$}", "")),
+                _ => line.push_str(&format!("{:room$}{cell}", "")),
+            }
+            line.push_str("  ");
+        }
+        writeln!(to, "{style}{}{style:#}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(measurement: &Measurement) -> [String; 9] {
+    let Measurement { id, what, value, ratio, gate, verdict, unmeasured, .. } = measurement;
+    let none = || "-".to_owned();
+    let (figure, interval) = value.map_or_else(|| (none(), none()), |value| figure(*what, value));
+    let speed = |ratio: Estimate| (format!("{:.3}", ratio.ratio), span(ratio.interval, 3));
+    let (speed, speed_interval) = ratio.map_or_else(|| (none(), none()), speed);
+    let verdict = match (unmeasured, verdict) {
+        (Some(_), _) => "not measured".to_owned(),
+        (None, Some(verdict)) => verdict.name().to_uppercase(),
+        (None, None) => String::new(),
+    };
+    [
+        id.clone(),
+        figure,
+        interval,
+        speed,
+        speed_interval,
+        reference(measurement),
+        gate.map_or_else(none, |gate| span(gate.interval, 3)),
+        ratio.map_or(0, |ratio| ratio.n).to_string(),
+        verdict,
+    ]
+}
+
+/// What the speed is held against.
+fn reference(measurement: &Measurement) -> String {
+    match measurement.what {
+        What::NativeToGeneric => "generic".to_owned(),
+        What::SizeToSmallest => "the smallest".to_owned(),
+        What::ProgramCost | What::PathRate => match &measurement.reference.object {
+            Some(object) => std::path::Path::new(object)
+                .file_name()
+                .map_or_else(|| object.clone(), |name| name.to_string_lossy().into_owned()),
+            None => measurement.reference.name.clone(),
+        },
+    }
+}
+
+fn figure(what: What, figure: Figure) -> (String, String) {
+    let Figure { median, interval } = figure;
+    match what {
+        What::ProgramCost => (format!("{median:.2} ns"), span(interval, 2)),
+        _ if median >= 1e6 => (format!("{:.2} Mpps", median / 1e6), span(interval.map(|rate| rate / 1e6), 2)),
+        _ => (format!("{:.0} kpps", median / 1e3), span(interval.map(|rate| rate / 1e3), 0)),
+    }
+}
+
+fn span(interval: Interval, digits: usize) -> String {
+    let Interval { low, high } = interval;
+    format!("{low:.digits$}..{high:.digits$}")
+}
+
+/// What the table has no room for.
+fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()> {
+    let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for measurement in measurements {
+        let Measurement { id, net_ratio, verdict, unmeasured, baseline, beside, .. } = measurement;
+        if let Some(net) = net_ratio {
+            let Estimate { ratio, interval, .. } = net;
+            writeln!(
+                to,
+                "{id}: net of the null program {ratio:.3} times as fast ({}), which is {:.3} times the cost ({})",
+                span(*interval, 3),
+                1.0 / ratio,
+                span(Interval { low: 1.0 / interval.high, high: 1.0 / interval.low }, 3)
+            )?;
+        }
+        if let Some(reason) = unmeasured {
+            writeln!(to, "not measured {id}: {reason}")?;
+        }
+        if let Some(Judgement::Inconclusive { reason }) = verdict {
+            writeln!(to, "INCONCLUSIVE {id}: {reason}")?;
+            if !beside.void.is_empty() {
+                let each: Vec<String> =
+                    beside.void.iter().map(|(name, times)| format!("{times} by {name}")).collect();
+                writeln!(to, "  void blocks: {}", each.join(", "))?;
+            }
+        }
+        if let Some(baseline) = baseline {
+            writeln!(to, "{} {id}: {baseline}", baseline.verdict.name().to_uppercase())?;
+        }
+        for note in &measurement.notes {
+            match notes.iter_mut().find(|(text, _)| text == note) {
+                Some((_, ids)) => ids.push(id),
+                None => notes.push((note, vec![id])),
+            }
+        }
+    }
+    for (note, ids) in notes {
+        writeln!(to, "note, for {} of {}: {note}", ids.len(), measurements.len())?;
+    }
+    if let Some(Measurement { tolerance, .. }) = measurements.first() {
+        writeln!(
+            to,
+            "speed: of the program over what it is held against, above 1 is faster; tolerance {tolerance}. A/A: the same held \
+             against itself."
+        )?;
+    }
+    Ok(())
+}
