@@ -27,7 +27,7 @@ use crate::{
         Judgement, LEAST_BLOCKS, Losses, Series, Tolerance,
         case::{Case, Place, Role, Setup, What},
         judge,
-        record::{BURSTS, Beside, Measurement, Part, Sample, believe, figures, series},
+        record::{BURSTS, Beside, Costs, Measurement, Part, Sample, believe, figures, series},
         wants_more,
     },
     plan::{InjectorKind, Mode, stable_hash},
@@ -202,7 +202,7 @@ impl<'a> State<'a> {
             return;
         }
         self.looked_at = tried;
-        let [subject, gate] = [false, true].map(|gate| series(&self.trials, gate).gross());
+        let [subject, gate] = [false, true].map(|gate| series(&self.trials, gate, Costs::Gross));
         self.settled = if self.case.is_judged() {
             !wants_more(&judge(&subject, &gate, tolerance, self.seed))
         } else {
@@ -328,8 +328,8 @@ impl Stand {
     /// What a case came to.
     fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
         let State { case, seed, trials, unmeasured, .. } = state;
-        let [subject, gate] = [false, true].map(|gate| series(&trials, gate));
-        let (judged_series, judged_gate) = (subject.clone().gross(), gate.clone().gross());
+        let [judged_series, judged_gate] = [false, true].map(|gate| series(&trials, gate, Costs::Gross));
+        let subject = series(&trials, false, Costs::Net);
         let judged = judge(&judged_series, &judged_gate, order.tolerance, seed);
         let verdict = if unmeasured.is_some() {
             None
@@ -380,7 +380,7 @@ impl Stand {
             unmeasured,
             baseline: None,
             notes,
-            beside: beside(&trials, &subject, &gate),
+            beside: beside(&trials, &judged_series, &judged_gate),
             trials,
         })
     }

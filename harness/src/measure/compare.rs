@@ -8,7 +8,7 @@ use super::{
     Estimate, Judgement, Tolerance,
     case::What,
     judge_against_baseline,
-    record::{Measurement, series},
+    record::{Costs, Measurement, series},
 };
 
 /// What became of a measurement since a stored one.
@@ -60,7 +60,7 @@ impl fmt::Display for Change {
 /// Holds a measurement against the stored one of the same id.
 #[must_use]
 pub fn against(new: &Measurement, old: &Measurement, tolerance: Tolerance) -> Change {
-    let logs = |measurement: &Measurement| series(&measurement.trials, false).gross().logs();
+    let logs = |measurement: &Measurement| series(&measurement.trials, false, Costs::Gross).logs();
     let judged = judge_against_baseline(&logs(new), &logs(old), tolerance, new.seed);
     // A figure that was not believed when it was measured is nothing to judge by.
     let doubted = [new, old].into_iter().find_map(|measurement| match &measurement.verdict {
@@ -70,7 +70,7 @@ pub fn against(new: &Measurement, old: &Measurement, tolerance: Tolerance) -> Ch
     let comparable = new.fingerprint == old.fingerprint && new.offered_pps == old.offered_pps;
     // Costs: a lower one is faster. Rates: a higher one.
     let speeds = |measurement: &Measurement| -> Vec<f64> {
-        let blocks = series(&measurement.trials, false).blocks;
+        let blocks = series(&measurement.trials, false, Costs::Gross).blocks;
         blocks.iter().map(|block| -f64::midpoint(block.subject[0], block.subject[1]).ln()).collect()
     };
     let absolute =

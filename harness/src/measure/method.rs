@@ -163,14 +163,6 @@ impl Series {
         self.blocks.iter().filter_map(Block::log_speed).collect()
     }
 
-    /// The same without the null program's trials. Net of a program that does nothing, a program may cost so little that a
-    /// twentieth of it is less than where in memory it lies makes: costs are judged as they are.
-    #[must_use]
-    pub fn gross(mut self) -> Self {
-        self.blocks.iter_mut().for_each(|block| block.null = None);
-        self
-    }
-
     /// How many blocks were tried.
     #[must_use]
     pub fn tried(&self) -> usize {

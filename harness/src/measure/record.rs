@@ -206,20 +206,30 @@ pub struct Sample {
 /// In the trial's time as a whole it would be the loudest noise, and one that comes in step with the trials.
 pub const BURSTS: u32 = 5;
 
-/// The blocks of one of the two series that trials make up, with a net cost where they have null trials.
+/// How costs are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Costs {
+    /// As they are: what is judged. Net of a program that does nothing, a program may cost so little that a twentieth of it
+    /// is less than where in memory it lies makes.
+    Gross,
+    /// Less those of the null program, where blocks have its trials.
+    Net,
+}
+
+/// The blocks of one of the two series that trials make up.
 #[must_use]
-pub fn series(trials: &[Sample], gate: bool) -> Series {
+pub fn series(trials: &[Sample], gate: bool, costs: Costs) -> Series {
     let mut series = Series::default();
     for block in trials.chunk_by(|a, b| a.block == b.block) {
         if block.first().is_some_and(|first| first.gate == gate) {
-            series.push(whole(block));
+            series.push(whole(block, costs));
         }
     }
     series
 }
 
 /// A block of its trials, or why the first void one is.
-fn whole(trials: &[Sample]) -> Result<Block, Void> {
+fn whole(trials: &[Sample], costs: Costs) -> Result<Block, Void> {
     if let Some(void) = trials.iter().find_map(|trial| trial.void.clone()) {
         return Err(void);
     }
@@ -228,13 +238,14 @@ fn whole(trials: &[Sample]) -> Result<Block, Void> {
             trials.iter().filter(|trial| trial.part == part).map(|trial| trial.frame_ns).collect();
         <[f64; 2]>::try_from(costs).ok()
     };
+    let null = two(Part::Null).filter(|_| costs == Costs::Net);
     match (two(Part::Reference), two(Part::Subject)) {
-        (Some(reference), Some(subject)) => Ok(Block { reference, subject, null: two(Part::Null) }),
+        (Some(reference), Some(subject)) => Ok(Block { reference, subject, null }),
         _ => Err(Void::Injector { reason: "the block was cut short".to_owned() }),
     }
 }
 
-/// The figures of the subject and of the reference.
+/// The figures of the subject and of the reference, from net costs.
 #[must_use]
 pub fn figures(what: What, against_null: bool, series: &Series, seed: u64) -> [Option<Figure>; 2] {
     let mean = |costs: [f64; 2]| f64::midpoint(costs[0], costs[1]);
@@ -310,7 +321,7 @@ mod tests {
             block(2, false, [90, 91, 92, 93]),
         ]
         .concat();
-        let (subject, gate) = (series(&trials, false), series(&trials, true));
+        let (subject, gate) = (series(&trials, false, Costs::Net), series(&trials, true, Costs::Net));
         assert_eq!((subject.blocks.len(), gate.blocks.len()), (2, 1));
         let first = Block { reference: [100.0, 104.0], subject: [110.0, 112.0], null: None };
         assert_eq!(subject.blocks[0], first);
@@ -321,7 +332,7 @@ mod tests {
         let mut trials = [block(0, false, [100; 4]), block(1, false, [100; 4])].concat();
         trials[2].void = Some(Void::Softnet { dropped: 3 });
         trials.pop();
-        let series = series(&trials, false);
+        let series = series(&trials, false, Costs::Net);
         assert_eq!((series.blocks.len(), series.void.len()), (0, 2));
         assert_eq!(series.void[0], Void::Softnet { dropped: 3 });
     }
@@ -331,7 +342,7 @@ mod tests {
         let mut trials = vec![sample(0, false, Part::Null, 10)];
         trials.extend(block(0, false, [20, 30, 30, 20]));
         trials.push(sample(0, false, Part::Null, 10));
-        let series = series(&trials, false);
+        let series = series(&trials, false, Costs::Net);
         assert_eq!(series.blocks[0].null, Some([10.0, 10.0]));
         assert!((series.blocks[0].log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
         let [subject, reference] = figures(What::ProgramCost, false, &series, 1);
@@ -339,8 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn a_block_whose_net_cost_is_not_positive_is_whole_for_gross_costs() {
+        let mut trials = vec![sample(0, false, Part::Null, 30)];
+        trials.extend(block(0, false, [20, 30, 30, 20]));
+        trials.push(sample(0, false, Part::Null, 30));
+        assert_eq!(series(&trials, false, Costs::Net).void, [Void::BelowClock]);
+        assert_eq!(series(&trials, false, Costs::Gross).blocks.len(), 1);
+    }
+
+    #[test]
     fn a_rate_is_frames_a_second() {
-        let series = series(&block(0, false, [500, 250, 250, 500]), false);
+        let series = series(&block(0, false, [500, 250, 250, 500]), false, Costs::Net);
         let [subject, reference] = figures(What::PathRate, true, &series, 1);
         assert_eq!((subject.unwrap().median, reference.unwrap().median), (4e6, 2e6));
     }
@@ -349,11 +369,11 @@ mod tests {
     fn figures_of_a_quiet_machine_are_believed_whatever_the_ratio_is() {
         let of = |costs, gate| {
             let trials: Vec<Sample> = (0..30).flat_map(|number| block(number, gate, costs)).collect();
-            series(&trials, gate)
+            series(&trials, gate, Costs::Gross)
         };
         let quiet = of([100; 4], true);
         assert_eq!(believe(&of([100, 300, 300, 100], false), &quiet, Tolerance::VM, 1), None);
-        let few = series(&block(0, false, [100; 4]), false);
+        let few = series(&block(0, false, [100; 4]), false, Costs::Gross);
         assert!(believe(&few, &quiet, Tolerance::VM, 1).is_some());
         assert!(believe(&of([100; 4], false), &of([100, 110, 110, 100], true), Tolerance::VM, 1).is_some());
     }
