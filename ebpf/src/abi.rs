@@ -53,6 +53,9 @@ pub const LENGTHS_MAP: &str = "LENGTHS";
 /// Name of the XDP program of `live.rs` that makes each live frame the next of [`TEMPLATES_MAP`] and sends it.
 pub const LIVE_PROGRAM: &str = "live_frames";
 
+/// Name of the XDP program of `live.rs` that sends each live frame as it is: the yardstick for the other one.
+pub const LIVE_BARE_PROGRAM: &str = "live_bare";
+
 /// Name of the `BPF_MAP_TYPE_DEVMAP` in `live.rs` whose one entry is the port that frames leave by.
 pub const PORTS_MAP: &str = "PORTS";
 

@@ -59,6 +59,13 @@ fn live_frames(ctx: XdpContext) -> u32 {
     send()
 }
 
+/// Sends the frame as the kernel made it, or as whoever had its page before has left it: how fast live frames are when nothing
+/// is done to them (harness/benches/rivals.rs).
+#[xdp]
+fn live_bare(_ctx: XdpContext) -> u32 {
+    send()
+}
+
 /// Out of the tester's port; a frame that cannot go there is aborted.
 #[inline(always)]
 fn send() -> u32 {

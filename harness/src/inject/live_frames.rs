@@ -48,6 +48,7 @@ pub struct LiveFrames {
     loaded: Vec<(Vec<u8>, u32)>,
     /// What the kernel makes each frame of: no template is longer.
     seed: Vec<u8>,
+    name: &'static str,
     held: Held,
 }
 
@@ -98,6 +99,26 @@ impl LiveFrames {
     ///
     /// What the kernel refused.
     pub fn open_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
+        Self::open_program(abi::LIVE_PROGRAM, worker, port, shelf)
+    }
+
+    /// A sender that sends the first frame that was [loaded](Self::load) and does not write it anew each time: nothing is
+    /// faster, and nobody can tell what arrives if a receiver changes it. Only to measure others by.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn bare_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
+        Self::open_program(abi::LIVE_BARE_PROGRAM, worker, port, shelf)
+    }
+
+    fn open_program(
+        name: &'static str,
+        worker: &Worker,
+        port: &Port,
+        shelf: &Worker,
+    ) -> Result<Self, ToolError> {
+        let failed = move |action| failed(action, name);
         let index = port.index.get();
         // A device is looked up in the namespace of the thread that puts it into the map (`dev_map_update_elem()` of
         // `kernel/bpf/devmap.c`), and the frames may then be made in any.
@@ -106,7 +127,7 @@ impl LiveFrames {
             let mut take = |name| ebpf.take_map(name).ok_or(MapError::ElementNotFound);
             let mut ports: DevMap<MapData> = take(abi::PORTS_MAP)?.try_into()?;
             let (templates, cursor) = (take(abi::TEMPLATES_MAP)?, take(abi::CURSOR_MAP)?);
-            let live: &mut Xdp = program(&mut ebpf, abi::LIVE_PROGRAM)?;
+            let live: &mut Xdp = program(&mut ebpf, name)?;
             live.load().map_err(failed("load"))?;
             ports.set(0, index, None, 0).map_err(|error| {
                 failed("give the port to")(match error {
@@ -116,11 +137,11 @@ impl LiveFrames {
             })?;
             Ok::<_, ToolError>((ebpf, Array::try_from(templates)?, Array::try_from(cursor)?))
         })??;
-        let live: &mut Xdp = program(&mut ebpf, abi::LIVE_PROGRAM)?;
+        let live: &mut Xdp = program(&mut ebpf, name)?;
         let descriptor = live.fd().map_err(failed("find"))?.as_fd().try_clone_to_owned();
         let descriptor = descriptor.map_err(|error| failed("find")(ProgramError::IOError(error)))?;
         let held = Held::in_dispatcher(shelf, descriptor)?;
-        Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), held })
+        Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), name, held })
     }
 
     /// Sends frames, without FCS, as they are and in this order.
@@ -163,7 +184,8 @@ impl LiveFrames {
         if !(1..=LIVE_SLOTS as usize).contains(&frames.len()) || !frames.iter().all(fits) {
             return Err(rustix::io::Errno::INVAL.into());
         }
-        self.seed.resize(frames.iter().map(|(frame, _)| frame.len()).max().unwrap_or(0), 0);
+        let longest = frames.iter().map(|(frame, _)| frame).max_by_key(|frame| frame.len());
+        self.seed = longest.map(|frame| frame.to_vec()).unwrap_or_default();
         for (slot, &(frame, times)) in frames.iter().enumerate() {
             self.set_template(slot, frame, times)?;
         }
@@ -192,7 +214,7 @@ impl LiveFrames {
     ///
     /// What the kernel answered: EINTR if a signal came, after which it is unknown how many were sent.
     pub fn run(&self, count: u32) -> io::Result<()> {
-        let Some(aya::programs::Program::Xdp(live)) = self.ebpf.program(abi::LIVE_PROGRAM) else {
+        let Some(aya::programs::Program::Xdp(live)) = self.ebpf.program(self.name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let mut options = TestRunOptions::new();
@@ -206,8 +228,8 @@ impl LiveFrames {
     }
 }
 
-fn failed(action: &'static str) -> impl Fn(ProgramError) -> ToolError {
-    move |source| ToolError::Program { action, name: abi::LIVE_PROGRAM, source: Box::new(source) }
+fn failed(action: &'static str, name: &'static str) -> impl Fn(ProgramError) -> ToolError {
+    move |source| ToolError::Program { action, name, source: Box::new(source) }
 }
 
 fn map_error(error: MapError) -> io::Error {
