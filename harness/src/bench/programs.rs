@@ -1,7 +1,8 @@
 //! The programs that are compared, each loaded twice: the second stands for it where it is held against itself.
 //!
 //! Where the kernel puts a program's machine code, and its map, costs or saves it a nanosecond. So they are loaded anew for
-//! every round: the places are drawn again, and what they make is scatter, which shows, and not a bias, which does not.
+//! every round, in an order that is drawn: the kernel gives the first free place to whoever comes first. What the places make
+//! is then scatter, which shows, and not a bias, which does not.
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -50,7 +51,8 @@ impl Loaded {
 /// dispatcher.
 #[derive(Debug)]
 pub struct Programs {
-    loaded: Vec<(Role, [Loaded; 2])>,
+    loaded: Vec<(Role, bool, Loaded)>,
+    draws: fastrand::Rng,
     shelves: Vec<Worker>,
     objects: Objects,
 }
@@ -62,7 +64,8 @@ impl Programs {
     ///
     /// An object that is no counter, what the kernel refused.
     pub fn load(objects: Objects) -> Result<Self, AttachError> {
-        let mut programs = Self { loaded: Vec::new(), shelves: Vec::new(), objects };
+        let draws = fastrand::Rng::with_seed(0);
+        let mut programs = Self { loaded: Vec::new(), draws, shelves: Vec::new(), objects };
         let roles = programs.roles();
         for _ in 0..2 * roles.len() {
             programs.shelves.push(Worker::spawn(&NetNs::create()?, "shelf")?);
@@ -78,39 +81,34 @@ impl Programs {
         roles
     }
 
-    /// Loads all of them anew.
+    /// Loads all of them anew, in another order.
     ///
     /// # Errors
     ///
     /// What the kernel refused.
     pub fn reload(&mut self) -> Result<(), AttachError> {
         self.loaded.clear();
-        let mut shelves = self.shelves.iter();
-        for (role, object) in self.roles() {
-            let mut load = || {
-                let counter = Counter::load(&object)?;
-                let program = counter.descriptor()?;
-                let shelf = shelves.next().ok_or_else(|| self.no_shelf())?;
-                let held = Held::in_dispatcher(shelf, counter.descriptor()?)?;
-                let is_null = role == Role::Null;
-                Ok::<_, AttachError>(Loaded { _held: held, program, counter, is_null })
-            };
-            let pair = [load()?, load()?];
-            self.loaded.push((role, pair));
+        let mut order: Vec<(Role, bool, Object)> = self
+            .roles()
+            .into_iter()
+            .flat_map(|(role, object)| [(role, false, object.clone()), (role, true, object)])
+            .collect();
+        self.draws.shuffle(&mut order);
+        for (shelf, (role, second, object)) in self.shelves.iter().zip(order) {
+            let counter = Counter::load(&object)?;
+            let program = counter.descriptor()?;
+            let held = Held::in_dispatcher(shelf, counter.descriptor()?)?;
+            let loaded = Loaded { _held: held, program, counter, is_null: role == Role::Null };
+            self.loaded.push((role, second, loaded));
         }
         Ok(())
-    }
-
-    fn no_shelf(&self) -> AttachError {
-        let worker = format!("shelf {}", self.shelves.len());
-        xdproof_netns::Error::WorkerGone { worker }.into()
     }
 
     /// One of the two loads of a role's program.
     #[must_use]
     pub fn get(&self, role: Role, second: bool) -> Option<&Loaded> {
-        let (_, pair) = self.loaded.iter().find(|(its, _)| *its == role)?;
-        pair.get(usize::from(second))
+        let is_it = |(its, its_second, _): &&(Role, bool, Loaded)| (*its, *its_second) == (role, second);
+        self.loaded.iter().find(is_it).map(|(_, _, loaded)| loaded)
     }
 
     /// What is known of a role's program.
