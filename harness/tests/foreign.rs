@@ -46,6 +46,7 @@ fn main() -> ExitCode {
 
 const CASES: &[Case] = &[
     ("a_c_object_with_the_samples_rules_passes_everything", || passes(&[])),
+    ("a_c_object_of_few_instructions_passes_everything", || passes(&["RIVAL"])),
     ("an_object_as_the_kernels_first_samples_were_passes_everything", || {
         passes(&["LEGACY", "SECTION=\"xdp1\"", "WITHOUT_BTF"])
     }),

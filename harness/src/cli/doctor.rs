@@ -16,7 +16,7 @@ use super::args::{Exit, Failure, Output};
 use crate::{
     attach::{Counter, LINK_KERNEL, Object, RunCounting},
     environment,
-    plan::{Selection, Trial},
+    plan::{InjectorKind, Selection, Trial},
     report::console::Verbosity,
     run::{CountedAction, Lab, chain},
     testbed::{Spec, Veth},
@@ -217,9 +217,25 @@ fn tries() -> Vec<Check> {
     }
     checks.push(Check::new(
         "the whole way",
-        whole_way(),
+        whole_way(&[]),
         true,
         "see what is missing above; else: xdproof validate",
+    ));
+    for (injector, mend) in [
+        (InjectorKind::Ring, "boot a kernel with CONFIG_XDP_SOCKETS=y; pnet is slower and needs nothing"),
+        (InjectorKind::LiveFrames, "boot a kernel of 5.18 or later; ring is slower and does without"),
+    ] {
+        checks.push(Check::new(format!("sending by {injector}"), whole_way(&[injector]), false, mend));
+    }
+    checks.push(Check::new(
+        "undisturbed measurements",
+        if environment::counts_runs() {
+            Err("the kernel counts program runs".to_owned())
+        } else {
+            Ok("kernel.bpf_stats_enabled is 0".to_owned())
+        },
+        false,
+        "sysctl kernel.bpf_stats_enabled=0",
     ));
     checks
 }
@@ -234,10 +250,14 @@ fn advertised(testbed: &Veth) -> Result<String, String> {
     }
 }
 
-/// Runs one scenario on every path.
-fn whole_way() -> Result<String, String> {
+/// Runs one scenario on every path of some injectors, or on those that are tried by default.
+fn whole_way(injectors: &[InjectorKind]) -> Result<String, String> {
     let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are wrong", errors.len()))?;
-    let selection = Selection { scenarios: vec![SAMPLE.to_owned()], ..Selection::default() };
+    let selection = Selection {
+        scenarios: vec![SAMPLE.to_owned()],
+        injectors: injectors.to_vec(),
+        ..Selection::default()
+    };
     let plan: Vec<Trial<'_>> = selection.plan(&scenarios).map_err(|error| chain(&error))?;
     let lab = Lab::open(Object::default(), CountedAction::Pass).map_err(|error| chain(&error))?;
     let mut ids = Vec::new();

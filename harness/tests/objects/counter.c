@@ -12,6 +12,11 @@
 //   NARROW                          values may be narrower than what BPF adds to atomically
 //   FIRST_60                        60 bytes are loaded first, and a shorter frame is dropped
 //   UNCHECKED                       the frame's end is not looked at: no kernel takes that
+//   RIVAL                           the same rules by rival.c, in fewer instructions
+
+#ifdef RIVAL
+#include "rival.c"
+#else
 
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
@@ -158,3 +163,5 @@ int count_by_protocol(struct xdp_md *ctx)
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#endif
