@@ -126,6 +126,8 @@ impl Sender {
             handed.refused += refused;
             sent += now;
         }
+        // The time until the frame that would be next belongs to these: who repeats at once offers no more than was asked.
+        pace.wait(u64::from(count));
         Ok(handed)
     }
 
