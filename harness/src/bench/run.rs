@@ -361,7 +361,7 @@ impl Stand {
             traffic: case.setup.traffic.name.clone(),
             cpus,
             offered_pps: order.rate.map(|Pps(rate)| rate),
-            fingerprint: fingerprint(described.tag.clone(), device)?,
+            fingerprint: fingerprint(described.tag.clone(), self.cpus.len(), device)?,
             subject: described,
             reference: describe(case.reference)?,
             value,
