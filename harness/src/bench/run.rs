@@ -62,6 +62,10 @@ const COST_BLOCKS: usize = 2;
 /// Frames of the very first trial, by which the others are sized.
 const FIRST: u32 = 512;
 
+/// Frames of a burst at least, where no load is offered that is not the greatest, and at most.
+const LEAST_FRAMES: u32 = 64;
+const MOST_FRAMES: u32 = 4_000_000;
+
 /// What is to be measured, and how well.
 #[derive(Debug)]
 pub struct Order {
@@ -126,6 +130,7 @@ pub fn run(
         cpus: quietest_cpus()?,
         rate: order.rate,
     };
+    let is_over = || Instant::now() >= deadline || cancelled.load(Ordering::Relaxed);
     let identity = stand.program(Role::Subject, false)?.counter.identity().clone();
     let environment = Environment::read(&order.objects.subject, &identity)?;
     reporter.report(Event::Measuring {
@@ -139,6 +144,9 @@ pub fn run(
     let length = trial_length(&order.cases, order.budget);
     let mut states: Vec<State<'_>> = order.cases.iter().map(State::new).collect();
     for state in &mut states {
+        if is_over() {
+            break;
+        }
         state.unmeasured = stand.warm_up(state, length).err().map(|error| chain(&*error));
     }
     let mut round = 0;
@@ -148,12 +156,12 @@ pub fn run(
         }
         round += 1;
         for number in 0..states.len() {
-            let now = Instant::now();
-            if now >= deadline || cancelled.load(Ordering::Relaxed) {
+            if is_over() {
                 break 'measuring;
             }
             let whole = order.budget.as_secs_f64().max(f64::MIN_POSITIVE);
-            let spent = 1.0 - deadline.saturating_duration_since(now).as_secs_f64() / whole;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let spent = 1.0 - left.as_secs_f64() / whole;
             reporter.report(Event::Progress { round, spent, case: &states[number].case.id() })?;
             stand.round(&mut states[number])?;
             states[number].settle(order.tolerance);
@@ -226,17 +234,29 @@ impl Stand {
             state.frames.iter_mut().zip(setups.into_iter().zip([case.subject, case.reference]))
         {
             self.prepare(setup)?;
-            let length = if setup.place == Place::Alone { COST_TRIAL } else { length };
+            let (length, cpus) = match setup.place {
+                Place::Alone => (COST_TRIAL, 1),
+                Place::Wire { cpus, .. } => (length, cpus),
+            };
+            let burst = (length / BURSTS).as_secs_f64();
+            // What is paced takes as long as its frames are apart, however few they are.
+            let paced = self.rate.filter(|_| setup.place != Place::Alone);
+            let due = paced.map(|Pps(rate)| rate / cpus as f64 * burst);
+            if let Some(due) = due {
+                *frames = between(due, 1, FIRST);
+            }
             for _ in 0..2 {
                 let sample = self.trial(setup, role, false, *frames, Part::Reference)?;
                 if let Some(void @ crate::measure::Void::Injector { .. }) = &sample.void {
                     return Err(void.to_string().into());
                 }
-                let each = (sample.time_ns.max(1) as f64 / sample.sent.max(1) as f64).max(0.1);
-                let wanted = ((length / BURSTS).as_nanos() as f64 / each).clamp(64.0, 4e6);
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-                let wanted = wanted as u32;
-                *frames = self.whole_bursts(setup, wanted);
+                // Each CPU sends so many, and they do it at once.
+                let each = (sample.time_ns.max(1) as f64 * cpus as f64 / sample.sent.max(1) as f64).max(0.1);
+                let fits = burst * 1e9 / each;
+                *frames = match due {
+                    Some(due) => between(due.min(fits), 1, MOST_FRAMES),
+                    None => self.whole_bursts(setup, between(fits, LEAST_FRAMES, MOST_FRAMES)),
+                };
             }
         }
         Ok(())
@@ -384,6 +404,13 @@ impl Stand {
             trials,
         })
     }
+}
+
+/// A number of frames, whole and within limits.
+fn between(frames: f64, least: u32, most: u32) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let frames = frames.clamp(f64::from(least), f64::from(most)) as u32;
+    frames
 }
 
 /// The wire that a setup needs.

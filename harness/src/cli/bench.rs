@@ -32,6 +32,12 @@ use crate::{
     },
 };
 
+/// The longest budget.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The lowest rate that can be offered, in frames a second. A trial has five bursts, and each a frame.
+const LEAST_RATE: f64 = 100.0;
+
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// How long it may take: `30s`, `2m`.
@@ -77,7 +83,7 @@ pub(super) struct Bench {
     #[arg(long, value_delimiter = ',', value_name = "N", action = ArgAction::Append, help_heading = "What is measured")]
     cpus: Vec<usize>,
     /// Frames a second to offer instead of as many as go.
-    #[arg(long, value_name = "PPS", value_parser = rate, help_heading = "What is measured")]
+    #[arg(long, value_name = "PPS", value_parser = rate, allow_hyphen_values = true, help_heading = "What is measured")]
     rate: Option<Pps>,
     #[command(flatten)]
     corpus: CorpusArgs,
@@ -111,7 +117,7 @@ impl Bench {
             against.map(|path| reference(&subject, path, against_program, against_map)).transpose()?;
         let baseline = baseline.map(|file| read_result(&file)).transpose().map_err(Failure::Input)?;
         if let Some(zero) = cpus.iter().find(|cpus| **cpus == 0) {
-            return Err(Failure::Input(anyhow::anyhow!("{zero} CPUs send nothing")));
+            return Err(Failure::Input(anyhow::anyhow!("--cpus: {zero} CPUs send nothing")));
         }
         let wanted = Wanted {
             modes: mode,
@@ -194,13 +200,14 @@ fn exit(result: &RunResult) -> Exit {
 fn budget(text: &str) -> anyhow::Result<Duration> {
     let budget = humantime::parse_duration(text)?;
     ensure!(!budget.is_zero(), "nothing can be measured in no time");
+    ensure!(budget <= LONGEST, "a budget is at most {}", humantime::format_duration(LONGEST));
     Ok(budget)
 }
 
 fn rate(text: &str) -> anyhow::Result<Pps> {
     let rate: f64 = text.parse()?;
-    if !(rate > 0.0 && rate.is_finite()) {
-        bail!("a rate is above 0");
+    if !(rate >= LEAST_RATE && rate.is_finite()) {
+        bail!("a rate is at least {LEAST_RATE}: a trial takes milliseconds");
     }
     Ok(Pps(rate))
 }
