@@ -2,21 +2,24 @@
 
 #[path = "gate/mod.rs"]
 mod gate;
+#[path = "user/mod.rs"]
+mod user;
 
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, ExitCode, Output, Stdio},
+    process::{Child, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Failed, Trial as Test};
-use rustix::process::{Pid, Signal, kill_process};
+use libtest_mimic::{Arguments, Trial as Test};
+use rustix::process::Signal;
 use serde_json::Value;
+use user::{
+    Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
+    xdproof,
+};
 use xdproof_netns::{LinkName, MacAddr, NetNs, PacketSocket, VethEnd, VethSpec, Worker, XdpMode};
-
-type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
 /// How long a child may take for what it does in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,61 +74,6 @@ const PRIVILEGED: &[Case] = &[
     ("watch_ends_when_its_interface_is_gone", watch_gone),
     ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
 ];
-
-/// The program, told to be plain.
-fn xdproof() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
-    command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").stdin(Stdio::null());
-    command
-}
-
-/// The program without any capability, whoever we are.
-fn unprivileged(arguments: &[&str]) -> Result<Output> {
-    let mut command = xdproof();
-    if gate::obstacle().is_none() {
-        let inner = command;
-        command = Command::new("setpriv");
-        command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(inner.get_program());
-        command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").stdin(Stdio::null());
-    }
-    Ok(command.args(arguments).output()?)
-}
-
-fn run(arguments: &[&str]) -> Result<Output> {
-    Ok(xdproof().args(arguments).output()?)
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Fails with everything that was printed unless the exit code is right.
-fn expect_code(output: &Output, code: i32) -> Result {
-    if output.status.code() == Some(code) {
-        return Ok(());
-    }
-    Err(format!("{}, expected exit code {code}\n{}{}", output.status, stdout(output), stderr(output)).into())
-}
-
-fn expect(condition: bool, what: &str, output: &Output) -> Result {
-    if condition { Ok(()) } else { Err(format!("{what}\n{}{}", stdout(output), stderr(output)).into()) }
-}
-
-/// One message, of one line, and no backtrace.
-fn expect_one_error(output: &Output, code: i32, parts: &[&str]) -> Result {
-    expect_code(output, code)?;
-    let errors = stderr(output);
-    expect(errors.matches("error:").count() == 1, "not one error message", output)?;
-    expect(!errors.contains("backtrace") && !errors.contains("panicked"), "a backtrace", output)?;
-    for part in parts {
-        expect(errors.contains(part), &format!("the message does not say `{part}`"), output)?;
-    }
-    Ok(())
-}
 
 /// The counters with a fault.
 fn mutants() -> &'static str {
@@ -227,10 +175,6 @@ fn doctor() -> Result {
     let checks: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let way = checks.iter().find(|check| check["name"] == "the whole way");
     expect(way.is_some_and(|way| way["answer"] == "yes"), "the whole way was not gone", &output)
-}
-
-fn read_result(directory: &Path) -> Result<Value> {
-    Ok(serde_json::from_slice(&fs::read(directory.join("result.json"))?)?)
 }
 
 fn validate_writes_result() -> Result {
@@ -433,12 +377,6 @@ fn interrupted() -> Result {
         return Ok(());
     }
     Err(format!("{status}: {summary}").into())
-}
-
-/// Sends a signal to a child of ours.
-fn signal(child: &Child, signal: Signal) -> Result {
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("not a process id")?;
-    Ok(kill_process(id, signal)?)
 }
 
 /// Two namespaces and a pair of links between them, with names in neither directory nor list.

@@ -4,16 +4,17 @@
 
 #[path = "gate/mod.rs"]
 mod gate;
+#[path = "objects/mod.rs"]
+mod objects;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::OnceLock,
 };
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use tempfile::TempDir;
+use objects::{Compiled, compiler};
 use xdproof::{
     attach::Object,
     plan::{InjectorKind, Mode, Path, Selection, Trial},
@@ -25,9 +26,6 @@ use xdproof_scenarios::{
     Scenario,
     oracle::{self, Fate},
 };
-
-/// Compilers to look for, the one that `ci/bootstrap` installs first.
-const COMPILERS: [&str; 2] = ["clang-19", "clang"];
 
 /// What the 60-byte counter loads before it looks at anything.
 const FIRST: usize = 60;
@@ -79,48 +77,6 @@ const CASES: &[Case] = &[
         refused(&["KEY=__u16", "ENTRIES=5", "MAP_TYPE=BPF_MAP_TYPE_HASH"], &["key has 2 bytes", "5 entries"])
     }),
 ];
-
-/// The first compiler that there is, or the reason why none is.
-fn compiler() -> Result<&'static str, String> {
-    let there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
-    let found = COMPILERS.into_iter().find(there);
-    found.ok_or_else(|| "no clang to compile C objects with; run `ci/bootstrap --tests`".to_owned())
-}
-
-/// A compiled object; its file goes with it.
-struct Compiled {
-    directory: TempDir,
-}
-
-impl Compiled {
-    fn new(defines: &[&str]) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let compiled = Self { directory };
-        let output = Command::new(compiler()?)
-            .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-c"])
-            // Where Debian and Ubuntu keep asm/types.h, which clang does not look for when it compiles for BPF.
-            .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
-            .args(defines.iter().map(|define| format!("-D{define}")))
-            .args(defines.contains(&"WITHOUT_BTF").then_some("-g0"))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/counter.c"))
-            .arg("-o")
-            .arg(compiled.path())
-            .output()?;
-        if output.status.success() {
-            Ok(compiled)
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("counter.o")
-    }
-
-    fn object(&self) -> Object {
-        Object { path: Some(self.path()), ..Object::default() }
-    }
-}
 
 fn corpus() -> Result<&'static [Scenario]> {
     static CORPUS: OnceLock<Result<&'static [Scenario], String>> = OnceLock::new();
