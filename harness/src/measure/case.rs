@@ -160,11 +160,19 @@ impl Wanted {
             && self.mixes.is_empty()
             && self.cpus.is_empty()
             && self.scenarios.is_empty());
-        match (chosen, self.against) {
+        let mut cases: Vec<Case> = Vec::new();
+        let all = match (chosen, self.against) {
             (true, _) => self.product(),
             (false, true) => self.versions(),
             (false, false) => self.survey(),
+        };
+        // What was named twice is measured once: an id is unique within a result.
+        for case in all? {
+            if !cases.contains(&case) {
+                cases.push(case);
+            }
         }
+        Ok(cases)
     }
 
     fn modes(&self) -> &[Mode] {
@@ -375,6 +383,13 @@ mod tests {
                 "path/native/ring/imix"
             ]
         );
+        let twice = Wanted {
+            modes: vec![Mode::Native; 2],
+            mixes: vec![Mix::Imix; 2],
+            cpus: vec![1, 1],
+            ..Wanted::default()
+        };
+        assert_eq!(ids(&twice), ["path/native/live_frames/imix"]);
         let wrong = Wanted { mixes: vec![Mix::QinqIpv6], sizes: vec![64], ..Wanted::default() };
         assert!(wrong.cases().is_err());
     }
