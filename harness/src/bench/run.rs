@@ -117,7 +117,7 @@ struct Stand {
 ///
 /// # Errors
 ///
-/// An object that cannot be measured, a machine that cannot be read, a reporter that fails.
+/// An object that cannot be measured or changes meanwhile, a machine that cannot be read, a reporter that fails.
 pub fn run(
     order: &Order,
     cancelled: &AtomicBool,
@@ -149,10 +149,14 @@ pub fn run(
         }
         state.unmeasured = stand.warm_up(state, length).err().map(|error| chain(&*error));
     }
+    let tags = stand.tags();
     let mut round = 0;
     'measuring: loop {
         if round > 0 {
             stand.programs.reload()?;
+            if stand.tags() != tags {
+                return Err(io::Error::other("an object was changed while it was measured").into());
+            }
         }
         round += 1;
         for number in 0..states.len() {
@@ -220,6 +224,12 @@ impl<'a> State<'a> {
 }
 
 impl Stand {
+    /// What tells the programs from others.
+    fn tags(&self) -> [Option<String>; 3] {
+        [Role::Null, Role::Subject, Role::Reference]
+            .map(|role| self.programs.describe(role).map(|program| program.tag))
+    }
+
     fn program(&self, role: Role, second: bool) -> Result<&Loaded, BenchError> {
         let missing = || io::Error::other("a program is not loaded").into();
         self.programs.get(role, second).ok_or_else(missing)
