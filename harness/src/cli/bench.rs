@@ -19,7 +19,7 @@ use crate::{
     environment,
     inject::pace::Pps,
     measure::{
-        Tolerance,
+        Judgement, Tolerance,
         case::Wanted,
         compare,
         traffic::{Mix, Traffic},
@@ -140,14 +140,12 @@ impl Bench {
         let mut reporters =
             Reporters { rates: Rates::new(output.people(), progress, output.verbosity()), out };
         let mut result = run(&order, &cancelled, &mut reporters)?;
-        if let Some(baseline) = &baseline {
-            judge_by(&mut result, baseline, tolerance);
-        }
+        let told = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
         }
-        Ok(exit(&result))
+        Ok(exit(&result, told))
     }
 }
 
@@ -175,17 +173,31 @@ fn scenarios(corpus: &CorpusArgs) -> Result<Vec<Traffic>, Failure> {
     traffic.map_err(|error| Failure::Input(error.into()))
 }
 
-/// Holds every measurement that the baseline has too against it.
-fn judge_by(result: &mut RunResult, baseline: &RunResult, tolerance: Tolerance) {
+/// Holds every measurement that the baseline has too against it. Whether there was one, and each could be told.
+fn judge_by(result: &mut RunResult, baseline: &RunResult, tolerance: Tolerance) -> bool {
+    let (mut judged, mut doubtful) = (false, false);
     for new in &mut result.measurements {
-        let old = baseline.measurements.iter().find(|old| old.id == new.id);
-        if let Some(old) = old.filter(|old| compare::is_comparable(new, old) && new.unmeasured.is_none()) {
-            new.baseline = Some(compare::against(new, old, tolerance));
+        match baseline.measurements.iter().find(|old| old.id == new.id) {
+            None => new.notes.push("the baseline does not have it".to_owned()),
+            Some(old) if new.unmeasured.is_some() && old.unmeasured.is_some() => {}
+            Some(old) if compare::is_comparable(new, old) => {
+                let change = compare::against(new, old, tolerance);
+                judged = true;
+                doubtful |= matches!(change.verdict, Judgement::Inconclusive { .. });
+                new.baseline = Some(change);
+            }
+            Some(_) => {
+                doubtful = true;
+                new.notes
+                    .push("the baseline has it held against something else, or at another load".to_owned());
+            }
         }
     }
+    judged && !doubtful
 }
 
-fn exit(result: &RunResult) -> Exit {
+/// How it ends, `told` being whether what was to be judged by a baseline could be.
+fn exit(result: &RunResult, told: bool) -> Exit {
     let slower = |measurement: &crate::measure::record::Measurement| {
         measurement.baseline.as_ref().is_some_and(compare::Change::is_slower)
     };
@@ -193,6 +205,7 @@ fn exit(result: &RunResult) -> Exit {
         _ if result.measurements.iter().any(slower) => Exit::Failed,
         Outcome::Slower => Exit::Failed,
         Outcome::Inconclusive => Exit::Inconclusive,
+        Outcome::AsExpected if !told => Exit::Inconclusive,
         Outcome::AsExpected => Exit::AsExpected,
     }
 }

@@ -1,6 +1,10 @@
 //! `xdproof compare`
 
-use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    path::PathBuf,
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -36,6 +40,8 @@ struct Differences {
     trials: Vec<TrialChange>,
     /// Measurements that both have, or one only.
     measurements: Vec<MeasurementChange>,
+    /// How many trials both have.
+    trials_compared: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +59,9 @@ struct MeasurementChange {
     change: Option<Change>,
     /// Why it does not compare.
     reason: Option<&'static str>,
+    /// Whether it was there before, so that nobody can tell what became of it.
+    #[serde(skip)]
+    is_lost: bool,
 }
 
 impl Compare {
@@ -60,9 +69,13 @@ impl Compare {
         let Self { old, new, tolerance } = self;
         let [old, new] = [old, new].map(|path| read_result(&path).map_err(Failure::Input));
         let (old, new) = (old?, new?);
-        let differences =
-            Differences { trials: trials(&old, &new), measurements: measurements(&old, &new, tolerance) };
-        differences.print(output, &new).map_err(Failure::output)?;
+        let old_ids: BTreeSet<&String> = old.trials.iter().map(|trial| &trial.id).collect();
+        let differences = Differences {
+            trials: trials(&old, &new),
+            measurements: measurements(&old, &new, tolerance),
+            trials_compared: new.trials.iter().filter(|trial| old_ids.contains(&trial.id)).count(),
+        };
+        differences.print(output).map_err(Failure::output)?;
         if output.json {
             Output::print_json(&differences)?;
         }
@@ -96,27 +109,34 @@ fn measurements(old: &RunResult, new: &RunResult, tolerance: Option<Tolerance>) 
             let (id, change, reason) = match pair {
                 (Some(new), None) => (&new.id, None, Some("is new")),
                 (None, Some(old)) => (&old.id, None, Some("was measured before, and is not any more")),
+                // What was not measured then and is not now is no change.
+                (Some(new), Some(old)) if new.unmeasured.is_some() && old.unmeasured.is_some() => {
+                    return None;
+                }
                 (Some(new), Some(old)) if is_comparable(new, old) => {
                     (&new.id, Some(against(new, old, tolerance.unwrap_or(new.tolerance))), None)
                 }
-                (Some(new), Some(_)) => (&new.id, None, Some("is held against something else than before")),
+                (Some(new), Some(_)) => {
+                    (&new.id, None, Some("is held against something else, or at another load, than before"))
+                }
                 (None, None) => return None,
             };
-            Some(MeasurementChange { id: id.clone(), change, reason })
+            let is_lost = pair.1.is_some() && change.is_none();
+            Some(MeasurementChange { id: id.clone(), change, reason, is_lost })
         })
         .flatten()
         .collect()
 }
 
 impl Differences {
-    fn print(&self, output: Output, new: &RunResult) -> std::io::Result<()> {
+    fn print(&self, output: Output) -> std::io::Result<()> {
         let mut to = output.people();
         for TrialChange { id, old, new, worse } in &self.trials {
             let name = |verdict: &Option<VerdictKind>| verdict.map_or("not there", VerdictKind::name);
             let mark = if *worse { "WORSE" } else { "changed" };
             writeln!(to, "{mark:12} {id}: {} -> {}", name(old), name(new))?;
         }
-        for MeasurementChange { id, change, reason } in &self.measurements {
+        for MeasurementChange { id, change, reason, is_lost: _ } in &self.measurements {
             match (change, reason) {
                 (Some(change), _) => {
                     let name = change.verdict.name().to_uppercase();
@@ -134,7 +154,7 @@ impl Differences {
             to,
             "{} trials compared: {} came out otherwise, {worse} of them worse; {} measurements compared: {slower} slower, {} \
              faster, {} cannot be told",
-            new.trials.len(),
+            self.trials_compared,
             self.trials.len(),
             self.measurements.iter().filter(|its| its.change.is_some()).count(),
             self.count(|verdict| *verdict == Judgement::Improved),
@@ -153,9 +173,11 @@ impl Differences {
 
     fn exit(&self) -> Exit {
         let worse = self.trials.iter().any(|change| change.worse) || self.slower() > 0;
-        let compared = self.measurements.iter().any(|its| its.change.is_some());
-        let told = self.count(|verdict| !matches!(verdict, Judgement::Inconclusive { .. })) > 0;
-        match (worse, compared && !told) {
+        let compared =
+            self.trials_compared + self.measurements.iter().filter(|its| its.change.is_some()).count();
+        let doubtful = self.count(|verdict| matches!(verdict, Judgement::Inconclusive { .. }))
+            + self.measurements.iter().filter(|its| its.is_lost).count();
+        match (worse, compared == 0 || doubtful > 0) {
             (true, _) => Exit::Failed,
             (false, true) => Exit::Inconclusive,
             (false, false) => Exit::AsExpected,
