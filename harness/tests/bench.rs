@@ -1,0 +1,618 @@
+//! `xdproof bench` and `xdproof compare` as a user meets them: what they say of programs of which it is known how they
+//! differ, of what nothing can be said, and of what is wrong with what they are given.
+//!
+//! Ignored without privilege and without clang, but for what needs neither.
+
+#[path = "gate/mod.rs"]
+mod gate;
+#[path = "objects/mod.rs"]
+mod objects;
+#[path = "user/mod.rs"]
+mod user;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{ExitCode, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use libtest_mimic::{Arguments, Trial as Test};
+use objects::{Compiled, compiler};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use user::{
+    Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
+    xdproof,
+};
+use xdproof::{
+    bench::{
+        Objects,
+        path::{Kind, Load, Wire},
+        programs::Programs,
+    },
+    environment::{Environment, ProgramIdentity},
+    measure::{
+        Losses, Tolerance, Void,
+        case::{Role, What},
+        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample},
+        traffic::{Mix, Traffic},
+    },
+    plan::{InjectorKind, Mode},
+    report::json::{RunResult, SCHEMA, Summary, TrialRecord, write_pretty},
+    testbed::Spec,
+    verdict::VerdictKind,
+};
+use xdproof_netns::{NetNs, Worker, XdpMode};
+
+/// In which an interrupted run has ended: a trial, and a wait for what does not come, are shorter by far.
+const SOON: Duration = Duration::from_secs(5);
+
+type Case = (&'static str, fn() -> Result);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let obstacle = gate::obstacle().or_else(|| compiler().err());
+    let tests = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).chain(
+        PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some())),
+    );
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+const UNPRIVILEGED: &[Case] = &[
+    ("what_cannot_be_measured_exits_2_and_is_named", refused),
+    ("without_privilege_bench_exits_3_and_says_what_to_do", without_privilege),
+    ("two_results_that_are_the_same_compare_as_expected", compare_same),
+    ("trials_that_came_out_otherwise_are_reported_and_no_others", compare_trials),
+    ("trials_that_came_out_better_or_are_new_are_as_expected", compare_better),
+    ("rates_that_changed_are_reported_with_what_became_of_them", compare_rates),
+    ("rates_that_cannot_be_told_or_are_gone_are_inconclusive", compare_doubtful),
+    ("results_with_nothing_in_common_are_inconclusive", compare_nothing),
+    ("a_file_that_is_no_result_exits_2_with_the_place", compare_broken),
+];
+
+const PRIVILEGED: &[Case] = &[
+    ("a_program_that_got_slower_is_a_regression", slower),
+    ("a_program_that_got_faster_is_improved", faster),
+    ("a_program_that_got_slower_is_a_regression_on_the_path_too", slower_on_path),
+    ("a_program_against_itself_got_neither_slower_nor_faster", itself),
+    ("too_small_a_budget_is_kept_and_inconclusive_with_the_reason", tiny_budget),
+    ("frames_that_count_in_another_slot_make_trials_void_and_no_figure", another_slot),
+    ("a_result_is_written_that_adds_up_and_is_a_baseline", result_and_baseline),
+    ("a_baseline_that_has_nothing_of_it_judges_nothing", foreign_baseline),
+    ("interrupted_it_ends_with_what_there_is", interrupted),
+    ("an_object_that_changes_meanwhile_is_found_out", changed_meanwhile),
+    ("what_is_offered_is_what_arrives", offered),
+    ("a_scenarios_frames_are_what_is_measured", scenario),
+    ("live_frames_that_a_veth_does_not_take_make_a_trial_void", lost_live_frames),
+];
+
+/// The counters with a fault.
+const MUTANTS: &str = concat!(env!("OUT_DIR"), "/xdproof-mutants");
+
+/// By the program's cost alone, to a verdict that noise leaves alone.
+const BY_COST: [&str; 6] = ["--injector", "test_run", "--tolerance", "30%", "--budget", "20s"];
+
+fn bench(arguments: &[&str]) -> Result<Output> {
+    run(&[&["bench"], arguments].concat())
+}
+
+/// Measures one object against another.
+fn against(subject: &Compiled, reference: &Compiled, how: &[&str]) -> Result<Output> {
+    let [subject, reference] = [subject, reference].map(|compiled| compiled.path().display().to_string());
+    bench(&[&["--object", &subject, "--against", &reference], how].concat())
+}
+
+fn slower() -> Result {
+    let output = against(&Compiled::new(&["SLOW=200"])?, &Compiled::new(&[])?, &BY_COST)?;
+    expect_code(&output, 1)?;
+    expect(stdout(&output).contains("REGRESSION"), "not a regression", &output)
+}
+
+fn faster() -> Result {
+    let output = against(&Compiled::new(&[])?, &Compiled::new(&["SLOW=200"])?, &BY_COST)?;
+    expect_code(&output, 0)?;
+    expect(stdout(&output).contains("IMPROVED"), "not improved", &output)
+}
+
+fn slower_on_path() -> Result {
+    let how = ["--mode", "native", "--injector", "ring,live_frames", "--tolerance", "30%", "--budget", "20s"];
+    let output = against(&Compiled::new(&["SLOW=3000"])?, &Compiled::new(&[])?, &how)?;
+    expect_code(&output, 1)?;
+    let times = stdout(&output).matches("REGRESSION").count();
+    expect(times == 2, &format!("{times} regressions of 2"), &output)
+}
+
+fn itself() -> Result {
+    let compiled = Compiled::new(&[])?;
+    let output = against(&compiled, &compiled, &["--injector", "test_run", "--budget", "5s"])?;
+    let text = stdout(&output);
+    expect([Some(0), Some(4)].contains(&output.status.code()), "neither 0 nor 4", &output)?;
+    expect(!text.contains("REGRESSION") && !text.contains("IMPROVED"), "a false alarm", &output)?;
+    expect(text.contains("PASS") == output.status.success(), "the exit code is of another verdict", &output)
+}
+
+fn tiny_budget() -> Result {
+    let output = bench(&["--budget", "1ms", "--json"])?;
+    expect_code(&output, 4)?;
+    expect(stderr(&output).contains("INCONCLUSIVE cost/udp/64: "), "not inconclusive", &output)?;
+    expect(stderr(&output).contains("0 whole blocks, and a verdict takes 20"), "not the reason", &output)?;
+    let result: RunResult = serde_json::from_slice(&output.stdout)?;
+    let untouched = result.measurements.iter().all(|its| its.trials.is_empty() && its.value.is_none());
+    expect(untouched && result.measurements.len() > 20, "something was measured", &output)
+}
+
+fn refused() -> Result {
+    let missing = "/no/such/result.json";
+    for (arguments, parts) in [
+        (&["--budget", "0s"][..], &["--budget", "0s", "no time"][..]),
+        (&["--budget", "nonsense"], &["--budget", "nonsense"]),
+        (&["--budget", "18446744073709551615s"], &["--budget", "7days"]),
+        (&["--size", "10"], &["10 bytes", "64"]),
+        (&["--size", "63"], &["63 bytes", "64"]),
+        (&["--size", "65550"], &["65550 bytes", "65,549"]),
+        (&["--size", "64", "--mix", "qinq_ipv6"], &["64 bytes", "qinq_ipv6", "74"]),
+        (&["--cpus", "0"], &["--cpus", "0 CPUs"]),
+        (&["--tolerance", "90%"], &["--tolerance", "90%", "below 50 %"]),
+        (&["--rate", "-1"], &["--rate", "-1", "at least 100"]),
+        (&["--rate", "nan"], &["--rate", "nan"]),
+        (&["--rate", "1"], &["--rate", "at least 100"]),
+        (&["--mix", "nosuch"], &["--mix", "nosuch", "udp, qinq_ipv6, imix"]),
+        (&["--mix", "imix", "--injector", "test_run"], &["nothing to measure"]),
+        (&["--against", "missing.o"], &["missing.o", "No such file"]),
+        (&["--against-program", "x"], &["--against"]),
+        (&["--baseline", missing], &[missing, "No such file"]),
+        (&["--scenario", "no/such"], &["no/such"]),
+        (&["--scenario", "mixed/counted_and_dropped"], &["mixed/counted_and_dropped", "not counted"]),
+        (&["--out", "/proc/self"], &["result.json in /proc/self"]),
+    ] {
+        expect_one_error(&bench(arguments)?, 2, parts)?;
+    }
+    Ok(())
+}
+
+fn without_privilege() -> Result {
+    expect_one_error(&unprivileged(&["bench", "--budget", "1s"])?, 3, &["root"])
+}
+
+/// Runs a counter that opens one tag on frames that have two: each counts in slot 0.
+fn misplaced(frames: &[&str]) -> Result<RunResult> {
+    let object = ["--object", MUTANTS, "--program", "one_tag", "--json", "--mode", "native"];
+    let output = bench(&[&object[..], frames].concat())?;
+    expect_code(&output, 4)?;
+    let result: RunResult = serde_json::from_slice(&output.stdout)?;
+    for Measurement { id, value, trials, .. } in &result.measurements {
+        expect(value.is_none(), &format!("{id} has a figure"), &output)?;
+        let its = trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject);
+        let lost = |trial: &Sample| matches!(trial.void, Some(Void::Conservation { counted: 0, .. }));
+        expect(its.clone().count() > 0, &format!("{id} was not tried"), &output)?;
+        expect(its.clone().all(lost), &format!("{id} has a trial that is not void"), &output)?;
+    }
+    Ok(result)
+}
+
+fn another_slot() -> Result {
+    let result =
+        misplaced(&["--mix", "qinq_ipv6", "--injector", "ring,live_frames,test_run", "--budget", "5s"])?;
+    let ids: Vec<&str> = result.measurements.iter().map(|its| its.id.as_str()).collect();
+    let expected =
+        ["cost/qinq_ipv6/74", "path/native/ring/qinq_ipv6/74", "path/native/live_frames/qinq_ipv6/74"];
+    if ids == expected { Ok(()) } else { Err(format!("{ids:?}").into()) }
+}
+
+/// One case of each kind that a device and no device make.
+const EACH: [&str; 6] =
+    ["--mode", "native,generic", "--injector", "test_run,pnet,ring,live_frames", "--size", "64"];
+
+fn result_and_baseline() -> Result {
+    let out = tempfile::tempdir()?;
+    let directory = out.path().display().to_string();
+    let output = bench(&[&EACH[..], &["--budget", "3s", "--out", &directory]].concat())?;
+    expect([Some(0), Some(4)].contains(&output.status.code()), "neither 0 nor 4", &output)?;
+    let raw: Value = read_result(out.path())?;
+    let result: RunResult = serde_json::from_value(raw)?;
+    expect(result.schema == SCHEMA && result.measurements.len() == 7, "not the measurements", &output)?;
+    for measurement in &result.measurements {
+        adds_up(measurement, &result.environment)?;
+    }
+    let again = bench(&[&EACH[..], &["--budget", "3s", "--baseline", &directory, "--json"]].concat())?;
+    let judged: RunResult = serde_json::from_slice(&again.stdout)?;
+    let all = judged.measurements.iter().all(|its| its.baseline.is_some());
+    expect(all && judged.measurements.len() == 7, "not every measurement is judged by the baseline", &again)?;
+    let slower =
+        judged.measurements.iter().any(|its| its.baseline.as_ref().is_some_and(|its| its.is_slower()));
+    expect(slower == (again.status.code() == Some(1)), "the exit code is of another verdict", &again)?;
+    expect(stderr(&again).contains("times the baseline's"), "people are told nothing", &again)
+}
+
+/// Whether a measurement has what it is made of, and each trial accounts for its frames.
+fn adds_up(measurement: &Measurement, environment: &Environment) -> Result {
+    let Measurement { id, trials, fingerprint, seed, unmeasured, .. } = measurement;
+    let wrong = |what: &str| -> Result { Err(format!("{id}: {what}").into()) };
+    if unmeasured.is_some() || trials.is_empty() {
+        return wrong("no trials");
+    }
+    if fingerprint.kernel != environment.kernel_release || fingerprint.cpus != environment.cpus_available {
+        return wrong("the fingerprint is of another machine");
+    }
+    if fingerprint.device.is_some() == (measurement.what == What::ProgramCost) {
+        return wrong("the fingerprint is of another device");
+    }
+    if *seed == 0 || trials.len() % 8 != 0 {
+        return wrong("no seed, or half a block");
+    }
+    for trial in trials.iter().filter(|trial| trial.void.is_none()) {
+        if trial.sent != trial.counted + trial.lost || trial.counted == 0 {
+            return wrong(&format!("does not add up: {trial:?}"));
+        }
+        let by_cpu: u64 = trial.per_cpu.iter().sum();
+        if trial.part == Part::Subject
+            && !trial.gate
+            && fingerprint.device.is_some()
+            && by_cpu != trial.counted
+        {
+            return wrong(&format!("the CPUs do not add up: {trial:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn foreign_baseline() -> Result {
+    let baseline = stored(&result(Vec::new(), Vec::new()))?;
+    let directory = baseline.path().display().to_string();
+    let output = bench(&["--injector", "test_run", "--budget", "2s", "--baseline", &directory])?;
+    expect_code(&output, 4)?;
+    expect(stdout(&output).contains("the baseline does not have it"), "not the reason", &output)
+}
+
+fn interrupted() -> Result {
+    let worker = Worker::spawn(&NetNs::create()?, "here")?;
+    let mut command = xdproof();
+    command.args(["bench", "--budget", "100s"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A child is in the namespace of the thread that starts it.
+    let mut child = worker.run(move |_| command.spawn())??;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+    lines.next().ok_or("it ended at once")??;
+    signal(&child, Signal::INT)?;
+    let asked = Instant::now();
+    let rest: Vec<String> = lines.collect::<std::io::Result<_>>()?;
+    let output = child.wait_with_output()?;
+    expect(asked.elapsed() < SOON, &format!("it took {:?}", asked.elapsed()), &output)?;
+    expect_code(&output, 4)?;
+    let table = rest.iter().filter(|line| line.ends_with("INCONCLUSIVE")).count();
+    expect(table > 20, &format!("no table: {rest:?}"), &output)?;
+    let links = worker.call(|host| host.links())?;
+    let left = links.iter().filter(|link| !link.xdp.is_empty() || link.name.to_string() != "lo").count();
+    expect(left == 0, "something was left behind", &output)
+}
+
+fn changed_meanwhile() -> Result {
+    let (measured, other) = (Compiled::new(&[])?, Compiled::new(&["SLOW=1"])?);
+    let mut command = xdproof();
+    command.args(["bench", "--injector", "test_run", "--budget", "20s", "--tolerance", "1%", "--object"]);
+    let mut child = command.arg(measured.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+    lines.next().ok_or("it ended at once")??;
+    // At once, as a linker does it: there is never half an object.
+    fs::rename(other.path(), measured.path())?;
+    let output = child.wait_with_output()?;
+    expect_one_error(&output, 3, &["object was changed while it was measured"])
+}
+
+fn offered() -> Result {
+    let how = ["--rate", "20000", "--mode", "native", "--injector", "ring,live_frames,pnet", "--json"];
+    let output = bench(&[&how[..], &["--budget", "3s"]].concat())?;
+    expect([Some(0), Some(4)].contains(&output.status.code()), "neither 0 nor 4", &output)?;
+    let result: RunResult = serde_json::from_slice(&output.stdout)?;
+    expect(result.measurements.len() == 3, "not three injectors", &output)?;
+    for Measurement { id, value, offered_pps, .. } in &result.measurements {
+        let rate = value.ok_or(format!("{id} has no figure"))?.median;
+        let close = (rate / 20_000.0 - 1.0).abs() < 0.1 && *offered_pps == Some(20_000.0);
+        expect(close, &format!("{id}: {rate} arrive a second"), &output)?;
+    }
+    Ok(())
+}
+
+fn scenario() -> Result {
+    const ID: &str = "vlan/qinq_ipv6";
+    let found = gate::corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == ID);
+    let expected: u64 = found.ok_or("no such scenario")?.expect.counts.values().sum();
+    let path = ["--mode", "native", "--injector", "live_frames", "--json", "--budget", "1s"];
+    let output = bench(&[&["--scenario", ID][..], &path].concat())?;
+    let result: RunResult = serde_json::from_slice(&output.stdout)?;
+    let [measurement] = result.measurements.as_slice() else { return Err("not one measurement".into()) };
+    let Measurement { id, traffic, trials, .. } = measurement;
+    let named = traffic == ID && *id == format!("path/native/live_frames/{ID}");
+    expect(named && expected > 0, "not the scenario", &output)?;
+    let counted =
+        trials.iter().any(|trial| trial.void.is_none() && trial.part == Part::Subject && !trial.gate);
+    expect(counted, "no trial counted its frames", &output)?;
+    // They have two tags, so a counter that opens one does not find them.
+    misplaced(&["--scenario", ID, "--injector", "live_frames", "--budget", "2s"]).map(drop)
+}
+
+fn lost_live_frames() -> Result {
+    let compiled = Compiled::new(&[])?;
+    let programs = Programs::load(Objects { subject: compiled.object(), reference: None })?;
+    let program = programs.get(Role::Subject, false).ok_or("not loaded")?;
+    let traffic = Traffic::of(Mix::Udp, 64)?;
+    let load =
+        Load { injector: InjectorKind::LiveFrames, traffic: &traffic, frames: 64, cpus: &[0], rate: None };
+    for redirected in [false, true] {
+        let kind = Kind { mode: XdpMode::Generic, spec: Spec::default(), redirected };
+        let mut wire = Wire::up(kind, program)?;
+        wire.prepare(InjectorKind::LiveFrames, &traffic)?;
+        let sample = wire.trial(program, load, Part::Subject)?;
+        let lost = Some(Void::Conservation { sent: 320, counted: 0, explained: 0 });
+        let right = if redirected { sample.counted == 320 } else { sample.void == lost };
+        if !right {
+            return Err(format!("redirected: {redirected}: {sample:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A trial that came out so.
+fn trial(scenario: &str, verdict: VerdictKind) -> TrialRecord {
+    TrialRecord {
+        id: format!("{scenario}::native::pnet"),
+        scenario: scenario.to_owned(),
+        mode: Mode::Native,
+        injector: InjectorKind::Pnet,
+        nic: None,
+        verdict,
+        reason: None,
+        expected: Default::default(),
+        observed: None,
+        sent: 4,
+        duration_us: 5,
+        failure: None,
+    }
+}
+
+/// A measurement of 30 blocks in which a frame of the reference costs 100 ns and one of the subject what `cost` says by
+/// block, and of 30 in which nothing differs.
+fn measurement(id: &str, cost: impl Fn(u32) -> f64) -> Measurement {
+    let sample = |block, gate, part, frame_ns: f64| Sample {
+        block,
+        gate,
+        part,
+        sent: 1000,
+        counted: 1000,
+        lost: 0,
+        time_ns: 100_000,
+        frame_ns,
+        cpu_ns: 100_000,
+        steal: 0.0,
+        losses: Losses::default(),
+        per_cpu: vec![0, 1000],
+        void: None,
+    };
+    let parts = [Part::Reference, Part::Subject, Part::Subject, Part::Reference];
+    let trials = (0..60).flat_map(|block| {
+        let (gate, cost) = (block % 2 == 1, cost(block / 2));
+        parts
+            .map(|part| sample(block, gate, part, if gate || part == Part::Reference { 100.0 } else { cost }))
+    });
+    let program = |name: &str| Measured {
+        object: None,
+        name: name.to_owned(),
+        tag: format!("{name}'s"),
+        instructions: None,
+        verified_instructions: None,
+        machine_code_bytes: 100,
+    };
+    Measurement {
+        id: id.to_owned(),
+        what: What::PathRate,
+        mode: Mode::Native,
+        injector: InjectorKind::Ring,
+        traffic: "udp/64".to_owned(),
+        cpus: 1,
+        offered_pps: None,
+        subject: program("subject"),
+        reference: program("null"),
+        value: None,
+        reference_value: None,
+        ratio: None,
+        net_ratio: None,
+        gate: None,
+        tolerance: Tolerance::VM,
+        seed: 1,
+        verdict: None,
+        unmeasured: None,
+        baseline: None,
+        notes: Vec::new(),
+        beside: Beside::default(),
+        fingerprint: Fingerprint {
+            kernel: "6.1".to_owned(),
+            cpu_model: None,
+            cpus: 2,
+            virtual_machine: true,
+            bpf_jit: Some(1),
+            mitigations: BTreeMap::new(),
+            program: "subject's".to_owned(),
+            device: None,
+        },
+        trials: trials.collect(),
+    }
+}
+
+fn result(trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> RunResult {
+    let program = ProgramIdentity { object: None, name: "subject".to_owned(), tag: "subject's".to_owned() };
+    let environment = Environment {
+        xdproof: "0.1.0".to_owned(),
+        kernel_release: "6.1".to_owned(),
+        kernel_version: "#1".to_owned(),
+        architecture: "x86_64".to_owned(),
+        cpu_model: None,
+        cpus_available: 2,
+        bpf_jit: Some(1),
+        program,
+    };
+    let summary = Summary::new(&trials, trials.len());
+    RunResult { schema: SCHEMA.to_owned(), environment, trials, measurements, summary }
+}
+
+/// A directory with the result in it.
+fn stored(result: &RunResult) -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    write_pretty(fs::File::create(directory.path().join("result.json"))?, result)?;
+    Ok(directory)
+}
+
+fn compare_paths(old: &Path, new: &Path, options: &[&str]) -> Result<Output> {
+    let [old, new] = [old, new].map(|path| path.display().to_string());
+    run(&[&["compare", &old, &new], options].concat())
+}
+
+fn compare(old: &RunResult, new: &RunResult) -> Result<Output> {
+    let (old, new) = (stored(old)?, stored(new)?);
+    compare_paths(old.path(), &new.path().join("result.json"), &[])
+}
+
+/// Compares, and expects these lines before the last one, no others, and this exit code.
+fn expect_changes(old: &RunResult, new: &RunResult, code: i32, changes: &[&str]) -> Result {
+    let output = compare(old, new)?;
+    expect_code(&output, code)?;
+    let text = stdout(&output);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.pop();
+    expect(lines.len() == changes.len(), &format!("{} lines, not {}", lines.len(), changes.len()), &output)?;
+    for change in changes {
+        expect(lines.iter().any(|line| line.starts_with(change)), &format!("no `{change}`"), &output)?;
+    }
+    Ok(())
+}
+
+fn same_cost(_block: u32) -> f64 {
+    100.0
+}
+
+fn compare_same() -> Result {
+    let result = result(
+        vec![trial("a", VerdictKind::Pass), trial("b", VerdictKind::Fail)],
+        vec![measurement("path/native/ring/udp/64", same_cost)],
+    );
+    expect_changes(&result, &result, 0, &["PASS         path/native/ring/udp/64: the ratio is 1.000 times"])?;
+    let (old, new) = (stored(&result)?, stored(&result)?);
+    let quiet = compare_paths(old.path(), new.path(), &["-q"])?;
+    expect_code(&quiet, 0)?;
+    expect(stdout(&quiet).starts_with("2 trials compared: 0 came out otherwise"), "not quiet", &quiet)
+}
+
+fn compare_trials() -> Result {
+    use VerdictKind::{Fail, Pass, Skip};
+    let old = [("broken", Pass), ("mended", Fail), ("left_out", Pass), ("gone", Pass), ("same", Pass)];
+    let new = [("broken", Fail), ("mended", Pass), ("left_out", Skip), ("new", Pass), ("same", Pass)];
+    let [old, new] = [old, new].map(|trials| {
+        result(trials.into_iter().map(|(scenario, verdict)| trial(scenario, verdict)).collect(), Vec::new())
+    });
+    expect_changes(
+        &old,
+        &new,
+        1,
+        &[
+            "WORSE        broken::native::pnet: pass -> fail",
+            "changed      mended::native::pnet: fail -> pass",
+            "WORSE        left_out::native::pnet: pass -> skip",
+            "WORSE        gone::native::pnet: pass -> not there",
+            "changed      new::native::pnet: not there -> pass",
+        ],
+    )?;
+    let (old, new) = (stored(&old)?, stored(&new)?);
+    let output = compare_paths(old.path(), new.path(), &["--json"])?;
+    expect_code(&output, 1)?;
+    let differences: Value = serde_json::from_slice(&output.stdout)?;
+    let trials = differences["trials"].as_array().ok_or("no trials")?;
+    let worse = trials.iter().filter(|trial| trial["worse"] == true).count();
+    expect((trials.len(), worse) == (5, 3), "not the same for programs", &output)
+}
+
+fn compare_better() -> Result {
+    let old = result(vec![trial("a", VerdictKind::Fail), trial("b", VerdictKind::Pass)], Vec::new());
+    let new = [("a", VerdictKind::Pass), ("b", VerdictKind::Pass), ("c", VerdictKind::Pass)];
+    let new =
+        result(new.into_iter().map(|(scenario, verdict)| trial(scenario, verdict)).collect(), Vec::new());
+    let changes =
+        ["changed      a::native::pnet: fail -> pass", "changed      c::native::pnet: not there -> pass"];
+    expect_changes(&old, &new, 0, &changes)
+}
+
+fn compare_rates() -> Result {
+    let with = |slower: f64, faster: f64| {
+        let rates = [("path/a", slower), ("path/b", faster), ("path/c", 100.0)];
+        result(Vec::new(), rates.map(|(id, cost)| measurement(id, move |_| cost)).into())
+    };
+    let changes = [
+        "REGRESSION   path/a: the ratio is 0.909 times",
+        "IMPROVED     path/b: the ratio is 1.111 times",
+        "PASS         path/c",
+    ];
+    expect_changes(&with(100.0, 100.0), &with(110.0, 90.0), 1, &changes)?;
+    let changes = ["PASS         path/a", "IMPROVED     path/b", "PASS         path/c"];
+    expect_changes(&with(100.0, 100.0), &with(100.0, 90.0), 0, &changes)?;
+    let mut new = with(100.0, 100.0);
+    new.measurements.push(measurement("path/d", same_cost));
+    let changes =
+        ["PASS         path/a", "PASS         path/b", "PASS         path/c", "changed      path/d is new"];
+    expect_changes(&with(100.0, 100.0), &new, 0, &changes)
+}
+
+fn compare_doubtful() -> Result {
+    let of = |measurement| result(vec![trial("a", VerdictKind::Pass)], vec![measurement]);
+    let old = of(measurement("path/a", same_cost));
+    let noise = of(measurement("path/a", |block| if block % 2 == 0 { 80.0 } else { 125.0 }));
+    expect_changes(&old, &noise, 4, &["INCONCLUSIVE path/a: the ratio is"])?;
+    let mut other = measurement("path/a", same_cost);
+    other.reference.tag = "another's".to_owned();
+    expect_changes(&old, &of(other), 4, &["changed      path/a is held against something else"])?;
+    let mut paced = measurement("path/a", same_cost);
+    paced.offered_pps = Some(20_000.0);
+    expect_changes(&old, &of(paced), 4, &["changed      path/a is held against something else"])?;
+    let gone = result(vec![trial("a", VerdictKind::Pass)], Vec::new());
+    expect_changes(&old, &gone, 4, &["changed      path/a was measured before"])?;
+    let mut unmeasured = measurement("path/a", same_cost);
+    (unmeasured.unmeasured, unmeasured.trials) = (Some("no such mode".to_owned()), Vec::new());
+    expect_changes(&old, &of(unmeasured.clone()), 4, &["INCONCLUSIVE path/a: the ratio cannot be compared"])?;
+    expect_changes(&of(unmeasured.clone()), &of(unmeasured), 0, &[])
+}
+
+fn compare_nothing() -> Result {
+    let empty = result(Vec::new(), Vec::new());
+    expect_changes(&empty, &empty, 4, &[])?;
+    let new = result(vec![trial("a", VerdictKind::Pass)], vec![measurement("path/a", same_cost)]);
+    expect_changes(
+        &empty,
+        &new,
+        4,
+        &["changed      a::native::pnet: not there", "changed      path/a is new"],
+    )
+}
+
+fn compare_broken() -> Result {
+    let whole = result(vec![trial("a", VerdictKind::Pass)], vec![measurement("path/a", same_cost)]);
+    let (good, broken) = (stored(&whole)?, tempfile::tempdir()?);
+    let text = fs::read_to_string(good.path().join("result.json"))?;
+    let file = broken.path().join("result.json");
+    let name = file.display().to_string();
+    let half = text.get(..text.len() / 2).ok_or("not ASCII")?;
+    for (text, parts) in [
+        (half.to_owned(), &[name.as_str(), "is not JSON", "line "][..]),
+        (text.replace(SCHEMA, "xdproof.result/2"), &[&name, "xdproof.result/2", SCHEMA]),
+        (text.replacen("\"seed\"", "\"sead\"", 1), &[&name, "is not a result", "sead", "line "]),
+        ("not JSON\n".to_owned(), &[&name, "is not JSON", "line 1"]),
+        ("[]\n".to_owned(), &[&name, "its schema is none"]),
+        (String::new(), &[&name, "is not JSON"]),
+    ] {
+        fs::write(&file, text)?;
+        expect_one_error(&compare_paths(good.path(), broken.path(), &[])?, 2, parts)?;
+        expect_one_error(&compare_paths(&file, good.path(), &[])?, 2, parts)?;
+    }
+    fs::remove_file(&file)?;
+    expect_one_error(&compare_paths(broken.path(), good.path(), &[])?, 2, &[&name, "No such file"])
+}
