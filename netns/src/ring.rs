@@ -24,6 +24,9 @@ const MOST_A_CALL: i32 = 9;
 /// Frames that may be under way. The kernel takes powers of two only.
 const DEPTH: u32 = 1024;
 
+/// Bytes of a chunk of the memory.
+const CHUNK: u32 = 4096;
+
 /// In which a driver must take a frame, or say that it drops it.
 const MUST_MOVE: Duration = Duration::from_secs(3);
 
@@ -83,10 +86,9 @@ impl TxRing {
     /// Frames that it holds.
     pub const SLOTS: u32 = 1024;
     /// Bytes that a frame may have: a chunk of the memory, which the kernel wants to be a page at most.
-    pub const LONGEST: usize = 4096;
+    pub const LONGEST: usize = CHUNK as usize;
 
     fn open(index: IfIndex, queue: u32, burst: u32) -> io::Result<Self> {
-        const CHUNK: u32 = TxRing::LONGEST as u32;
         let socket = sys::xdp_socket()?;
         let fd = socket.as_fd();
         let frames = Mapping::anonymous(Self::LONGEST * to_usize(Self::SLOTS)?)?;

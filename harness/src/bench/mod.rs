@@ -4,7 +4,7 @@
 //! * [`path`]: a wire, and trials on it.
 //! * [`cost`]: trials of a program on its own.
 //! * [`machine`]: what the machine did meanwhile, and what it is.
-//! * [`run`]: one way through, block by block, until the budget is spent.
+//! * [`run`](mod@run): one way through, block by block, until the budget is spent.
 
 pub mod cost;
 pub mod machine;
