@@ -38,6 +38,7 @@ use xdproof::{
     measure::{
         Losses, Tolerance, Void,
         case::{Role, What},
+        compare::Change,
         record::{Beside, Fingerprint, Measured, Measurement, Part, Sample},
         traffic::{Mix, Traffic},
     },
@@ -46,7 +47,7 @@ use xdproof::{
     testbed::Spec,
     verdict::VerdictKind,
 };
-use xdproof_netns::{NetNs, Worker, XdpMode};
+use xdproof_netns::{Host, NetNs, Worker, XdpMode};
 
 /// In which an interrupted run has ended: a trial, and a wait for what does not come, are shorter by far.
 const SOON: Duration = Duration::from_secs(5);
@@ -223,8 +224,7 @@ fn result_and_baseline() -> Result {
     let judged: RunResult = serde_json::from_slice(&again.stdout)?;
     let all = judged.measurements.iter().all(|its| its.baseline.is_some());
     expect(all && judged.measurements.len() == 7, "not every measurement is judged by the baseline", &again)?;
-    let slower =
-        judged.measurements.iter().any(|its| its.baseline.as_ref().is_some_and(|its| its.is_slower()));
+    let slower = judged.measurements.iter().any(|its| its.baseline.as_ref().is_some_and(Change::is_slower));
     expect(slower == (again.status.code() == Some(1)), "the exit code is of another verdict", &again)?;
     expect(stderr(&again).contains("times the baseline's"), "people are told nothing", &again)
 }
@@ -285,7 +285,7 @@ fn interrupted() -> Result {
     expect_code(&output, 4)?;
     let table = rest.iter().filter(|line| line.ends_with("INCONCLUSIVE")).count();
     expect(table > 20, &format!("no table: {rest:?}"), &output)?;
-    let links = worker.call(|host| host.links())?;
+    let links = worker.call(Host::links)?;
     let left = links.iter().filter(|link| !link.xdp.is_empty() || link.name.to_string() != "lo").count();
     expect(left == 0, "something was left behind", &output)
 }
