@@ -243,7 +243,7 @@ impl Selection {
             match injector {
                 InjectorKind::TestRun => paths.push(Path { mode: Mode::Unattached, injector }),
                 InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames => {
-                    paths.extend(modes.iter().map(|&mode| Path { mode, injector }))
+                    paths.extend(modes.iter().map(|&mode| Path { mode, injector }));
                 }
             }
         }

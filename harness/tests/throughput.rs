@@ -92,10 +92,10 @@ fn main() -> ExitCode {
             .with_ignored_flag(obstacle.is_some())
     }));
     let conclusion = libtest_mimic::run(&arguments, tests);
-    if let (Some(Ok(measurements)), true) = (measured.get(), updates()) {
-        if let Err(error) = update(&snapshot, measurements) {
-            return gate::broken(&format!("failed to update {}: {error}", file().display()));
-        }
+    if let (Some(Ok(measurements)), true) = (measured.get(), updates())
+        && let Err(error) = update(&snapshot, measurements)
+    {
+        return gate::broken(&format!("failed to update {}: {error}", file().display()));
     }
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }

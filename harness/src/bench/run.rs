@@ -159,16 +159,16 @@ pub fn run(
             }
         }
         round += 1;
-        for number in 0..states.len() {
+        for state in &mut states {
             if is_over() {
                 break 'measuring;
             }
             let whole = order.budget.as_secs_f64().max(f64::MIN_POSITIVE);
             let left = deadline.saturating_duration_since(Instant::now());
             let spent = 1.0 - left.as_secs_f64() / whole;
-            reporter.report(Event::Progress { round, spent, case: &states[number].case.id() })?;
-            stand.round(&mut states[number])?;
-            states[number].settle(order.tolerance);
+            reporter.report(Event::Progress { round, spent, case: &state.case.id() })?;
+            stand.round(state)?;
+            state.settle(order.tolerance);
         }
         if states.iter().all(|state| state.settled || state.unmeasured.is_some()) {
             break;

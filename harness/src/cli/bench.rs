@@ -76,7 +76,7 @@ pub(super) struct Bench {
     /// Frame sizes in bytes with FCS, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "BYTES", help_heading = "What is measured")]
     size: Vec<usize>,
-    /// Protocol mixes, separated by commas: udp, qinq_ipv6, imix.
+    /// Protocol mixes, separated by commas: `udp`, `qinq_ipv6`, `imix`.
     #[arg(long, value_delimiter = ',', value_name = "MIX", help_heading = "What is measured")]
     mix: Vec<Mix>,
     /// From how many CPUs at once frames are sent, separated by commas.

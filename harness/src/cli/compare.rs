@@ -105,7 +105,7 @@ fn trials(old: &RunResult, new: &RunResult) -> Vec<TrialChange> {
 
 fn measurements(old: &RunResult, new: &RunResult, tolerance: Option<Tolerance>) -> Vec<MeasurementChange> {
     pairs(&new.measurements, &old.measurements)
-        .map(|pair| {
+        .filter_map(|pair| {
             let (id, change, reason) = match pair {
                 (Some(new), None) => (&new.id, None, Some("is new")),
                 (None, Some(old)) => (&old.id, None, Some("was measured before, and is not any more")),
@@ -124,7 +124,6 @@ fn measurements(old: &RunResult, new: &RunResult, tolerance: Option<Tolerance>) 
             let is_lost = pair.1.is_some() && change.is_none();
             Some(MeasurementChange { id: id.clone(), change, reason, is_lost })
         })
-        .flatten()
         .collect()
 }
 

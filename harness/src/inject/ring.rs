@@ -118,14 +118,12 @@ impl RingSender {
         let (first, kinds) = (self.turn, frames.len().max(1));
         let count = usize::try_from(count).map_err(io::Error::other)?;
         self.turn = (first + count) % kinds;
-        match self.rings.first_mut().filter(|ring| !ring.order.is_empty()) {
-            Some(Ring { ring, order, .. }) => {
-                ring.send(order.iter().cycle().skip(first).take(count).copied()).map_err(io_error)
-            }
-            None => {
-                let batch: Vec<&[u8]> = frames.iter().cycle().skip(first).take(count).copied().collect();
-                self.packet.send_all(&batch).map_err(io_error)
-            }
+        let ring = self.rings.first_mut().filter(|ring| !ring.order.is_empty());
+        if let Some(Ring { ring, order, .. }) = ring {
+            ring.send(order.iter().cycle().skip(first).take(count).copied()).map_err(io_error)
+        } else {
+            let batch: Vec<&[u8]> = frames.iter().cycle().skip(first).take(count).copied().collect();
+            self.packet.send_all(&batch).map_err(io_error)
         }
     }
 
