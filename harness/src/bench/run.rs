@@ -510,7 +510,7 @@ mod tests {
         let cases = Wanted { cpus_available: 2, ..Wanted::default() }.cases().unwrap();
         assert_eq!(trial_length(&cases, Duration::from_secs(1)), TRIAL.0);
         assert_eq!(trial_length(&cases, Duration::from_secs(600)), TRIAL.1);
-        let length = trial_length(&cases, Duration::from_secs(30));
+        let length = trial_length(&cases, Duration::from_secs(20));
         assert!(TRIAL.0 < length && length < TRIAL.1, "{length:?}");
     }
 
