@@ -93,12 +93,15 @@ pub fn kernel_release() -> io::Result<String> {
     kernel("osrelease")
 }
 
-/// Whether a hypervisor is underneath, as far as it shows itself (`hypervisor` among the flags of `/proc/cpuinfo`, on x86).
+/// Whether a hypervisor is underneath, as far as it shows itself: among the flags of `/proc/cpuinfo` (x86), in the device tree
+/// (arm64), or by files of its own.
 #[must_use]
 pub fn is_virtual() -> bool {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags"));
-    flags.is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "hypervisor"))
+    let flagged = flags.is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "hypervisor"));
+    let places = ["/proc/device-tree/hypervisor", "/sys/hypervisor/type", "/sys/firmware/qemu_fw_cfg"];
+    flagged || places.iter().any(|place| std::path::Path::new(place).exists())
 }
 
 /// Whether the kernel counts the runs of every program for everyone (`kernel.bpf_stats_enabled`), which slows each run down.

@@ -733,8 +733,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        // An error that says of what it came says it once.
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
         source = error.source();
     }
     text
@@ -743,6 +747,18 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_error_says_of_its_source_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to {0}")]
+        struct Outer(#[from] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("open a door")]
+        struct Inner(#[source] io::Error);
+        let error = Outer(Inner(io::ErrorKind::NotFound.into()));
+        assert_eq!(chain(&error), "failed to open a door: entity not found");
+    }
 
     #[test]
     fn a_word_is_quoted_only_where_a_shell_needs_it() {

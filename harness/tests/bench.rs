@@ -40,7 +40,7 @@ use xdproof::{
         Losses, Tolerance, Void,
         case::{Role, What},
         compare::Change,
-        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample},
+        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample, Unmeasured},
         traffic::{Mix, Traffic},
     },
     plan::{InjectorKind, Mode},
@@ -98,7 +98,7 @@ const PRIVILEGED: &[Case] = &[
 const MUTANTS: &str = concat!(env!("OUT_DIR"), "/xdproof-mutants");
 
 /// By the program's cost alone, to a verdict that noise leaves alone.
-const BY_COST: [&str; 6] = ["--injector", "test_run", "--tolerance", "30%", "--budget", "20s"];
+const BY_COST: [&str; 6] = ["--injector", "test_run", "--tolerance", "30%", "--budget", "180s"];
 
 fn bench(arguments: &[&str]) -> Result<Output> {
     run(&[&["bench"], arguments].concat())
@@ -123,7 +123,8 @@ fn faster() -> Result {
 }
 
 fn slower_on_path() -> Result {
-    let how = ["--mode", "native", "--injector", "ring,live_frames", "--tolerance", "30%", "--budget", "20s"];
+    let how =
+        ["--mode", "native", "--injector", "ring,live_frames", "--tolerance", "30%", "--budget", "180s"];
     let output = against(&Compiled::new(&["SLOW=3000"])?, &Compiled::new(&[])?, &how)?;
     expect_code(&output, 1)?;
     let times = stdout(&output).matches("REGRESSION").count();
@@ -172,7 +173,9 @@ fn refused() -> Result {
         (&["--rate", "nan"], &["--rate", "nan"]),
         (&["--rate", "1"], &["--rate", "at least 100"]),
         (&["--mix", "nosuch"], &["--mix", "nosuch", "udp, qinq_ipv6, imix"]),
-        (&["--mix", "imix", "--injector", "test_run"], &["nothing to measure"]),
+        (&["--mix", "imix", "--injector", "test_run"], &["imix", "several"]),
+        (&["--mode", "native", "--injector", "test_run"], &["attaches to nothing"]),
+        (&["--mix", "imix", "--size", "64"], &["sizes of its own"]),
         (&["--against", "missing.o"], &["missing.o", "No such file"]),
         (&["--against-program", "x"], &["--against"]),
         (&["--baseline", missing], &[missing, "No such file"]),
@@ -623,7 +626,8 @@ fn compare_doubtful() -> Result {
     let gone = result(vec![trial("a", VerdictKind::Pass)], Vec::new());
     expect_changes(&old, &gone, 4, &["changed      path/a was measured before"])?;
     let mut unmeasured = measurement("path/a", same_cost);
-    (unmeasured.unmeasured, unmeasured.trials) = (Some("no such mode".to_owned()), Vec::new());
+    let why = Unmeasured { reason: "no such mode".to_owned(), declared: true };
+    (unmeasured.unmeasured, unmeasured.trials) = (Some(why), Vec::new());
     expect_changes(&old, &of(unmeasured.clone()), 4, &["INCONCLUSIVE path/a: the ratio cannot be compared"])?;
     expect_changes(&of(unmeasured.clone()), &of(unmeasured), 0, &[])
 }

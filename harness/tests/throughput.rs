@@ -166,7 +166,12 @@ fn hold(band: &Band, measured: &Measured) -> Result<Completion, Failed> {
     if updates() {
         return Ok(Completion::Completed);
     }
-    match find(band, measurement.ratio, measurement.verdict, measurement.unmeasured.as_deref()) {
+    match find(
+        band,
+        measurement.ratio,
+        measurement.verdict,
+        measurement.unmeasured.as_ref().map(|why| why.reason.as_str()),
+    ) {
         Finding::Within => Ok(Completion::Completed),
         Finding::Outside(what) => Err(what.into()),
         Finding::Unknown(why) => Ok(Completion::ignored_with(format!("INCONCLUSIVE: {why}"))),

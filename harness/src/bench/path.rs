@@ -61,6 +61,17 @@ pub enum PathError {
     },
 }
 
+impl PathError {
+    /// What the kernel answered to a request about the namespace or the link, if that is what failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Network(error) => error.errno(),
+            Self::Sender(_) | Self::Load { .. } => None,
+        }
+    }
+}
+
 /// A veth pair with a program at the DUT.
 #[derive(Debug)]
 pub struct Wire {
@@ -77,7 +88,7 @@ pub struct Wire {
 #[derive(Debug)]
 struct Senders {
     each: Vec<Sender>,
-    loaded: String,
+    loaded: Option<Traffic>,
 }
 
 /// What a trial is to do.
@@ -131,13 +142,19 @@ impl Wire {
         Ok(Self { link, attached: id, senders: HashMap::new(), testbed, shelves: Vec::new(), kind })
     }
 
-    /// What had to be done that changes the path.
+    /// What has to be known of how frames go.
     #[must_use]
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self, injector: InjectorKind, traffic: &Traffic) -> Vec<String> {
         let Kind { mode, redirected, .. } = self.kind;
         let gro = redirected && mode == XdpMode::Generic;
-        let note = "GRO is on at the DUT: without it a veth in generic mode takes no live frame";
-        gro.then(|| note.to_owned()).into_iter().collect()
+        let gro = gro.then(|| {
+            "GRO is on at the DUT: without it a veth in generic mode takes no live frame".to_owned()
+        });
+        let way = self.senders.get(&injector).and_then(|senders| match senders.each.first() {
+            Some(Sender::Ring(ring)) => ring.note(traffic.longest()),
+            _ => None,
+        });
+        gro.into_iter().chain(way).collect()
     }
 
     /// The DUT, for the fingerprint.
@@ -169,19 +186,20 @@ impl Wire {
         if !self.senders.contains_key(&injector) {
             let each = (0..self.kind.spec.queues).map(|queue| self.open(injector, queue));
             let each = each.collect::<Result<_, _>>()?;
-            self.senders.insert(injector, Senders { each, loaded: String::new() });
+            self.senders.insert(injector, Senders { each, loaded: None });
         }
-        let Some(senders) = self.senders.get_mut(&injector).filter(|senders| senders.loaded != traffic.name)
+        let Some(senders) =
+            self.senders.get_mut(&injector).filter(|senders| senders.loaded.as_ref() != Some(traffic))
         else {
             return Ok(());
         };
         // What was loaded before is not there any more, even if not all of these can be.
-        senders.loaded.clear();
+        senders.loaded = None;
         let frames = borrowed(traffic);
         for sender in &mut senders.each {
             sender.load(&frames).map_err(|source| PathError::Load { source })?;
         }
-        senders.loaded.clone_from(&traffic.name);
+        senders.loaded = Some(traffic.clone());
         Ok(())
     }
 

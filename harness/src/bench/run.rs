@@ -22,12 +22,12 @@ use super::{
 use crate::{
     attach::AttachError,
     environment::{self, Environment},
-    inject::{cpu::Pinned, pace::Pps},
+    inject::{cpu::Pinned, live_frames, pace::Pps},
     measure::{
-        Judgement, LEAST_BLOCKS, Losses, Series, Tolerance,
+        Judgement, LEAST_BLOCKS, Losses, Series, Tolerance, Void,
         case::{Case, Place, Role, Setup, What},
         judge,
-        record::{BURSTS, Beside, Costs, Measurement, Part, Sample, believe, figures, series},
+        record::{BURSTS, Beside, Costs, Measurement, Part, Sample, Unmeasured, believe, figures, series},
         wants_more,
     },
     plan::{InjectorKind, Mode, stable_hash},
@@ -36,7 +36,7 @@ use crate::{
         json::{RunResult, SCHEMA, Summary},
     },
     run::chain,
-    support,
+    support::{self, Support},
     testbed::{Spec, veth},
 };
 
@@ -102,7 +102,20 @@ struct State<'a> {
     blocks: u32,
     looked_at: usize,
     settled: bool,
-    unmeasured: Option<String>,
+    unmeasured: Option<Unmeasured>,
+}
+
+/// Why a case cannot be measured.
+struct Obstacle(Unmeasured);
+
+impl Obstacle {
+    fn declared(reason: impl Into<String>) -> Self {
+        Self(Unmeasured { reason: reason.into(), declared: true })
+    }
+
+    fn broken(error: &dyn std::error::Error) -> Self {
+        Self(Unmeasured { reason: chain(error), declared: false })
+    }
 }
 
 /// Everything that trials are made with.
@@ -147,7 +160,7 @@ pub fn run(
         if is_over() {
             break;
         }
-        state.unmeasured = stand.warm_up(state, length).err().map(|error| chain(&*error));
+        state.unmeasured = stand.warm_up(state, length).err().map(|Obstacle(why)| why);
     }
     let tags = stand.tags();
     let mut round = 0;
@@ -237,7 +250,7 @@ impl Stand {
 
     /// Brings up what a case needs, and finds out how many frames a trial of it takes. What is measured meanwhile is thrown
     /// away.
-    fn warm_up(&mut self, state: &mut State<'_>, length: Duration) -> Result<(), Box<dyn std::error::Error>> {
+    fn warm_up(&mut self, state: &mut State<'_>, length: Duration) -> Result<(), Obstacle> {
         let case = state.case;
         let setups = [&case.setup, case.reference_setup.as_ref().unwrap_or(&case.setup)];
         for (frames, (setup, role)) in
@@ -256,9 +269,10 @@ impl Stand {
                 *frames = between(due, 1, FIRST);
             }
             for _ in 0..2 {
-                let sample = self.trial(setup, role, false, *frames, Part::Reference)?;
-                if let Some(void @ crate::measure::Void::Injector { .. }) = &sample.void {
-                    return Err(void.to_string().into());
+                let sample = self.trial(setup, role, false, *frames, Part::Reference);
+                let sample = sample.map_err(|error| Obstacle::broken(&error))?;
+                if let Some(Void::Injector { reason }) = sample.void {
+                    return Err(Obstacle(Unmeasured { reason, declared: false }));
                 }
                 // Each CPU sends so many, and they do it at once.
                 let each = (sample.time_ns.max(1) as f64 * cpus as f64 / sample.sent.max(1) as f64).max(0.1);
@@ -272,22 +286,56 @@ impl Stand {
         Ok(())
     }
 
-    fn prepare(&mut self, setup: &Setup) -> Result<(), Box<dyn std::error::Error>> {
-        let Place::Wire { mode, injector, cpus } = setup.place else { return Ok(()) };
-        if let Some(reason) = support::injector(injector, environment::kernel_version()?) {
-            return Err(reason.into());
+    /// Brings up the wire that a setup needs, and makes its senders ready.
+    fn prepare(&mut self, setup: &Setup) -> Result<(), Obstacle> {
+        let Place::Wire { injector, cpus, .. } = setup.place else { return Ok(()) };
+        let kernel = environment::kernel_version().map_err(|error| Obstacle::broken(&error))?;
+        if let Some(reason) = support::injector(injector, kernel) {
+            return Err(Obstacle::declared(reason));
+        }
+        let longest = setup.traffic.longest();
+        if injector == InjectorKind::LiveFrames && longest > live_frames::LONGEST {
+            let most = live_frames::LONGEST;
+            return Err(Obstacle::declared(format!(
+                "a live frame has {most} bytes at most, and these have {longest}"
+            )));
         }
         if cpus > self.cpus.len() {
-            return Err(format!("{cpus} CPUs are asked for, and {} can be used", self.cpus.len()).into());
+            let reason = format!("{cpus} CPUs are asked for, and {} can be used", self.cpus.len());
+            return Err(Obstacle::declared(reason));
         }
-        let kind = kind_of(setup).ok_or("no program is attached by test runs")?;
+        let Some(kind) = kind_of(setup) else {
+            return Err(Obstacle::declared("test runs attach to nothing"));
+        };
         if !self.wires.contains_key(&kind) {
-            let program = self.program(Role::Subject, false)?;
-            let wire = Wire::up(kind, program).map_err(|error| format!("{mode}: {}", chain(&error)))?;
+            let wire = self.bring_up(kind, setup)?;
             self.wires.insert(kind, wire);
         }
-        let wire = self.wires.get_mut(&kind).ok_or("there is no wire")?;
-        Ok(wire.prepare(injector, &setup.traffic)?)
+        let Some(wire) = self.wires.get_mut(&kind) else { return Ok(()) };
+        wire.prepare(injector, &setup.traffic).map_err(|error| Obstacle::broken(&error))
+    }
+
+    /// Brings a wire up. A refusal is declared where the [support table](support) has it, with this very error.
+    fn bring_up(&self, kind: Kind, setup: &Setup) -> Result<Wire, Obstacle> {
+        let program = self.program(Role::Subject, false).map_err(|error| Obstacle::broken(&error))?;
+        let Place::Wire { mode, .. } = setup.place else {
+            return Err(Obstacle::declared("there is no device"));
+        };
+        Wire::up(kind, program).map_err(|error| {
+            let known = support::lookup(support::Request {
+                driver: veth::DRIVER,
+                mode,
+                mtu: kind.spec.mtu,
+                fragments: program.counter.takes_fragments(),
+                page: rustix::param::page_size(),
+            });
+            match (known, error.errno()) {
+                (Support::Unsupported { reason, errno }, Some(given)) if errno.raw_os_error() == given => {
+                    Obstacle::declared(format!("{reason} ({errno})"))
+                }
+                _ => Obstacle::broken(&error),
+            }
+        })
     }
 
     fn whole_bursts(&self, setup: &Setup, frames: u32) -> u32 {
@@ -326,7 +374,11 @@ impl Stand {
         let subject = (Part::Subject, subject_setup, subject, frames);
         let order = [null, Some(reference), Some(subject), Some(subject), Some(reference), null];
         for (part, setup, (role, second), frames) in order.into_iter().flatten() {
-            self.prepare(setup).map_err(|error| io::Error::other(error.to_string()))?;
+            if let Err(Obstacle(why)) = self.prepare(setup) {
+                // What was measured until now stays.
+                state.unmeasured = Some(why);
+                break;
+            }
             let sample = self.trial(setup, role, second, frames, part)?;
             state.trials.push(Sample { block: state.blocks, gate, ..sample });
         }
@@ -355,6 +407,24 @@ impl Stand {
         }
     }
 
+    /// What is to be said where two programs send a frame to different places, so that what is behind them is no part of the
+    /// comparison.
+    fn different_answers(&self, case: &Case) -> Result<Option<String>, BenchError> {
+        let Some((frame, _)) = case.setup.traffic.frames.first() else { return Ok(None) };
+        let mut out = vec![0; frame.len() + 4096];
+        let mut answer = |role| {
+            let program = self.program(role, false)?;
+            // What a test run does not take, nothing can be said of.
+            Ok::<_, BenchError>(program.counter.test_run(frame, &mut out).ok().map(|answer| answer.action))
+        };
+        Ok(match (answer(case.subject)?, answer(case.reference)?) {
+            (Some(its), Some(other)) if its != other => Some(format!(
+                "the programs answer {its} and {other} (XDP_DROP is 1, XDP_PASS 2): what is behind them differs, and is measured too"
+            )),
+            _ => None,
+        })
+    }
+
     /// What a case came to.
     fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
         let State { case, seed, trials, unmeasured, .. } = state;
@@ -379,7 +449,13 @@ impl Stand {
             Place::Wire { mode, injector, cpus } => (mode, injector, cpus),
             Place::Alone => (Mode::Unattached, InjectorKind::TestRun, 1),
         };
-        let mut notes = wire.map(Wire::notes).unwrap_or_default();
+        let mut notes = wire.map(|wire| wire.notes(injector, &case.setup.traffic)).unwrap_or_default();
+        if order.rate.is_some() && wire.is_some() {
+            notes.push("at an offered load, whoever keeps up with it is as fast as any other".to_owned());
+        }
+        if let Some(answers) = self.different_answers(case)? {
+            notes.push(answers);
+        }
         if environment::counts_runs() {
             notes.push("the kernel counts the runs of every program (kernel.bpf_stats_enabled)".to_owned());
         }
@@ -474,11 +550,13 @@ pub fn outcome(measurements: &[Measurement]) -> Outcome {
         measurement.verdict.as_ref().is_some_and(wanted)
     };
     let inconclusive = |verdict: &Judgement| matches!(verdict, Judgement::Inconclusive { .. });
-    let measured = measurements.iter().filter(|measurement| measurement.unmeasured.is_none());
+    let broken = |measurement: &Measurement| measurement.unmeasured.as_ref().is_some_and(|why| !why.declared);
+    let mut measured = measurements.iter().filter(|measurement| measurement.unmeasured.is_none()).peekable();
     if measurements.iter().any(|measurement| is(measurement, |verdict| *verdict == Judgement::Regression)) {
         Outcome::Slower
-    } else if measured.clone().count() == 0
-        || measured.clone().any(|measurement| is(measurement, inconclusive))
+    } else if measured.peek().is_none()
+        || measurements.iter().any(broken)
+        || measured.any(|measurement| is(measurement, inconclusive))
     {
         Outcome::Inconclusive
     } else {

@@ -22,7 +22,7 @@ use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
     report::console::Verbosity,
-    run::{LabError, Origin},
+    run::{LabError, Origin, chain},
 };
 
 const AFTER_HELP: &str = "\
@@ -283,7 +283,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Err(Failure::Input(error)) => (2, error),
         Err(Failure::Machine(error)) => (3, error),
     };
-    anstream::eprintln!("error: {error:#}");
+    anstream::eprintln!("error: {}", chain(error.as_ref()));
     ExitCode::from(code)
 }
 

@@ -127,10 +127,19 @@ impl RingSender {
         }
     }
 
-    /// What it sends by, for a report.
+    /// What a report has to say of how it sends frames of at most so many bytes, if that is not by the ring.
     #[must_use]
-    pub fn way(&self) -> &'static str {
-        if self.rings.is_empty() { "sendmmsg on a packet socket" } else { "an AF_XDP ring in copy mode" }
+    pub fn note(&self, longest: usize) -> Option<String> {
+        if self.rings.is_empty() {
+            Some("this kernel or driver has no AF_XDP ring: sent by sendmmsg on a packet socket".to_owned())
+        } else if longest > TxRing::LONGEST {
+            let most = TxRing::LONGEST;
+            Some(format!(
+                "a ring carries frames of {most} bytes at most: sent by sendmmsg on a packet socket"
+            ))
+        } else {
+            None
+        }
     }
 }
 

@@ -126,6 +126,29 @@ impl Case {
     }
 }
 
+/// Why there is nothing to measure by.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WantedError {
+    /// The frames.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
+    /// Modes or CPUs are named, and nothing that is attached or sends.
+    #[error(
+        "{} attaches to nothing and sends nothing: it goes with no mode and no number of CPUs",
+        InjectorKind::TestRun
+    )]
+    NothingToAttach,
+    /// A size is named, and a mix that has sizes of its own.
+    #[error("{} has frames of sizes of its own", Mix::Imix.name())]
+    ManySizes,
+    /// The cost of a program is wanted on several frames.
+    #[error("a program's cost is measured on one frame, and {name} has several")]
+    SeveralFrames {
+        /// The traffic.
+        name: String,
+    },
+}
+
 /// Which comparisons are wanted; what is empty is chosen by default.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -152,8 +175,9 @@ impl Wanted {
     ///
     /// # Errors
     ///
-    /// A size that a named mix does not have.
-    pub fn cases(&self) -> Result<Vec<Case>, TrafficError> {
+    /// A size that a named mix does not have, and choices that do not go together.
+    pub fn cases(&self) -> Result<Vec<Case>, WantedError> {
+        self.contradiction().map_or(Ok(()), Err)?;
         let chosen = !(self.modes.is_empty()
             && self.injectors.is_empty()
             && self.sizes.is_empty()
@@ -173,6 +197,22 @@ impl Wanted {
             }
         }
         Ok(cases)
+    }
+
+    /// What was named and would be left out without a word.
+    fn contradiction(&self) -> Option<WantedError> {
+        let only_test_runs = self.injectors == [InjectorKind::TestRun];
+        let several = self.scenarios.iter().find(|traffic| traffic.frames.len() != 1);
+        if only_test_runs && !(self.modes.is_empty() && self.cpus.is_empty()) {
+            Some(WantedError::NothingToAttach)
+        } else if !self.sizes.is_empty() && self.mixes == [Mix::Imix] {
+            Some(WantedError::ManySizes)
+        } else {
+            let name = several.filter(|_| only_test_runs).map(|traffic| traffic.name.clone());
+            let imix =
+                (only_test_runs && self.mixes.contains(&Mix::Imix)).then(|| Mix::Imix.name().to_owned());
+            name.or(imix).map(|name| WantedError::SeveralFrames { name })
+        }
     }
 
     fn modes(&self) -> &[Mode] {
@@ -392,5 +432,18 @@ mod tests {
         assert_eq!(ids(&twice), ["path/native/live_frames/imix"]);
         let wrong = Wanted { mixes: vec![Mix::QinqIpv6], sizes: vec![64], ..Wanted::default() };
         assert!(wrong.cases().is_err());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said_and_not_left_out() {
+        let alone = |wanted: Wanted| Wanted { injectors: vec![InjectorKind::TestRun], ..wanted }.cases();
+        let wrong = [
+            alone(Wanted { modes: vec![Mode::Native], ..Wanted::default() }),
+            alone(Wanted { cpus: vec![2], ..Wanted::default() }),
+            alone(Wanted { mixes: vec![Mix::Imix], ..Wanted::default() }),
+            Wanted { mixes: vec![Mix::Imix], sizes: vec![64], ..Wanted::default() }.cases(),
+        ];
+        assert!(wrong.iter().all(Result::is_err), "{wrong:?}");
+        assert!(alone(Wanted::default()).is_ok());
     }
 }

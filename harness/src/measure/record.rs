@@ -51,7 +51,7 @@ pub struct Measurement {
     /// figures can be believed.
     pub verdict: Option<Judgement>,
     /// Why nothing was measured, if so.
-    pub unmeasured: Option<String>,
+    pub unmeasured: Option<Unmeasured>,
     /// What became of it since a stored result, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Change>,
@@ -63,6 +63,16 @@ pub struct Measurement {
     pub fingerprint: Fingerprint,
     /// Every trial, in the order in which they were run, without the warm-up.
     pub trials: Vec<Sample>,
+}
+
+/// Why nothing was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unmeasured {
+    /// The reason.
+    pub reason: String,
+    /// Whether it is known beforehand that this cannot be (see [`support`](crate::support)); else something broke.
+    pub declared: bool,
 }
 
 /// A program that is measured.

@@ -269,7 +269,9 @@ impl JsonFile {
     /// When they cannot be made.
     pub fn create_in(directory: &FilePath) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let file = fs::File::create(directory.join(Self::NAME))?;
+        // What an earlier run has left stays until there is something to put in its place.
+        let options = || fs::OpenOptions::new().write(true).create(true).truncate(false).to_owned();
+        let file = options().open(directory.join(Self::NAME))?;
         Ok(Self { directory: directory.to_owned(), file })
     }
 
@@ -338,6 +340,7 @@ impl Reporter for JsonFile {
                     failure.pcap = Some(pcap);
                 }
             }
+            self.file.set_len(0)?;
             write_pretty(io::BufWriter::new(&self.file), &result)?;
         }
         Ok(())

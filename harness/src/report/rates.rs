@@ -8,7 +8,7 @@ use super::{Event, Reporter, console::Verbosity, json::RunResult};
 use crate::measure::{
     Estimate, Interval, Judgement,
     case::What,
-    record::{Figure, Measurement},
+    record::{Figure, Measurement, Unmeasured},
 };
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
@@ -86,7 +86,7 @@ fn table(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()
     for (number, row) in rows.iter().enumerate() {
         let style = match (number, row[8].as_str()) {
             (0, _) => Style::new().bold(),
-            (_, "REGRESSION") => AnsiColor::Red.on_default().bold(),
+            (_, "REGRESSION" | "NOT MEASURED") => AnsiColor::Red.on_default().bold(),
             (_, "INCONCLUSIVE" | "not measured") => AnsiColor::Yellow.on_default(),
             (_, "PASS" | "IMPROVED") => AnsiColor::Green.on_default(),
             _ => Style::new(),
@@ -112,7 +112,8 @@ fn row(measurement: &Measurement) -> [String; 9] {
     let speed = |ratio: Estimate| (format!("{:.3}", ratio.ratio), span(ratio.interval, 3));
     let (speed, speed_interval) = ratio.map_or_else(|| (none(), none()), speed);
     let verdict = match (unmeasured, verdict) {
-        (Some(_), _) => "not measured".to_owned(),
+        (Some(Unmeasured { declared: true, .. }), _) => "not measured".to_owned(),
+        (Some(_), _) => "NOT MEASURED".to_owned(),
         (None, Some(verdict)) => verdict.name().to_uppercase(),
         (None, None) => String::new(),
     };
@@ -172,8 +173,9 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
                 span(Interval { low: 1.0 / interval.high, high: 1.0 / interval.low }, 3)
             )?;
         }
-        if let Some(reason) = unmeasured {
-            writeln!(to, "not measured {id}: {reason}")?;
+        if let Some(Unmeasured { reason, declared }) = unmeasured {
+            let what = if *declared { "not measured" } else { "NOT MEASURED" };
+            writeln!(to, "{what} {id}: {reason}")?;
         }
         if let Some(Judgement::Inconclusive { reason }) = verdict {
             writeln!(to, "INCONCLUSIVE {id}: {reason}")?;
