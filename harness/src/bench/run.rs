@@ -499,8 +499,9 @@ fn between(frames: f64, least: u32, most: u32) -> u32 {
     frames
 }
 
-/// The wire that a setup needs.
-fn kind_of(setup: &Setup) -> Option<Kind> {
+/// The wire that a setup needs; none for test runs.
+#[must_use]
+pub fn kind_of(setup: &Setup) -> Option<Kind> {
     let Place::Wire { mode, injector, cpus } = setup.place else { return None };
     let header = 14;
     let mtu = u32::try_from(setup.traffic.longest().saturating_sub(header)).ok()?;

@@ -1,0 +1,133 @@
+//! What a frame takes from the injector into the counter's map, by mode, injector and frame size. On a veth the sender's CPU
+//! does the receiving too: these are path rates, and no driver's capacity.
+//!
+//! A figure is made of frames that were counted, in trials in which every frame is accounted for. A trial that something else
+//! on the machine has disturbed is done again; any other void one ends the bench with its reason.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot go on ends with what is wrong")]
+
+mod gate;
+mod sampling;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    process::ExitCode,
+    time::Duration,
+};
+
+use criterion::Throughput;
+use xdproof::{
+    bench::{
+        Objects,
+        machine::quietest_cpus,
+        path::{Kind, Load, Wire},
+        programs::Programs,
+        run::kind_of,
+    },
+    environment,
+    inject::cpu::Pinned,
+    measure::{
+        Void,
+        case::{Case, Place, Role, Wanted},
+        record::{BURSTS, Part},
+    },
+    plan::{InjectorKind, Mode},
+    run::chain,
+    support,
+};
+
+/// Frames of a burst at most, so that a trial takes milliseconds and is not likely to be disturbed.
+const BURST: u32 = 2048;
+
+/// Trials in a row that may be disturbed. A machine that disturbs more has no moment to measure in.
+const PATIENCE: u32 = 200;
+
+fn main() -> ExitCode {
+    if let Some(code) = gate::obstacle("path") {
+        return code;
+    }
+    let mut stand = Stand {
+        programs: Programs::load(Objects::default()).expect("the programs load"),
+        wires: HashMap::new(),
+        cpus: quietest_cpus().expect("the kernel says how idle the CPUs are"),
+    };
+    let _pinned = Pinned::on(stand.cpus[0]).expect("a CPU that may be used can be chosen");
+    let kernel = environment::kernel_version().expect("the kernel says its version");
+
+    let mut criterion = sampling::criterion(10, Duration::from_millis(1200));
+    let mut group = criterion.benchmark_group("path");
+    group.throughput(Throughput::Elements(1));
+    for case in cases() {
+        let Place::Wire { mode, injector, .. } = case.setup.place else { continue };
+        if let Some(reason) = support::injector(injector, kernel) {
+            eprintln!("{} is not measured: {reason}", case.id());
+            continue;
+        }
+        group.bench_function(format!("{mode}/{injector}/{}", case.setup.traffic.name), |bencher| {
+            bencher.iter_custom(|frames| {
+                let time = stand.time(&case, injector, frames);
+                time.unwrap_or_else(|reason| panic!("{}: {reason}", case.id()))
+            });
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    ExitCode::SUCCESS
+}
+
+fn cases() -> Vec<Case> {
+    let wanted = Wanted {
+        modes: vec![Mode::Generic, Mode::Native],
+        injectors: vec![InjectorKind::Pnet, InjectorKind::Ring, InjectorKind::LiveFrames],
+        sizes: vec![64, 512, 1518],
+        ..Wanted::default()
+    };
+    wanted.cases().expect("UDP has frames of these sizes")
+}
+
+/// The programs and the wires that were needed so far.
+struct Stand {
+    // Taken off the wires before the programs go.
+    wires: HashMap<Kind, Wire>,
+    programs: Programs,
+    cpus: Vec<usize>,
+}
+
+impl Stand {
+    /// What it takes until `frames` frames are counted: by as many trials as that needs. Injectors send whole bursts, so that
+    /// some more may have been counted, whose share is taken off.
+    fn time(&mut self, case: &Case, injector: InjectorKind, frames: u64) -> Result<Duration, String> {
+        let kind = kind_of(&case.setup).ok_or("it is not on a wire")?;
+        let program = self.programs.get(Role::Subject, false).ok_or("no program is loaded")?;
+        let wire = match self.wires.entry(kind) {
+            Entry::Occupied(wire) => wire.into_mut(),
+            Entry::Vacant(place) => place.insert(Wire::up(kind, program).map_err(|error| chain(&error))?),
+        };
+        wire.prepare(injector, &case.setup.traffic).map_err(|error| chain(&error))?;
+
+        let (mut counted, mut took, mut disturbed) = (0, Duration::ZERO, 0);
+        while counted < frames {
+            let wanted = (frames - counted).div_ceil(u64::from(BURSTS));
+            let burst = u32::try_from(wanted).unwrap_or(BURST).min(BURST);
+            let frames = wire.whole_bursts(injector, burst);
+            let load =
+                Load { injector, traffic: &case.setup.traffic, frames, cpus: &self.cpus[..1], rate: None };
+            let sample = wire.trial(program, load, Part::Subject).map_err(|error| chain(&error))?;
+            match sample.void {
+                None if sample.counted == 0 => return Err(format!("all {} frames were lost", sample.sent)),
+                None => {
+                    counted += sample.counted;
+                    took += Duration::from_nanos(sample.time_ns);
+                    disturbed = 0;
+                }
+                Some(Void::Steal { .. } | Void::Softnet { .. } | Void::Migration { .. })
+                    if disturbed < PATIENCE =>
+                {
+                    disturbed += 1;
+                }
+                Some(void) => return Err(void.to_string()),
+            }
+        }
+        Ok(took.mul_f64(frames as f64 / counted as f64))
+    }
+}

@@ -1,0 +1,64 @@
+//! What it takes to make ready for a trial and to take everything down again: namespaces with a veth pair, loading the counter,
+//! attaching it in each mode, and all of that in a row.
+//!
+//! Taking down is timed until the last descriptor is closed. The kernel frees namespaces later and by itself; a new one may have
+//! to wait for that, as in a run of trials.
+
+#![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
+
+mod gate;
+mod sampling;
+
+use std::{process::ExitCode, time::Duration};
+
+use criterion::SamplingMode;
+use xdproof::{
+    attach::{AttachError, Counter, Object},
+    testbed::{Spec, Veth},
+};
+use xdproof_netns::XdpMode;
+
+const MODES: [(&str, XdpMode); 2] = [("generic", XdpMode::Generic), ("native", XdpMode::Native)];
+
+fn main() -> ExitCode {
+    if let Some(code) = gate::obstacle("setup") {
+        return code;
+    }
+    let object = Object::default();
+    let up = || Veth::up(Spec::default()).expect("a veth pair comes up");
+    let load = || Counter::load(&object).expect("the counter loads");
+
+    let mut criterion = sampling::criterion(10, Duration::from_secs(1));
+    let mut group = criterion.benchmark_group("setup");
+    group.sampling_mode(SamplingMode::Flat);
+    group.bench_function("veth", |bencher| bencher.iter(|| drop(up())));
+    group.bench_function("load", |bencher| bencher.iter(|| drop(load())));
+    for (name, mode) in MODES {
+        group.bench_function(format!("attach/{name}"), |bencher| {
+            let testbed = up();
+            let mut counter = Some(load());
+            bencher.iter(|| {
+                let detached = counter.take().map(|counter| attach_and_detach(counter, &testbed, mode));
+                counter = detached.transpose().expect("the counter is attached");
+            });
+        });
+    }
+    for (name, mode) in MODES {
+        group.bench_function(format!("all/{name}"), |bencher| {
+            bencher.iter(|| {
+                let testbed = up();
+                attach_and_detach(load(), &testbed, mode).expect("the counter is attached")
+            });
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    ExitCode::SUCCESS
+}
+
+/// Attaches the counter to the DUT, where it is looked at in which mode, and takes it off again.
+fn attach_and_detach(counter: Counter, testbed: &Veth, mode: XdpMode) -> Result<Counter, AttachError> {
+    let (counter, attachment) = counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode))?;
+    drop(attachment?);
+    Ok(counter)
+}
