@@ -40,8 +40,9 @@ struct Wanted {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --benches` wants to know that it starts, and `--list` what there is: nothing of it is a test.
-    if arguments.iter().any(|argument| ["--test", "--list"].contains(&argument.as_str())) {
+    // Only `cargo bench` says `--bench`; `cargo test --benches` wants to know that it starts, and `--list` what there is.
+    let said = |name: &str| arguments.iter().any(|argument| argument == name);
+    if !said("--bench") || said("--test") || said("--list") {
         return ExitCode::SUCCESS;
     }
     let value = |name: &str| {
