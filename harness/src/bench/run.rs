@@ -56,8 +56,13 @@ const RELOAD: Duration = Duration::from_millis(150);
 /// What a trial takes beside sending: reading counters, changing programs.
 const AROUND_TRIAL: Duration = Duration::from_micros(600);
 
-/// Blocks of a program's cost in a round: they are short, and a tenth of a path's.
-const COST_BLOCKS: usize = 2;
+/// Blocks in a round of a program's cost, and of a path: to load programs anew takes a round of few cases longer than they
+/// do.
+fn blocks_in_a_round(cases: usize) -> [u32; 2] {
+    /// Cases that take as long as loading does.
+    const FEW: usize = 8;
+    if cases <= FEW { [4, 2] } else { [2, 1] }
+}
 
 /// Frames of the very first trial, by which the others are sized.
 const FIRST: u32 = 512;
@@ -124,6 +129,8 @@ struct Stand {
     wires: HashMap<Kind, Wire>,
     cpus: Vec<usize>,
     rate: Option<Pps>,
+    /// Of a program's cost, and of a path.
+    blocks_in_a_round: [u32; 2],
 }
 
 /// Measures. Stops early, with what there is, once `cancelled` is set. Needs what [`Lab::open`](crate::run::Lab::open) needs.
@@ -142,6 +149,7 @@ pub fn run(
         wires: HashMap::new(),
         cpus: quietest_cpus()?,
         rate: order.rate,
+        blocks_in_a_round: blocks_in_a_round(order.cases.len()),
     };
     let is_over = || Instant::now() >= deadline || cancelled.load(Ordering::Relaxed);
     let identity = stand.program(Role::Subject, false)?.counter.identity().clone();
@@ -199,9 +207,11 @@ fn trial_length(cases: &[Case], budget: Duration) -> Duration {
     let paths = cases.iter().filter(|case| case.what != What::ProgramCost).count();
     let costs = cases.len() - paths;
     // A block of the subject and one of the gate, with the null program around both for a net cost.
-    let each_cost = (COST_TRIAL + AROUND_TRIAL) * 12 * u32::try_from(COST_BLOCKS * costs).unwrap_or(u32::MAX);
+    let [cost_blocks, path_blocks] = blocks_in_a_round(cases.len());
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let each_cost = (COST_TRIAL + AROUND_TRIAL) * (12 * cost_blocks).saturating_mul(number(costs));
     let round = (budget / ROUNDS).saturating_sub(RELOAD + each_cost);
-    let trials = u32::try_from(8 * paths.max(1)).unwrap_or(u32::MAX);
+    let trials = (8 * path_blocks).saturating_mul(number(paths.max(1)));
     (round / trials).saturating_sub(AROUND_TRIAL).clamp(TRIAL.0, TRIAL.1)
 }
 
@@ -351,8 +361,8 @@ impl Stand {
         if state.settled || state.unmeasured.is_some() {
             return Ok(());
         }
-        let blocks = if state.case.what == What::ProgramCost { COST_BLOCKS } else { 1 };
-        for _ in 0..blocks {
+        let [cost, path] = self.blocks_in_a_round;
+        for _ in 0..if state.case.what == What::ProgramCost { cost } else { path } {
             for gate in [false, true] {
                 self.block(state, gate)?;
             }

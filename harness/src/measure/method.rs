@@ -371,6 +371,13 @@ pub enum Inconclusive {
         /// The tolerance.
         tolerance: Tolerance,
     },
+    /// The subject is slower, or faster, by all blocks, and not by the earlier and the later half of them each.
+    Unconfirmed {
+        /// Where the speed ratio lies by all blocks.
+        interval: Interval,
+        /// The tolerance.
+        tolerance: Tolerance,
+    },
     /// A log ratio is not finite, or what they come to is not.
     NotFinite,
 }
@@ -405,6 +412,11 @@ impl fmt::Display for Inconclusive {
                     "{interval} times as fast, which is both within the tolerance of {tolerance} and beyond"
                 )
             }
+            Self::Unconfirmed { interval, tolerance } => write!(
+                f,
+                "{interval} times as fast, which is beyond the tolerance of {tolerance}, and not in {LEAST_BLOCKS} earlier and \
+                 {LEAST_BLOCKS} later blocks each"
+            ),
             Self::NotFinite => f.write_str("a ratio is not a number"),
         }
     }
@@ -497,6 +509,9 @@ pub struct Judged {
 /// 4. The gate's interval is not narrower than d, from end to end: inconclusive.
 /// 5. The subject's interval lies below 1 - d: regression; above 1 + d: improved; within both, its ends included: pass;
 ///    otherwise inconclusive. What is not a number is inconclusive.
+/// 6. A regression or an improvement has to be found by the earlier and by the later half of the blocks, each by itself and
+///    with [`LEAST_BLOCKS`]; else inconclusive. A machine that runs otherwise for a second or two, which on shared ones happens
+///    in a few runs of a hundred, makes one of the halves differ; a program makes both.
 ///
 /// If the third rule asked only whether the gate's interval misses 1, it would refuse an honest machine in one run of
 /// twenty, for that is what an interval of 95 % means, and the longer one measured, the smaller the bias for which it
@@ -513,10 +528,35 @@ pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) ->
         (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
         (None, Some(estimate)) => match gate_fault(gate_estimate, tolerance) {
             Some(reason) => Judgement::Inconclusive { reason },
-            None => Judgement::of(estimate.interval, tolerance),
+            None => match Judgement::of(estimate.interval, tolerance) {
+                alarm @ (Judgement::Regression | Judgement::Improved) => {
+                    confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
+                }
+                verdict => verdict,
+            },
         },
     };
     Judged { verdict, estimate, gate: gate_estimate }
+}
+
+/// A verdict that something differs, if the earlier and the later half of the blocks say so each by itself.
+fn confirmed(
+    alarm: Judgement,
+    logs: &[f64],
+    interval: Interval,
+    tolerance: Tolerance,
+    seed: u64,
+) -> Judgement {
+    let (earlier, later) = logs.split_at(logs.len() / 2);
+    let agrees = |half: &[f64]| {
+        half.len() >= LEAST_BLOCKS
+            && Estimate::of(half, seed).is_some_and(|its| Judgement::of(its.interval, tolerance) == alarm)
+    };
+    if agrees(earlier) && agrees(later) {
+        alarm
+    } else {
+        Judgement::Inconclusive { reason: Inconclusive::Unconfirmed { interval, tolerance } }
+    }
 }
 
 /// Why a machine with such a gate supports no verdict, if it does not.
@@ -567,7 +607,8 @@ pub fn wants_more(judged: &Judged) -> bool {
             }
             Inconclusive::GateTooWide { .. }
             | Inconclusive::TooWide { .. }
-            | Inconclusive::Straddles { .. } => true,
+            | Inconclusive::Straddles { .. }
+            | Inconclusive::Unconfirmed { .. } => true,
             Inconclusive::NotFinite => false,
         },
     }
@@ -768,6 +809,26 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_for_a_while_is_no_alarm_and_what_differs_throughout_is() {
+        let gate = still(1.0, 40);
+        let verdict = |earlier, later| {
+            let mut series = still(earlier, 20);
+            series.blocks.extend(still(later, 20).blocks);
+            judge(&series, &gate, Tolerance::VM, 1)
+        };
+        assert_eq!(verdict(0.9, 0.92).verdict, Judgement::Regression);
+        assert_eq!(verdict(1.1, 1.08).verdict, Judgement::Improved);
+        for (earlier, later) in [(0.8, 0.949_999), (0.9, 1.0), (1.0, 0.9), (1.1, 1.0)] {
+            let judged = verdict(earlier, later);
+            assert_ne!(judged.verdict, Judgement::Improved, "{earlier} {later}");
+            assert!(later < 0.95 || judged.verdict != Judgement::Regression, "{earlier} {later}");
+        }
+        let few = judge(&still(0.9, 39), &gate, Tolerance::VM, 1);
+        assert!(matches!(few.verdict.reason(), Some(Inconclusive::Unconfirmed { .. })), "{few:?}");
+        assert!(wants_more(&few));
+    }
+
+    #[test]
     fn a_speed_is_judged_by_where_its_whole_interval_lies() {
         let gate = still(1.0, 20);
         for (ratio, verdict) in [
@@ -777,7 +838,7 @@ mod tests {
             (1.04, Judgement::Pass),
             (1.06, Judgement::Improved),
         ] {
-            assert_eq!(judge(&still(ratio, 20), &gate, Tolerance::VM, 1).verdict, verdict, "{ratio}");
+            assert_eq!(judge(&still(ratio, 40), &gate, Tolerance::VM, 1).verdict, verdict, "{ratio}");
         }
         let tolerance = Tolerance::VM;
         let verdict = |low, high| Judgement::of(between(low, high), tolerance);

@@ -283,7 +283,10 @@ pub fn believe(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) 
     let judged = judge(series, gate, tolerance, seed);
     let Some(Estimate { ratio, interval, .. }) = judged.estimate else { return Some(judged.verdict) };
     match judged.verdict {
-        Judgement::Inconclusive { reason: Inconclusive::TooWide { .. } | Inconclusive::Straddles { .. } }
+        Judgement::Inconclusive {
+            reason:
+                Inconclusive::TooWide { .. } | Inconclusive::Straddles { .. } | Inconclusive::Unconfirmed { .. },
+        }
         | Judgement::Pass
         | Judgement::Regression
         | Judgement::Improved => {
