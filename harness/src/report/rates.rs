@@ -8,7 +8,7 @@ use super::{Event, Reporter, console::Verbosity, json::RunResult};
 use crate::measure::{
     Estimate, Interval, Judgement,
     case::What,
-    record::{Figure, Measurement, Unmeasured},
+    record::{Beside, Figure, Measured, Measurement, Unmeasured},
 };
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
@@ -41,6 +41,9 @@ impl<W: io::Write, P: io::Write> Rates<W, P> {
             self.say_progress("")?;
         }
         table(&mut self.to, &result.measurements)?;
+        if self.verbosity >= Verbosity::Verbose {
+            result.measurements.iter().try_for_each(|measurement| beside(&mut self.to, measurement))?;
+        }
         remarks(&mut self.to, &result.measurements)?;
         self.to.flush()
     }
@@ -156,6 +159,29 @@ fn figure(what: What, figure: Figure) -> (String, String) {
 fn span(interval: Interval, digits: usize) -> String {
     let Interval { low, high } = interval;
     format!("{low:.digits$}..{high:.digits$}")
+}
+
+/// What stands beside a figure.
+fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> {
+    let Measurement { id, subject, beside, trials, .. } = measurement;
+    let Beside { cpu_ns_per_frame, steal, losses, per_cpu, .. } = beside;
+    let Measured { instructions, verified_instructions, machine_code_bytes, .. } = subject;
+    let number = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    let (Some(cpu_ns), Some(steal)) = (cpu_ns_per_frame, steal) else { return Ok(()) };
+    let cpus = per_cpu.iter().enumerate().filter(|(_, frames)| **frames > 0);
+    let cpus: Vec<String> = cpus.map(|(cpu, frames)| format!("{frames} on CPU {cpu}")).collect();
+    writeln!(
+        to,
+        "  {id}: {cpu_ns:.1} ns of CPU a frame, steal {:.2} %, lost {} ({} by softnet), counted {}; {} trials; {} instructions, {} \
+         verified, {machine_code_bytes} bytes of machine code",
+        steal * 100.0,
+        trials.iter().map(|trial| trial.lost).sum::<u64>(),
+        losses.softnet,
+        if cpus.is_empty() { "by test runs".to_owned() } else { cpus.join(", ") },
+        trials.len(),
+        number(*instructions),
+        number(*verified_instructions),
+    )
 }
 
 /// What the table has no room for.
