@@ -20,7 +20,7 @@ use crate::{
         cpu::Pinned, live_frames::LiveFrames, pace::Pps, pnet::PnetSender, ring::RingSender, sender::Sender,
     },
     measure::{
-        Losses, MOST_STEAL, Void, median,
+        Losses, MOST_AWAY, MOST_STEAL, Void, median,
         record::{BURSTS, Device, Part, Sample},
         traffic::Traffic,
     },
@@ -278,6 +278,11 @@ impl Wire {
         let ended = if program.is_null { sent.ended } else { ended };
         let time_ns =
             u64::try_from(ended.saturating_duration_since(begun).as_nanos()).map_err(io::Error::other)?;
+        // Who is paced gives the CPU away.
+        let away = match load.rate {
+            None => 1.0 - sent.cpu_ns as f64 / (sent.busy_ns.max(1) as f64),
+            Some(_) => 0.0,
+        };
         let void = match sent.failure {
             Some(reason) => Some(Void::Injector { reason }),
             None if counted + lost != offered => {
@@ -288,6 +293,7 @@ impl Wire {
             }
             None if meanwhile.steal > MOST_STEAL => Some(Void::Steal { share: meanwhile.steal }),
             None if counted == 0 => Some(Void::Injector { reason: "each frame was lost".to_owned() }),
+            None if away > MOST_AWAY => Some(Void::Away { share: away }),
             None => sent.migration,
         };
         // A frame that was lost was sent in less time than one that is counted takes, and is no part of the rate.
@@ -345,6 +351,7 @@ impl Wire {
             }
             let cpu_ns = thread_cpu_time() - cpu_before;
             let frame_ns = median(&bursts).unwrap_or(f64::NAN);
+            let busy_ns = u64::try_from(ended.duration_since(begun).as_nanos()).unwrap_or(u64::MAX);
             let now = rustix::thread::sched_getcpu();
             let migration = (now != cpu).then(|| Void::Migration {
                 from: u32::try_from(cpu).unwrap_or(u32::MAX),
@@ -355,7 +362,16 @@ impl Wire {
                 (_, Err(error)) => Some(format!("failed to send: {}", chain(error))),
                 _ => None,
             };
-            Sent { handed: result.unwrap_or_default(), begun, ended, frame_ns, cpu_ns, migration, failure }
+            Sent {
+                handed: result.unwrap_or_default(),
+                begun,
+                ended,
+                frame_ns,
+                busy_ns,
+                cpu_ns,
+                migration,
+                failure,
+            }
         };
         match (each, cpus) {
             ([only], [cpu]) => one(only, *cpu),
@@ -379,6 +395,8 @@ struct Sent {
     ended: Instant,
     /// What a frame took in the median of the bursts, in nanoseconds.
     frame_ns: f64,
+    /// The time that it took, over all CPUs, in nanoseconds, and the CPU time in it.
+    busy_ns: u64,
     cpu_ns: u64,
     migration: Option<Void>,
     failure: Option<String>,
@@ -392,6 +410,7 @@ impl Sent {
             frame_ns: 1.0 / (1.0 / self.frame_ns + 1.0 / other.frame_ns),
             begun: self.begun.min(other.begun),
             ended: self.ended.max(other.ended),
+            busy_ns: self.busy_ns + other.busy_ns,
             cpu_ns: self.cpu_ns + other.cpu_ns,
             migration: self.migration.or(other.migration),
             failure: self.failure.or(other.failure),
@@ -407,6 +426,7 @@ impl Sent {
             ended: now,
             // JSON has no other number that is none.
             frame_ns: 0.0,
+            busy_ns: 0,
             cpu_ns: 0,
             migration: None,
             failure,

@@ -21,17 +21,24 @@ pub const MOST_VOID: f64 = 0.25;
 /// anybody is told to use.
 pub const MOST_STEAL: f64 = 0.01;
 
+/// For which share of a trial something else may have had the sender's CPU at most. The kernel's own threads take a tenth now and
+/// then, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices that are as long as a
+/// trial.
+pub const MOST_AWAY: f64 = 0.25;
+
 /// By which share of the tolerance the same program, measured against itself, may come out off 1 although its interval
 /// misses 1. See [`judge`].
 pub const MOST_GATE_BIAS: f64 = 0.2;
 
-/// Four trials that stand close together in time, A B B A, so that a drift of the machine falls on both sides alike.
+/// Four trials that stand close together in time, A B B A or B A A B, so that a drift of the machine falls on both sides alike.
+/// Which of the two it is has to be drawn: what the machine does in step with the trials, a scheduler's slices above all, then
+/// falls on either side as often, and is scatter instead of a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// What a frame cost in the first and in the last trial of the four, in nanoseconds.
+    /// What a frame cost in the two trials of the reference, in nanoseconds.
     pub reference: [f64; 2],
-    /// What a frame cost in the two trials between them, in nanoseconds.
+    /// What a frame cost in the two trials of the subject, in nanoseconds.
     pub subject: [f64; 2],
     /// What a frame cost with a program that does nothing, in nanoseconds, just before the four and just after them, N A B B
     /// A N. Where it is there, the costs above are compared less the mean of the two.
@@ -86,6 +93,11 @@ pub enum Void {
         /// How many.
         dropped: u64,
     },
+    /// Something else had the sender's CPU for more than [`MOST_AWAY`].
+    Away {
+        /// The share of the trial's time that it had it.
+        share: f64,
+    },
     /// The trial did not end on the CPU on which it began.
     Migration {
         /// The CPU at the beginning.
@@ -110,6 +122,7 @@ impl Void {
             Self::Conservation { .. } => "conservation",
             Self::Steal { .. } => "steal",
             Self::Softnet { .. } => "softnet",
+            Self::Away { .. } => "away",
             Self::Migration { .. } => "migration",
             Self::BelowClock => "below_clock",
             Self::Injector { .. } => "injector",
@@ -130,6 +143,12 @@ impl fmt::Display for Void {
                 Percent(MOST_STEAL)
             ),
             Self::Softnet { dropped } => write!(f, "the stack dropped {dropped} frames from its backlog"),
+            Self::Away { share } => write!(
+                f,
+                "something else had the sender's CPU for {} of the time, more than {}",
+                Percent(*share),
+                Percent(MOST_AWAY)
+            ),
             Self::Migration { from, to } => write!(f, "began on CPU {from} and ended on CPU {to}"),
             Self::BelowClock => f.write_str("a cost is not above zero"),
             Self::Injector { reason } => f.write_str(reason),

@@ -12,7 +12,7 @@ mod statistics;
 
 pub use losses::Losses;
 pub use method::{
-    Block, Estimate, Inconclusive, Judged, Judgement, LEAST_BLOCKS, MOST_GATE_BIAS, MOST_STEAL, MOST_VOID,
-    Series, Tolerance, ToleranceError, Void, Which, judge, judge_against_baseline, wants_more,
+    Block, Estimate, Inconclusive, Judged, Judgement, LEAST_BLOCKS, MOST_AWAY, MOST_GATE_BIAS, MOST_STEAL,
+    MOST_VOID, Series, Tolerance, ToleranceError, Void, Which, judge, judge_against_baseline, wants_more,
 };
 pub use statistics::{Interval, LEVEL, RESAMPLES, bootstrap_difference, bootstrap_median, mad, median};
