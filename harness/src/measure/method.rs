@@ -22,9 +22,9 @@ pub const MOST_VOID: f64 = 0.25;
 pub const MOST_STEAL: f64 = 0.01;
 
 /// For which share of a trial something else may have had the sender's CPU at most. The kernel's own threads take a tenth now and
-/// then, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices that are as long as a
-/// trial.
-pub const MOST_AWAY: f64 = 0.25;
+/// then, and up to a third, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices
+/// that are as long as a trial.
+pub const MOST_AWAY: f64 = 0.4;
 
 /// By which share of the tolerance the same program, measured against itself, may come out off 1 although its interval
 /// misses 1. See [`judge`].
