@@ -19,7 +19,7 @@ use criterion::Throughput;
 use xdproof::{
     bench::{
         Objects,
-        machine::quietest_cpus,
+        machine::IdleTimes,
         path::{Kind, Load, Wire},
         programs::Programs,
         run::kind_of,
@@ -46,11 +46,10 @@ fn main() -> ExitCode {
     if let Some(code) = gate::obstacle("path") {
         return code;
     }
-    let mut stand = Stand {
-        programs: Programs::load(Objects::default()).expect("the programs load"),
-        wires: HashMap::new(),
-        cpus: quietest_cpus().expect("the kernel says how idle the CPUs are"),
-    };
+    let idle = IdleTimes::read().expect("the kernel says how idle the CPUs are");
+    let programs = Programs::load(Objects::default()).expect("the programs load");
+    let cpus = idle.quietest_since().expect("the kernel says how idle the CPUs are");
+    let mut stand = Stand { programs, wires: HashMap::new(), cpus };
     let _pinned = Pinned::on(stand.cpus[0]).expect("a CPU that may be used can be chosen");
     let kernel = environment::kernel_version().expect("the kernel says its version");
 

@@ -15,7 +15,7 @@ use criterion::Throughput;
 use xdproof::{
     bench::{
         Objects,
-        machine::{quietest_cpus, thread_cpu_time},
+        machine::{IdleTimes, thread_cpu_time},
         programs::{Loaded, Programs},
     },
     inject::cpu::Pinned,
@@ -31,8 +31,9 @@ fn main() -> ExitCode {
     if let Some(code) = gate::obstacle("program") {
         return code;
     }
+    let idle = IdleTimes::read().expect("the kernel says how idle the CPUs are");
     let programs = Programs::load(Objects::default()).expect("the programs load");
-    let cpus = quietest_cpus().expect("the kernel says how idle the CPUs are");
+    let cpus = idle.quietest_since().expect("the kernel says how idle the CPUs are");
     let _pinned = Pinned::on(cpus[0]).expect("a CPU that may be used can be chosen");
 
     let get = |role| programs.get(role, false).expect("a program of each role is loaded");

@@ -4,6 +4,7 @@
 //! outlives its [`Attachment`].
 
 mod counter_map;
+mod held;
 mod section_names;
 
 use std::{
@@ -18,7 +19,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
     programs::{
-        Program, ProgramError, Xdp,
+        Program, ProgramError, TestRun as _, TestRunOptions, TestRunResult, Xdp,
         links::FdLink,
         loaded_programs,
         xdp::{XdpError, XdpLink, XdpMode as AyaMode},
@@ -30,8 +31,8 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState};
 use xdproof_scenarios::KernelVersion;
 
-pub use self::counter_map::Width;
 use self::counter_map::{CounterMap, misfit};
+pub use self::{counter_map::Width, held::Held};
 use crate::{environment, verdict::Counts};
 
 /// The object with the programs of this project, as built by `build.rs`.
@@ -456,10 +457,7 @@ impl Counter {
         }
         let mut per_cpu: Vec<Counts> = Vec::new();
         for protocol in 0..=u8::MAX {
-            let values = self.map.values(protocol).map_err(|error| AttachError::Kernel {
-                action: "read the counters",
-                source: Box::new(ProgramError::MapError(error)),
-            })?;
+            let values = self.values(protocol)?;
             per_cpu.resize_with(values.len().max(per_cpu.len()), Counts::new);
             for (counts, value) in per_cpu.iter_mut().zip(values) {
                 if value != 0 {
@@ -468,6 +466,12 @@ impl Counter {
             }
         }
         Ok(per_cpu)
+    }
+
+    /// What a slot holds, for each possible CPU; in one place for a map that is not per CPU.
+    fn values(&self, slot: u8) -> Result<Vec<u64>, AttachError> {
+        let failed = |error| kernel("read the counters")(ProgramError::MapError(error));
+        self.map.values(slot).map_err(failed)
     }
 
     /// What some slots hold, summed over them and the CPUs: quicker than [`Counter::counts`].
@@ -487,10 +491,7 @@ impl Counter {
     pub fn counted_by_cpu(&self, slots: &[u8]) -> Result<Vec<u64>, AttachError> {
         let mut per_cpu: Vec<u64> = Vec::new();
         for &slot in slots {
-            let values = self.map.values(slot).map_err(|error| AttachError::Kernel {
-                action: "read the counters",
-                source: Box::new(ProgramError::MapError(error)),
-            })?;
+            let values = self.values(slot)?;
             per_cpu.resize(values.len().max(per_cpu.len()), 0);
             for (sum, value) in per_cpu.iter_mut().zip(values) {
                 *sum = sum.wrapping_add(value);
@@ -574,11 +575,9 @@ impl Counter {
     ///
     /// As [`Counter::test_run`], and EINTR if a signal came, after which it is unknown how often it ran.
     pub fn repeat(&self, frame: &[u8], times: u32) -> io::Result<()> {
-        use aya::{TestRun as _, TestRunOptions};
         let mut options = TestRunOptions::new();
         (options.data_in, options.repeat) = (Some(frame), times);
-        let result = self.xdp().map_err(io::Error::other)?.test_run(options);
-        result.map(drop).map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))
+        self.run_with(options).map(drop)
     }
 
     /// As [`Counter::test_run`], with only the first `linear` bytes of the frame in its linear part and the rest in
@@ -601,16 +600,16 @@ impl Counter {
         context: Option<&[u8]>,
         out: &mut [u8],
     ) -> io::Result<Answer> {
-        use aya::{TestRun as _, TestRunOptions};
         let mut options = TestRunOptions::new();
         (options.data_in, options.data_out, options.ctx_in) = (Some(frame), Some(out), context);
-        let result = self
-            .xdp()
-            .map_err(io::Error::other)?
-            .test_run(options)
-            .map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))?;
+        let result = self.run_with(options)?;
         let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;
         Ok(Answer { action: result.return_value, length })
+    }
+
+    fn run_with(&self, options: TestRunOptions<'_>) -> io::Result<TestRunResult> {
+        let result = self.xdp().map_err(io::Error::other)?.test_run(options);
+        result.map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))
     }
 
     fn xdp(&self) -> Result<&Xdp, AttachError> {

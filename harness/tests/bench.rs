@@ -31,7 +31,7 @@ use user::{
 use xdproof::{
     bench::{
         Objects,
-        machine::quietest_cpus,
+        machine::IdleTimes,
         path::{Kind, Load, Wire},
         programs::Programs,
     },
@@ -204,17 +204,15 @@ fn misplaced(frames: &[&str]) -> Result<RunResult> {
         expect(value.is_none(), &format!("{id} has a figure"), &output)?;
         let its = trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject);
         let lost = |trial: &Sample| matches!(trial.void, Some(Void::Conservation { counted: 0, .. }));
+        expect(its.clone().count() > 0, &format!("{id} was not tried"), &output)?;
         expect(its.clone().all(lost), &format!("{id} has a trial that is not void"), &output)?;
     }
-    // A busy machine may not come to all of them; the first case always has its turn.
-    let tried = result.measurements.first().is_some_and(|first| !first.trials.is_empty());
-    expect(tried, "nothing was tried", &output)?;
     Ok(result)
 }
 
 fn another_slot() -> Result {
     let result =
-        misplaced(&["--mix", "qinq_ipv6", "--injector", "ring,live_frames,test_run", "--budget", "5s"])?;
+        misplaced(&["--mix", "qinq_ipv6", "--injector", "ring,live_frames,test_run", "--budget", "8s"])?;
     let ids: Vec<&str> = result.measurements.iter().map(|its| its.id.as_str()).collect();
     let expected =
         ["cost/qinq_ipv6/74", "path/native/ring/qinq_ipv6/74", "path/native/live_frames/qinq_ipv6/74"];
@@ -228,7 +226,7 @@ const EACH: [&str; 6] =
 fn result_and_baseline() -> Result {
     let out = tempfile::tempdir()?;
     let directory = out.path().display().to_string();
-    let output = bench(&[&EACH[..], &["--budget", "3s", "--out", &directory]].concat())?;
+    let output = bench(&[&EACH[..], &["--budget", "8s", "--out", &directory]].concat())?;
     expect([Some(0), Some(4)].contains(&output.status.code()), "neither 0 nor 4", &output)?;
     let raw: Value = read_result(out.path())?;
     let result: RunResult = serde_json::from_value(raw)?;
@@ -236,7 +234,7 @@ fn result_and_baseline() -> Result {
     for measurement in &result.measurements {
         adds_up(measurement, &result.environment)?;
     }
-    let again = bench(&[&EACH[..], &["--budget", "3s", "--baseline", &directory, "--json"]].concat())?;
+    let again = bench(&[&EACH[..], &["--budget", "8s", "--baseline", &directory, "--json"]].concat())?;
     let judged: RunResult = serde_json::from_slice(&again.stdout)?;
     let all = judged.measurements.iter().all(|its| its.baseline.is_some());
     expect(all && judged.measurements.len() == 7, "not every measurement is judged by the baseline", &again)?;
@@ -249,13 +247,8 @@ fn result_and_baseline() -> Result {
 fn adds_up(measurement: &Measurement, environment: &Environment) -> Result {
     let Measurement { id, trials, fingerprint, seed, unmeasured, .. } = measurement;
     let wrong = |what: &str| -> Result { Err(format!("{id}: {what}").into()) };
-    if unmeasured.is_some() {
-        return wrong("not measured");
-    }
-    if trials.is_empty() {
-        // A busy machine did not come to it, and says so.
-        let told = measurement.verdict.and_then(|verdict| verdict.reason());
-        return if told.is_some() { Ok(()) } else { wrong("no trials, and no reason") };
+    if unmeasured.is_some() || trials.is_empty() {
+        return wrong("no trials");
     }
     if fingerprint.kernel != environment.kernel_release || fingerprint.cpus != environment.cpus_available {
         return wrong("the fingerprint is of another machine");
@@ -360,10 +353,11 @@ fn scenario() -> Result {
 
 fn lost_live_frames() -> Result {
     let compiled = Compiled::new(&[])?;
+    let idle = IdleTimes::read()?;
     let programs = Programs::load(Objects { subject: compiled.object(), reference: None })?;
     let program = programs.get(Role::Subject, false).ok_or("not loaded")?;
     let traffic = Traffic::of(Mix::Udp, 64)?;
-    let cpus = quietest_cpus()?;
+    let cpus = idle.quietest_since()?;
     let load = Load {
         injector: InjectorKind::LiveFrames,
         traffic: &traffic,
@@ -389,6 +383,7 @@ fn lost_live_frames() -> Result {
 /// counted by the program.
 fn known_losses() -> Result {
     let compiled = Compiled::new(&[])?;
+    let idle = IdleTimes::read()?;
     let programs = Programs::load(Objects { subject: compiled.object(), reference: None })?;
     let program = programs.get(Role::Subject, false).ok_or("not loaded")?;
     let [short, long] = [Traffic::of(Mix::Udp, 64)?, Traffic::of(Mix::Udp, 3000)?];
@@ -397,7 +392,7 @@ fn known_losses() -> Result {
     let kind = Kind { mode: XdpMode::Native, spec: Spec::default(), redirected: false };
     let mut wire = Wire::up(kind, program)?;
     wire.prepare(InjectorKind::Ring, &traffic)?;
-    let cpus = quietest_cpus()?;
+    let cpus = idle.quietest_since()?;
     let load =
         Load { injector: InjectorKind::Ring, traffic: &traffic, frames: 256, cpus: &cpus[..1], rate: None };
     let mut shares = Vec::new();

@@ -1,4 +1,4 @@
-//! Throughput snapshots: ratios that are committed (`throughput.toml`) and must hold on any machine, each within its band.
+//! Throughput snapshots: ratios that are committed (`throughput.toml`) and are to hold on any machine, each within its band.
 //!
 //! One interleaved run measures all of them; a trial a ratio: it passes if the interval lies within the band, fails if it lies
 //! outside, and is ignored as INCONCLUSIVE, with the reason, where this machine cannot tell. `INSTA_UPDATE=always`, which
@@ -37,7 +37,7 @@ const BUDGET: Duration = Duration::from_secs(20);
 
 /// What the file begins with.
 const HEADER: &str = "\
-# Speed ratios that hold on any machine: the subject's over the reference's (see harness/src/measure/case.rs for the ids).
+# Speed ratios that are to hold on any machine: the subject's over the reference's (see harness/src/measure/case.rs for the ids).
 # The counter against the null program; native against generic mode; full frames against the smallest.
 # `INSTA_UPDATE=always cargo test -p xdproof --test throughput`, as root, writes the measured ratios and moves the bands.
 

@@ -19,7 +19,7 @@ use nix::{
     },
 };
 
-use crate::{Error, Handed, Host, IfIndex, Subject, sys};
+use crate::{Error, Handed, Host, IfIndex, Subject, ring::MUST_MOVE, sys};
 
 /// Two addresses: a VLAN tag stands behind them.
 const ADDRESSES: usize = 12;
@@ -147,10 +147,14 @@ impl PacketSocket {
     /// # Errors
     /// [`Error::Refused`].
     pub fn wait_readable(&self, timeout: Duration) -> Result<bool, Error> {
+        self.wait(PollFlags::POLLIN, timeout)
+    }
+
+    fn wait(&self, event: PollFlags, timeout: Duration) -> Result<bool, Error> {
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed());
-            let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(self.socket.as_fd(), event)];
             match ppoll(&mut polled, Some(TimeSpec::from_duration(left)), None) {
                 Ok(ready) => return Ok(ready > 0),
                 Err(Errno::EINTR) => {}
@@ -186,7 +190,7 @@ impl PacketSocket {
     ///
     /// # Errors
     /// [`Error::Refused`]: as [`send`](Self::send), but what waits is waited for, and what the driver drops
-    /// (`ENOBUFS`) is told as refused.
+    /// (`ENOBUFS`) is told as refused; [`Error::Timeout`] if what waits does not go for three seconds.
     pub fn send_all(&self, frames: &[&[u8]]) -> Result<Handed, Error> {
         let pieces: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
         let mut headers = MultiHeaders::<()>::preallocate(pieces.len(), None);
@@ -204,7 +208,11 @@ impl PacketSocket {
                     done += 1;
                     handed.refused += 1;
                 }
-                Err(Errno::EAGAIN) => std::thread::yield_now(),
+                Err(Errno::EAGAIN) if self.wait(PollFlags::POLLOUT, MUST_MOVE)? => {}
+                Err(Errno::EAGAIN) => {
+                    let (action, subject) = ("see the driver take a frame", Some(self.index.into()));
+                    return Err(Error::Timeout { action, subject, deadline: MUST_MOVE });
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(self.refused("send frames")(errno.into())),
             }

@@ -28,7 +28,7 @@ const DEPTH: u32 = 1024;
 const CHUNK: u32 = 4096;
 
 /// In which a driver must take a frame, or say that it drops it.
-const MUST_MOVE: Duration = Duration::from_secs(3);
+pub(crate) const MUST_MOVE: Duration = Duration::from_secs(3);
 
 /// What became of the frames that were to be sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,11 +115,11 @@ impl TxRing {
         Ok(Self { socket, frames, lengths, ring, completed, ring_at, completed_at, sent: 0, index })
     }
 
-    /// Puts a frame into a slot, from which it can be sent any number of times. No frame may be under way, which is so
-    /// when [`send`](Self::send) has returned and [`is_idle`](Self::is_idle).
+    /// Puts a frame into a slot, from which it can be sent any number of times. Waits until the kernel has given back
+    /// every frame: one that is under way is read from its slot.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EMSGSIZE` for more than [`LONGEST`](Self::LONGEST) bytes, `EINVAL` for no such slot or fewer than
+    /// [`Error::Timeout`] if it does not within three seconds; [`Error::Refused`]: `EMSGSIZE` for more than [`LONGEST`](Self::LONGEST) bytes, `EINVAL` for no such slot or fewer than
     /// the 14 bytes of an Ethernet header, which the kernel would not refuse here.
     pub fn load(&mut self, slot: u32, frame: &[u8]) -> Result<(), Error> {
         let refused = |errno| self.refused("load a frame")(io::Error::from_raw_os_error(errno));
@@ -131,6 +131,13 @@ impl TxRing {
         };
         if place >= self.lengths.len() || frame.len() < 14 {
             return Err(refused(libc::EINVAL));
+        }
+        let deadline = Instant::now() + MUST_MOVE;
+        while self.completed.acquire(self.completed_at.producer) != self.sent {
+            if Instant::now() > deadline {
+                return Err(self.stuck("get a frame back from the driver"));
+            }
+            std::thread::yield_now();
         }
         self.frames.copy_in(place * Self::LONGEST, frame);
         self.lengths[place] = length;
@@ -168,11 +175,7 @@ impl TxRing {
             if before == (self.ring.acquire(self.ring_at.consumer), self.sent) {
                 let since: &Instant = moved.get_or_insert_with(Instant::now);
                 if since.elapsed() > MUST_MOVE {
-                    return Err(Error::Timeout {
-                        action: "see the driver take a frame",
-                        subject: Some(self.index.into()),
-                        deadline: MUST_MOVE,
-                    });
+                    return Err(self.stuck("see the driver take a frame"));
                 }
                 std::thread::yield_now();
             } else {
@@ -181,12 +184,6 @@ impl TxRing {
         }
         let handed = u64::from(self.sent.wrapping_sub(first));
         Ok(Handed { taken: handed.saturating_sub(refused), refused })
-    }
-
-    /// Whether the kernel has given back every frame, so that its slot can be [loaded](Self::load) anew.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.completed.acquire(self.completed_at.producer) == self.sent
     }
 
     fn push(&mut self, slot: u32) -> Result<(), Error> {
@@ -201,6 +198,10 @@ impl TxRing {
         self.ring.write_descriptor(self.ring_at.descriptors + at, descriptor);
         self.sent = self.sent.wrapping_add(1);
         Ok(())
+    }
+
+    fn stuck(&self, action: &'static str) -> Error {
+        Error::Timeout { action, subject: Some(self.index.into()), deadline: MUST_MOVE }
     }
 
     fn refused(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {

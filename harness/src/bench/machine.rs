@@ -72,31 +72,39 @@ pub fn thread_cpu_time() -> u64 {
     whole + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// CPUs that the calling thread may run on, the one that is idle most at the moment first.
-///
-/// # Errors
-///
-/// When the kernel does not say.
-pub fn quietest_cpus() -> io::Result<Vec<usize>> {
-    /// Long enough for some ticks of the kernel's accounting.
-    const LOOK: Duration = Duration::from_millis(60);
-    let idle = || -> io::Result<Vec<u64>> {
+/// How long each CPU has been idle since the kernel was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleTimes(Vec<u64>);
+
+impl IdleTimes {
+    /// Reads `/proc/stat`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn read() -> io::Result<Self> {
         let stats = KernelStats::current().map_err(io::Error::other)?;
-        Ok(stats.cpu_time.iter().map(|cpu| cpu.idle).collect())
-    };
-    let before = idle()?;
-    // Not for something to happen: what is asked is how idle the CPUs are for so long.
-    std::thread::sleep(LOOK);
-    let after = idle()?;
-    let allowed = rustix::thread::sched_getaffinity(None)?;
-    let mut cpus: Vec<usize> =
-        (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
-    let idle = |cpu: usize| {
-        let of = |times: &[u64]| times.get(cpu).copied().unwrap_or(0);
-        of(&after).saturating_sub(of(&before))
-    };
-    cpus.sort_by_key(|&cpu| (std::cmp::Reverse(idle(cpu)), std::cmp::Reverse(cpu)));
-    Ok(cpus)
+        Ok(Self(stats.cpu_time.iter().map(|cpu| cpu.idle).collect()))
+    }
+
+    /// CPUs that the calling thread may run on, first the one that has been idle most since these times were read. To be asked
+    /// after something that takes a while and little of a CPU, such as [loading programs](super::programs::Programs::load).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn quietest_since(&self) -> io::Result<Vec<usize>> {
+        let allowed = rustix::thread::sched_getaffinity(None)?;
+        let allowed = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        Ok(self.quietest(&Self::read()?, allowed.collect()))
+    }
+
+    fn quietest(&self, now: &Self, mut cpus: Vec<usize>) -> Vec<usize> {
+        let of = |times: &Self, cpu: usize| times.0.get(cpu).copied().unwrap_or(0);
+        let idle = |cpu| of(now, cpu).saturating_sub(of(self, cpu));
+        cpus.sort_by_key(|&cpu| std::cmp::Reverse((idle(cpu), cpu)));
+        cpus
+    }
 }
 
 /// What this machine is, for whoever compares absolute figures. `cpus` is for the caller to say: who measures stays on one.
@@ -157,8 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn the_cpu_that_was_idle_most_comes_first_whatever_it_was_before() {
+        let (before, now) = (IdleTimes(vec![900, 10, 50]), IdleTimes(vec![905, 40, 80]));
+        assert_eq!(before.quietest(&now, vec![0, 1, 2]), [2, 1, 0]);
+        assert_eq!(before.quietest(&now, vec![0, 1]), [1, 0]);
+    }
+
+    #[test]
     fn each_cpu_that_may_be_used_is_named_once() {
-        let mut cpus = quietest_cpus().unwrap();
+        let mut cpus = IdleTimes::read().unwrap().quietest_since().unwrap();
         assert!(!cpus.is_empty());
         cpus.sort_unstable();
         cpus.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));

@@ -16,9 +16,7 @@ use super::{
 };
 use crate::{
     attach::Width,
-    inject::{
-        cpu::Pinned, live_frames::LiveFrames, pace::Pps, pnet::PnetSender, ring::RingSender, sender::Sender,
-    },
+    inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{
         Losses, MOST_AWAY, MOST_STEAL, Void, median,
         record::{BURSTS, Device, Part, Sample},
@@ -79,8 +77,6 @@ pub struct Wire {
     attached: u32,
     senders: HashMap<InjectorKind, Senders>,
     testbed: Veth,
-    /// Namespaces whose loopback devices keep the programs that make live frames in the kernel's dispatcher.
-    shelves: Vec<Worker>,
     kind: Kind,
 }
 
@@ -88,6 +84,8 @@ pub struct Wire {
 #[derive(Debug)]
 struct Senders {
     each: Vec<Sender>,
+    /// A namespace for each, whose loopback device keeps a program that makes live frames in the kernel's dispatcher.
+    shelves: Vec<Worker>,
     loaded: Option<Traffic>,
 }
 
@@ -139,7 +137,7 @@ impl Wire {
         if kind.redirected {
             testbed.take_redirected(mode)?;
         }
-        Ok(Self { link, attached: id, senders: HashMap::new(), testbed, shelves: Vec::new(), kind })
+        Ok(Self { link, attached: id, senders: HashMap::new(), testbed, kind })
     }
 
     /// What has to be known of how frames go.
@@ -184,9 +182,13 @@ impl Wire {
     /// What the kernel refused.
     pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), PathError> {
         if !self.senders.contains_key(&injector) {
-            let each = (0..self.kind.spec.queues).map(|queue| self.open(injector, queue));
-            let each = each.collect::<Result<_, _>>()?;
-            self.senders.insert(injector, Senders { each, loaded: None });
+            let mut senders = Senders { each: Vec::new(), shelves: Vec::new(), loaded: None };
+            for queue in 0..self.kind.spec.queues {
+                let shelf = Worker::spawn(&NetNs::create()?, "shelf")?;
+                senders.each.push(Sender::open_on(injector, &self.testbed, queue, &shelf)?);
+                senders.shelves.push(shelf);
+            }
+            self.senders.insert(injector, senders);
         }
         let Some(senders) =
             self.senders.get_mut(&injector).filter(|senders| senders.loaded.as_ref() != Some(traffic))
@@ -201,24 +203,6 @@ impl Wire {
         }
         senders.loaded = Some(traffic.clone());
         Ok(())
-    }
-
-    fn open(&mut self, injector: InjectorKind, queue: u32) -> Result<Sender, PathError> {
-        let (worker, port) = (&self.testbed.tester, &self.testbed.topology.tester);
-        Ok(match injector {
-            InjectorKind::Ring => Sender::Ring(RingSender::open_on(worker, port, queue..queue + 1)?),
-            InjectorKind::LiveFrames => {
-                let shelf = Worker::spawn(&NetNs::create()?, "shelf")?;
-                let live = LiveFrames::open_on(worker, port, &shelf)
-                    .map_err(crate::inject::sender::SenderError::from)?;
-                self.shelves.push(shelf);
-                Sender::LiveFrames(Box::new(live))
-            }
-            InjectorKind::Pnet => Sender::Pnet(
-                PnetSender::open(worker, port).map_err(crate::inject::sender::SenderError::from)?,
-            ),
-            InjectorKind::TestRun => Sender::open(injector, &self.testbed)?,
-        })
     }
 
     /// What the injector makes of a number of frames that is to be sent from each CPU: whole bursts.
@@ -278,11 +262,7 @@ impl Wire {
         let ended = if program.is_null { sent.ended } else { ended };
         let time_ns =
             u64::try_from(ended.saturating_duration_since(begun).as_nanos()).map_err(io::Error::other)?;
-        // Who is paced gives the CPU away.
-        let away = match load.rate {
-            None => 1.0 - sent.cpu_ns as f64 / (sent.busy_ns.max(1) as f64),
-            Some(_) => 0.0,
-        };
+        let away = 1.0 - sent.cpu_ns as f64 / sent.busy_ns.max(1) as f64;
         let void = match sent.failure {
             Some(reason) => Some(Void::Injector { reason }),
             None if counted + lost != offered => {

@@ -13,8 +13,7 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{NetNs, Worker};
 
 use crate::{
-    attach::{AttachError, Counter, Object},
-    inject::live_frames::Held,
+    attach::{AttachError, Counter, Held, Object},
     measure::{case::Role, record::Measured},
 };
 

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     cost,
-    machine::{fingerprint, quietest_cpus},
+    machine::{IdleTimes, fingerprint},
     path::{Kind, Load, PathError, Wire},
     programs::{Loaded, Objects, Programs},
 };
@@ -103,8 +103,9 @@ struct State<'a> {
     seed: u64,
     /// Which of its blocks begin with the subject.
     draws: fastrand::Rng,
-    /// Frames or runs of a burst: of the subject's setup and of the reference's.
-    frames: [u32; 2],
+    /// Frames or runs of a burst, the same for all that is compared: what the kernel does for each burst falls on more frames
+    /// in a longer one.
+    frames: u32,
     trials: Vec<Sample>,
     blocks: u32,
     looked_at: usize,
@@ -146,10 +147,12 @@ pub fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<RunResult, BenchError> {
     let deadline = Instant::now() + order.budget;
+    let idle = IdleTimes::read()?;
+    let programs = Programs::load(order.objects.clone())?;
     let mut stand = Stand {
-        programs: Programs::load(order.objects.clone())?,
+        programs,
         wires: HashMap::new(),
-        cpus: quietest_cpus()?,
+        cpus: idle.quietest_since()?,
         rate: order.rate,
         blocks_in_a_round: blocks_in_a_round(order.cases.len()),
     };
@@ -223,7 +226,7 @@ impl<'a> State<'a> {
             case,
             seed: stable_hash(&case.id()),
             draws: fastrand::Rng::with_seed(stable_hash(&case.id())),
-            frames: [FIRST; 2],
+            frames: FIRST,
             trials: Vec::new(),
             blocks: 0,
             looked_at: 0,
@@ -265,47 +268,52 @@ impl Stand {
     /// away.
     fn warm_up(&mut self, state: &mut State<'_>, length: Duration) -> Result<(), Obstacle> {
         let case = state.case;
-        let setups = [&case.setup, case.reference_setup.as_ref().unwrap_or(&case.setup)];
-        for (frames, (setup, role)) in
-            state.frames.iter_mut().zip(setups.into_iter().zip([case.subject, case.reference]))
-        {
-            self.prepare(setup)?;
-            let (length, cpus) = match setup.place {
-                Place::Alone => (COST_TRIAL, 1),
-                Place::Wire { cpus, .. } => (length, cpus),
-            };
-            let burst = (length / BURSTS).as_secs_f64();
-            // What is paced takes as long as its frames are apart, however few they are.
-            let paced = self.rate.filter(|_| setup.place != Place::Alone);
-            let due = paced.map(|Pps(rate)| rate / cpus as f64 * burst);
-            if let Some(due) = due {
-                *frames = between(due, 1, FIRST);
-            }
-            for _ in 0..2 {
-                let sample = self.trial(setup, role, false, *frames, Part::Reference);
-                let sample = sample.map_err(|error| Obstacle::broken(&error))?;
-                if let Some(Void::Injector { reason }) = sample.void {
-                    return Err(Obstacle(Unmeasured { reason, declared: false }));
-                }
-                // Each CPU sends so many, and they do it at once.
-                let each = (sample.time_ns.max(1) as f64 * cpus as f64 / sample.sent.max(1) as f64).max(0.1);
-                let fits = burst * 1e9 / each;
-                *frames = match due {
-                    Some(due) => between(due.min(fits), 1, MOST_FRAMES),
-                    None => self.whole_bursts(setup, between(fits, LEAST_FRAMES, MOST_FRAMES)),
-                };
-            }
-        }
-        // The same for both: what the kernel does for each burst falls on more frames in a longer one, and a hundredth more of
-        // them would make a side faster.
-        let [subject, reference] = state.frames;
-        state.frames = [subject.min(reference); 2];
+        let subject = self.fitting(&case.setup, case.subject, length)?;
+        // The one that is slower decides, where they differ: neither then has a longer trial than there is time for.
+        let reference = self.fitting(case.reference_setup(), case.reference, length)?;
+        state.frames = subject.min(reference);
         Ok(())
+    }
+
+    /// Frames of a burst, so that a trial takes so long, by the rate of two trials.
+    fn fitting(&mut self, setup: &Setup, role: Role, length: Duration) -> Result<u32, Obstacle> {
+        self.prepare(setup)?;
+        let (length, cpus) = match setup.place {
+            Place::Alone => (COST_TRIAL, 1),
+            Place::Wire { cpus, .. } => (length, cpus),
+        };
+        let burst = (length / BURSTS).as_secs_f64();
+        // What is paced takes as long as its frames are apart, however few they are.
+        let paced = self.rate.filter(|_| setup.place != Place::Alone);
+        let due = paced.map(|Pps(rate)| rate / cpus as f64 * burst);
+        let mut frames = due.map_or(FIRST, |due| between(due, 1, FIRST));
+        for _ in 0..2 {
+            let sample = self.trial(setup, (role, false), frames, Part::Reference);
+            let sample = sample.map_err(|error| Obstacle::broken(&error))?;
+            if let Some(Void::Injector { reason }) = sample.void {
+                return Err(Obstacle(Unmeasured { reason, declared: false }));
+            }
+            // Each CPU sends so many, and they do it at once.
+            let each = (sample.time_ns.max(1) as f64 * cpus as f64 / sample.sent.max(1) as f64).max(0.1);
+            let fits = burst * 1e9 / each;
+            frames = match due {
+                Some(due) => between(due.min(fits), 1, MOST_FRAMES),
+                None => self.whole_bursts(setup, between(fits, LEAST_FRAMES, MOST_FRAMES)),
+            };
+        }
+        Ok(frames)
     }
 
     /// Brings up the wire that a setup needs, and makes its senders ready.
     fn prepare(&mut self, setup: &Setup) -> Result<(), Obstacle> {
-        let Place::Wire { injector, cpus, .. } = setup.place else { return Ok(()) };
+        let Place::Wire { injector, cpus, .. } = setup.place else {
+            return match setup.traffic.frames.len() {
+                1 => Ok(()),
+                several => Err(Obstacle::declared(format!(
+                    "a program's cost is measured on one frame, and these are {several}"
+                ))),
+            };
+        };
         let kernel = environment::kernel_version().map_err(|error| Obstacle::broken(&error))?;
         if let Some(reason) = support::injector(injector, kernel) {
             return Err(Obstacle::declared(reason));
@@ -379,25 +387,24 @@ impl Stand {
 
     fn block(&mut self, state: &mut State<'_>, gate: bool) -> Result<(), BenchError> {
         let case = state.case;
-        let reference_setup = case.reference_setup.as_ref().unwrap_or(&case.setup);
-        let (subject_setup, subject, frames) = if gate {
-            (reference_setup, (case.reference, true), state.frames[1])
+        let reference_setup = case.reference_setup();
+        let reference = (Part::Reference, reference_setup, (case.reference, false));
+        let subject = if gate {
+            (Part::Subject, reference_setup, (case.reference, true))
         } else {
-            (&case.setup, (case.subject, false), state.frames[0])
+            (Part::Subject, &case.setup, (case.subject, false))
         };
         let net = case.what == What::ProgramCost && case.reference != Role::Null;
-        let null = net.then_some((Part::Null, reference_setup, (Role::Null, false), state.frames[1]));
-        let reference = (Part::Reference, reference_setup, (case.reference, false), state.frames[1]);
-        let subject = (Part::Subject, subject_setup, subject, frames);
+        let null = net.then_some((Part::Null, reference_setup, (Role::Null, false)));
         let [outer, inner] = if state.draws.bool() { [reference, subject] } else { [subject, reference] };
         let order = [null, Some(outer), Some(inner), Some(inner), Some(outer), null];
-        for (part, setup, (role, second), frames) in order.into_iter().flatten() {
+        for (part, setup, program) in order.into_iter().flatten() {
             if let Err(Obstacle(why)) = self.prepare(setup) {
                 // What was measured until now stays.
                 state.unmeasured = Some(why);
                 break;
             }
-            let sample = self.trial(setup, role, second, frames, part)?;
+            let sample = self.trial(setup, program, state.frames, part)?;
             state.trials.push(Sample { block: state.blocks, gate, ..sample });
         }
         state.blocks += 1;
@@ -407,8 +414,7 @@ impl Stand {
     fn trial(
         &mut self,
         setup: &Setup,
-        role: Role,
-        second: bool,
+        (role, second): (Role, bool),
         frames: u32,
         part: Part,
     ) -> Result<Sample, BenchError> {

@@ -5,10 +5,7 @@
 //! A veth takes redirected frames only while its peer polls for them, which it does with a native program or with GRO
 //! (`veth_xdp_xmit()` of `drivers/net/veth.c`); else each is lost, and nobody counts it.
 
-use std::{
-    fmt, io,
-    os::fd::{AsFd as _, OwnedFd},
-};
+use std::{fmt, io, os::fd::AsFd as _};
 
 use aya::{
     Ebpf,
@@ -16,19 +13,19 @@ use aya::{
     programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use xdproof_ebpf::abi::{self, LIVE_LONGEST, LIVE_SHORTEST, LIVE_SLOTS};
-use xdproof_netns::{Error, IfIndex, Worker, XdpLink, XdpMode};
+use xdproof_netns::Worker;
 
 use super::shape::{ToolError, program};
-use crate::{attach::load_bytes, testbed::Port};
+use crate::{
+    attach::{Held, load_bytes},
+    testbed::Port,
+};
 
 /// The object, as built by `build.rs`.
 static LIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-live"));
 
 /// Frames that the kernel makes before it lets its receiving side run, its own default. veth's ring holds 256.
 pub const BATCH: u32 = 64;
-
-/// Index of the loopback device in every namespace (`LOOPBACK_IFINDEX` of `include/net/flow.h`).
-const LOOPBACK: u32 = 1;
 
 /// `struct abi::Template` as the map has it: length and times in the machine's order, then the bytes.
 type TemplateBytes = [u8; size_of::<abi::Template>()];
@@ -50,30 +47,6 @@ pub struct LiveFrames {
     seed: Vec<u8>,
     name: &'static str,
     held: Held,
-}
-
-/// A program that stays in the kernel's XDP dispatcher. A test run puts its program in for as long as it takes, and each
-/// change waits for all CPUs, some ten milliseconds (`bpf_dispatcher_change_prog()` of `kernel/bpf/dispatcher.c`); a program
-/// that is attached somewhere is in already. No frame passes the loopback device of a namespace of ours.
-#[derive(Debug)]
-pub struct Held {
-    _link: XdpLink,
-}
-
-impl Held {
-    /// Attaches a program to the loopback device of the worker's namespace, which holds one.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused: EBUSY if one is there.
-    pub fn in_dispatcher(worker: &Worker, program: OwnedFd) -> Result<Self, Error> {
-        let Some(loopback) = IfIndex::new(LOOPBACK) else {
-            return Err(Error::WorkerGone { worker: worker.label().to_owned() });
-        };
-        let link =
-            worker.call(move |host| host.link_xdp(loopback, program.as_fd(), &[XdpMode::Generic], false))?;
-        Ok(Self { _link: link })
-    }
 }
 
 impl fmt::Debug for LiveFrames {

@@ -2,9 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// Shorter waits than this are spent on the CPU: a sleeping thread may be woken that much late.
-const SPIN: Duration = Duration::from_micros(200);
-
 /// Frames a second.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -25,20 +22,12 @@ impl Pace {
         (rate.0 > 0.0 && rate.0.is_finite()).then(|| Self { rate, begun: Instant::now() })
     }
 
-    /// Waits until it is time for the frame that `sent` others went before.
+    /// Waits until it is time for the frame that `sent` others went before. The wait is spent on the CPU: a thread that gives
+    /// it away gets it back late, and a trial takes milliseconds.
     pub fn wait(&self, sent: u64) {
         let due = self.begun + self.rate.time_for(sent);
-        loop {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            if left > SPIN {
-                // Not for something to happen: the schedule itself is in time.
-                std::thread::sleep(left - SPIN);
-            } else {
-                std::hint::spin_loop();
-            }
+        while Instant::now() < due {
+            std::hint::spin_loop();
         }
     }
 

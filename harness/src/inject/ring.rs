@@ -166,9 +166,6 @@ impl Ring {
                 slot += 1;
             }
             if self.loaded.get(slot).is_none_or(|loaded| loaded != frame) {
-                while !self.ring.is_idle() {
-                    std::thread::yield_now();
-                }
                 let number = u32::try_from(slot).map_err(io::Error::other)?;
                 self.ring.load(number, frame).map_err(io_error)?;
                 self.loaded.resize(self.loaded.len().max(slot + 1), Vec::new());

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use xdproof_netns::Handed;
+use xdproof_netns::{Handed, Worker};
 
 use super::{
     live_frames::LiveFrames,
@@ -67,6 +67,26 @@ impl Sender {
             InjectorKind::Ring => Self::Ring(RingSender::open(worker, port)?),
             InjectorKind::LiveFrames => Self::LiveFrames(Box::new(LiveFrames::open(worker, port)?)),
             InjectorKind::TestRun => return Err(SenderError::SendsNothing(kind)),
+        })
+    }
+
+    /// Opens a sender of one of several at the tester's port, which leaves by a transmit queue of its own where it can. `shelf` is
+    /// a namespace that keeps one program of live frames ([`Held`](crate::attach::Held)).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn open_on(
+        kind: InjectorKind,
+        testbed: &Veth,
+        queue: u32,
+        shelf: &Worker,
+    ) -> Result<Self, SenderError> {
+        let (worker, port) = (&testbed.tester, &testbed.topology.tester);
+        Ok(match kind {
+            InjectorKind::Ring => Self::Ring(RingSender::open_on(worker, port, queue..queue + 1)?),
+            InjectorKind::LiveFrames => Self::LiveFrames(Box::new(LiveFrames::open_on(worker, port, shelf)?)),
+            InjectorKind::Pnet | InjectorKind::TestRun => Self::open(kind, testbed)?,
         })
     }
 

@@ -95,7 +95,7 @@ pub struct Case {
     /// Where the subject is measured.
     pub setup: Setup,
     /// Where the reference is measured, if that is elsewhere.
-    pub reference_setup: Option<Setup>,
+    pub elsewhere: Option<Setup>,
     /// The subject's program.
     pub subject: Role,
     /// The reference's program.
@@ -116,6 +116,12 @@ impl Case {
             _ => String::new(),
         };
         format!("{}{place}/{}{cpus}", self.what, self.setup.traffic.name)
+    }
+
+    /// Where the reference is measured.
+    #[must_use]
+    pub fn reference_setup(&self) -> &Setup {
+        self.elsewhere.as_ref().unwrap_or(&self.setup)
     }
 
     /// Whether the subject is judged: not where it is held against a program that does nothing, or one place against
@@ -201,7 +207,8 @@ impl Wanted {
 
     /// What was named and would be left out without a word.
     fn contradiction(&self) -> Option<WantedError> {
-        let only_test_runs = self.injectors == [InjectorKind::TestRun];
+        let is_test_run = |injector: &InjectorKind| *injector == InjectorKind::TestRun;
+        let only_test_runs = !self.injectors.is_empty() && self.injectors.iter().all(is_test_run);
         let several = self.scenarios.iter().find(|traffic| traffic.frames.len() != 1);
         if only_test_runs && !(self.modes.is_empty() && self.cpus.is_empty()) {
             Some(WantedError::NothingToAttach)
@@ -226,13 +233,13 @@ impl Wanted {
     fn cost(&self, traffic: Traffic) -> Case {
         let setup = Setup { place: Place::Alone, traffic };
         let reference = self.reference();
-        Case { what: What::ProgramCost, setup, reference_setup: None, subject: Role::Subject, reference }
+        Case { what: What::ProgramCost, setup, elsewhere: None, subject: Role::Subject, reference }
     }
 
     fn path(&self, place: Place, traffic: Traffic) -> Case {
         let setup = Setup { place, traffic };
         let reference = self.reference();
-        Case { what: What::PathRate, setup, reference_setup: None, subject: Role::Subject, reference }
+        Case { what: What::PathRate, setup, elsewhere: None, subject: Role::Subject, reference }
     }
 
     /// Whatever was named, with everything else that was.
@@ -246,13 +253,7 @@ impl Wanted {
         let mut cases = Vec::new();
         let traffic = self.traffic()?;
         if injectors.contains(&InjectorKind::TestRun) {
-            // A test run has one frame to run on.
-            cases.extend(
-                traffic
-                    .iter()
-                    .filter(|traffic| traffic.frames.len() == 1)
-                    .map(|traffic| self.cost(traffic.clone())),
-            );
+            cases.extend(traffic.iter().map(|traffic| self.cost(traffic.clone())));
         }
         for &mode in self.modes() {
             for &injector in injectors.iter().filter(|injector| **injector != InjectorKind::TestRun) {
@@ -340,7 +341,7 @@ pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
     Case {
         what: What::NativeToGeneric,
         setup: Setup { place: place(Mode::Native), traffic: traffic.clone() },
-        reference_setup: Some(Setup { place: place(Mode::Generic), traffic }),
+        elsewhere: Some(Setup { place: place(Mode::Generic), traffic }),
         subject: Role::Subject,
         reference: Role::Subject,
     }
@@ -352,7 +353,7 @@ pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Ca
     Case {
         what: What::SizeToSmallest,
         setup: Setup { place, traffic },
-        reference_setup: Some(Setup { place, traffic: smallest }),
+        elsewhere: Some(Setup { place, traffic: smallest }),
         subject: Role::Subject,
         reference: Role::Subject,
     }
@@ -418,6 +419,7 @@ mod tests {
             [
                 "cost/udp/64",
                 "cost/udp/1518",
+                "cost/imix",
                 "path/native/ring/udp/64",
                 "path/native/ring/udp/1518",
                 "path/native/ring/imix"

@@ -50,7 +50,7 @@ impl fmt::Display for Change {
                 write!(f, "; {speed:.3} times as fast as then: {}", verdict.name().to_uppercase())
             }
             (Some(speed), None) => {
-                write!(f, "; {speed:.3} times as fast as then (not judged in a virtual machine)")
+                write!(f, "; {speed:.3} times as fast as then (shown, not judged)")
             }
             (None, _) => f.write_str("; absolute figures compare for one machine, program and load only"),
         }

@@ -270,8 +270,8 @@ impl JsonFile {
     pub fn create_in(directory: &FilePath) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         // What an earlier run has left stays until there is something to put in its place.
-        let options = || fs::OpenOptions::new().write(true).create(true).truncate(false).to_owned();
-        let file = options().open(directory.join(Self::NAME))?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(directory.join(Self::NAME))?;
         Ok(Self { directory: directory.to_owned(), file })
     }
 
