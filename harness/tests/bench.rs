@@ -5,13 +5,14 @@
 
 #[path = "gate/mod.rs"]
 mod gate;
+#[path = "measurement/mod.rs"]
+mod measurement;
 #[path = "objects/mod.rs"]
 mod objects;
 #[path = "user/mod.rs"]
 mod user;
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
@@ -37,10 +38,10 @@ use xdproof::{
     },
     environment::{Environment, ProgramIdentity},
     measure::{
-        Losses, Tolerance, Void,
+        Tolerance, Void,
         case::{Role, What},
         compare::Change,
-        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample, Unmeasured},
+        record::{Measurement, Part, Sample, Unmeasured},
         traffic::{Mix, Traffic},
     },
     plan::{InjectorKind, Mode},
@@ -427,72 +428,12 @@ fn trial(scenario: &str, verdict: VerdictKind) -> TrialRecord {
     }
 }
 
-/// A measurement of 30 blocks in which a frame of the reference costs 100 ns and one of the subject what `cost` says by
-/// block, and of 30 in which nothing differs.
+/// A measurement of 30 blocks on a virtual machine: see [`measurement::measurement`].
 fn measurement(id: &str, cost: impl Fn(u32) -> f64) -> Measurement {
-    let sample = |block, gate, part, frame_ns: f64| Sample {
-        block,
-        gate,
-        part,
-        sent: 1000,
-        counted: 1000,
-        lost: 0,
-        time_ns: 100_000,
-        frame_ns,
-        cpu_ns: 100_000,
-        steal: 0.0,
-        losses: Losses::default(),
-        per_cpu: vec![0, 1000],
-        void: None,
-    };
-    let parts = [Part::Reference, Part::Subject, Part::Subject, Part::Reference];
-    let trials = (0..60).flat_map(|block| {
-        let (gate, cost) = (block % 2 == 1, cost(block / 2));
-        parts
-            .map(|part| sample(block, gate, part, if gate || part == Part::Reference { 100.0 } else { cost }))
-    });
-    let program = |name: &str| Measured {
-        object: None,
-        name: name.to_owned(),
-        tag: format!("{name}'s"),
-        instructions: None,
-        verified_instructions: None,
-        machine_code_bytes: 100,
-    };
-    Measurement {
-        id: id.to_owned(),
-        what: What::PathRate,
-        mode: Mode::Native,
-        injector: InjectorKind::Ring,
-        traffic: "udp/64".to_owned(),
-        cpus: 1,
-        offered_pps: None,
-        subject: program("subject"),
-        reference: program("null"),
-        value: None,
-        reference_value: None,
-        ratio: None,
-        net_ratio: None,
-        gate: None,
-        tolerance: Tolerance::VM,
-        seed: 1,
-        verdict: None,
-        unmeasured: None,
-        baseline: None,
-        notes: Vec::new(),
-        beside: Beside::default(),
-        fingerprint: Fingerprint {
-            kernel: "6.1".to_owned(),
-            cpu_model: None,
-            cpus: 2,
-            virtual_machine: true,
-            bpf_jit: Some(1),
-            mitigations: BTreeMap::new(),
-            program: "subject's".to_owned(),
-            device: None,
-        },
-        trials: trials.collect(),
-    }
+    let mut measurement = measurement::measurement(id, 30, cost);
+    measurement.tolerance = Tolerance::VM;
+    measurement.fingerprint.virtual_machine = true;
+    measurement
 }
 
 fn result(trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> RunResult {

@@ -1,0 +1,78 @@
+//! Measurements that nobody made, for tests about what is said of them.
+
+use std::collections::BTreeMap;
+
+use xdproof::{
+    measure::{
+        Losses, Tolerance,
+        case::What,
+        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample},
+    },
+    plan::{InjectorKind, Mode},
+};
+
+/// A measurement of so many blocks, in which a frame of the reference costs 100 ns and one of the subject what `cost` says
+/// by block, on a machine of its own.
+pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> Measurement {
+    let sample = |block, part, frame_ns| Sample {
+        block,
+        gate: false,
+        part,
+        sent: 1000,
+        counted: 1000,
+        lost: 0,
+        time_ns: 100_000,
+        frame_ns,
+        cpu_ns: 100_000,
+        steal: 0.0,
+        losses: Losses::default(),
+        per_cpu: vec![0, 1000],
+        void: None,
+    };
+    let parts = [Part::Reference, Part::Subject, Part::Subject, Part::Reference];
+    let trials = (0..blocks).flat_map(|block| {
+        parts.map(|part| sample(block, part, if part == Part::Reference { 100.0 } else { cost(block) }))
+    });
+    let program = |name: &str| Measured {
+        object: None,
+        name: name.to_owned(),
+        tag: name.to_owned(),
+        instructions: None,
+        verified_instructions: None,
+        machine_code_bytes: 100,
+    };
+    Measurement {
+        id: id.to_owned(),
+        what: What::PathRate,
+        mode: Mode::Native,
+        injector: InjectorKind::Ring,
+        traffic: "udp/64".to_owned(),
+        cpus: 1,
+        offered_pps: None,
+        subject: program("subject"),
+        reference: program("null"),
+        value: None,
+        reference_value: None,
+        ratio: None,
+        net_ratio: None,
+        gate: None,
+        tolerance: Tolerance::BARE_METAL,
+        seed: 1,
+        verdict: None,
+        unmeasured: None,
+        baseline: None,
+        notes: Vec::new(),
+        beside: Beside::default(),
+        fingerprint: Fingerprint {
+            kernel: "6.1".to_owned(),
+            cpu_model: None,
+            cpus: 2,
+            virtual_machine: false,
+            bpf_jit: Some(1),
+            mitigations: BTreeMap::new(),
+            program: "subject".to_owned(),
+            device: None,
+        },
+        trials: trials.collect(),
+    }
+}
