@@ -27,7 +27,6 @@ use xdproof::{
     environment,
     inject::cpu::Pinned,
     measure::{
-        Void,
         case::{Case, Place, Role, Wanted},
         record::{BURSTS, Part},
     },
@@ -119,11 +118,7 @@ impl Stand {
                     took += Duration::from_nanos(sample.time_ns);
                     disturbed = 0;
                 }
-                Some(Void::Steal { .. } | Void::Softnet { .. } | Void::Migration { .. })
-                    if disturbed < PATIENCE =>
-                {
-                    disturbed += 1;
-                }
+                Some(void) if void.is_disturbance() && disturbed < PATIENCE => disturbed += 1,
                 Some(void) => return Err(void.to_string()),
             }
         }

@@ -6,16 +6,15 @@
 use std::time::Duration;
 
 use criterion::Criterion;
-use xdproof::{environment, measure::Tolerance};
+use xdproof::bench::machine::tolerance;
 
 /// Takes `samples` of what is measured, in about `time`; the command line may say otherwise.
 pub(crate) fn criterion(samples: usize, time: Duration) -> Criterion {
-    let tolerance = if environment::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL };
     Criterion::default()
         .without_plots()
         .sample_size(samples)
         .warm_up_time(time / 4)
         .measurement_time(time)
-        .noise_threshold(tolerance.share())
+        .noise_threshold(tolerance().share())
         .configure_from_args()
 }

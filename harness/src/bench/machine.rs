@@ -11,7 +11,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     environment,
-    measure::record::{Device, Fingerprint},
+    measure::{
+        Tolerance,
+        record::{Device, Fingerprint},
+    },
 };
 
 /// What the kernel has counted since it was started.
@@ -70,6 +73,12 @@ pub fn thread_cpu_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let whole = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000;
     whole + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// What two speeds may differ by on this machine and still be the same, unless someone says otherwise.
+#[must_use]
+pub fn tolerance() -> Tolerance {
+    if environment::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL }
 }
 
 /// How long each CPU has been idle since the kernel was started.

@@ -15,7 +15,7 @@ use super::{
     programs::Loaded,
 };
 use crate::{
-    attach::Width,
+    attach::{AttachError, Width},
     inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{
         Losses, MOST_AWAY, MOST_STEAL, Void, median,
@@ -48,6 +48,9 @@ pub enum PathError {
     /// The namespace, the link or the attachment.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
+    /// The program.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// The sender.
     #[error(transparent)]
     Sender(#[from] crate::inject::sender::SenderError),
@@ -65,7 +68,7 @@ impl PathError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Network(error) => error.errno(),
-            Self::Sender(_) | Self::Load { .. } => None,
+            Self::Attach(_) | Self::Sender(_) | Self::Load { .. } => None,
         }
     }
 }
@@ -120,8 +123,7 @@ impl Wire {
     pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
         let testbed = Veth::up(kind.spec)?;
         let index = testbed.topology.dut.index;
-        let (mode, descriptor) = (kind.mode, program.program().try_clone_to_owned());
-        let descriptor = descriptor.map_err(|source| PathError::Load { source })?;
+        let (mode, descriptor) = (kind.mode, program.counter.descriptor()?);
         let link = testbed.dut.call(move |host| host.link_xdp(index, descriptor.as_fd(), &[mode], false))?;
         let id = program.counter.identity().id;
         let found = testbed.dut.call(move |host| host.xdp(index))?;

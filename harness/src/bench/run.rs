@@ -306,7 +306,7 @@ impl Stand {
 
     /// Brings up the wire that a setup needs, and makes its senders ready.
     fn prepare(&mut self, setup: &Setup) -> Result<(), Obstacle> {
-        let Place::Wire { injector, cpus, .. } = setup.place else {
+        let Place::Wire { mode, injector, cpus } = setup.place else {
             return match setup.traffic.frames.len() {
                 1 => Ok(()),
                 several => Err(Obstacle::declared(format!(
@@ -333,7 +333,7 @@ impl Stand {
             return Err(Obstacle::declared("test runs attach to nothing"));
         };
         if !self.wires.contains_key(&kind) {
-            let wire = self.bring_up(kind, setup)?;
+            let wire = self.bring_up(kind, mode)?;
             self.wires.insert(kind, wire);
         }
         let Some(wire) = self.wires.get_mut(&kind) else { return Ok(()) };
@@ -341,11 +341,8 @@ impl Stand {
     }
 
     /// Brings a wire up. A refusal is declared where the [support table](support) has it, with this very error.
-    fn bring_up(&self, kind: Kind, setup: &Setup) -> Result<Wire, Obstacle> {
+    fn bring_up(&self, kind: Kind, mode: Mode) -> Result<Wire, Obstacle> {
         let program = self.program(Role::Subject, false).map_err(|error| Obstacle::broken(&error))?;
-        let Place::Wire { mode, .. } = setup.place else {
-            return Err(Obstacle::declared("there is no device"));
-        };
         Wire::up(kind, program).map_err(|error| {
             let known = support::lookup(support::Request {
                 driver: veth::DRIVER,

@@ -13,10 +13,9 @@ use super::args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end};
 use crate::{
     attach::Object,
     bench::{
-        BenchError, Objects, Order, run,
+        BenchError, Objects, Order, machine, run,
         run::{Outcome, outcome},
     },
-    environment,
     inject::pace::Pps,
     measure::{
         Judgement, Tolerance,
@@ -110,8 +109,7 @@ impl Bench {
             corpus,
             object,
         } = self;
-        let default = if environment::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL };
-        let tolerance = tolerance.unwrap_or(default);
+        let tolerance = tolerance.unwrap_or_else(machine::tolerance);
         let subject = object.object();
         let reference =
             against.map(|path| reference(&subject, path, against_program, against_map)).transpose()?;

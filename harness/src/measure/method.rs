@@ -115,6 +115,15 @@ pub enum Void {
 }
 
 impl Void {
+    /// Whether something else on the machine is to blame, so that the same trial may come out whole another time.
+    #[must_use]
+    pub fn is_disturbance(&self) -> bool {
+        match self {
+            Self::Steal { .. } | Self::Softnet { .. } | Self::Away { .. } | Self::Migration { .. } => true,
+            Self::Conservation { .. } | Self::BelowClock | Self::Injector { .. } => false,
+        }
+    }
+
     /// The name of its kind, as results have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
