@@ -131,19 +131,15 @@ fn sound(wanted: &Wanted) -> Result<bool> {
     Ok(sound)
 }
 
-/// The C counter, slowed by so many nanoseconds for a frame. What it does in addition overlaps with the rest as long as it is
-/// little, so that it is measured and corrected.
+/// The C counter, slowed by so many nanoseconds for a frame. The first multiplications overlap with the rest of the program and
+/// cost next to nothing, and each further one costs the same: two measurements tell how many it takes.
 fn slowed_by(wanted_ns: f64, base: &Compiled) -> Result<Compiled> {
-    let mut times = wanted_ns;
-    for _ in 0..4 {
-        let slow = compile(Some(times))?;
-        let extra = extra_cost(&slow, base)?;
-        if (extra / wanted_ns - 1.0).abs() < 0.1 {
-            return Ok(slow);
-        }
-        times *= (wanted_ns / extra).clamp(0.25, 4.0);
-    }
-    Err(format!("no number of multiplications takes {wanted_ns:.1} ns").into())
+    let few = 2.0 * wanted_ns;
+    let many = 2.0 * few;
+    let [at_few, at_many] = [few, many].map(|times| extra_cost(&compile(Some(times))?, base));
+    let (at_few, at_many) = (at_few?, at_many?);
+    let times = few + (wanted_ns - at_few) * (many - few) / (at_many - at_few);
+    compile(Some(times))
 }
 
 /// What a program costs more than another, in nanoseconds a frame.
