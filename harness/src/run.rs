@@ -32,7 +32,7 @@ use crate::{
     plan::{InjectorKind, Mode, Path, Trial},
     report::{
         Event, Reporter,
-        json::{Outcome, RunResult, SCHEMA, Summary, TrialRecord},
+        json::{Outcome, RunResult, TrialRecord},
     },
     support::{self, Request, Support},
     testbed::{Spec, Veth, veth},
@@ -696,9 +696,7 @@ pub fn run(
         Ok::<(), io::Error>(())
     })?;
     let trials: Vec<TrialRecord> = records.into_iter().flatten().collect();
-    let summary = Summary::new(&trials, plan.len());
-    let result =
-        RunResult { schema: SCHEMA.to_owned(), environment, trials, measurements: Vec::new(), summary };
+    let result = RunResult::new(environment, trials, Vec::new(), plan.len());
     reporter.report(Event::Ended { result: &result })?;
     Ok(result)
 }

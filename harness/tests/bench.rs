@@ -45,7 +45,7 @@ use xdproof::{
         traffic::{Mix, Traffic},
     },
     plan::{InjectorKind, Mode},
-    report::json::{RunResult, SCHEMA, Summary, TrialRecord, write_pretty},
+    report::json::{RunResult, SCHEMA, TrialRecord, write_pretty},
     testbed::Spec,
     verdict::VerdictKind,
 };
@@ -448,8 +448,8 @@ fn result(trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> RunResult
         bpf_jit: Some(1),
         program,
     };
-    let summary = Summary::new(&trials, trials.len());
-    RunResult { schema: SCHEMA.to_owned(), environment, trials, measurements, summary }
+    let planned = trials.len();
+    RunResult::new(environment, trials, measurements, planned)
 }
 
 /// A directory with the result in it.

@@ -31,10 +31,7 @@ use crate::{
         wants_more,
     },
     plan::{InjectorKind, Mode, stable_hash},
-    report::{
-        Event, Reporter,
-        json::{RunResult, SCHEMA, Summary},
-    },
+    report::{Event, Reporter, json::RunResult},
     run::chain,
     support::{self, Support},
     testbed::{Spec, veth},
@@ -202,9 +199,7 @@ pub fn run(
     }
     let measurements =
         states.into_iter().map(|state| stand.measurement(state, order)).collect::<Result<_, _>>()?;
-    let (trials, summary) = (Vec::new(), Summary::default());
-    let result = RunResult { schema: SCHEMA.to_owned(), environment, trials, measurements, summary };
-    Ok(result)
+    Ok(RunResult::new(environment, Vec::new(), measurements, 0))
 }
 
 /// How long a trial of a path may take, so that the budget holds [`ROUNDS`].

@@ -103,7 +103,7 @@ impl Validate {
 fn exit(result: &RunResult) -> Exit {
     let summary = &result.summary;
     let proved = summary.pass + summary.xfail > 0;
-    match (summary.is_bad(), proved && summary.not_run == 0) {
+    match (result.is_bad(), proved && summary.not_run == 0) {
         (true, _) => Exit::Failed,
         (false, true) => Exit::AsExpected,
         (false, false) => Exit::Inconclusive,

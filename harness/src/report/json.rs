@@ -11,11 +11,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xdproof_scenarios::{Expectation, Hex, Scenario, describe, pcap};
 
-use super::{Event, Reporter};
+use super::{
+    Event, Reporter,
+    device::{Breakdown, DeviceRecord, Finding, KernelMessage, Weight},
+};
 use crate::{
     environment::Environment,
     measure::record::Measurement,
     plan::{InjectorKind, Mode, Path},
+    rules::{self, StepRecord},
     verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind, hex},
 };
 
@@ -30,12 +34,107 @@ pub struct RunResult {
     pub schema: String,
     /// The machine and the program.
     pub environment: Environment,
+    /// The devices that took part; none where the run made its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceRecord>,
+    /// What was found out beside the trials, the weightiest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// What the kernel printed meanwhile, of the level of a warning or worse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_messages: Vec<KernelMessage>,
+    /// The rules of attaching that were tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleResult>,
     /// What was tried, in the order of the plan.
     pub trials: Vec<TrialRecord>,
     /// What was measured.
     pub measurements: Vec<Measurement>,
     /// How it came out.
     pub summary: Summary,
+}
+
+/// The version of a collection's form.
+pub const COLLECTION_SCHEMA: &str = "xdproof.results/1";
+
+/// Several results in one file: of several kernels, devices, hosts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collection {
+    /// [`COLLECTION_SCHEMA`].
+    pub schema: String,
+    /// Each machine and program once.
+    pub results: Vec<RunResult>,
+    /// What came to nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakdowns: Vec<Breakdown>,
+    /// How all trials came out.
+    pub summary: Summary,
+}
+
+/// A rule of attaching that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleResult {
+    /// `attach/` and a fact, then `::` and the way in which it attaches (`netlink` or `bpf_link`).
+    pub id: String,
+    /// The row of the table of rules that it stands for, in words.
+    pub row: String,
+    /// The device that it was tried on, as trials call it.
+    pub nic: String,
+    /// How it came out.
+    pub verdict: VerdictKind,
+    /// Why, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Every step that was made, to the first that came out otherwise.
+    pub steps: Vec<StepRecord>,
+}
+
+impl RunResult {
+    /// A result of nothing but trials and measurements, out of a plan of `planned` trials.
+    #[must_use]
+    pub fn new(
+        environment: Environment,
+        trials: Vec<TrialRecord>,
+        measurements: Vec<Measurement>,
+        planned: usize,
+    ) -> Self {
+        let summary = Summary::new(&trials, planned);
+        Self {
+            schema: SCHEMA.to_owned(),
+            environment,
+            devices: Vec::new(),
+            findings: Vec::new(),
+            kernel_messages: Vec::new(),
+            rules: Vec::new(),
+            trials,
+            measurements,
+            summary,
+        }
+    }
+
+    /// Whether something came out that was not expected: a trial, a rule, or a finding that is a fault.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        self.summary.is_bad()
+            || self.rules.iter().any(|rule| rule.verdict.is_bad())
+            || self.findings.iter().any(|finding| finding.weight == Weight::Fault)
+    }
+}
+
+impl From<rules::RuleRecord> for RuleResult {
+    fn from(record: rules::RuleRecord) -> Self {
+        let rules::RuleRecord { id, row, nic, verdict, steps } = record;
+        Self {
+            id: id.to_owned(),
+            row: row.to_owned(),
+            nic,
+            verdict: verdict.kind(),
+            reason: verdict.reason(),
+            steps,
+        }
+    }
 }
 
 /// Trials by verdict.

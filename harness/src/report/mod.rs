@@ -1,11 +1,12 @@
 //! What a run says of itself: one event enum between running and reporting, and the reporters behind it.
 //!
 //! * [`event`]: what happens in a run.
-//! * [`json`]: the result file.
+//! * [`json`]: the result file; [`device`]: what it says of devices and of what was found about them.
 //! * [`console`]: the table, the failures and the summary on a terminal.
 //! * [`rates`]: what was measured, as a table on a terminal.
 
 pub mod console;
+pub mod device;
 pub mod event;
 pub mod json;
 pub mod rates;
