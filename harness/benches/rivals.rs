@@ -20,7 +20,7 @@ use xdproof::{
         traffic::{Mix, Traffic},
     },
     run::chain,
-    testbed::{Spec, Veth},
+    testbed::{Spec, Testbed},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
-    let testbed = Veth::up(Spec::default())?;
+    let testbed = Testbed::veth(Spec::default())?;
     let index = testbed.topology.dut.index;
     let (counter, attached) = Counter::load(&Object::default())?.attach(&testbed.dut, index, Some(mode))?;
     let _attachment = attached?;

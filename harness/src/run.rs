@@ -35,7 +35,7 @@ use crate::{
         json::{Outcome, RunResult, TrialRecord},
     },
     support::{self, Request, Support},
-    testbed::{Spec, Veth, veth},
+    testbed::{Spec, Testbed, veth},
     verdict::{Counts, Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
 };
 
@@ -127,7 +127,7 @@ struct Wire {
     sender: Sender,
     capture: Capture,
     returned: Capture,
-    testbed: Veth,
+    testbed: Testbed,
     runs: u64,
 }
 
@@ -613,7 +613,7 @@ impl Wire {
         spec: Spec,
         offloads: &BTreeMap<String, bool>,
     ) -> Result<Self, Obstacle> {
-        let testbed = Veth::up(spec).map_err(broken)?;
+        let testbed = Testbed::veth(spec).map_err(broken)?;
         let (counter, attached) =
             counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)).map_err(broken)?;
         let attachment = attached.map_err(|error| match error {

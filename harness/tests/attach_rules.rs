@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     rules::{self, Bench, Device, Ground, Rule, hold_if_asked},
-    testbed::{Spec, Veth},
+    testbed::{Spec, Testbed},
     verdict::VerdictKind,
 };
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 /// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
 fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
     let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, rules::table());
-    let testbed = Veth::up(Spec::default()).map_err(|error| error.to_string())?;
+    let testbed = Testbed::veth(Spec::default()).map_err(|error| error.to_string())?;
     let index = testbed.topology.dut.index;
     let with = |native| {
         let device = Device { worker: &testbed.dut, index, driver: "veth", native };

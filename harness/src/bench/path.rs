@@ -24,7 +24,7 @@ use crate::{
     },
     plan::InjectorKind,
     run::chain,
-    testbed::{Spec, Veth, veth},
+    testbed::{Spec, Testbed, veth},
 };
 
 /// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
@@ -79,7 +79,7 @@ pub struct Wire {
     link: XdpLink,
     attached: u32,
     senders: HashMap<InjectorKind, Senders>,
-    testbed: Veth,
+    testbed: Testbed,
     kind: Kind,
 }
 
@@ -121,7 +121,7 @@ impl Wire {
     ///
     /// What the kernel or the driver refused.
     pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
-        let testbed = Veth::up(kind.spec)?;
+        let testbed = Testbed::veth(kind.spec)?;
         let index = testbed.topology.dut.index;
         let (mode, descriptor) = (kind.mode, program.counter.descriptor()?);
         let link = testbed.dut.call(move |host| host.link_xdp(index, descriptor.as_fd(), &[mode], false))?;
@@ -302,7 +302,7 @@ impl Wire {
             let link = worker.call(move |host| host.link_by_index(index)).map_err(io::Error::other)?;
             Ok::<_, io::Error>(link.statistics)
         };
-        let Veth { topology, tester, dut } = &self.testbed;
+        let Testbed { topology, tester, dut } = &self.testbed;
         // The DUT's first: what it has counted, the tester has counted before.
         let dut = statistics(dut, topology.dut.index)?;
         let tester = statistics(tester, topology.tester.index)?;

@@ -11,7 +11,7 @@ use super::{
     ring::RingSender,
     shape::ToolError,
 };
-use crate::{plan::InjectorKind, testbed::Veth};
+use crate::{plan::InjectorKind, testbed::Testbed};
 
 /// Sends frames from the tester to the DUT.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Sender {
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn open(kind: InjectorKind, testbed: &Veth) -> Result<Self, SenderError> {
+    pub fn open(kind: InjectorKind, testbed: &Testbed) -> Result<Self, SenderError> {
         let (worker, port) = (&testbed.tester, &testbed.topology.tester);
         Ok(match kind {
             InjectorKind::Pnet => Self::Pnet(PnetSender::open(worker, port)?),
@@ -78,7 +78,7 @@ impl Sender {
     /// What the kernel refused.
     pub fn open_on(
         kind: InjectorKind,
-        testbed: &Veth,
+        testbed: &Testbed,
         queue: u32,
         shelf: &Worker,
     ) -> Result<Self, SenderError> {

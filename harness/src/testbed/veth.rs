@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use xdproof_netns::{
-    Error, IfIndex, LinkName, MacAddr, NetNs, Offload, PacketSocket, Published, VethEnd, VethSpec, Worker,
-    XdpMode,
-};
+use xdproof_netns::{Error, LinkName, MacAddr, NetNs, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
+
+use super::{Port, Testbed, Topology};
 
 /// The kernel's name of the driver.
 pub const DRIVER: &str = "veth";
@@ -39,44 +38,13 @@ impl Default for Spec {
     }
 }
 
-/// One end of the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The link's index within its namespace.
-    pub index: IfIndex,
-    /// The link's name within its namespace.
-    pub name: LinkName,
-    /// Its address.
-    pub mac: MacAddr,
-}
-
-/// Both ends: frames go in at `tester`, the program under test sits at `dut`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topology {
-    /// The traffic source.
-    pub tester: Port,
-    /// The device under test.
-    pub dut: Port,
-}
-
-/// A veth pair that is up.
-#[derive(Debug)]
-pub struct Veth {
-    /// Both ends.
-    pub topology: Topology,
-    /// The thread in the tester's namespace.
-    pub tester: Worker,
-    /// The thread in the DUT's namespace.
-    pub dut: Worker,
-}
-
-impl Veth {
-    /// Makes two namespaces, the pair between them, and brings it up. Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`.
+impl Testbed {
+    /// Makes two namespaces, a veth pair between them, and brings it up. Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`.
     ///
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn up(spec: Spec) -> Result<Self, Error> {
+    pub fn veth(spec: Spec) -> Result<Self, Error> {
         let tester = Worker::spawn(&NetNs::create()?, "tester")?;
         let dut = Worker::spawn(&NetNs::create()?, "dut")?;
         let end = |name: &str, mac| -> Result<VethEnd, Error> {
@@ -98,69 +66,6 @@ impl Veth {
             worker.call(move |host| host.wait_running(index, LINK_UP))?;
         }
         Ok(Self { topology, tester, dut })
-    }
-
-    /// Switches GRO off at the DUT, which would merge frames. Call it after the program is attached: some kernels switch it on
-    /// for a native program (`veth_enable_xdp`; 6.18 does not).
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
-    pub fn keep_frames_apart(&self) -> Result<(), Error> {
-        let index = self.topology.dut.index;
-        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, false))
-    }
-
-    /// Opens a socket that sees every frame that the DUT's stack receives, and [keeps them apart](Self::keep_frames_apart).
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
-    pub fn watch_dut(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
-        self.keep_frames_apart()?;
-        let index = self.topology.dut.index;
-        self.dut.call(move |host| {
-            host.packet_socket(index, xdproof_netns::PacketOptions { receive_buffer, ..Default::default() })
-        })
-    }
-
-    /// Has the DUT take frames that are redirected to the tester's port. A veth takes them only while its peer polls for them,
-    /// which it does with a native program, and else with GRO (`veth_xdp_xmit` of `drivers/net/veth.c`): in generic mode GRO
-    /// goes on. Call it after everything that switches it off.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
-    pub fn take_redirected(&self, mode: XdpMode) -> Result<(), Error> {
-        if mode == XdpMode::Native {
-            return Ok(());
-        }
-        let index = self.topology.dut.index;
-        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, true))
-    }
-
-    /// Opens a socket that sees every frame that comes back to the tester.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused.
-    pub fn watch_tester(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
-        let index = self.topology.tester.index;
-        self.tester.call(move |host| {
-            host.packet_socket(index, xdproof_netns::PacketOptions { receive_buffer, ..Default::default() })
-        })
-    }
-
-    /// Gives both namespaces names under which `ip netns` finds them, for looking around.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused; a name that is taken.
-    pub fn publish(&self, prefix: &str) -> Result<[Published; 2], Error> {
-        Ok([
-            self.tester.namespace().publish(&format!("{prefix}-tester"))?,
-            self.dut.namespace().publish(&format!("{prefix}-dut"))?,
-        ])
     }
 }
 
