@@ -8,18 +8,20 @@
 //!
 //! Beside the trials stand the [`rules`]: what the kernel answers to whoever attaches.
 //!
-//! `verdict`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
+//! `verdict`, `delivery`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
 //! `environment` touch the kernel.
 
 pub mod attach;
 pub mod bench;
 pub mod cli;
+pub mod delivery;
 pub mod environment;
 pub mod inject;
 pub mod measure;
 pub mod observe;
 pub mod plan;
 pub mod report;
+mod rig;
 pub mod rules;
 pub mod run;
 pub mod support;

@@ -22,14 +22,17 @@ use crate::{
 };
 
 /// Something must arrive: it normally takes microseconds; a machine under load may take much longer.
-const MUST_ARRIVE: Duration = Duration::from_secs(3);
+pub(crate) const MUST_ARRIVE: Duration = Duration::from_secs(3);
 
 /// Nothing may arrive any more: only for kernels that have no [`barrier`] for us.
 const MUST_NOT_ARRIVE: Duration = Duration::from_secs(1);
 
 /// Frames under way at once. veth's native receive ring holds 256 (`VETH_RING_SIZE`), the stack's backlog 1,000 for all
 /// senders of a CPU (`net.core.netdev_max_backlog`).
-const WINDOW: usize = 64;
+pub(crate) const WINDOW: usize = 64;
+
+/// After how long a lone frame counts as lost while a device is still being set up.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// Room in the capture's socket: a window many times over.
 pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
@@ -121,6 +124,21 @@ impl Capture {
         Ok(self.seen.is_empty())
     }
 
+    /// Takes in what comes until `frames` frames have come since the last observation, or `within` has passed; then gives
+    /// everything that came.
+    pub(crate) fn take_within(&mut self, frames: u64, within: Duration) -> Result<Frames, ObserveError> {
+        let deadline = Instant::now() + within;
+        self.drain()?;
+        while self.seen.values().sum::<u64>() < frames {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.socket.wait_readable(left)? {
+                break;
+            }
+            self.drain()?;
+        }
+        self.take()
+    }
+
     /// Everything that was received since the last call.
     fn take(&mut self) -> Result<Frames, ObserveError> {
         self.drain()?;
@@ -142,13 +160,33 @@ pub struct Ports<'a> {
     pub returned: &'a mut Capture,
 }
 
+/// How frames are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// The most frames under way at once.
+    pub window: usize,
+    /// How long a frame may take to reach the program.
+    pub patience: Duration,
+    /// Whether frames go several ways (CPUs, queues), so that they do not keep their order.
+    pub spread: bool,
+    /// Each CPU has its turn to send.
+    pub turns: Option<&'a Turns>,
+}
+
+impl Default for Manner<'_> {
+    /// As a veth takes them.
+    fn default() -> Self {
+        Self { window: WINDOW, patience: MUST_ARRIVE, spread: false, turns: None }
+    }
+}
+
 /// Sends frames (bytes, and how many times) and observes what the attached program does with them.
 ///
 /// When everything was counted, frames that were passed may still be on their way up. `passes` says whether the program
 /// passes what it counts. If it does, a closing frame with `nonce` in it follows: frames that are sent on one CPU to one
 /// queue keep their order, so once it has come through, nothing is under way. It is not part of the observation. Where frames
-/// are `spread` over CPUs or queues, where the closing frame does not come, and for a program that passes nothing, an RCU
-/// grace period proves the same at a price of some milliseconds. With `turns`, each CPU has its turn to send.
+/// are [spread](Manner::spread), where the closing frame does not come, and for a program that passes nothing, an RCU
+/// grace period proves the same at a price of some milliseconds.
 ///
 /// # Errors
 ///
@@ -159,21 +197,21 @@ pub fn on_wire<'a>(
     frames: impl Iterator<Item = (&'a [u8], u32)>,
     passes: bool,
     nonce: u64,
-    spread: bool,
-    turns: Option<&Turns>,
+    manner: Manner<'_>,
 ) -> Result<Observation, ObserveError> {
+    let Manner { window: most, patience, spread, turns } = manner;
     let Ports { sender, capture, returned } = ports;
     let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
     let start = counter.runs()?;
     let mut sent = 0;
-    let mut window: Vec<&[u8]> = Vec::with_capacity(WINDOW);
+    let mut window: Vec<&[u8]> = Vec::with_capacity(most);
     'sending: for (bytes, repeat) in frames {
         for _ in 0..repeat {
             let over = turns.filter(|turns| turns.is_over(sent + window.len() as u64));
-            if window.len() == WINDOW || over.is_some() {
+            if window.len() >= most || over.is_some() {
                 sent += flush(sender, &mut window)?;
-                if !settle(counter, capture, start, sent)? {
+                if !settle(counter, capture, start, sent, patience)? {
                     break 'sending;
                 }
             }
@@ -184,7 +222,7 @@ pub fn on_wire<'a>(
         }
     }
     sent += flush(sender, &mut window)?;
-    settle(counter, capture, start, sent)?;
+    settle(counter, capture, start, sent, patience)?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(counter.width(), &before, &counter.counts()?);
 
@@ -270,8 +308,14 @@ fn flush(sender: &mut Sender, window: &mut Vec<&[u8]>) -> Result<u64, ObserveErr
 }
 
 /// Waits until the program has run `sent` times since `start`; false if it does not come to that.
-fn settle(counter: &Counter, capture: &mut Capture, start: u64, sent: u64) -> Result<bool, ObserveError> {
-    let deadline = Instant::now() + MUST_ARRIVE;
+fn settle(
+    counter: &Counter,
+    capture: &mut Capture,
+    start: u64,
+    sent: u64,
+    patience: Duration,
+) -> Result<bool, ObserveError> {
+    let deadline = Instant::now() + patience;
     loop {
         capture.drain()?;
         if counter.runs()?.wrapping_sub(start) >= sent {
@@ -325,8 +369,48 @@ fn barrier(capture: &mut Capture) -> Result<(), ObserveError> {
     Ok(())
 }
 
+/// Sends frames of no protocol, one at a time, until one has reached the program and another has after it: a device that
+/// was just set up may drop the first ones (igb and e1000 do). Returns how many were lost, or nothing if none arrived `within`
+/// that time.
+///
+/// # Errors
+///
+/// A frame that cannot be sent, counters that cannot be read.
+pub fn first_frame(
+    counter: &Counter,
+    sender: &mut Sender,
+    captures: [&mut Capture; 2],
+    within: Duration,
+) -> Result<Option<u32>, ObserveError> {
+    let deadline = Instant::now() + within;
+    let mut in_a_row = 0;
+    let mut lost = 0;
+    while in_a_row < 2 {
+        if Instant::now() > deadline {
+            return Ok(None);
+        }
+        let start = counter.runs()?;
+        sender.send(&[&closing_frame(u64::MAX)])?;
+        let soon = Instant::now() + PROBE;
+        while counter.runs()? == start && Instant::now() < soon {
+            std::thread::yield_now();
+        }
+        if counter.runs()? == start {
+            lost += 1;
+            in_a_row = 0;
+        } else {
+            in_a_row += 1;
+        }
+    }
+    for capture in captures {
+        barrier(capture)?;
+        drop(capture.take()?);
+    }
+    Ok(Some(lost))
+}
+
 /// A frame of 60 bytes from the tester to the DUT that nothing else sends.
-fn closing_frame(nonce: u64) -> Vec<u8> {
+pub(crate) fn closing_frame(nonce: u64) -> Vec<u8> {
     let mut frame = Vec::with_capacity(60);
     frame.extend_from_slice(&xdproof_scenarios::DUT_MAC);
     frame.extend_from_slice(&xdproof_scenarios::TESTER_MAC);

@@ -8,36 +8,36 @@
 //! [`run`] does it for a whole plan, in parallel; `cargo test` calls [`Lab::run`] for one trial at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     io,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
-use xdproof_ebpf::abi;
-use xdproof_netns::{Offload, XdpMode};
-use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, Scenario, Spread, oracle};
+use xdproof_netns::XdpFeatures;
+use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, oracle};
 
 use crate::{
-    attach::{AttachError, Attachment, Counter, Identity, Object, RunCounting},
+    attach::{AttachError, Counter, Identity, Object, RunCounting},
+    delivery::Delivery,
     environment::{self, Environment},
-    inject::{sender::Sender, test_run, turns::Turns},
-    observe::{self, Capture, ObserveError, Ports, Refusals},
-    plan::{InjectorKind, Mode, Path, Trial},
+    inject::{test_run, turns::Turns},
+    observe::{self, Manner, ObserveError, Ports, Refusals},
+    plan::{Mode, Path, Trial},
     report::{
         Event, Reporter,
         json::{Outcome, RunResult, TrialRecord},
     },
-    support::{self, Request, Support},
-    testbed::{Spec, Testbed, veth},
+    rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
+    support::{self, Refused, Request, Support},
+    testbed::{Port, Topology},
     verdict::{Counts, Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
 };
+
+pub use crate::rig::Ground;
 
 /// What the program under test does with a frame that it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -73,70 +73,8 @@ pub struct Lab {
     takes_fragments: bool,
     kernel: KernelVersion,
     nonce: AtomicU64,
-    pool: Mutex<HashMap<RigKind, Shelf>>,
+    pool: Pool,
     _counting: RunCounting,
-}
-
-/// Rigs of one kind are interchangeable.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct RigKind {
-    path: Path,
-    spec: Spec,
-    /// Offloads of the DUT that must be on or off.
-    offloads: BTreeMap<String, bool>,
-    role: Role,
-}
-
-/// What the program of a rig is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Role {
-    /// It is tested.
-    UnderTest,
-    /// It shows on which receive queues the frames of a trial arrive (`abi::QUEUES_PROGRAM`).
-    ShowQueues,
-}
-
-/// The rigs of one kind that wait for a trial, or why there are none.
-#[derive(Debug)]
-enum Shelf {
-    Ready(Vec<Rig>),
-    Refused(Refusal),
-}
-
-/// What the kernel or the driver answered.
-#[derive(Clone, Debug)]
-struct Refusal {
-    errno: Option<Errno>,
-    answer: String,
-}
-
-/// Everything that is up and ready for a trial.
-#[derive(Debug)]
-enum Rig {
-    /// A program on a device.
-    Wire(Box<Wire>),
-    /// A program on its own.
-    Unattached(Box<Counter>),
-}
-
-// The order of the fields is the order in which they are let go: the program comes off before its device goes.
-#[derive(Debug)]
-struct Wire {
-    attachment: Attachment,
-    counter: Counter,
-    sender: Sender,
-    capture: Capture,
-    returned: Capture,
-    testbed: Testbed,
-    runs: u64,
-}
-
-/// Why there is no rig.
-enum Obstacle {
-    /// The kernel or the driver refuses the program.
-    Refused(Refusal),
-    /// Something else broke.
-    Broken(String),
 }
 
 impl Lab {
@@ -159,7 +97,7 @@ impl Lab {
             takes_fragments,
             kernel,
             nonce: AtomicU64::new(0),
-            pool: Mutex::default(),
+            pool: Pool::default(),
             _counting: counting,
         })
     }
@@ -170,6 +108,30 @@ impl Lab {
     pub fn repeated_with(mut self, origin: Option<Origin>) -> Self {
         self.origin = origin;
         self
+    }
+
+    /// Lets trials take place on other ground than veth pairs.
+    #[must_use]
+    pub fn on(mut self, ground: Ground) -> Self {
+        self.pool = Pool::on(ground);
+        self
+    }
+
+    /// On what trials take place.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.pool.ground
+    }
+
+    /// The running kernel.
+    #[must_use]
+    pub fn kernel(&self) -> KernelVersion {
+        self.kernel
+    }
+
+    /// Takes the program off whatever it waits on.
+    pub fn detach(&self) {
+        self.pool.clear();
     }
 
     /// What this machine and the program under test are.
@@ -184,9 +146,11 @@ impl Lab {
     /// Runs one trial and judges it. Takes a rig from the pool, or brings one up; hands it back only if it is clean.
     #[must_use]
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
-        let expected = self.expected(trial);
-        let outcome = self.outcome(trial, &expected);
-        let nic = trial.path.mode.attach().map(|_| veth::DRIVER);
+        let delivery = self.delivery(trial.path);
+        let arriving = delivery.scenario(trial.scenario);
+        let expected = self.expected(&arriving, trial.path, delivery);
+        let outcome = self.outcome(trial, &arriving, &expected);
+        let nic = trial.path.mode.attach().map(|_| self.pool.ground.nic());
         TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, &self.repeat_command(trial))
     }
 
@@ -195,98 +159,148 @@ impl Lab {
     /// # Errors
     ///
     /// When a name is taken or cannot be made.
-    pub fn keep(mut self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
-        let pool = std::mem::take(self.pool.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let mut names = Vec::new();
-        for (kind, shelf) in pool {
-            let Shelf::Ready(mut rigs) = shelf else { continue };
-            if let Some(Rig::Wire(wire)) = rigs.pop() {
-                let prefix = format!("{prefix}-{}", kind.name());
-                for name in wire.testbed.publish(&prefix)? {
-                    names.push(name.path().display().to_string());
-                    name.persist();
-                }
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+    pub fn keep(self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
+        self.pool.keep(prefix)
     }
 
-    /// What the trial must come to for the program under test.
-    fn expected(&self, trial: &Trial<'_>) -> Expected {
-        let (scenario, on_device) = (trial.scenario, trial.path.mode.attach().is_some());
-        let passes = |frame: &Frame| self.counted == CountedAction::Pass && is_counted(frame);
+    /// What frames become on the way to the program.
+    fn delivery(&self, path: Path) -> Delivery {
+        let devices = self.pool.ground.devices().filter(|_| path.mode.attach().is_some());
+        devices.map_or_else(Delivery::default, |path| path.delivery)
+    }
+
+    /// What the frames that arrive must come to for the program under test.
+    fn expected(&self, arriving: &Scenario, path: Path, delivery: Delivery) -> Expected {
+        let on_device = path.mode.attach().is_some();
+        let passes = |frame: &Frame| {
+            self.counted == CountedAction::Pass
+                && matches!(delivery.fate(&frame.bytes), oracle::Fate::Counted(_))
+        };
         let mut passed = Frames::new();
-        for frame in scenario.frames.iter().filter(|frame| passes(frame)) {
+        for frame in arriving.frames.iter().filter(|frame| passes(frame)) {
             if !on_device || !stack_discards(&frame.bytes) {
                 *passed.entry(frame.bytes.clone()).or_default() += u64::from(frame.repeat);
             }
         }
         let (mut undecided_passed, mut undecided_dropped) = (0, 0);
-        for frame in discarded(scenario).filter(|_| on_device) {
+        for frame in discarded(arriving).filter(|_| on_device) {
             *(if passes(frame) { &mut undecided_passed } else { &mut undecided_dropped }) +=
                 u64::from(frame.repeat);
         }
-        let mut numbers = scenario.expect.clone();
+        let mut numbers = arriving.expect.clone();
         if self.counted == CountedAction::Drop {
             numbers.dropped += std::mem::take(&mut numbers.passed);
         }
-        Expected { numbers, passed, undecided_passed, undecided_dropped, spread: scenario.spread }
+        Expected { numbers, passed, undecided_passed, undecided_dropped, spread: arriving.spread }
     }
 
-    fn outcome(&self, trial: &Trial<'_>, expected: &Expected) -> Outcome {
+    fn outcome(&self, trial: &Trial<'_>, arriving: &Scenario, expected: &Expected) -> Outcome {
         let without_running = |verdict| Outcome { verdict, observation: None, duration: Duration::ZERO };
         if let Some(reason) = self.unmet_requirement(trial) {
             return without_running(Verdict::Skip { reason });
         }
-        let kind = RigKind::for_trial(trial, Role::UnderTest);
-        let support = support::lookup(Request {
-            driver: veth::DRIVER,
-            mode: trial.path.mode,
-            mtu: kind.spec.mtu,
-            fragments: self.takes_fragments,
-            page: rustix::param::page_size(),
-        });
-        let rig = match (self.take(&kind), support) {
-            (Ok(rig), Support::Supported) => rig,
-            (Ok(_), Support::Unsupported { reason, .. }) => {
+        let kind = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground);
+        let support = self.support(trial, &kind);
+        let rig = match (self.pool.take(&self.object, &kind), support) {
+            (Ok(rig), Support::Supported | Support::Unknown) => rig,
+            (Ok(_), Support::Unsupported(Refused { reason, .. })) => {
                 let what = format!("attached, although it is known to be impossible: {reason}");
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
             }
-            (
-                Err(Obstacle::Refused(Refusal { errno: Some(given), answer })),
-                Support::Unsupported { reason, errno },
-            ) if given == errno => {
-                return without_running(Verdict::Skip { reason: format!("{reason} ({answer})") });
+            (Err(Obstacle::Refused(refusal)), support) => {
+                return without_running(self.refused(trial, refusal, support));
             }
-            (Err(Obstacle::Refused(Refusal { answer, .. })), Support::Supported)
-                if let Some(reason) = self.too_long(trial) =>
-            {
-                return without_running(Verdict::Unreachable { reason: format!("{reason} ({answer})") });
-            }
-            (Err(Obstacle::Refused(Refusal { answer, .. })), Support::Unsupported { reason, errno }) => {
-                let what = format!("refused otherwise than is known ({reason}: {errno}): {answer}");
-                return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
-            }
-            (Err(Obstacle::Refused(Refusal { answer: what, .. })), Support::Supported) => {
+            (Err(Obstacle::Unfit(reason)), _) => return without_running(Verdict::Skip { reason }),
+            (Err(Obstacle::Mute(what)), _) => {
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
             }
             (Err(Obstacle::Broken(reason)), _) => return without_running(Verdict::Error { reason }),
         };
-        let queues = match self.queues(trial) {
-            Ok(queues) => queues,
+        if let Some(reason) = self.not_carried(trial, &kind) {
+            let dirty = self.pool.hand_back(&kind, rig).err();
+            let verdict = dirty.map_or(Verdict::Unreachable { reason }, |reason| Verdict::Error { reason });
+            return without_running(verdict);
+        }
+        let (rig, queues) = match self.queues(trial, &kind, rig) {
+            Ok(both) => both,
             Err(reason) => return without_running(Verdict::Error { reason }),
         };
         let started = Instant::now();
-        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected, queues);
+        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, arriving, expected, queues);
         if let Some(rig) = rig
-            && let Err(what) = self.hand_back(&kind, rig)
+            && let Err(what) = self.pool.hand_back(&kind, rig)
         {
             let mut mismatches = verdict.mismatches().to_vec();
             mismatches.push(Mismatch::Dirty { what });
             verdict = Verdict::Fail(mismatches);
         }
         Outcome { verdict, observation, duration: started.elapsed() }
+    }
+
+    /// What is known of attaching for a trial: by the table, and else by what the device itself advertises.
+    fn support(&self, trial: &Trial<'_>, kind: &RigKind) -> Support {
+        let ground = &self.pool.ground;
+        let known = support::lookup(Request {
+            driver: ground.driver(),
+            mode: trial.path.mode,
+            kernel: self.kernel,
+            mtu: kind.spec.mtu,
+            fragments: self.takes_fragments,
+            page: rustix::param::page_size(),
+        });
+        let promises = trial.path.mode == Mode::Native
+            && ground
+                .devices()
+                .and_then(|path| path.advertised)
+                .is_some_and(|advertised| advertised.contains(XdpFeatures::BASIC));
+        if known == Support::Unknown && promises { Support::Supported } else { known }
+    }
+
+    /// What it means that the kernel or the driver refuses the program.
+    fn refused(&self, trial: &Trial<'_>, refusal: Refusal, support: Support) -> Verdict {
+        let Refusal { errno, answer } = refusal;
+        let what = match support {
+            Support::Unsupported(known) if known.is(errno, &answer) => {
+                let Refused { reason, .. } = known;
+                return Verdict::Skip { reason: format!("{reason} ({answer})") };
+            }
+            Support::Unsupported(Refused { reason, errnos, text }) => {
+                let sentence = text.map_or_else(String::new, |text| format!(", \"{text}\""));
+                format!("refused otherwise than is known ({reason}: {errnos:?}{sentence}): {answer}")
+            }
+            Support::Supported => match self.too_long(trial) {
+                Some(reason) => return Verdict::Unreachable { reason: format!("{reason} ({answer})") },
+                None => answer,
+            },
+            Support::Unknown => {
+                let driver = self.pool.ground.driver();
+                let reason =
+                    format!("nothing is known of {driver} in {} mode, and it refuses", trial.path.mode);
+                return Verdict::Skip { reason: format!("{reason} ({answer})") };
+            }
+        };
+        Verdict::Fail(vec![Mismatch::Support { what }])
+    }
+
+    /// Why the frames of a trial do not arrive on devices, program or not.
+    fn not_carried(&self, trial: &Trial<'_>, kind: &RigKind) -> Option<String> {
+        let path = self.pool.ground.devices().filter(|_| trial.path.mode.attach().is_some())?;
+        if trial.scenario.is_unreachable() {
+            return None;
+        }
+        let lengths = || trial.scenario.frames.iter().map(|frame| frame.bytes.len());
+        let (shortest, longest) = (lengths().min()?, lengths().max()?);
+        let mtu = kind.spec.mtu;
+        let carried = path.longest(mtu).ok()?;
+        if shortest < path.traits.shortest {
+            let least = path.traits.shortest;
+            return Some(format!(
+                "what arrives of a frame of {shortest} bytes cannot be foretold: this path carries frames from {least} bytes on"
+            ));
+        }
+        (longest > carried).then(|| {
+            format!("a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes")
+        })
     }
 
     /// What the scenario needs and this trial does not offer.
@@ -306,6 +320,7 @@ impl Lab {
         &self,
         mut rig: Rig,
         trial: &Trial<'_>,
+        arriving: &Scenario,
         expected: &Expected,
         queues: Counts,
     ) -> (Verdict, Option<Observation>, Option<Rig>) {
@@ -326,7 +341,9 @@ impl Lab {
         }
         match self.observe_preset(&mut rig, trial.scenario) {
             Ok(observation) => {
-                let observation = Observation { queues, ..observation };
+                let hidden = discarded(arriving).filter(|_| trial.path.mode.attach().is_some());
+                let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
+                let observation = Observation { queues, undecided, ..observation };
                 let verdict = Verdict::judge(expected, &observation, self.deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
@@ -343,25 +360,31 @@ impl Lab {
     /// The frames of a trial by the receive queue on which they arrive: they are sent to a program that counts by queue,
     /// over a wire like the trial's own. Which queue a veth chooses follows from a frame's bytes, by a hash whose key the
     /// kernel draws once (`skb_tx_hash` in `net/core/dev.c`). Nothing where the scenario does not ask for it.
-    fn queues(&self, trial: &Trial<'_>) -> Result<Counts, String> {
+    fn queues(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), String> {
         if trial.scenario.spread.queues.is_none() || trial.path.mode.attach().is_none() {
-            return Ok(Counts::new());
+            return Ok((rig, Counts::new()));
         }
-        let kind = RigKind::for_trial(trial, Role::ShowQueues);
-        let mut rig = self.take(&kind).map_err(|obstacle| match obstacle {
-            Obstacle::Refused(Refusal { answer, .. }) => answer,
-            Obstacle::Broken(reason) => reason,
-        })?;
+        let take = |object, kind| self.pool.take(object, kind).map_err(Obstacle::into_words);
+        // Of devices there is one DUT, which the other program needs.
+        let waiting = if self.pool.ground.devices().is_some() {
+            drop(rig);
+            None
+        } else {
+            Some(rig)
+        };
+        let showing = RigKind::for_trial(trial, Role::ShowQueues, &self.pool.ground);
+        let mut shows = take(&self.object, &showing)?;
         let observation =
-            self.observe(&mut rig, trial.scenario, CountedAction::Pass).map_err(|error| chain(&error))?;
+            self.observe(&mut shows, trial.scenario, CountedAction::Pass).map_err(|error| chain(&error))?;
         let queues = observation.counts();
         let counted: u64 = queues.values().sum();
         if counted != observation.sent || observation.ran != observation.sent {
             let Observation { sent, ran, .. } = observation;
             return Err(format!("of {sent} frames {ran} arrived and {counted} were counted by their queue"));
         }
-        self.hand_back(&kind, rig)?;
-        Ok(queues)
+        self.pool.hand_back(&showing, shows)?;
+        let rig = waiting.map_or_else(|| take(&self.object, kind), Ok)?;
+        Ok((rig, queues))
     }
 
     /// As [`Lab::observe`], with the scenario's slots set before it and back at 0 after it.
@@ -385,8 +408,9 @@ impl Lab {
         let turns = scenario.spread.cpus.then(|| Turns::new(scenario.sent())).transpose();
         let turns = turns.map_err(|source| ObserveError::Turn { source })?;
         // Where all CPUs share their counters, it does not show which of them counted.
-        let cpus =
-            turns.as_ref().filter(|_| rig.counter().is_per_cpu()).map_or(&[][..], Turns::cpus).to_vec();
+        // On which CPU a device hands frames up is its own affair.
+        let shows = rig.counter().is_per_cpu() && self.pool.ground.devices().is_none();
+        let cpus = turns.as_ref().filter(|_| shows).map_or(&[][..], Turns::cpus).to_vec();
         let observed = self.observe_in_turns(rig, scenario, counted, turns.as_ref())?;
         Ok(Observation { cpus, ..observed })
     }
@@ -405,14 +429,25 @@ impl Lab {
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
                 let Wire { counter, sender, capture, returned, .. } = wire.as_mut();
                 let ports = Ports { sender, capture, returned };
-                let spread = scenario.spread != Spread::default();
-                let mut observation = observe::on_wire(counter, ports, frames, passes, nonce, spread, turns)?;
-                observation.undecided = discarded(scenario).map(|frame| u64::from(frame.repeat)).sum();
-                Ok(observation)
+                observe::on_wire(counter, ports, frames, passes, nonce, self.manner(scenario, turns))
             }
             Rig::Unattached(counter) => {
                 observe::alone(counter, |counter| test_run::run(counter, &scenario.frames, turns))
             }
+        }
+    }
+
+    /// How the ground takes frames.
+    fn manner<'a>(&self, scenario: &Scenario, turns: Option<&'a Turns>) -> Manner<'a> {
+        let spread = scenario.spread != Spread::default();
+        match self.pool.ground.devices() {
+            None => Manner { spread, turns, ..Manner::default() },
+            Some(path) => Manner {
+                window: path.traits.window,
+                patience: observe::MUST_ARRIVE,
+                spread: spread || path.queues > 1,
+                turns,
+            },
         }
     }
 
@@ -430,54 +465,11 @@ impl Lab {
     fn deviation<'a>(&self, trial: &Trial<'a>) -> Option<&'a str> {
         let Path { mode, injector } = trial.path;
         // Where no device takes part, no driver can deviate.
-        let driver = mode.attach().map_or("", |_| veth::DRIVER);
+        let driver = mode.attach().map_or("", |_| self.pool.ground.driver());
         let holds = |deviation: &&xdproof_scenarios::Deviation| {
             deviation.holds(driver, mode.name(), self.kernel, injector.name())
         };
         trial.scenario.deviations.iter().find(holds).map(|deviation| deviation.reason.as_str())
-    }
-
-    /// A rig from the pool that is still as it was handed back, or a new one.
-    fn take(&self, kind: &RigKind) -> Result<Rig, Obstacle> {
-        loop {
-            let waiting = match self.pool().get_mut(kind) {
-                Some(Shelf::Refused(refusal)) => return Err(Obstacle::Refused(refusal.clone())),
-                Some(Shelf::Ready(rigs)) => rigs.pop(),
-                None => None,
-            };
-            match waiting {
-                Some(rig) if rig.is_untouched() => return Ok(rig),
-                Some(_) => {}
-                None => break,
-            }
-        }
-        let rig = match kind.role {
-            Role::UnderTest => Rig::bring_up(&self.object, kind),
-            Role::ShowQueues => {
-                let program = Some(abi::QUEUES_PROGRAM.to_owned());
-                Rig::bring_up(&Object { program, ..Object::default() }, kind)
-            }
-        };
-        if let Err(Obstacle::Refused(refusal)) = &rig {
-            // The answer of a device does not change from trial to trial.
-            self.pool().insert(kind.clone(), Shelf::Refused(refusal.clone()));
-        }
-        rig
-    }
-
-    /// Puts a rig back if it is clean; else says what is wrong with it.
-    fn hand_back(&self, kind: &RigKind, mut rig: Rig) -> Result<(), String> {
-        rig.check_clean()?;
-        if let Shelf::Ready(rigs) =
-            self.pool().entry(kind.clone()).or_insert_with(|| Shelf::Ready(Vec::new()))
-        {
-            rigs.push(rig);
-        }
-        Ok(())
-    }
-
-    fn pool(&self) -> std::sync::MutexGuard<'_, HashMap<RigKind, Shelf>> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The command that runs this trial and no other.
@@ -486,7 +478,12 @@ impl Lab {
         let Object { path, program, map } = &self.object;
         let counted = (self.counted == CountedAction::Drop).then_some("drop");
         let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let devices = self.pool.ground.devices().filter(|_| mode.attach().is_some());
+        let port =
+            |name: fn(&Topology) -> &Port| devices.map(|path| name(&path.testbed.topology).name.to_string());
         let options = [
+            ("dut", port(|topology| &topology.dut)),
+            ("tester", port(|topology| &topology.tester)),
             ("scenario", Some(trial.scenario.id.to_string())),
             ("mode", mode.attach().map(|mode| mode.to_string())),
             ("injector", Some(injector.to_string())),
@@ -501,156 +498,6 @@ impl Lab {
             .chain(origin)
             .filter_map(|(name, value)| Some(format!(" --{name} {}", quoted(&value?))));
         format!("xdproof validate{}", given.collect::<String>())
-    }
-}
-
-impl Drop for Lab {
-    /// Lets all rigs go at once. Closing a packet socket or a `bpf_link` waits for an RCU grace period of some ten
-    /// milliseconds, and grace periods that are waited for at the same time are one.
-    fn drop(&mut self) {
-        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
-        std::thread::scope(|scope| {
-            for shelf in std::mem::take(pool).into_values() {
-                if let Shelf::Ready(rigs) = shelf {
-                    for rig in rigs {
-                        scope.spawn(move || drop(rig));
-                    }
-                }
-            }
-        });
-    }
-}
-
-impl RigKind {
-    fn for_trial(trial: &Trial<'_>, role: Role) -> Self {
-        let Trial { scenario, path } = *trial;
-        if path.mode.attach().is_none() {
-            // There is no device to be of one kind or another.
-            return Self { path, spec: Spec::default(), offloads: BTreeMap::new(), role };
-        }
-        let spec = Spec {
-            mtu: scenario.requires.mtu.unwrap_or(0).clamp(veth::DEFAULT_MTU, veth::MAX_MTU),
-            queues: scenario.spread.queues.unwrap_or(Spec::default().queues),
-        };
-        Self { path, spec, offloads: scenario.requires.offloads.clone(), role }
-    }
-
-    /// A name that no other kind with a device has.
-    fn name(&self) -> String {
-        let Self { path, spec: Spec { mtu, queues }, offloads, role } = self;
-        let mut name = format!("{}-mtu{mtu}", path.mode);
-        if *queues != Spec::default().queues {
-            name.push_str(&format!("-queues{queues}"));
-        }
-        for (offload, on) in offloads {
-            name.push_str(&format!("-{offload}-{}", if *on { "on" } else { "off" }));
-        }
-        match role {
-            Role::UnderTest => {}
-            Role::ShowQueues => name.push_str("-probe"),
-        }
-        name
-    }
-}
-
-impl Rig {
-    fn bring_up(object: &Object, kind: &RigKind) -> Result<Self, Obstacle> {
-        let RigKind { path, spec, offloads, role: _ } = kind;
-        let counter = Counter::load(object).map_err(broken)?;
-        match (path.mode.attach(), path.injector) {
-            (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
-                Wire::bring_up(counter, mode, path.injector, *spec, offloads).map(Box::new).map(Self::Wire)
-            }
-            (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(counter))),
-            (mode, injector) => Err(Obstacle::Broken(format!(
-                "{injector} does not go with {}",
-                mode.map_or(Mode::Unattached.name(), |_| path.mode.name())
-            ))),
-        }
-    }
-
-    /// Offers each frame by itself, once.
-    fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
-        let frames = frames.iter().map(|frame| frame.bytes.as_slice());
-        match self {
-            Self::Wire(wire) => observe::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
-            Self::Unattached(counter) => observe::refusals(frames, |frame| {
-                let taken = counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
-                taken.map(drop).map_err(|source| ObserveError::TestRun { source })
-            }),
-        }
-    }
-
-    fn counter(&mut self) -> &mut Counter {
-        match self {
-            Self::Wire(wire) => &mut wire.counter,
-            Self::Unattached(counter) => counter,
-        }
-    }
-
-    /// Whether nothing happened while the rig waited.
-    fn is_untouched(&self) -> bool {
-        match self {
-            Self::Wire(wire) => wire.counter.runs().is_ok_and(|runs| runs == wire.runs),
-            Self::Unattached(_) => true,
-        }
-    }
-
-    /// Whether the next trial finds everything as this one did.
-    fn check_clean(&mut self) -> Result<(), String> {
-        match self {
-            Self::Wire(wire) => wire.check_clean(),
-            Self::Unattached(_) => Ok(()),
-        }
-    }
-}
-
-impl Wire {
-    fn bring_up(
-        counter: Counter,
-        mode: XdpMode,
-        injector: InjectorKind,
-        spec: Spec,
-        offloads: &BTreeMap<String, bool>,
-    ) -> Result<Self, Obstacle> {
-        let testbed = Testbed::veth(spec).map_err(broken)?;
-        let (counter, attached) =
-            counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)).map_err(broken)?;
-        let attachment = attached.map_err(|error| match error {
-            AttachError::Refused { ref source, .. } => {
-                Obstacle::Refused(Refusal { errno: Errno::from_io_error(source), answer: chain(&error) })
-            }
-            other => broken(other),
-        })?;
-        let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
-        let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
-        // What a scenario asks for comes last: attaching and watching switch offloads themselves.
-        for (name, &on) in offloads {
-            let (index, offload) = (testbed.topology.dut.index, Offload::from(name.as_str()));
-            testbed.dut.call(move |host| host.set_offload(index, &offload, on)).map_err(broken)?;
-        }
-        if injector == InjectorKind::LiveFrames {
-            testbed.take_redirected(mode).map_err(broken)?;
-        }
-        let sender = Sender::open(injector, &testbed).map_err(broken)?;
-        let runs = counter.runs().map_err(broken)?;
-        Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })
-    }
-
-    fn check_clean(&mut self) -> Result<(), String> {
-        self.runs = self.counter.runs().map_err(|error| chain(&error))?;
-        for capture in [&mut self.capture, &mut self.returned] {
-            if !capture.is_empty().map_err(|error| chain(&error))? {
-                return Err("a frame arrived after the trial had ended".to_owned());
-            }
-        }
-        let Attachment { index, id, mode, .. } = self.attachment;
-        let link =
-            self.testbed.dut.call(move |host| host.link_by_index(index)).map_err(|error| chain(&error))?;
-        if !link.running || link.xdp.attached(mode) != Some(id) {
-            return Err(format!("the DUT was left with {} attached, running: {}", link.xdp, link.running));
-        }
-        Ok(())
     }
 }
 
@@ -671,9 +518,19 @@ pub fn run(
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
-    // The longest first, so that no thread is left with one when the others are done.
     let mut order: Vec<(usize, &Trial<'_>)> = plan.iter().enumerate().collect();
-    order.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
+    let jobs = match lab.ground() {
+        Ground::Veth => {
+            // The longest first, so that no thread is left with one when the others are done.
+            order.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
+            jobs
+        }
+        Ground::Devices(_) => {
+            // There is one DUT. What needs it set in the same way comes in a row: setting it takes a second.
+            order.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, Role::UnderTest, lab.ground()));
+            1
+        }
+    };
     let next = AtomicUsize::new(0);
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -704,15 +561,6 @@ pub fn run(
 /// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.
 fn discarded(scenario: &Scenario) -> impl Iterator<Item = &Frame> {
     scenario.frames.iter().filter(|frame| stack_discards(&frame.bytes))
-}
-
-/// Whether a counter passes a frame.
-fn is_counted(frame: &Frame) -> bool {
-    matches!(oracle::fate(&frame.bytes), oracle::Fate::Counted(_))
-}
-
-fn broken(error: impl std::error::Error) -> Obstacle {
-    Obstacle::Broken(chain(&error))
 }
 
 /// A word as a shell has to be given it.

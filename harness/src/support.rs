@@ -1,29 +1,51 @@
-//! What a device is known to support: the only ground on which a trial may be skipped.
+//! What a device is known to support: the only ground on which an attachment may be refused without anybody being at fault.
 //!
-//! A refusal that is declared here is a `skip`, if the kernel refuses with the declared error; any other refusal is a
-//! failure, and so is an attachment that succeeds where it is declared impossible.
+//! The data are in `support.toml`. A refusal that is declared there is a `skip`, if the kernel refuses with the declared error and
+//! sentence; any other refusal is a failure, and so is an attachment that succeeds where it is declared impossible. Of a
+//! driver of which nothing is known, its own word is taken where it gives one: a mode that it advertises has to work, and one that it does
+//! not advertise may be refused.
+
+use std::sync::LazyLock;
 
 use rustix::io::Errno;
+use serde::Deserialize;
 
 use xdproof_scenarios::{
-    KernelVersion,
+    KernelRange, KernelVersion,
     capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
 };
 
 use crate::plan::{InjectorKind, Mode};
 
-/// What the table says of an attachment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Support {
     /// Attaching must succeed.
     Supported,
     /// Attaching must be refused.
-    Unsupported {
-        /// A fragment of a sentence: why no kernel does it.
-        reason: &'static str,
-        /// What the kernel answers.
-        errno: Errno,
-    },
+    Unsupported(Refused),
+    /// Nothing is known.
+    Unknown,
+}
+
+/// A refusal that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// A fragment of a sentence: why.
+    pub reason: String,
+    /// One of these is what the kernel answers.
+    pub errnos: Vec<Errno>,
+    /// A part of the sentence that comes with it.
+    pub text: Option<String>,
+}
+
+impl Refused {
+    /// Whether an answer is the known one: the errno, and all that was said.
+    #[must_use]
+    pub fn is(&self, errno: Option<Errno>, answer: &str) -> bool {
+        errno.is_some_and(|errno| self.errnos.contains(&errno))
+            && self.text.as_deref().is_none_or(|text| answer.contains(text))
+    }
 }
 
 /// An attachment to be looked up.
@@ -33,6 +55,8 @@ pub struct Request<'a> {
     pub driver: &'a str,
     /// Where the program is to sit.
     pub mode: Mode,
+    /// The running kernel.
+    pub kernel: KernelVersion,
     /// MTU of both ends in bytes, without the Ethernet header.
     pub mtu: u32,
     /// Whether the program takes frames of several buffers.
@@ -41,32 +65,136 @@ pub struct Request<'a> {
     pub page: usize,
 }
 
+/// The table as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    entry: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    drivers: Vec<String>,
+    modes: Vec<Mode>,
+    #[serde(default, deserialize_with = "kernel_range")]
+    kernel: Option<KernelRange>,
+    program: Option<Program>,
+    mtu: Option<u32>,
+    answer: Answer,
+    text: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Program {
+    Linear,
+    Frags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Yes(Yes),
+    Errors(Vec<ErrnoName>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Yes {
+    Yes,
+}
+
+/// The errors that drivers answer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum ErrnoName {
+    #[serde(rename = "EINVAL")]
+    Invalid,
+    #[serde(rename = "EOPNOTSUPP")]
+    NotSupported,
+    #[serde(rename = "ERANGE")]
+    Range,
+}
+
+impl From<ErrnoName> for Errno {
+    fn from(name: ErrnoName) -> Self {
+        match name {
+            ErrnoName::Invalid => Self::INVAL,
+            ErrnoName::NotSupported => Self::OPNOTSUPP,
+            ErrnoName::Range => Self::RANGE,
+        }
+    }
+}
+
+fn kernel_range<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KernelRange>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
+    toml::from_str(text).map(|table: Table| table.entry)
+}
+
+/// The table, which is part of this program: a test reads it.
+#[expect(clippy::expect_used, reason = "the_table_is_sound() holds that this cannot fail")]
+static TABLE: LazyLock<Vec<Entry>> =
+    LazyLock::new(|| parse(include_str!("support.toml")).expect("the table of support is sound"));
+
+impl Entry {
+    fn fits(&self, request: Request<'_>) -> bool {
+        let Request { driver, mode, kernel, mtu, fragments, page: _ } = request;
+        let program = if fragments { Program::Frags } else { Program::Linear };
+        self.drivers.iter().any(|known| known == driver || known == "*")
+            && self.modes.contains(&mode)
+            && self.kernel.is_none_or(|range| range.contains(kernel))
+            && self.program.is_none_or(|known| known == program)
+            && self.mtu.is_none_or(|least| mtu >= least)
+    }
+
+    fn support(&self) -> Support {
+        match &self.answer {
+            Answer::Yes(Yes::Yes) => Support::Supported,
+            Answer::Errors(errnos) => Support::Unsupported(Refused {
+                reason: self.reason.clone(),
+                errnos: errnos.iter().map(|&errno| errno.into()).collect(),
+                text: self.text.clone(),
+            }),
+        }
+    }
+}
+
 /// The least of a page that does not hold a frame's payload for a native program on veth, in bytes:
 /// `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and an Ethernet header (14). With pages of 4 KiB the largest
 /// MTU is 3,506.
 const VETH_PAGE_OVERHEAD: usize = 256 + 320 + 14;
 
 /// What is known of an attachment.
-///
-/// Source for veth: `drivers/net/veth.c`. `veth_xdp` knows no `XDP_SETUP_PROG_HW`; `veth_xdp_set` answers ERANGE ("Peer MTU
-/// is too large to set XDP") where a frame of the peer would not fit in a page and the program does not take several.
 #[must_use]
 pub fn lookup(request: Request<'_>) -> Support {
-    match request {
-        Request { driver: "veth", mode: Mode::Offload, .. } => Support::Unsupported {
-            reason: "veth is software: there is no device to offload to",
-            errno: Errno::INVAL,
-        },
-        Request { driver: "veth", mode: Mode::Native, mtu, fragments: false, page }
-            if usize::try_from(mtu).is_ok_and(|mtu| mtu > page.saturating_sub(VETH_PAGE_OVERHEAD)) =>
-        {
-            Support::Unsupported {
-                reason: "the program takes frames of one buffer, and veth does not put a frame of this MTU into one",
-                errno: Errno::RANGE,
-            }
-        }
-        _ => Support::Supported,
+    if request.mode == Mode::Unattached {
+        return Support::Supported;
     }
+    veth(request)
+        .or_else(|| TABLE.iter().find(|entry| entry.fits(request)).map(Entry::support))
+        .unwrap_or(Support::Unknown)
+}
+
+/// What depends on this machine's pages. `veth_xdp_set` of `drivers/net/veth.c` answers ERANGE ("Peer MTU is too large to set
+/// XDP") where a frame of the peer would not fit in a page and the program does not take several.
+fn veth(request: Request<'_>) -> Option<Support> {
+    let Request { driver, mode, mtu, fragments, page, .. } = request;
+    let fits = usize::try_from(mtu).is_ok_and(|mtu| mtu <= page.saturating_sub(VETH_PAGE_OVERHEAD));
+    (driver == "veth" && mode == Mode::Native && !fragments && !fits).then(|| {
+        Support::Unsupported(Refused {
+            reason:
+                "the program takes frames of one buffer, and veth does not put a frame of this MTU into one"
+                    .to_owned(),
+            errnos: vec![Errno::RANGE],
+            text: None,
+        })
+    })
 }
 
 /// The first kernel that makes live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
@@ -100,21 +228,79 @@ pub fn longest_frame(mode: Mode, frags: bool) -> usize {
 mod tests {
     use super::*;
 
-    fn errno(mode: Mode, mtu: u32, fragments: bool) -> Option<Errno> {
-        match lookup(Request { driver: "veth", mode, mtu, fragments, page: 4096 }) {
+    const NEW: KernelVersion = KernelVersion { major: 6, minor: 18, patch: 0 };
+
+    fn request(driver: &str, mode: Mode) -> Request<'_> {
+        Request { driver, mode, kernel: NEW, mtu: 1508, fragments: false, page: 4096 }
+    }
+
+    fn errnos(support: Support) -> Option<Vec<Errno>> {
+        match support {
             Support::Supported => None,
-            Support::Unsupported { errno, .. } => Some(errno),
+            Support::Unsupported(refused) => Some(refused.errnos),
+            Support::Unknown => panic!("unknown"),
+        }
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        let entries = parse(include_str!("support.toml")).unwrap();
+        for entry in &entries {
+            assert!(!entry.drivers.is_empty() && !entry.modes.is_empty(), "{entry:?}");
+            let refuses = matches!(&entry.answer, Answer::Errors(errnos) if !errnos.is_empty());
+            assert!(refuses || matches!(entry.answer, Answer::Yes(_)), "{entry:?}");
+            assert_eq!(refuses, !entry.reason.is_empty(), "{entry:?}");
+            assert!(refuses || entry.text.is_none(), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_table_is_told() {
+        let entry = |line: &str| {
+            format!("[[entry]]\ndrivers = [\"x\"]\nmodes = [\"native\"]\nanswer = \"yes\"\n{line}\n")
+        };
+        assert!(parse(&entry("")).is_ok());
+        for wrong in ["kernel = \">6\"", "driver = \"y\"", "mtu = -1", "program = \"both\""] {
+            assert!(parse(&entry(wrong)).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_veth_of_a_large_mtu_takes_a_native_program_only_if_that_takes_fragments() {
-        assert_eq!(errno(Mode::Native, 3506, false), None);
-        assert_eq!(errno(Mode::Native, 3507, false), Some(Errno::RANGE));
-        assert_eq!(errno(Mode::Native, 9000, true), None);
+        let veth = |mode, mtu, fragments| errnos(lookup(Request { mtu, fragments, ..request("veth", mode) }));
+        assert_eq!(veth(Mode::Native, 3506, false), None);
+        assert_eq!(veth(Mode::Native, 3507, false), Some(vec![Errno::RANGE]));
+        assert_eq!(veth(Mode::Native, 9000, true), None);
         for mode in [Mode::Generic, Mode::Unattached] {
-            assert_eq!(errno(mode, 9000, false), None);
+            assert_eq!(veth(mode, 9000, false), None);
         }
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_have_yet_is_refused_and_later_is_not() {
+        let vmxnet3 = |minor| {
+            let kernel = KernelVersion { major: 6, minor, patch: 0 };
+            errnos(lookup(Request { kernel, ..request("vmxnet3", Mode::Native) }))
+        };
+        assert_eq!(vmxnet3(1), Some(vec![Errno::OPNOTSUPP]));
+        assert_eq!(vmxnet3(12), None);
+    }
+
+    #[test]
+    fn a_refusal_is_the_known_one_by_its_errno_and_its_sentence() {
+        let Support::Unsupported(known) = lookup(request("e1000e", Mode::Native)) else { panic!() };
+        let sentence = "refused: Underlying driver does not support XDP in native mode";
+        assert!(known.is(Some(Errno::OPNOTSUPP), sentence));
+        assert!(!known.is(Some(Errno::INVAL), sentence));
+        assert!(!known.is(Some(Errno::OPNOTSUPP), "refused: something else"));
+        assert!(!known.is(None, sentence));
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_driver_that_the_table_does_not_have() {
+        assert_eq!(lookup(request("no_such_driver", Mode::Native)), Support::Unknown);
+        assert_eq!(lookup(request("no_such_driver", Mode::Offload)), Support::Unknown);
+        assert_eq!(lookup(request("no_such_driver", Mode::Generic)), Support::Supported);
     }
 
     #[test]
@@ -127,6 +313,7 @@ mod tests {
 
     #[test]
     fn nothing_is_offloaded_to_a_veth() {
-        assert_eq!(errno(Mode::Offload, 1500, true), Some(Errno::INVAL));
+        let offload = Request { mtu: 1500, fragments: true, ..request("veth", Mode::Offload) };
+        assert_eq!(errnos(lookup(offload)), Some(vec![Errno::INVAL]));
     }
 }

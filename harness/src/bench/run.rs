@@ -338,17 +338,20 @@ impl Stand {
     /// Brings a wire up. A refusal is declared where the [support table](support) has it, with this very error.
     fn bring_up(&self, kind: Kind, mode: Mode) -> Result<Wire, Obstacle> {
         let program = self.program(Role::Subject, false).map_err(|error| Obstacle::broken(&error))?;
+        let kernel = environment::kernel_version().map_err(|error| Obstacle::broken(&error))?;
         Wire::up(kind, program).map_err(|error| {
             let known = support::lookup(support::Request {
                 driver: veth::DRIVER,
                 mode,
+                kernel,
                 mtu: kind.spec.mtu,
                 fragments: program.counter.takes_fragments(),
                 page: rustix::param::page_size(),
             });
-            match (known, error.errno()) {
-                (Support::Unsupported { reason, errno }, Some(given)) if errno.raw_os_error() == given => {
-                    Obstacle::declared(format!("{reason} ({errno})"))
+            let given = error.errno().map(rustix::io::Errno::from_raw_os_error);
+            match (known, given) {
+                (Support::Unsupported(known), Some(given)) if known.errnos.contains(&given) => {
+                    Obstacle::declared(format!("{} ({given})", known.reason))
                 }
                 _ => Obstacle::broken(&error),
             }

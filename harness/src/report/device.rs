@@ -157,9 +157,11 @@ pub enum StatisticSource {
 pub struct PathTraits {
     /// Frames that are shorter arrive padded with zeros to this many bytes, without FCS; 0 where nothing is padded.
     pub padded_to: usize,
+    /// The shortest frame in bytes, without FCS, that arrives.
+    pub shortest: usize,
     /// The most frames under way at once that all arrived.
     pub window: usize,
-    /// The longest frame in bytes, without FCS, that arrives.
+    /// The longest frame in bytes, without FCS, that was tried and arrived.
     pub longest: usize,
 }
 

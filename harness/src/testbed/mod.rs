@@ -1,13 +1,16 @@
 //! Where a trial takes place: two ports that are wired together, each in a namespace of its own.
 //!
 //! * [`veth`]: a veth pair; needs no hardware.
+//! * [`path`]: the way between two devices of this host, set and tried before anything is attached.
 
+pub mod path;
 pub mod veth;
 
 use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
 };
 
+pub use path::DevicePath;
 pub use veth::Spec;
 
 /// One end of the wire.

@@ -24,7 +24,7 @@ pub const MAX_MTU: u32 = 65_535;
 const LINK_UP: Duration = Duration::from_secs(5);
 
 /// What a testbed is built like. Two testbeds of one spec are interchangeable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spec {
     /// MTU of both ends in bytes, without the Ethernet header.
     pub mtu: u32,

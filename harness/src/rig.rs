@@ -1,0 +1,464 @@
+//! A rig is everything that is up and ready for a trial: a testbed, the program on its DUT, a sender, captures. Rigs are pooled:
+//! one goes from trial to trial, and is let go if it does not come back as it was taken.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::io::Errno;
+use xdproof_ebpf::abi;
+use xdproof_netns::{Offload, XdpFlags, XdpMode};
+use xdproof_scenarios::{Frame, SHORTEST_FRAME};
+
+use crate::{
+    attach::{AttachError, Attachment, Counter, Object},
+    inject::sender::Sender,
+    observe::{self, Capture, ObserveError, Refusals},
+    plan::{InjectorKind, Mode, Path, Trial},
+    run::chain,
+    testbed::{DevicePath, Spec, Testbed, path::PathError, veth},
+};
+
+/// How long a device may take until the first frame reaches a program that was just attached.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+/// On what trials take place.
+#[derive(Clone, Debug, Default)]
+pub enum Ground {
+    /// Veth pairs, each made for the purpose.
+    #[default]
+    Veth,
+    /// Two devices of this host, one trial at a time.
+    Devices(Arc<DevicePath>),
+}
+
+/// Rigs of one kind are interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RigKind {
+    pub(crate) path: Path,
+    pub(crate) spec: Spec,
+    /// Offloads of the DUT that must be on or off.
+    offloads: BTreeMap<String, bool>,
+    role: Role,
+}
+
+/// What the program of a rig is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Role {
+    /// It is tested.
+    UnderTest,
+    /// It shows on which receive queues the frames of a trial arrive (`abi::QUEUES_PROGRAM`).
+    ShowQueues,
+}
+
+/// The rigs of one kind that wait for a trial, or why there are none.
+#[derive(Debug)]
+enum Shelf {
+    Ready(Vec<Rig>),
+    Barred(Obstacle),
+}
+
+/// What the kernel or the driver answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) errno: Option<Errno>,
+    /// In words, the kernel's own sentence included where it gives one.
+    pub(crate) answer: String,
+}
+
+/// Everything that is up and ready for a trial.
+#[derive(Debug)]
+pub(crate) enum Rig {
+    /// A program on a device.
+    Wire(Box<Wire>),
+    /// A program on its own.
+    Unattached(Box<Counter>),
+}
+
+// The order of the fields is the order in which they are let go: the program comes off before its device goes.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) attachment: Attachment,
+    pub(crate) counter: Counter,
+    pub(crate) sender: Sender,
+    pub(crate) capture: Capture,
+    pub(crate) returned: Capture,
+    pub(crate) testbed: Arc<Testbed>,
+    runs: u64,
+}
+
+/// Why there is no rig.
+#[derive(Clone, Debug)]
+pub(crate) enum Obstacle {
+    /// The kernel or the driver refuses the program.
+    Refused(Refusal),
+    /// The device cannot be what the scenario needs: it has no such MTU, offload or number of queues.
+    Unfit(String),
+    /// The program is attached, frames arrive without it, and none reaches it.
+    Mute(String),
+    /// Something else broke.
+    Broken(String),
+}
+
+impl Obstacle {
+    /// What it is, whichever it is.
+    pub(crate) fn into_words(self) -> String {
+        match self {
+            Self::Refused(Refusal { answer: words, .. })
+            | Self::Unfit(words)
+            | Self::Mute(words)
+            | Self::Broken(words) => words,
+        }
+    }
+}
+
+/// The rigs of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    pub(crate) ground: Ground,
+    shelves: Mutex<HashMap<RigKind, Shelf>>,
+}
+
+impl Ground {
+    /// The kernel's name of the DUT's driver.
+    pub(crate) fn driver(&self) -> &str {
+        match self {
+            Self::Veth => veth::DRIVER,
+            Self::Devices(path) => &path.driver,
+        }
+    }
+
+    /// What results call the DUT.
+    pub(crate) fn nic(&self) -> &str {
+        match self {
+            Self::Veth => veth::DRIVER,
+            Self::Devices(path) => &path.nic,
+        }
+    }
+
+    /// The devices, where it is devices.
+    pub(crate) fn devices(&self) -> Option<&Arc<DevicePath>> {
+        match self {
+            Self::Veth => None,
+            Self::Devices(path) => Some(path),
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn on(ground: Ground) -> Self {
+        Self { ground, shelves: Mutex::default() }
+    }
+
+    /// A rig from the pool that is still as it was handed back, or a new one.
+    pub(crate) fn take(&self, object: &Object, kind: &RigKind) -> Result<Rig, Obstacle> {
+        loop {
+            let waiting = match self.shelves().get_mut(kind) {
+                Some(Shelf::Barred(obstacle)) => return Err(obstacle.clone()),
+                Some(Shelf::Ready(rigs)) => rigs.pop(),
+                None => None,
+            };
+            match waiting {
+                Some(rig) if rig.is_untouched() => return Ok(rig),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if self.ground.devices().is_some() {
+            // There is one DUT: what sits on it has to go first.
+            self.clear();
+        }
+        let rig = match kind.role {
+            Role::UnderTest => Rig::bring_up(object, kind, &self.ground),
+            Role::ShowQueues => {
+                let program = Some(abi::QUEUES_PROGRAM.to_owned());
+                Rig::bring_up(&Object { program, ..Object::default() }, kind, &self.ground)
+            }
+        };
+        if let Err(obstacle @ (Obstacle::Refused(_) | Obstacle::Unfit(_) | Obstacle::Mute(_))) = &rig {
+            // The answer of a device does not change from trial to trial.
+            self.shelves().insert(kind.clone(), Shelf::Barred(obstacle.clone()));
+        }
+        rig
+    }
+
+    /// Puts a rig back if it is clean; else says what is wrong with it.
+    pub(crate) fn hand_back(&self, kind: &RigKind, mut rig: Rig) -> Result<(), String> {
+        rig.check_clean()?;
+        if let Shelf::Ready(rigs) =
+            self.shelves().entry(kind.clone()).or_insert_with(|| Shelf::Ready(Vec::new()))
+        {
+            rigs.push(rig);
+        }
+        Ok(())
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, HashMap<RigKind, Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets all rigs go that wait. Those that are refused stay so.
+    pub(crate) fn clear(&self) {
+        let mut rigs = Vec::new();
+        for shelf in self.shelves().values_mut() {
+            if let Shelf::Ready(ready) = shelf {
+                rigs.append(ready);
+            }
+        }
+        // Closing a packet socket or a `bpf_link` waits for an RCU grace period of some ten milliseconds, and grace periods
+        // that are waited for at the same time are one.
+        std::thread::scope(|scope| {
+            for rig in rigs {
+                scope.spawn(move || drop(rig));
+            }
+        });
+    }
+
+    /// Gives the namespaces of one rig of each kind names that outlive this process, under `prefix`; returns their paths.
+    pub(crate) fn keep(&self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
+        let mut names = Vec::new();
+        for (kind, shelf) in std::mem::take(&mut *self.shelves()) {
+            let Shelf::Ready(mut rigs) = shelf else { continue };
+            if let Some(Rig::Wire(wire)) = rigs.pop() {
+                let prefix = format!("{prefix}-{}", kind.name());
+                for name in wire.testbed.publish(&prefix)? {
+                    names.push(name.path().display().to_string());
+                    name.persist();
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl RigKind {
+    pub(crate) fn for_trial(trial: &Trial<'_>, role: Role, ground: &Ground) -> Self {
+        let Trial { scenario, path } = *trial;
+        if path.mode.attach().is_none() {
+            // There is no device to be of one kind or another.
+            return Self { path, spec: Spec::default(), offloads: BTreeMap::new(), role };
+        }
+        let usual = ground.devices().map_or(veth::DEFAULT_MTU, |path| path.usual_mtu);
+        let needed = scenario.requires.mtu.filter(|mtu| *mtu > usual);
+        let spec = Spec {
+            mtu: needed.unwrap_or(usual).min(veth::MAX_MTU),
+            queues: scenario.spread.queues.unwrap_or(Spec::default().queues),
+        };
+        Self { path, spec, offloads: scenario.requires.offloads.clone(), role }
+    }
+
+    /// A name that no other kind with a device has.
+    fn name(&self) -> String {
+        let Self { path, spec: Spec { mtu, queues }, offloads, role } = self;
+        let mut name = format!("{}-mtu{mtu}", path.mode);
+        if *queues != Spec::default().queues {
+            name.push_str(&format!("-queues{queues}"));
+        }
+        for (offload, on) in offloads {
+            name.push_str(&format!("-{offload}-{}", if *on { "on" } else { "off" }));
+        }
+        match role {
+            Role::UnderTest => {}
+            Role::ShowQueues => name.push_str("-probe"),
+        }
+        name
+    }
+}
+
+impl Rig {
+    fn bring_up(object: &Object, kind: &RigKind, ground: &Ground) -> Result<Self, Obstacle> {
+        let path = kind.path;
+        let counter = Counter::load(object).map_err(broken)?;
+        match (path.mode.attach(), path.injector) {
+            (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
+                let wire = match ground {
+                    Ground::Veth => Wire::on_veth(counter, mode, kind),
+                    Ground::Devices(path) => Wire::on_devices(counter, mode, kind, path),
+                };
+                wire.map(Box::new).map(Self::Wire)
+            }
+            (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(counter))),
+            (mode, injector) => Err(Obstacle::Broken(format!(
+                "{injector} does not go with {}",
+                mode.map_or(Mode::Unattached.name(), |_| path.mode.name())
+            ))),
+        }
+    }
+
+    /// Offers each frame by itself, once.
+    pub(crate) fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
+        let frames = frames.iter().map(|frame| frame.bytes.as_slice());
+        match self {
+            Self::Wire(wire) => observe::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
+            Self::Unattached(counter) => observe::refusals(frames, |frame| {
+                let taken = counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
+                taken.map(drop).map_err(|source| ObserveError::TestRun { source })
+            }),
+        }
+    }
+
+    pub(crate) fn counter(&mut self) -> &mut Counter {
+        match self {
+            Self::Wire(wire) => &mut wire.counter,
+            Self::Unattached(counter) => counter,
+        }
+    }
+
+    /// Whether nothing happened while the rig waited.
+    fn is_untouched(&self) -> bool {
+        match self {
+            Self::Wire(wire) => wire.counter.runs().is_ok_and(|runs| runs == wire.runs),
+            Self::Unattached(_) => true,
+        }
+    }
+
+    /// Whether the next trial finds everything as this one did.
+    pub(crate) fn check_clean(&mut self) -> Result<(), String> {
+        match self {
+            Self::Wire(wire) => wire.check_clean(),
+            Self::Unattached(_) => Ok(()),
+        }
+    }
+}
+
+impl Wire {
+    fn on_veth(counter: Counter, mode: XdpMode, kind: &RigKind) -> Result<Self, Obstacle> {
+        let testbed = Arc::new(Testbed::veth(kind.spec).map_err(broken)?);
+        let (counter, attachment) = attach(counter, &testbed, mode)?;
+        Self::stand(testbed, counter, attachment, mode, kind, |testbed| {
+            // What a scenario asks for comes last: attaching and watching switch offloads themselves.
+            for (name, &on) in &kind.offloads {
+                let offload = Offload::from(name.as_str());
+                let index = testbed.topology.dut.index;
+                testbed.dut.call(move |host| host.set_offload(index, &offload, on)).map_err(broken)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn on_devices(
+        counter: Counter,
+        mode: XdpMode,
+        kind: &RigKind,
+        path: &DevicePath,
+    ) -> Result<Self, Obstacle> {
+        let unfit = |error: PathError| match error {
+            PathError::Mtu { .. } => Obstacle::Unfit(error.to_string()),
+            error => broken(error),
+        };
+        let (needed, queues) = (kind.spec.queues, path.queues);
+        if needed > queues {
+            return Err(Obstacle::Unfit(format!(
+                "the scenario needs {needed} receive queues; the DUT has {queues}"
+            )));
+        }
+        path.set_mtu(kind.spec.mtu).map_err(unfit)?;
+        // While nothing is attached.
+        path.longest(kind.spec.mtu).map_err(unfit)?;
+        let testbed = Arc::clone(&path.testbed);
+        let (counter, attachment) = attach(counter, &testbed, mode)?;
+        path.settle().map_err(broken)?;
+        let mut wire = Self::stand(testbed, counter, attachment, mode, kind, |_| {
+            match path.set_offloads(&kind.offloads).map_err(broken)? {
+                None => Ok(()),
+                Some(name) => {
+                    Err(Obstacle::Unfit(format!("the DUT cannot switch {name}, which the scenario needs")))
+                }
+            }
+        })?;
+        let captures = [&mut wire.capture, &mut wire.returned];
+        let first =
+            observe::first_frame(&wire.counter, &mut wire.sender, captures, FIRST_FRAME).map_err(broken)?;
+        if first.is_none() {
+            return Err(Obstacle::Mute(format!(
+                "attached in {} mode, and no frame reached the program within {} s, although frames arrive without it",
+                kind.path.mode,
+                FIRST_FRAME.as_secs()
+            )));
+        }
+        wire.runs = wire.counter.runs().map_err(broken)?;
+        Ok(wire)
+    }
+
+    /// Everything around an attached program.
+    fn stand(
+        testbed: Arc<Testbed>,
+        counter: Counter,
+        attachment: Attachment,
+        mode: XdpMode,
+        kind: &RigKind,
+        set_offloads: impl FnOnce(&Testbed) -> Result<(), Obstacle>,
+    ) -> Result<Self, Obstacle> {
+        let injector = kind.path.injector;
+        let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        set_offloads(&testbed)?;
+        if injector == InjectorKind::LiveFrames {
+            testbed.take_redirected(mode).map_err(broken)?;
+        }
+        let sender = Sender::open(injector, &testbed).map_err(broken)?;
+        let runs = counter.runs().map_err(broken)?;
+        Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })
+    }
+
+    fn check_clean(&mut self) -> Result<(), String> {
+        self.runs = self.counter.runs().map_err(|error| chain(&error))?;
+        for capture in [&mut self.capture, &mut self.returned] {
+            if !capture.is_empty().map_err(|error| chain(&error))? {
+                return Err("a frame arrived after the trial had ended".to_owned());
+            }
+        }
+        let Attachment { index, id, mode, .. } = self.attachment;
+        let link =
+            self.testbed.dut.call(move |host| host.link_by_index(index)).map_err(|error| chain(&error))?;
+        if !link.running || link.xdp.attached(mode) != Some(id) {
+            return Err(format!("the DUT was left with {} attached, running: {}", link.xdp, link.running));
+        }
+        Ok(())
+    }
+}
+
+/// Attaches a program to the DUT. Where that is refused, it is asked for once more by netlink, which gives the driver's own sentence
+/// (extack); `bpf_link_create` has no place for it.
+fn attach(counter: Counter, testbed: &Testbed, mode: XdpMode) -> Result<(Counter, Attachment), Obstacle> {
+    let index = testbed.topology.dut.index;
+    let (counter, attached) = counter.attach(&testbed.dut, index, Some(mode)).map_err(broken)?;
+    let error = match attached {
+        Ok(attachment) => return Ok((counter, attachment)),
+        Err(error) => error,
+    };
+    let AttachError::Refused { ref source, .. } = error else { return Err(broken(error)) };
+    let errno = Errno::from_io_error(source);
+    let mut answer = chain(&error);
+    let program = counter.descriptor().map_err(broken)?;
+    let again = testbed.dut.call(move |host| {
+        let attached = host.attach_xdp(index, program.as_fd(), Some(mode), XdpFlags::default());
+        if attached.is_ok() {
+            host.detach_xdp(index, mode)?;
+        }
+        Ok(attached)
+    });
+    match again.map_err(broken)? {
+        Ok(()) => answer.push_str("; by netlink it is attached"),
+        Err(by_netlink) => {
+            if let Some(sentence) = by_netlink.extack() {
+                answer.push_str(&format!(": {sentence}"));
+            }
+        }
+    }
+    Err(Obstacle::Refused(Refusal { errno, answer }))
+}
+
+fn broken(error: impl std::error::Error) -> Obstacle {
+    Obstacle::Broken(chain(&error))
+}

@@ -1,0 +1,507 @@
+//! The path between two devices of this host: set so that a program gets frames as they were sent, and tried without a
+//! program for what it does to them nevertheless.
+//!
+//! Promises: nothing is guessed. What a device does to frames is switched off; what cannot be is told ([`Delivery`]); what is
+//! not known beforehand (padding, the window that it takes, the longest frame) is found out by frames.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use xdproof_netns::{IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
+use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
+
+use super::{Port, Testbed, veth};
+use crate::{
+    delivery::{Delivery, Strips},
+    observe::{self, Capture, ObserveError},
+    report::device::{Finding, FindingKind, PathTraits, Weight},
+    verdict::Frames,
+};
+
+/// What a device does to received frames, or keeps from a program. Each is switched off at both ends.
+const MEDDLING: [&str; 9] = [
+    "rx-gro",
+    "rx-gro-hw",
+    "rx-gro-list",
+    "rx-lro",
+    "rx-udp-gro-forwarding",
+    "rx-vlan-filter",
+    "rx-vlan-stag-filter",
+    CUSTOMER_TAG,
+    SERVICE_TAG,
+];
+const CUSTOMER_TAG: &str = "rx-vlan-hw-parse";
+const SERVICE_TAG: &str = "rx-vlan-stag-hw-parse";
+
+/// A link of a device that resets itself: igb takes half a second, a copper link some seconds more.
+const LINK_UP: Duration = Duration::from_secs(10);
+
+/// How long frames may take until they arrive for the first time on a link that has just come up.
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// After how long a frame that is under way alone is lost.
+const ARRIVES: Duration = Duration::from_millis(300);
+
+/// The longest frame that anything pads (IEEE 802.3, clause 4A.2.3.2.2: 60 bytes without FCS), and some more.
+const LONGEST_PADDED: usize = 64;
+
+/// Behind an Ethernet header. A packet socket forgives one tag of 4 bytes beyond the MTU (`packet_snd`).
+const HEADER: usize = 14;
+const TAG: usize = 4;
+
+/// Bytes of a probing frame that no padding has.
+const FILLER: u8 = 0xa5;
+
+/// Bursts of one length that must all arrive before it is trusted.
+const BURSTS: u32 = 3;
+
+/// `EtherType` for local experiments (IEEE 802, clause 9.2.4).
+const PROBE_TYPE: [u8; 2] = [0x88, 0xb5];
+
+/// Two wired devices and what is known of the way between them.
+#[derive(Debug)]
+pub struct DevicePath {
+    /// Both ends.
+    pub testbed: Arc<Testbed>,
+    /// What results call the DUT.
+    pub nic: String,
+    /// The kernel's name of the DUT's driver.
+    pub driver: String,
+    /// What frames become on the way.
+    pub delivery: Delivery,
+    /// What was found out by probing.
+    pub traits: PathTraits,
+    /// What a reader has to know of it.
+    pub findings: Vec<Finding>,
+    /// XDP features that the DUT advertised before anything was attached; none where the kernel cannot be asked.
+    pub advertised: Option<XdpFeatures>,
+    /// Receive queues of the DUT.
+    pub queues: u32,
+    /// The MTU in bytes of both ends for scenarios that need no greater one: [`veth::DEFAULT_MTU`], or what the devices take.
+    pub usual_mtu: u32,
+    /// The longest frame that arrives, by MTU.
+    carried: Mutex<BTreeMap<u32, usize>>,
+}
+
+/// Why a path is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// A namespace or a link failed.
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+    /// Frames cannot be sent or seen.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// Nothing arrives.
+    #[error(
+        "of {sent} frames that left {tester}, none arrived at {dut}, which runs: are they wired together?"
+    )]
+    Nothing {
+        /// Frames sent.
+        sent: u32,
+        /// Where they left.
+        tester: String,
+        /// Where none arrived.
+        dut: String,
+    },
+    /// Frames come that we did not send.
+    #[error(
+        "something else speaks on the wire: {frame} (one of {frames} frames); a switch port has to be silenced (STP, LLDP, flooding)"
+    )]
+    NotQuiet {
+        /// Layers of the first.
+        frame: String,
+        /// How many came.
+        frames: u64,
+    },
+    /// Not even two frames at once arrive.
+    #[error("frames are lost without a program: of {sent} that were sent one at a time, {arrived} arrived")]
+    Lossy {
+        /// Frames sent.
+        sent: u32,
+        /// Frames that arrived.
+        arrived: u64,
+    },
+    /// A device does not take an MTU.
+    #[error("{device} takes no MTU of {mtu} bytes: {answer}")]
+    Mtu {
+        /// Which one.
+        device: String,
+        /// The MTU in bytes.
+        mtu: u32,
+        /// What it answered.
+        answer: String,
+    },
+}
+
+/// Sends and sees frames while no program is attached.
+struct Probe<'a> {
+    socket: PacketSocket,
+    capture: Capture,
+    path: &'a Testbed,
+    sent: u32,
+}
+
+impl DevicePath {
+    /// Sets both devices so that they leave frames alone, and finds out what the way between them does. Both have to be up,
+    /// in namespaces of their own. Takes some tens of milliseconds, and as long as the link needs.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused; a path on which nothing arrives, on which others speak, or which loses lone frames.
+    pub fn explore(testbed: Arc<Testbed>, nic: String, driver: String) -> Result<Self, PathError> {
+        let ends = [(&testbed.dut, &testbed.topology.dut), (&testbed.tester, &testbed.topology.tester)];
+        let mut usual_mtu = veth::DEFAULT_MTU;
+        for (worker, port) in ends {
+            let index = port.index;
+            let link = worker.call(move |host| {
+                host.set_promiscuous(index, true)?;
+                host.link_by_index(index)
+            })?;
+            usual_mtu = usual_mtu.min(link.max_mtu.unwrap_or(link.mtu));
+            leave_frames_alone(worker, index)?;
+        }
+        let index = testbed.topology.dut.index;
+        let (queues, advertised) = testbed
+            .dut
+            .call(move |host| Ok((host.link_by_index(index)?.rx_queues, host.xdp_features(index)?)))?;
+        let strips = strips(&testbed.dut, index)?;
+        let mut path = Self {
+            testbed,
+            nic,
+            driver,
+            delivery: Delivery { padded_to: 0, strips },
+            traits: PathTraits { shortest: SHORTEST_FRAME, ..PathTraits::default() },
+            findings: Vec::new(),
+            advertised,
+            queues,
+            usual_mtu,
+            carried: Mutex::default(),
+        };
+        path.wait_running()?;
+        let testbed = Arc::clone(&path.testbed);
+        let mut probe = Probe::open(&testbed)?;
+        probe.wait_for_first()?;
+        path.learn_padding(&mut probe)?;
+        drop(probe);
+        path.set_mtu(path.usual_mtu)?;
+        let mut probe = Probe::open(&testbed)?;
+        path.traits.window = probe.widest_window(path.usual_mtu)?;
+        path.traits.longest = path.longest(path.usual_mtu)?;
+        if strips != Strips::default() {
+            path.note(FindingKind::AlteredFrames, Weight::Note, "the device takes outer VLAN tags out of frames before a program gets them, and cannot be kept from it".to_owned());
+        }
+        Ok(path)
+    }
+
+    fn ports(&self) -> [&Port; 2] {
+        [&self.testbed.topology.dut, &self.testbed.topology.tester]
+    }
+
+    /// Sets the MTU of both ends in bytes and waits until they run. No program may be attached.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Mtu`] if a device does not take it.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), PathError> {
+        let workers = [&self.testbed.dut, &self.testbed.tester];
+        let mut changed = false;
+        for (worker, port) in workers.into_iter().zip(self.ports()) {
+            let index = port.index;
+            let set = worker.run(move |host| {
+                if host.link_by_index(index)?.mtu == mtu {
+                    return Ok(false);
+                }
+                host.set_mtu(index, mtu).map(|()| true)
+            })?;
+            changed |= set.map_err(|error| PathError::Mtu {
+                device: port.name.to_string(),
+                mtu,
+                answer: crate::run::chain(&error),
+            })?;
+        }
+        if changed {
+            self.wait_running()?;
+            Probe::open(&self.testbed)?.wait_for_first()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until both ends run.
+    ///
+    /// # Errors
+    ///
+    /// When one does not within ten seconds.
+    pub fn wait_running(&self) -> Result<(), PathError> {
+        for (worker, port) in [&self.testbed.dut, &self.testbed.tester].into_iter().zip(self.ports()) {
+            let index = port.index;
+            worker.call(move |host| host.wait_running(index, LINK_UP))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for both ends after a program was attached, and switches off again what attaching has switched on.
+    ///
+    /// # Errors
+    ///
+    /// When an end does not run within ten seconds.
+    pub fn settle(&self) -> Result<(), PathError> {
+        self.wait_running()?;
+        leave_frames_alone(&self.testbed.dut, self.testbed.topology.dut.index)
+    }
+
+    /// The longest frame in bytes, without FCS, that arrives at an MTU when there is no program: with a tag of 4 bytes more than the
+    /// MTU allows, if that arrives. The MTU has to be set, and no program attached.
+    ///
+    /// # Errors
+    ///
+    /// When frames cannot be sent or seen.
+    pub fn longest(&self, mtu: u32) -> Result<usize, PathError> {
+        let known = |carried: &Mutex<BTreeMap<u32, usize>>| {
+            carried.lock().unwrap_or_else(PoisonError::into_inner).get(&mtu).copied()
+        };
+        if let Some(longest) = known(&self.carried) {
+            return Ok(longest);
+        }
+        let mut probe = Probe::open(&self.testbed)?;
+        let full = usize::try_from(mtu).unwrap_or(usize::MAX).saturating_add(HEADER);
+        // An MTU that a device accepts and whose frames it does not carry shows: what arrives is at most the usual then.
+        let usual = [full + TAG, full, 1518, 1514].into_iter().filter(|length| *length <= full + TAG);
+        let mut longest = 0;
+        for length in usual {
+            if probe.arrives(length, length > full || length == 1518)? {
+                longest = length;
+                break;
+            }
+        }
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).insert(mtu, longest);
+        Ok(longest)
+    }
+
+    /// Switches offloads of the DUT; gives the name of the first that it cannot switch.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn set_offloads(&self, offloads: &BTreeMap<String, bool>) -> Result<Option<String>, PathError> {
+        let index = self.testbed.topology.dut.index;
+        for (name, &on) in offloads {
+            if !set_if_possible(&self.testbed.dut, index, name, on)? {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn note(&mut self, kind: FindingKind, weight: Weight, what: String) {
+        self.findings.push(Finding { kind, weight, nic: Some(self.nic.clone()), mode: None, what });
+    }
+
+    /// Sends a frame of each short length, alone, and looks how long it arrives.
+    fn learn_padding(&mut self, probe: &mut Probe<'_>) -> Result<(), PathError> {
+        let mut arrived = BTreeMap::new();
+        let mut dirty = None;
+        for length in SHORTEST_FRAME..=LONGEST_PADDED {
+            if let Some(bytes) = probe.alone(length)? {
+                if bytes.get(length..).unwrap_or_default().iter().any(|&byte| byte != 0) {
+                    dirty.get_or_insert(length);
+                }
+                arrived.insert(length, bytes.len());
+            }
+        }
+        let shortest = arrived.keys().next().copied().unwrap_or(LONGEST_PADDED);
+        let padded_to = arrived.get(&shortest).copied().filter(|length| *length > shortest).unwrap_or(0);
+        let regular =
+            (shortest..=LONGEST_PADDED).all(|length| arrived.get(&length) == Some(&length.max(padded_to)));
+        self.traits.shortest = shortest;
+        if !regular || dirty.is_some() {
+            // What is behind them cannot be foretold, so nothing can be held against it.
+            self.traits.shortest = LONGEST_PADDED;
+            let what = match dirty {
+                Some(length) => format!(
+                    "a frame of {length} bytes arrives with other bytes than zeros behind it: memory of the sender leaks"
+                ),
+                None => "short frames arrive with lengths that follow no rule".to_owned(),
+            };
+            self.note(FindingKind::AlteredFrames, Weight::Warning, what);
+            return Ok(());
+        }
+        self.traits.padded_to = padded_to;
+        self.delivery.padded_to = padded_to;
+        if padded_to > 0 {
+            self.note(FindingKind::AlteredFrames, Weight::Note, format!("frames shorter than {padded_to} bytes arrive with zeros behind them; what they must count follows from that"));
+        }
+        if shortest > SHORTEST_FRAME {
+            self.note(
+                FindingKind::AlteredFrames,
+                Weight::Note,
+                format!("frames shorter than {shortest} bytes do not arrive, with or without a program"),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Probe<'a> {
+    fn open(path: &'a Testbed) -> Result<Self, PathError> {
+        let index = path.topology.tester.index;
+        let socket = path
+            .tester
+            .call(move |host| host.packet_socket(index, xdproof_netns::PacketOptions::default()))?;
+        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?);
+        Ok(Self { socket, capture, path, sent: 0 })
+    }
+
+    /// A frame of no protocol, of a length in bytes; each is another one, if there is room for a number.
+    fn frame(&mut self, length: usize, tagged: bool) -> Vec<u8> {
+        self.sent += 1;
+        let mut frame = [DUT_MAC, TESTER_MAC].concat();
+        if tagged {
+            frame.extend([0x81, 0x00, 0x00, 0x01]);
+        }
+        frame.extend(PROBE_TYPE);
+        frame.extend(self.sent.to_be_bytes());
+        frame.resize(length, FILLER);
+        frame
+    }
+
+    /// Sends a frame and gives what arrived of it; nothing if it did not, or was not taken.
+    fn try_one(&mut self, frame: &[u8], within: Duration) -> Result<Option<Vec<u8>>, PathError> {
+        match self.socket.send(frame) {
+            Ok(_) => {}
+            Err(error) if error.errno() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let arrived = self.capture.take_within(1, left)?;
+            let ours = |bytes: &&Vec<u8>| bytes.starts_with(frame);
+            if let Some(bytes) = arrived.keys().find(ours) {
+                return Ok(Some(bytes.clone()));
+            }
+            self.all_ours(&arrived)?;
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn all_ours(&self, arrived: &Frames) -> Result<(), PathError> {
+        let foreign = |bytes: &&Vec<u8>| bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]);
+        match arrived.keys().find(foreign) {
+            None => Ok(()),
+            Some(bytes) => {
+                Err(PathError::NotQuiet { frame: describe(bytes), frames: arrived.values().sum() })
+            }
+        }
+    }
+
+    /// Waits until a frame arrives, and another one after it.
+    fn wait_for_first(&mut self) -> Result<(), PathError> {
+        let deadline = Instant::now() + SETTLES;
+        let (mut in_a_row, mut tried) = (0, 0);
+        while in_a_row < 2 {
+            if Instant::now() > deadline {
+                let Testbed { topology, .. } = self.path;
+                let (tester, dut) = (topology.tester.name.to_string(), topology.dut.name.to_string());
+                return Err(PathError::Nothing { sent: tried, tester, dut });
+            }
+            let frame = self.frame(60, false);
+            tried += 1;
+            in_a_row = if self.try_one(&frame, ARRIVES)?.is_some() { in_a_row + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// A lone frame of a length, tried again if it does not arrive.
+    fn alone(&mut self, length: usize) -> Result<Option<Vec<u8>>, PathError> {
+        for _ in 0..BURSTS {
+            let frame = self.frame(length, false);
+            if let Some(bytes) = self.try_one(&frame, ARRIVES)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a frame of a length arrives, as it is.
+    fn arrives(&mut self, length: usize, tagged: bool) -> Result<bool, PathError> {
+        for _ in 0..BURSTS {
+            let frame = self.frame(length, tagged);
+            if self.try_one(&frame, ARRIVES)?.is_some_and(|bytes| bytes == frame) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The most frames at once of which none is lost: at most [`observe::WINDOW`], tried with short and with full frames. Where a
+    /// longer burst lost some, half of what passed is taken, for the device is then near its end.
+    fn widest_window(&mut self, mtu: u32) -> Result<usize, PathError> {
+        let full = usize::try_from(mtu).unwrap_or(1500).min(1500) + HEADER;
+        let mut widest = 0;
+        for window in [1, 2, 4, 8, 16, 32, observe::WINDOW] {
+            for length in [60, full] {
+                for _ in 0..BURSTS {
+                    let arrived = self.burst(window, length)?;
+                    if arrived < window as u64 {
+                        return match widest {
+                            0 => Err(PathError::Lossy { sent: 1, arrived }),
+                            _ => Ok((widest / 2).max(1)),
+                        };
+                    }
+                }
+            }
+            widest = window;
+        }
+        Ok(widest)
+    }
+
+    /// Sends frames at once and says how many arrived.
+    fn burst(&mut self, window: usize, length: usize) -> Result<u64, PathError> {
+        let frames: Vec<Vec<u8>> = (0..window).map(|_| self.frame(length, false)).collect();
+        let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        self.socket.send_all(&each)?;
+        let arrived = self.capture.take_within(window as u64, ARRIVES)?;
+        self.all_ours(&arrived)?;
+        Ok(arrived.values().sum())
+    }
+}
+
+/// Switches off whatever of [`MEDDLING`] can be.
+fn leave_frames_alone(worker: &Worker, index: IfIndex) -> Result<(), PathError> {
+    for name in MEDDLING {
+        // What stays on is either told by `strips`, or has no effect on lone frames.
+        let _off = set_if_possible(worker, index, name, false)?;
+    }
+    Ok(())
+}
+
+/// Switches an offload, and says whether it is as wanted now.
+fn set_if_possible(worker: &Worker, index: IfIndex, name: &str, on: bool) -> Result<bool, PathError> {
+    let offload = Offload::from(name);
+    Ok(worker.call(move |host| {
+        let Some(state) = host.offloads(index)?.get(&offload) else { return Ok(!on) };
+        if state.active == on {
+            return Ok(true);
+        }
+        match host.set_offload(index, &offload, on) {
+            Ok(()) => Ok(true),
+            Err(xdproof_netns::Error::OffloadUnchanged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    })?)
+}
+
+/// Tags that the device takes out whatever it was told.
+fn strips(worker: &Worker, index: IfIndex) -> Result<Strips, PathError> {
+    let offloads = worker.call(move |host| host.offloads(index))?;
+    let on = |name: &str| offloads.get(&name.into()).is_some_and(|state| state.active);
+    Ok(Strips { customer: on(CUSTOMER_TAG), service: on(SERVICE_TAG) })
+}
