@@ -35,6 +35,19 @@ pub const PUSHED_TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
 /// Name of the tc program of `tools.rs` that redirects every frame to the ingress of the device in [`TARGET_GLOBAL`].
 pub const TO_INGRESS_PROGRAM: &str = "to_ingress";
 
+/// The tc program that makes frames of at least [`LEAST_FRAME`] bytes of those that leave, as most NICs do; the bytes behind a short
+/// one are [`TARGET_GLOBAL`]'s lowest.
+pub const PAD_SHORT_PROGRAM: &str = "pad_short";
+
+/// The shortest frame of Ethernet in bytes, without FCS (IEEE 802.3, clause 4A.2.3.2.2).
+pub const LEAST_FRAME: usize = 60;
+
+/// The tc program that loses frames with the `EtherType` [`TARGET_GLOBAL`].
+pub const LOSE_TYPE_PROGRAM: &str = "lose_type";
+
+/// The tc program that loses frames of more bytes than [`TARGET_GLOBAL`].
+pub const LOSE_LONG_PROGRAM: &str = "lose_long";
+
 /// Name of the global in `tools.rs` that has a device's index.
 pub const TARGET_GLOBAL: &str = "TARGET";
 

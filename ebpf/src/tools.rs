@@ -11,15 +11,21 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, xdp_action::XDP_PASS},
     btf_maps::Array,
-    helpers::{bpf_redirect, bpf_skb_vlan_push, bpf_xdp_get_buff_len},
+    helpers::{bpf_redirect, bpf_skb_change_tail, bpf_skb_vlan_push, bpf_xdp_get_buff_len},
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use xdproof_ebpf::abi::PUSHED_TAG;
+use xdproof_ebpf::abi::{LEAST_FRAME, PUSHED_TAG};
 
-/// The device to whose ingress frames are redirected (`abi::TARGET_GLOBAL`), set before the object is loaded.
+/// What a program's doing is about (`abi::TARGET_GLOBAL`), set before the object is loaded: for [`to_ingress`] a device.
 #[unsafe(no_mangle)]
 static TARGET: u32 = 0;
+
+#[inline(always)]
+fn target() -> u32 {
+    // SAFETY: the global is a live integer; a volatile read, for the compiler knows only its first value.
+    unsafe { core::ptr::read_volatile(&raw const TARGET) }
+}
 
 // The name is abi::LENGTHS_MAP; an attribute takes no constant.
 #[btf_map]
@@ -42,10 +48,54 @@ fn push_tag(ctx: TcContext) -> i32 {
 /// Puts a frame into another device's way in, behind its driver.
 #[classifier]
 fn to_ingress(_ctx: TcContext) -> i32 {
-    // SAFETY: the global is a live integer; a volatile read, for the compiler knows only its first value.
-    let target = unsafe { core::ptr::read_volatile(&raw const TARGET) };
     // SAFETY: the helper takes two numbers.
-    unsafe { bpf_redirect(target, BPF_F_INGRESS as u64) as i32 }
+    unsafe { bpf_redirect(target(), BPF_F_INGRESS as u64) as i32 }
+}
+
+/// Makes a short frame longer, as most NICs do. One that cannot be is dropped: it must not be taken for one that was.
+#[classifier]
+fn pad_short(ctx: TcContext) -> i32 {
+    let short = ctx.len() as usize;
+    if short >= LEAST_FRAME {
+        return TC_ACT_OK as i32;
+    }
+    // SAFETY: the context is the one that this program was called with.
+    if unsafe { bpf_skb_change_tail(ctx.as_ptr().cast(), LEAST_FRAME as u32, 0) } != 0 {
+        return TC_ACT_SHOT as i32;
+    }
+    let fill = target() as u8;
+    for place in 0..LEAST_FRAME {
+        if place >= short && fill != 0 && ctx.store(place, &fill, 0).is_err() {
+            return TC_ACT_SHOT as i32;
+        }
+    }
+    TC_ACT_OK as i32
+}
+
+/// Loses a frame without telling its sender, as a wire does: it goes to the loopback device, which is down. What is dropped here
+/// (`TC_ACT_SHOT`) is told, and tcx knows no other way (`tcx_action_code()` of `include/net/tcx.h`).
+#[inline(always)]
+fn lose() -> i32 {
+    // SAFETY: the helper takes two numbers.
+    unsafe { bpf_redirect(LOOPBACK, BPF_F_INGRESS as u64) as i32 }
+}
+
+/// The index of the loopback device in every namespace (`LOOPBACK_IFINDEX` of `include/net/net_namespace.h`).
+const LOOPBACK: u32 = 1;
+
+/// Loses frames of one type.
+#[classifier]
+fn lose_type(ctx: TcContext) -> i32 {
+    match ctx.load::<[u8; 2]>(12) {
+        Ok(kind) if u32::from(u16::from_be_bytes(kind)) == target() => lose(),
+        _ => TC_ACT_OK as i32,
+    }
+}
+
+/// Loses long frames.
+#[classifier]
+fn lose_long(ctx: TcContext) -> i32 {
+    if ctx.len() > target() { lose() } else { TC_ACT_OK as i32 }
 }
 
 /// Inverts the last byte of the source address.

@@ -8,7 +8,7 @@
 //!
 //! Beside the trials stand the [`rules`]: what the kernel answers to whoever attaches.
 //!
-//! `verdict`, `delivery`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
+//! `verdict`, `delivery`, `findings`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
 //! `environment` touch the kernel.
 
 pub mod attach;
@@ -16,7 +16,10 @@ pub mod bench;
 pub mod cli;
 pub mod delivery;
 pub mod environment;
+mod examine;
+pub mod findings;
 pub mod inject;
+pub mod kernel_log;
 pub mod measure;
 pub mod observe;
 pub mod plan;

@@ -15,6 +15,7 @@ use xdproof_scenarios::{Frame, SHORTEST_FRAME};
 
 use crate::{
     attach::{AttachError, Attachment, Counter, Object},
+    findings::Attached,
     inject::sender::Sender,
     observe::{self, Capture, ObserveError, Refusals},
     plan::{InjectorKind, Mode, Path, Trial},
@@ -119,6 +120,8 @@ impl Obstacle {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     pub(crate) ground: Ground,
+    /// How attaching to devices came out, by mode, where nothing out of the ordinary was asked of them.
+    attached: Mutex<BTreeMap<Mode, Attached>>,
     shelves: Mutex<HashMap<RigKind, Shelf>>,
 }
 
@@ -149,10 +152,6 @@ impl Ground {
 }
 
 impl Pool {
-    pub(crate) fn on(ground: Ground) -> Self {
-        Self { ground, shelves: Mutex::default() }
-    }
-
     /// A rig from the pool that is still as it was handed back, or a new one.
     pub(crate) fn take(&self, object: &Object, kind: &RigKind) -> Result<Rig, Obstacle> {
         loop {
@@ -178,11 +177,30 @@ impl Pool {
                 Rig::bring_up(&Object { program, ..Object::default() }, kind, &self.ground)
             }
         };
+        self.note(kind, &rig);
         if let Err(obstacle @ (Obstacle::Refused(_) | Obstacle::Unfit(_) | Obstacle::Mute(_))) = &rig {
             // The answer of a device does not change from trial to trial.
             self.shelves().insert(kind.clone(), Shelf::Barred(obstacle.clone()));
         }
         rig
+    }
+
+    /// How attaching to devices came out, by mode.
+    pub(crate) fn attached(&self) -> BTreeMap<Mode, Attached> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, kind: &RigKind, rig: &Result<Rig, Obstacle>) {
+        if *kind != (RigKind { path: kind.path, ..RigKind::usual(kind.path.mode, &self.ground) }) {
+            return;
+        }
+        let outcome = match rig {
+            Ok(Rig::Wire(_)) => Attached::Yes,
+            Err(Obstacle::Refused(Refusal { answer, .. })) => Attached::Refused(answer.clone()),
+            Err(Obstacle::Mute(what)) => Attached::Mute(what.clone()),
+            Ok(Rig::Unattached(_)) | Err(Obstacle::Unfit(_) | Obstacle::Broken(_)) => return,
+        };
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.path.mode, outcome);
     }
 
     /// Puts a rig back if it is clean; else says what is wrong with it.
@@ -255,6 +273,17 @@ impl RigKind {
             queues: scenario.spread.queues.unwrap_or(Spec::default().queues),
         };
         Self { path, spec, offloads: scenario.requires.offloads.clone(), role }
+    }
+
+    /// The rig of a trial that asks for nothing out of the ordinary, by pnet.
+    pub(crate) fn usual(mode: Mode, ground: &Ground) -> Self {
+        let mtu = ground.devices().map_or(veth::DEFAULT_MTU, |path| path.usual_mtu);
+        Self {
+            path: Path { mode, injector: InjectorKind::Pnet },
+            spec: Spec { mtu, ..Spec::default() },
+            offloads: BTreeMap::new(),
+            role: Role::UnderTest,
+        }
     }
 
     /// A name that no other kind with a device has.

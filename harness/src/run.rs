@@ -24,6 +24,7 @@ use crate::{
     attach::{AttachError, Counter, Identity, Object, RunCounting},
     delivery::Delivery,
     environment::{self, Environment},
+    examine::{Examined, Watch},
     inject::{test_run, turns::Turns},
     observe::{self, Manner, ObserveError, Ports, Refusals},
     plan::{Mode, Path, Trial},
@@ -73,7 +74,7 @@ pub struct Lab {
     takes_fragments: bool,
     kernel: KernelVersion,
     nonce: AtomicU64,
-    pool: Pool,
+    pub(crate) pool: Pool,
     _counting: RunCounting,
 }
 
@@ -113,7 +114,7 @@ impl Lab {
     /// Lets trials take place on other ground than veth pairs.
     #[must_use]
     pub fn on(mut self, ground: Ground) -> Self {
-        self.pool = Pool::on(ground);
+        self.pool.ground = ground;
         self
     }
 
@@ -127,6 +128,18 @@ impl Lab {
     #[must_use]
     pub fn kernel(&self) -> KernelVersion {
         self.kernel
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// Whether the program under test takes frames of several buffers.
+    #[must_use]
+    pub fn takes_fragments(&self) -> bool {
+        self.takes_fragments
     }
 
     /// Takes the program off whatever it waits on.
@@ -429,7 +442,9 @@ impl Lab {
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
                 let Wire { counter, sender, capture, returned, .. } = wire.as_mut();
                 let ports = Ports { sender, capture, returned };
-                observe::on_wire(counter, ports, frames, passes, nonce, self.manner(scenario, turns))
+                let manner = self.manner();
+                let spread = manner.spread || scenario.spread != Spread::default();
+                observe::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
             }
             Rig::Unattached(counter) => {
                 observe::alone(counter, |counter| test_run::run(counter, &scenario.frames, turns))
@@ -438,16 +453,10 @@ impl Lab {
     }
 
     /// How the ground takes frames.
-    fn manner<'a>(&self, scenario: &Scenario, turns: Option<&'a Turns>) -> Manner<'a> {
-        let spread = scenario.spread != Spread::default();
+    pub(crate) fn manner(&self) -> Manner<'static> {
         match self.pool.ground.devices() {
-            None => Manner { spread, turns, ..Manner::default() },
-            Some(path) => Manner {
-                window: path.traits.window,
-                patience: observe::MUST_ARRIVE,
-                spread: spread || path.queues > 1,
-                turns,
-            },
+            None => Manner::default(),
+            Some(path) => Manner { window: path.traits.window, spread: path.queues > 1, ..Manner::default() },
         }
     }
 
@@ -501,36 +510,48 @@ impl Lab {
     }
 }
 
-/// Runs a plan on `jobs` threads and tells `reporter` what happens. Stops early, with what there is, once `cancelled` is
-/// set.
+/// What is to be run, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The trials.
+    pub plan: &'a [Trial<'a>],
+    /// The columns of the plan.
+    pub paths: &'a [Path],
+    /// Trials at once; devices take one at a time.
+    pub jobs: usize,
+    /// Whether the [rules](crate::rules) of attaching are tried, too.
+    pub rules: bool,
+    /// Once this is set, the run stops early, with what there is.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// Runs a plan, examines the devices if there are some, and tells `reporter` what happens.
 ///
 /// # Errors
 ///
 /// When a reporter cannot pass on what it is told, or the machine cannot be read.
-pub fn run(
-    lab: &Lab,
-    plan: &[Trial<'_>],
-    paths: &[Path],
-    jobs: usize,
-    cancelled: &AtomicBool,
-    reporter: &mut dyn Reporter,
-) -> io::Result<RunResult> {
+pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<RunResult> {
+    let Order { plan, paths, jobs: _, rules, cancelled } = order;
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
-    let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
-    let mut order: Vec<(usize, &Trial<'_>)> = plan.iter().enumerate().collect();
-    let jobs = match lab.ground() {
-        Ground::Veth => {
-            // The longest first, so that no thread is left with one when the others are done.
-            order.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
-            jobs
-        }
-        Ground::Devices(_) => {
-            // There is one DUT. What needs it set in the same way comes in a row: setting it takes a second.
-            order.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, Role::UnderTest, lab.ground()));
-            1
-        }
+    let watch = Watch::begin();
+    let trials = run_trials(lab, order, reporter)?;
+    let Examined { findings, kernel_messages, rules } = watch.end(lab, &trials, rules, cancelled);
+    let result = RunResult {
+        findings,
+        kernel_messages,
+        rules,
+        ..RunResult::new(environment, trials, Vec::new(), plan.len())
     };
+    reporter.report(Event::Ended { result: &result })?;
+    Ok(result)
+}
+
+/// Runs the trials of a plan; gives those that ended, in the order of the plan.
+fn run_trials(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<Vec<TrialRecord>> {
+    let Order { plan, cancelled, .. } = order;
+    let (order, jobs) = in_turn(lab, order);
+    let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
     let next = AtomicUsize::new(0);
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -552,10 +573,24 @@ pub fn run(
         }
         Ok::<(), io::Error>(())
     })?;
-    let trials: Vec<TrialRecord> = records.into_iter().flatten().collect();
-    let result = RunResult::new(environment, trials, Vec::new(), plan.len());
-    reporter.report(Event::Ended { result: &result })?;
-    Ok(result)
+    Ok(records.into_iter().flatten().collect())
+}
+
+/// The trials in the order in which they are begun, each with its place in the plan, and how many at once.
+fn in_turn<'a>(lab: &Lab, order: Order<'a>) -> (Vec<(usize, &'a Trial<'a>)>, usize) {
+    let mut trials: Vec<_> = order.plan.iter().enumerate().collect();
+    match lab.ground() {
+        Ground::Veth => {
+            // The longest first, so that no thread is left with one when the others are done.
+            trials.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
+            (trials, order.jobs)
+        }
+        Ground::Devices(_) => {
+            // There is one DUT. What needs it set in the same way comes in a row: setting it takes a second.
+            trials.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, Role::UnderTest, lab.ground()));
+            (trials, 1)
+        }
+    }
 }
 
 /// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.

@@ -13,7 +13,7 @@ use crate::{
         console::Console,
         json::{JsonFile, RunResult, write_pretty},
     },
-    run::{CountedAction, Lab, run},
+    run::{CountedAction, Lab, Order, run},
 };
 
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(super) struct Validate {
     /// Write result.json into this directory, and the frames of failed trials as pcap files into DIR/failed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Try the kernel's rules of attaching, too: on the devices, or on links of our own.
+    #[arg(long)]
+    rules: bool,
     /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
     #[arg(long)]
     keep: bool,
@@ -70,6 +73,7 @@ impl Validate {
             partition,
             jobs,
             out,
+            rules,
             keep,
         } = self;
         let (scenarios, origin) = (corpus.load()?, corpus.origin());
@@ -85,8 +89,9 @@ impl Validate {
             console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in),
             out,
         };
-        let result = run(&lab, &plan, &selection.paths(), jobs, &cancelled, &mut reporters)
-            .map_err(Failure::output)?;
+        let (plan, paths) = (&plan, &selection.paths());
+        let order = Order { plan, paths, jobs, rules, cancelled: &cancelled };
+        let result = run(&lab, order, &mut reporters).map_err(Failure::output)?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
         }

@@ -76,6 +76,33 @@ impl Shaper {
         Self::attach(worker, link, abi::TO_INGRESS_PROGRAM, target.get())
     }
 
+    /// Attaches the program that makes short frames longer ([`abi::LEAST_FRAME`]) which leave by the link, by bytes of one value.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn pad_short(worker: &Worker, link: &LinkName, fill: u8) -> Result<Self, ToolError> {
+        Self::attach(worker, link, abi::PAD_SHORT_PROGRAM, fill.into())
+    }
+
+    /// Attaches the program that loses frames of an `EtherType` which leave by the link.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn lose_type(worker: &Worker, link: &LinkName, ether_type: u16) -> Result<Self, ToolError> {
+        Self::attach(worker, link, abi::LOSE_TYPE_PROGRAM, ether_type.into())
+    }
+
+    /// Attaches the program that loses frames of more than so many bytes which leave by the link.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn lose_long(worker: &Worker, link: &LinkName, bytes: u32) -> Result<Self, ToolError> {
+        Self::attach(worker, link, abi::LOSE_LONG_PROGRAM, bytes)
+    }
+
     fn attach(worker: &Worker, link: &LinkName, name: &'static str, target: u32) -> Result<Self, ToolError> {
         let link = link.to_string();
         worker.run(move |_| {

@@ -123,6 +123,21 @@ impl RunResult {
     }
 }
 
+impl RuleResult {
+    /// What stands for the rules where none can be tried.
+    #[must_use]
+    pub fn not_tried(reason: String) -> Self {
+        Self {
+            id: "attach".to_owned(),
+            row: "the rules of attaching".to_owned(),
+            nic: String::new(),
+            verdict: VerdictKind::Error,
+            reason: Some(reason),
+            steps: Vec::new(),
+        }
+    }
+}
+
 impl From<rules::RuleRecord> for RuleResult {
     fn from(record: rules::RuleRecord) -> Self {
         let rules::RuleRecord { id, row, nic, verdict, steps } = record;

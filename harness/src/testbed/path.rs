@@ -201,15 +201,32 @@ impl DevicePath {
         [&self.testbed.topology.dut, &self.testbed.topology.tester]
     }
 
-    /// Sets the MTU of both ends in bytes and waits until they run. No program may be attached.
+    /// Sets the MTU of both ends in bytes, waits until they run and frames arrive. No program may be attached.
     ///
     /// # Errors
     ///
     /// [`PathError::Mtu`] if a device does not take it.
     pub fn set_mtu(&self, mtu: u32) -> Result<(), PathError> {
-        let workers = [&self.testbed.dut, &self.testbed.tester];
+        if self.change_mtu(mtu)? {
+            self.wait_running()?;
+            Probe::open(&self.testbed)?.wait_for_first()?;
+        }
+        Ok(())
+    }
+
+    /// [`set_mtu`](Self::set_mtu) beneath a program that is attached: whether frames arrive is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Mtu`] if a device does not take it.
+    pub fn set_mtu_beneath(&self, mtu: u32) -> Result<(), PathError> {
+        if self.change_mtu(mtu)? { self.settle() } else { Ok(()) }
+    }
+
+    /// Says whether there was something to change.
+    fn change_mtu(&self, mtu: u32) -> Result<bool, PathError> {
         let mut changed = false;
-        for (worker, port) in workers.into_iter().zip(self.ports()) {
+        for (worker, port) in [&self.testbed.dut, &self.testbed.tester].into_iter().zip(self.ports()) {
             let index = port.index;
             let set = worker.run(move |host| {
                 if host.link_by_index(index)?.mtu == mtu {
@@ -223,11 +240,7 @@ impl DevicePath {
                 answer: crate::run::chain(&error),
             })?;
         }
-        if changed {
-            self.wait_running()?;
-            Probe::open(&self.testbed)?.wait_for_first()?;
-        }
-        Ok(())
+        Ok(changed)
     }
 
     /// Waits until both ends run.

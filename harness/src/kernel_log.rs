@@ -1,0 +1,157 @@
+//! What the kernel prints while something runs, and which of it is a fault of its own.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::OpenOptionsExt as _,
+};
+
+use crate::report::device::KernelMessage;
+
+/// Messages of this level and worse are kept: `KERN_WARNING` (`include/linux/kern_levels.h`).
+const WARNING: u8 = 4;
+
+/// The most messages that are kept: a device that complains of each frame says nothing more with the next thousand.
+const MOST: usize = 500;
+
+/// The longest record that `/dev/kmsg` gives (`PRINTK_MESSAGE_MAX`, 2,048), and some more.
+const RECORD: usize = 8192;
+
+/// Marks of a fault of the kernel's own: what `__warn()` of `kernel/panic.c`, the oops paths of the architectures, KASAN, KCSAN, UBSAN,
+/// lockdep, the watchdogs and `refcount_warn_saturate()` print.
+const FAULTS: [&str; 17] = [
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "kernel BUG at ",
+    "KASAN: ",
+    "KCSAN: ",
+    "KFENCE: ",
+    "UBSAN: ",
+    "general protection fault",
+    "Kernel panic",
+    "unable to handle",
+    "refcount_t: ",
+    "NETDEV WATCHDOG",
+    "blocked for more than",
+    "detected stall",
+    "possible circular locking",
+    "scheduling while atomic",
+];
+
+/// The kernel's log from one moment on.
+#[derive(Debug)]
+pub struct KernelLog(File);
+
+impl KernelLog {
+    /// Begins with what is printed next. Needs `CAP_SYSLOG` where `kernel.dmesg_restrict` is set.
+    ///
+    /// # Errors
+    ///
+    /// When `/dev/kmsg` cannot be read, as in a container that has none.
+    pub fn from_now() -> io::Result<Self> {
+        let mut file = File::options()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open("/dev/kmsg")?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self(file))
+    }
+
+    /// What was printed since the last call, of the level of a warning or worse; at most 500 messages.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn take(&mut self) -> io::Result<Vec<KernelMessage>> {
+        let mut messages = Vec::new();
+        let mut record = [0; RECORD];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(0) => break,
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&record[..length]);
+                    messages.extend(parse(&text).filter(|message| message.level <= WARNING));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Records were overwritten before they were read; reading goes on with the oldest that is left
+                // (`devkmsg_read()` of `kernel/printk/printk.c`).
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => return Err(error),
+            }
+        }
+        messages.truncate(MOST);
+        Ok(messages)
+    }
+}
+
+/// Reads a record of `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`): `priority,sequence,microseconds,flags;text`, and lines
+/// that begin with a space and say of what device it is.
+fn parse(record: &str) -> Option<KernelMessage> {
+    let (prefix, text) = record.split_once(';')?;
+    let mut fields = prefix.split(',');
+    let priority: u32 = fields.next()?.parse().ok()?;
+    let since_boot_us = fields.nth(1)?.parse().ok()?;
+    let text = text.lines().next()?.to_owned();
+    // The facility is above (`LOG_PRIMASK` of `include/linux/syslog.h`).
+    Some(KernelMessage { level: u8::try_from(priority & 7).ok()?, since_boot_us, text })
+}
+
+/// Whether a message tells a fault of the kernel's own.
+#[must_use]
+pub fn is_fault(message: &KernelMessage) -> bool {
+    FAULTS.iter().any(|mark| message.text.contains(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> KernelMessage {
+        KernelMessage { level: 4, since_boot_us: 0, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_record_is_its_level_its_time_and_its_first_line() {
+        let record =
+            "12,345,6789012,-;e1000: eth0 NIC Link is Down\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:03.0\n";
+        let read = parse(record).unwrap();
+        assert_eq!((read.level, read.since_boot_us), (4, 6_789_012));
+        assert_eq!(read.text, "e1000: eth0 NIC Link is Down");
+        for nonsense in ["", ";", "a,b,c,d;e", "12;x"] {
+            assert_eq!(parse(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_told_from_a_complaint() {
+        for fault in [
+            "WARNING: CPU: 0 PID: 1 at net/core/dev.c:5 dev_watchdog+0x1/0x2",
+            "BUG: KASAN: slab-out-of-bounds in igb_clean_rx_irq",
+            "BUG: unable to handle page fault for address: ffff",
+            "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+        ] {
+            assert!(is_fault(&message(fault)), "{fault}");
+        }
+        for complaint in [
+            "virtio_net virtio0 eth0: XDP request 2 queues but max is 1. XDP_TX and XDP_REDIRECT will operate in a slower locked tx mode.",
+            "e1000: eth0 NIC Link is Up 1000 Mbps Full Duplex",
+        ] {
+            assert!(!is_fault(&message(complaint)), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_from_now_on_is_read_and_nothing_before() {
+        let Ok(mut log) = KernelLog::from_now() else { return };
+        // Another test, or the machine, may print; what was there before is gone in any case.
+        let mut printed = File::options().write(true).open("/dev/kmsg").unwrap();
+        let ours = format!("xdproof test {}", std::process::id());
+        io::Write::write_all(&mut printed, format!("<4>{ours}").as_bytes()).unwrap();
+        let read = log.take().unwrap();
+        assert_eq!(read.iter().filter(|message| message.text.contains(&ours)).count(), 1, "{read:?}");
+        assert!(!log.take().unwrap().iter().any(|message| message.text.contains(&ours)));
+    }
+}

@@ -1,0 +1,238 @@
+//! Trials on two devices that are wired together, for which a veth pair stands in: what the path does to frames is learnt, what
+//! must be counted follows from it, and what is lost or kept back is found and named.
+//!
+//! Ignored without privilege, as in `conformance.rs`.
+
+#[path = "gate/mod.rs"]
+mod gate;
+#[path = "objects/mod.rs"]
+mod objects;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use xdproof::{
+    attach::Object,
+    inject::shape::Shaper,
+    plan::{Mode, Selection},
+    report::{
+        Event, Reporter,
+        device::{FindingKind, Weight},
+        json::RunResult,
+    },
+    run::{CountedAction, Ground, Lab, Order, run},
+    testbed::{DevicePath, Spec, Testbed, path::PathError},
+    verdict::VerdictKind,
+};
+use xdproof_netns::PacketOptions;
+
+use objects::Compiled;
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+
+fn main() -> ExitCode {
+    if let Some(code) = xdproof::rules::hold_if_asked() {
+        return code;
+    }
+    let arguments = Arguments::from_args();
+    let obstacle = gate::obstacle();
+    let test = |name, check: fn() -> Result| Test::test(name, check).with_ignored_flag(obstacle.is_some());
+    let tests = vec![
+        test("devices_are_held_to_the_whole_corpus_as_a_veth_pair_is", whole_corpus),
+        test("short_frames_that_arrive_padded_count_as_their_padded_bytes", padded),
+        test("padding_of_other_bytes_than_zeros_is_told_and_nothing_is_held_against_it", leaking),
+        test("frames_that_are_too_long_for_the_path_are_no_failure", too_long),
+        test("frames_that_the_path_loses_fail_and_are_named", lossy),
+        test("a_driver_that_drops_what_the_program_passes_is_found_out", lying),
+        test("two_devices_that_are_not_wired_together_are_told", not_wired),
+        test("a_wire_on_which_others_speak_is_told", not_quiet),
+        test("rules_are_tried_on_the_device", rules),
+    ];
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+struct Nobody;
+
+impl Reporter for Nobody {
+    fn report(&mut self, _: Event<'_>) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn pair() -> Result<Arc<Testbed>> {
+    Ok(Arc::new(Testbed::veth(Spec { mtu: 1500, ..Spec::default() })?))
+}
+
+fn explore(testbed: &Arc<Testbed>) -> Result<DevicePath, PathError> {
+    DevicePath::explore(Arc::clone(testbed), "nic".to_owned(), "veth".to_owned())
+}
+
+/// Everything that is selected, on a pair.
+fn validate(testbed: &Arc<Testbed>, object: Object, scenarios: &[&str], rules: bool) -> Result<RunResult> {
+    let path = explore(testbed)?;
+    let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(path)));
+    let selection = Selection {
+        scenarios: scenarios.iter().map(|&pattern| pattern.to_owned()).collect(),
+        modes: vec![Mode::Generic, Mode::Native],
+        ..Selection::default()
+    };
+    let (plan, paths) = (&selection.plan(gate::corpus()?)?, &selection.paths());
+    let order = Order { plan, paths, jobs: 1, rules, cancelled: &AtomicBool::new(false) };
+    Ok(run(&lab, order, &mut Nobody)?)
+}
+
+/// Fails, with what came out, unless all trials came out in one of these ways.
+fn all(result: &RunResult, verdicts: &[VerdictKind]) -> Result {
+    let other: Vec<_> = result
+        .trials
+        .iter()
+        .filter(|trial| !verdicts.contains(&trial.verdict))
+        .map(|trial| format!("{} {}: {}", trial.id, trial.verdict, trial.reason.clone().unwrap_or_default()))
+        .collect();
+    if other.is_empty() && !result.trials.is_empty() { Ok(()) } else { Err(other.join("\n").into()) }
+}
+
+fn of(result: &RunResult, verdict: VerdictKind) -> usize {
+    result.trials.iter().filter(|trial| trial.verdict == verdict).count()
+}
+
+fn expect(condition: bool, what: &str, result: &RunResult) -> Result {
+    if condition {
+        Ok(())
+    } else {
+        Err(format!("{what}: {:?}\n{:#?}", result.summary, result.findings).into())
+    }
+}
+
+fn whole_corpus() -> Result {
+    let result = validate(&pair()?, Object::default(), &[], false)?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
+    // Jumbo frames for a linear native program, several receive queues.
+    let left_out = result.trials.iter().filter(|trial| trial.verdict == VerdictKind::Skip).count();
+    expect(left_out <= 10 && of(&result, VerdictKind::Pass) > 350, "not enough was tried", &result)?;
+    expect(result.findings.is_empty(), "a veth has findings", &result)?;
+    expect(result.trials.iter().all(|trial| trial.nic.as_deref() == Some("nic")), "not the label", &result)
+}
+
+fn padded() -> Result {
+    let testbed = pair()?;
+    let port = &testbed.topology.tester;
+    let _pads = Shaper::pad_short(&testbed.tester, &port.name, 0)?;
+    let path = explore(&testbed)?;
+    if (path.traits.padded_to, path.delivery.padded_to) != (60, 60) {
+        return Err(format!("{:?}", path.traits).into());
+    }
+    let result = validate(&testbed, Object::default(), &[], false)?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
+    let told = |finding: &xdproof::report::device::Finding| {
+        finding.kind == FindingKind::AlteredFrames && finding.weight == Weight::Note
+    };
+    expect(result.findings.len() == 1 && result.findings.iter().all(told), "padding is not told", &result)?;
+    // What the scenarios declare holds for frames as they were sent, so some must have been computed anew.
+    let corpus = gate::corpus()?;
+    let otherwise = result.trials.iter().filter(|trial| {
+        let scenario = corpus.iter().find(|scenario| scenario.id.as_ref() as &str == trial.scenario);
+        scenario.is_some_and(|scenario| scenario.expect != trial.expected)
+    });
+    let otherwise = otherwise.count();
+    expect(otherwise > 10, "nothing was computed anew", &result)
+}
+
+fn leaking() -> Result {
+    let testbed = pair()?;
+    let _pads = Shaper::pad_short(&testbed.tester, &testbed.topology.tester.name, 0x5a)?;
+    let result = validate(&testbed, Object::default(), &["boundary/*", "vlan/qinq_ipv4_udp"], false)?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
+    expect(of(&result, VerdictKind::Unreachable) > 0, "short frames were judged", &result)?;
+    let told = result.findings.iter().any(|finding| finding.what.contains("leaks"));
+    expect(told, "the leak is not told", &result)
+}
+
+fn too_long() -> Result {
+    let testbed = pair()?;
+    let _loses = Shaper::lose_long(&testbed.tester, &testbed.topology.tester.name, 1518)?;
+    let result = validate(&testbed, Object::default(), &["vlan/*"], false)?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
+    let full = result.trials.iter().find(|trial| trial.scenario == "vlan/qinq_full_mtu");
+    let said = full.and_then(|trial| trial.reason.clone()).unwrap_or_default();
+    expect(said.contains("1518") && said.contains("program or not"), &said, &result)
+}
+
+fn lossy() -> Result {
+    let testbed = pair()?;
+    let _loses = Shaper::lose_type(&testbed.tester, &testbed.topology.tester.name, 0x86dd)?;
+    let result = validate(&testbed, Object::default(), &["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"], false)?;
+    let wrong = result.trials.iter().filter(|trial| {
+        let lost = trial.reason.as_deref().unwrap_or("").contains("the program ran 0 times");
+        (trial.verdict == VerdictKind::Fail && lost) != trial.scenario.starts_with("ipv6/")
+    });
+    expect(wrong.count() == 0 && of(&result, VerdictKind::Fail) > 0, "not exactly IPv6 is lost", &result)
+}
+
+/// Generic mode shows both receive queues as 0, so that what happens on queue 1 happens in native mode alone.
+fn lying() -> Result {
+    let lies = Compiled::new(&["LIES=1"])?;
+    let testbed = Testbed::veth(Spec { mtu: 1500, queues: 2 })?;
+    let result = validate(&Arc::new(testbed), lies.object(), &["ipv6/*", "ipv4/*"], false)?;
+    let found = result.findings.iter().find(|finding| finding.kind == FindingKind::AdvertisedNotSo);
+    let Some(finding) = found else { return Err(format!("not found: {:?}", result.summary).into()) };
+    let named =
+        finding.what.contains("frames that the program passes are dropped") && finding.what.contains("/");
+    let placed = (finding.weight, finding.mode) == (Weight::Fault, Some(Mode::Native));
+    expect(named && placed && result.is_bad(), "not named", &result)
+}
+
+fn not_wired() -> Result {
+    let apart = || -> Result<Testbed> { Arc::into_inner(pair()?).ok_or_else(|| "shared".into()) };
+    let (one, other) = (apart()?, apart()?);
+    let topology = xdproof::testbed::Topology { tester: one.topology.tester, dut: other.topology.dut };
+    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut });
+    // The other ends have to stay, or these lose their carrier.
+    let _ends = (one.dut, other.tester);
+    match explore(&crossed) {
+        Err(PathError::Nothing { sent, .. }) if sent > 3 => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn not_quiet() -> Result {
+    let testbed = pair()?;
+    let index = testbed.topology.tester.index;
+    let socket = testbed.tester.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let speaks = std::thread::spawn(move || {
+        // Spanning tree, as a switch speaks it.
+        let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 9, 0, 38, 0x42, 0x42, 3];
+        frame.resize(60, 0);
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            if socket.send(&frame).is_err() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    });
+    let explored = explore(&testbed);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    speaks.join().map_err(|_| "the speaker panicked")?;
+    match explored {
+        Err(error @ PathError::NotQuiet { .. }) if error.to_string().contains("02:00:00:00:00:09") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn rules() -> Result {
+    let result = validate(&pair()?, Object::default(), &["ipv4/udp*"], true)?;
+    let bad: Vec<_> = result.rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
+    let passed = result.rules.iter().filter(|rule| rule.verdict == VerdictKind::Pass).count();
+    let named = result.rules.iter().all(|rule| rule.nic == "nic");
+    if bad.is_empty() && passed > 15 && named {
+        Ok(())
+    } else {
+        Err(format!("{passed} passed; {bad:#?}").into())
+    }
+}
