@@ -11,7 +11,12 @@ use std::{
 use netlink_proto::ConnectionHandle;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Error, generic::GenericMessage, namespace, netlink::Channel};
+use crate::{
+    Error,
+    generic::GenericMessage,
+    namespace,
+    netlink::{Ask, Channel, RawMessage},
+};
 
 /// A namespace seen by a thread that lives in it: its netlink sockets, and what must be dropped in it.
 ///
@@ -23,6 +28,8 @@ pub struct Host {
     pub(crate) families: HashMap<&'static str, u16>,
     pub(crate) route: Channel<rtnetlink::Handle>,
     pub(crate) generic: Channel<ConnectionHandle<GenericMessage>>,
+    /// Opened when it is first wanted: few want it.
+    raw: Option<Channel<ConnectionHandle<RawMessage>>>,
     pub(crate) runtime: Runtime,
 }
 
@@ -45,6 +52,7 @@ impl Host {
             families: HashMap::new(),
             route: Channel::open_route(&runtime)?,
             generic: Channel::open_generic(&runtime)?,
+            raw: None,
             runtime,
         })
     }
@@ -68,6 +76,17 @@ impl Host {
     pub fn release<T: 'static>(&mut self, ticket: Kept<T>) -> Option<T> {
         let Kept { key, kind: _ } = ticket;
         self.kept.remove(&key)?.downcast().ok().map(|value| *value)
+    }
+
+    /// Sends one message of rtnetlink as bytes and gives what is answered.
+    pub(crate) fn raw(&mut self, ask: &Ask, message: RawMessage) -> Result<Vec<RawMessage>, Error> {
+        let channel = match self.raw.take() {
+            Some(channel) => channel,
+            None => Channel::open_raw(&self.runtime)?,
+        };
+        let answer = channel.ask(&self.runtime, ask, message);
+        self.raw = Some(channel);
+        answer
     }
 
     /// Turns IPv6 off on every link of the namespace, present and to come: no router solicitation, no

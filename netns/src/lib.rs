@@ -3,8 +3,8 @@
 //!
 //! Nothing here runs a program (`ip`, `ethtool`) and nothing outlives the process: a [`NetNs`] is a
 //! descriptor without a name, and what the kernel keeps for it goes when the last descriptor, socket or
-//! thread of it goes, even by `SIGKILL`. The one way to leave something behind is to
-//! [publish](NetNs::publish) a namespace and [persist](Published::persist) its name.
+//! thread of it goes, even by `SIGKILL`. What is left behind is left on purpose: a namespace whose
+//! [published](NetNs::publish) name [persists](Published::persist), or that is [held](NetNs::hold_at) at a path.
 //!
 //! A namespace is a thread. A [`Worker`] enters its namespace once and never leaves it; closures are sent to
 //! it and find a [`Host`], which is the namespace seen from inside:
@@ -42,6 +42,7 @@
 //! included, is in [`Error`].
 
 mod error;
+mod ethtool;
 mod generic;
 mod host;
 mod link;
@@ -50,7 +51,9 @@ mod namespace;
 mod netlink;
 mod offload;
 mod packet;
+mod record;
 mod ring;
+mod switches;
 mod sys;
 mod worker;
 mod xdp;
@@ -59,12 +62,14 @@ mod xdp;
 mod testing;
 
 pub use error::{Error, Subject};
+pub use ethtool::{Channels, Driver, Rings};
 pub use host::{Host, Kept};
 pub use link::{Link, Statistics, Tap, VethEnd, VethSpec, VirtualKind};
 pub use names::{IfIndex, LinkName, MacAddr};
 pub use namespace::{NetNs, Published};
 pub use offload::{Offload, OffloadState, Offloads};
 pub use packet::{Build, FrameBuilder, PacketOptions, PacketSocket, Received};
+pub use record::{Discipline, Record, RecordKind};
 pub use ring::{Handed, TxRing};
 pub use worker::Worker;
 pub use xdp::{XdpFeatures, XdpFlags, XdpLink, XdpMode, XdpState};

@@ -13,7 +13,7 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocol
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
 };
 use tokio::time::timeout;
 
@@ -115,8 +115,20 @@ pub struct Link {
     pub running: bool,
     /// Takes frames for any address because a flag says so (`IFF_PROMISC`).
     pub promiscuous: bool,
+    /// Takes frames for any group address because a flag says so (`IFF_ALLMULTI`).
+    pub all_multicast: bool,
     /// Answers and asks by ARP (no `IFF_NOARP`).
     pub arp: bool,
+    /// Its frames begin with an Ethernet header (`ARPHRD_ETHER`).
+    pub ethernet: bool,
+    /// It is the namespace's way to itself (`IFF_LOOPBACK`).
+    pub loopback: bool,
+    /// Packets that may wait to be sent, for the queueing disciplines that ask for it.
+    pub tx_queue_length: u32,
+    /// What someone has written on it (`ip link set alias`).
+    pub alias: Option<String>,
+    /// The group that it is counted to; 0 is the default.
+    pub group: u32,
     /// Receive queues that it was made with.
     pub rx_queues: u32,
     /// Transmit queues that it was made with.
@@ -163,7 +175,8 @@ impl Link {
     fn read(message: LinkMessage, ask: &Ask) -> Result<Self, Error> {
         let (mut name, mut mac, mut mtu, mut min_mtu, mut max_mtu) = (None, None, None, None, None);
         let (mut rx_queues, mut tx_queues, mut kind, mut parent) = (1, 1, None, None);
-        let (mut controller, mut tied_to) = (None, None);
+        let (mut controller, mut tied_to, mut alias) = (None, None, None);
+        let (mut tx_queue_length, mut group) = (0, 0);
         let (mut xdp, mut statistics) = (XdpState::default(), Statistics::default());
         for attribute in message.attributes {
             match attribute {
@@ -178,6 +191,9 @@ impl Link {
                 LinkAttribute::Controller(index) => controller = IfIndex::new(index),
                 LinkAttribute::Link(index) => tied_to = IfIndex::new(index),
                 LinkAttribute::ParentDevName(device) => parent = Some(device),
+                LinkAttribute::TxQueueLen(length) => tx_queue_length = length,
+                LinkAttribute::IfAlias(text) => alias = Some(text),
+                LinkAttribute::Group(number) => group = number,
                 LinkAttribute::Xdp(attributes) => xdp = XdpState::read(&attributes),
                 LinkAttribute::LinkInfo(infos) => {
                     kind = infos.iter().find_map(|info| match info {
@@ -212,7 +228,13 @@ impl Link {
             up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             promiscuous: flags.contains(LinkFlags::Promisc),
+            all_multicast: flags.contains(LinkFlags::Allmulti),
             arp: !flags.contains(LinkFlags::Noarp),
+            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            loopback: flags.contains(LinkFlags::Loopback),
+            tx_queue_length,
+            alias,
+            group,
             rx_queues,
             tx_queues,
             kind,
@@ -306,6 +328,27 @@ impl Host {
         self.set_link("move to another namespace", index, message)
     }
 
+    /// [`move_link`](Self::move_link) to a name and an index that are named: the index that it has now is tried for by the
+    /// kernel unless another is asked for (Linux 5.13; before that it cannot be asked for).
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EBUSY` if the index is, `EINVAL` if the link cannot leave.
+    pub fn move_link_as(
+        &mut self,
+        index: IfIndex,
+        to: &NetNs,
+        name: &LinkName,
+        new: IfIndex,
+    ) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        if new != index {
+            message.attributes.push(LinkAttribute::NewIfIndex(new.get().cast_signed()));
+        }
+        self.set_link("move to another namespace", index, message)
+    }
+
     /// A link, by its name.
     ///
     /// # Errors
@@ -361,6 +404,55 @@ impl Host {
     /// [`Error::Refused`].
     pub fn set_promiscuous(&mut self, index: IfIndex, on: bool) -> Result<(), Error> {
         self.set_flag("set promiscuous mode", index, LinkFlags::Promisc, on)
+    }
+
+    /// Makes a link take frames for any group address, or for those alone that someone has joined.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn set_all_multicast(&mut self, index: IfIndex, on: bool) -> Result<(), Error> {
+        self.set_flag("set the taking of all group addresses", index, LinkFlags::Allmulti, on)
+    }
+
+    /// Gives a link another address.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EBUSY` if the driver wants the link to be down, `EADDRNOTAVAIL` for a group address,
+    /// `EOPNOTSUPP` if it cannot be changed.
+    pub fn set_mac(&mut self, index: IfIndex, mac: MacAddr) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+        self.set_link("set the address of the link layer", index, message)
+    }
+
+    /// Sets how many packets may wait to be sent.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn set_tx_queue_length(&mut self, index: IfIndex, length: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::TxQueueLen(length));
+        self.set_link("set the length of the transmit queue", index, message)
+    }
+
+    /// Writes something on a link, or wipes it off.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EINVAL` for more than 255 bytes.
+    pub fn set_alias(&mut self, index: IfIndex, alias: Option<&str>) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::IfAlias(alias.unwrap_or_default().to_owned()));
+        self.set_link("set the alias", index, message)
+    }
+
+    /// Counts a link to a group.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn set_group(&mut self, index: IfIndex, group: u32) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Group(group));
+        self.set_link("set the group", index, message)
     }
 
     /// Lets a link use ARP, or not.

@@ -98,6 +98,48 @@ impl NetNs {
         publish().map_err(Error::refused("name a network namespace", Subject::Path(path.clone())))
     }
 
+    /// Binds the namespace to a file that is made for it, so that it outlives every process; [`release`](Self::release) ends
+    /// that, and [`at`](Self::at) finds it again. For what would be destroyed with the namespace: the kernel deletes virtual
+    /// links with the namespace that they are in (`default_device_exit_batch()` of `net/core/dev.c`).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the path is taken (`EEXIST`) or without `CAP_SYS_ADMIN`.
+    pub fn hold_at(&self, path: &Path) -> Result<(), Error> {
+        let hold = || -> io::Result<_> {
+            OpenOptions::new().write(true).create_new(true).mode(0o000).open(path)?;
+            let descriptor = format!("/proc/thread-self/fd/{}", self.0.as_raw_fd());
+            Ok(bind(Path::new(&descriptor), path, MsFlags::empty())?)
+        };
+        hold().map_err(Error::refused("hold a network namespace", Subject::Path(path.into())))
+    }
+
+    /// The namespace that a file is bound to.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is no network namespace.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        Self::open(path)
+    }
+
+    /// Takes a namespace's file away, and with it the namespace if nobody else holds it. That there is none is no error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn release(path: &Path) -> Result<(), Error> {
+        let release = || -> io::Result<_> {
+            match umount2(path, MntFlags::MNT_DETACH) {
+                // It was not bound yet, or not made.
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            match fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            }
+        };
+        release().map_err(Error::refused("release a network namespace", Subject::Path(path.into())))
+    }
+
     /// The namespace's identity: the inode number in the kernel's namespace file system, as in
     /// `net:[4026531840]`.
     ///

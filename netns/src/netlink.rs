@@ -1,7 +1,7 @@
 //! One netlink socket and its requests: every request is acknowledged or refused, and a refusal carries the
 //! kernel's own sentence.
 
-use std::{fmt::Debug, io, iter, time::Duration};
+use std::{convert::Infallible, fmt::Debug, io, iter, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{
@@ -9,7 +9,10 @@ use netlink_packet_core::{
     NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_proto::{Connection, ConnectionHandle, sys::AsyncSocket};
-use netlink_sys::{SocketAddr, protocols::NETLINK_GENERIC};
+use netlink_sys::{
+    SocketAddr,
+    protocols::{NETLINK_GENERIC, NETLINK_ROUTE},
+};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -56,14 +59,44 @@ impl Requests for rtnetlink::Handle {
     }
 }
 
-impl Requests for ConnectionHandle<GenericMessage> {
-    type Message = GenericMessage;
+impl<M> Requests for ConnectionHandle<M>
+where
+    M: Debug + NetlinkSerializable + NetlinkDeserializable + Unpin + Send + 'static,
+{
+    type Message = M;
 
-    fn request(
-        &self,
-        message: NetlinkMessage<GenericMessage>,
-    ) -> Option<impl Stream<Item = NetlinkMessage<GenericMessage>> + Unpin> {
+    fn request(&self, message: NetlinkMessage<M>) -> Option<impl Stream<Item = NetlinkMessage<M>> + Unpin> {
         Self::request(self, message, SocketAddr::new(0, 0)).ok()
+    }
+}
+
+/// A message whose body is left as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawMessage {
+    pub(crate) kind: u16,
+    /// What stands behind the message's header.
+    pub(crate) body: Vec<u8>,
+}
+
+impl NetlinkSerializable for RawMessage {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.body.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.body);
+    }
+}
+
+impl NetlinkDeserializable for RawMessage {
+    type Error = Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
+        Ok(Self { kind: header.message_type, body: payload.to_vec() })
     }
 }
 
@@ -102,6 +135,13 @@ impl Channel<ConnectionHandle<GenericMessage>> {
     /// Opens a socket for generic netlink and leaves its driving to the runtime.
     pub(crate) fn open_generic(runtime: &Runtime) -> Result<Self, Error> {
         Self::open(runtime, || netlink_proto::new_connection(NETLINK_GENERIC))
+    }
+}
+
+impl Channel<ConnectionHandle<RawMessage>> {
+    /// Opens a socket for what is to be given back as it was told, and leaves its driving to the runtime.
+    pub(crate) fn open_raw(runtime: &Runtime) -> Result<Self, Error> {
+        Self::open(runtime, || netlink_proto::new_connection(NETLINK_ROUTE))
     }
 }
 

@@ -8,11 +8,12 @@ use crate::{
     netlink::{Ask, Attributes, attribute, attributes, string},
 };
 
-const ETHTOOL: &str = "ethtool";
+pub(crate) const ETHTOOL: &str = "ethtool";
 const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
 const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
 const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
-const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
+/// The number of the header's attribute in every message of the family.
+const ETHTOOL_A_HEADER: u16 = 1;
 const ETHTOOL_A_FEATURES_HW: u16 = 2;
 const ETHTOOL_A_FEATURES_WANTED: u16 = 3;
 const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
@@ -162,6 +163,25 @@ impl Host {
         answers.first().map(|body| Offloads::read(body)).ok_or_else(|| ask.incomplete("offloads"))
     }
 
+    /// Says of several offloads at once which are wanted, and looks at nothing: what is wanted and cannot be, the kernel
+    /// keeps in mind ([`OffloadState::wanted`]).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `EOPNOTSUPP` for a name that it does not know.
+    pub fn want_offloads<'a>(
+        &mut self,
+        index: IfIndex,
+        wanted: impl IntoIterator<Item = (&'a Offload, bool)>,
+    ) -> Result<(), Error> {
+        let ask = Ask::new("switch offloads", Subject::from(index));
+        let bits = wanted.into_iter().fold(Attributes::default(), |bits, (offload, on)| {
+            bits.nest(ETHTOOL_A_BITSET_BITS_BIT, &bit(offload, on))
+        });
+        let bitset = Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits);
+        let request = header(index).nest(ETHTOOL_A_FEATURES_WANTED, &bitset);
+        self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_SET, &ask, request).map(drop)
+    }
+
     /// Switches an offload and looks whether it took.
     ///
     /// # Errors
@@ -169,13 +189,7 @@ impl Host {
     /// does for one that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for a name that it does
     /// not know.
     pub fn set_offload(&mut self, index: IfIndex, offload: &Offload, on: bool) -> Result<(), Error> {
-        let ask = Ask::new("switch an offload", Subject::from(index));
-        let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload.as_ref());
-        let bit = if on { named.put(ETHTOOL_A_BITSET_BIT_VALUE, &[]) } else { named };
-        let bits = Attributes::default().nest(ETHTOOL_A_BITSET_BITS_BIT, &bit);
-        let bitset = Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits);
-        let request = header(index).nest(ETHTOOL_A_FEATURES_WANTED, &bitset);
-        self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_SET, &ask, request)?;
+        self.want_offloads(index, [(offload, on)])?;
         let state = self.offloads(index)?.get(offload);
         if state.is_some_and(|state| state.active == on) {
             Ok(())
@@ -185,9 +199,15 @@ impl Host {
     }
 }
 
-fn header(index: IfIndex) -> Attributes {
+fn bit(offload: &Offload, on: bool) -> Attributes {
+    let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload.as_ref());
+    if on { named.put(ETHTOOL_A_BITSET_BIT_VALUE, &[]) } else { named }
+}
+
+/// The attributes with which every request of the family begins: the link.
+pub(crate) fn header(index: IfIndex) -> Attributes {
     let device = Attributes::default().put(ETHTOOL_A_HEADER_DEV_INDEX, &index.get().to_ne_bytes());
-    Attributes::default().nest(ETHTOOL_A_FEATURES_HEADER, &device)
+    Attributes::default().nest(ETHTOOL_A_HEADER, &device)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The system calls that no safe wrapper has: addresses, options and control messages of packet sockets, the rings of
-//! `AF_XDP` sockets, the kind of a namespace, and `bpf_link`s of XDP. Nothing else in the crate is unsafe.
+//! `AF_XDP` sockets, the kind of a namespace, `bpf_link`s of XDP, programs by id and by pin, and what only `ethtool`'s `ioctl`
+//! tells. Nothing else in the crate is unsafe.
 #![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
 
 use std::{
+    ffi::CStr,
     io, mem,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr::{self, NonNull},
@@ -80,6 +82,69 @@ pub(crate) fn make_tap(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     // name included.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw const request) })?;
     Ok(())
+}
+
+/// An `ifreq` that names a link and points to a structure of ethtool's, for `SIOCETHTOOL`.
+fn ethtool(socket: BorrowedFd<'_>, name: &[u8], structure: *mut c_void) -> io::Result<()> {
+    const SIOCETHTOOL: u64 = 0x8946;
+    // SAFETY: ifreq is made of integers and a union of such and of pointers, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name) {
+        *place = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = structure.cast();
+    // SAFETY: the descriptor is open for as long as it is borrowed; the structure behind the pointer is alive and, as the
+    // callers see to, as long as the kernel takes it to be.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), narrow(SIOCETHTOOL)?, &raw const request) })?;
+    Ok(())
+}
+
+/// A driver's name, its version, the firmware's version and the device's place on its bus, each up to a zero byte:
+/// `ioctl(SIOCETHTOOL)` with `ETHTOOL_GDRVINFO`, any Linux, no capability (`ethtool_get_drvinfo()` of
+/// `net/ethtool/ioctl.c`). `EOPNOTSUPP` if there is no driver to ask.
+pub(crate) fn driver_info(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<[[u8; 32]; 4]> {
+    /// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`).
+    #[repr(C)]
+    struct DriverInfo {
+        command: u32,
+        /// Driver, version, firmware, bus.
+        told: [[u8; 32]; 4],
+        extended_rom: [u8; 32],
+        reserved: [u8; 12],
+        counts: [u32; 5],
+    }
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    let mut info = DriverInfo {
+        command: ETHTOOL_GDRVINFO,
+        told: [[0; 32]; 4],
+        extended_rom: [0; 32],
+        reserved: [0; 12],
+        counts: [0; 5],
+    };
+    ethtool(socket, name, (&raw mut info).cast())?;
+    Ok(info.told)
+}
+
+/// A driver's own statistics, of which there are so many: `ioctl(SIOCETHTOOL)` with `ETHTOOL_GSTATS`, any Linux, no
+/// capability (`ethtool_get_stats()` of `net/ethtool/ioctl.c`).
+pub(crate) fn driver_statistics(socket: BorrowedFd<'_>, name: &[u8], count: usize) -> io::Result<Vec<u64>> {
+    const ETHTOOL_GSTATS: u32 = 29;
+    /// The kernel writes as many as the driver has *now*, whatever room it was told of. Should the driver have got more since
+    /// it was asked how many (more queues), they go here: no driver's queues are so many.
+    const SLACK: usize = 1 << 16;
+    // The head of `struct ethtool_stats` is a command and a number, 8 bytes in all.
+    let mut room = vec![0_u64; 1 + count + SLACK];
+    let (command, number) = (ETHTOOL_GSTATS.to_ne_bytes(), narrow::<u32, _>(count)?.to_ne_bytes());
+    let mut head = [0; 8];
+    head[..4].copy_from_slice(&command);
+    head[4..].copy_from_slice(&number);
+    room[0] = u64::from_ne_bytes(head);
+    ethtool(socket, name, room.as_mut_ptr().cast())?;
+    Ok(room[1..=count].to_vec())
 }
 
 /// Reads and resets a packet socket's number of dropped frames: `getsockopt(PACKET_STATISTICS)`, any Linux,
@@ -405,6 +470,77 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<RawLinkInfo> {
     // SAFETY: the structure is this command's; `info` is alive, and the length is its own.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
     Ok(RawLinkInfo { kind: info.kind, program: info.program, index: info.index })
+}
+
+/// A `bpf_link` by its id: `bpf(BPF_LINK_GET_FD_BY_ID)`, Linux 5.8, `CAP_SYS_ADMIN` (`bpf_link_get_fd_by_id()` of
+/// `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
+pub(crate) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    const BPF_LINK_GET_FD_BY_ID: c_int = 30;
+    descriptor_by_id(BPF_LINK_GET_FD_BY_ID, id)
+}
+
+/// A program by its id: `bpf(BPF_PROG_GET_FD_BY_ID)`, Linux 4.13, `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id()` of
+/// `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    const BPF_PROG_GET_FD_BY_ID: c_int = 13;
+    descriptor_by_id(BPF_PROG_GET_FD_BY_ID, id)
+}
+
+/// The head of `union bpf_attr` for the commands that go by an id.
+#[repr(C)]
+struct ById {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+fn descriptor_by_id(command: c_int, id: u32) -> io::Result<OwnedFd> {
+    let mut by_id = ById { id, next: 0, flags: 0 };
+    // SAFETY: the structure is this command's, and it holds no pointer.
+    let fd = unsafe { bpf(command, &mut by_id) }?;
+    // SAFETY: the call gave a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The least id of a `bpf_link` that is greater than this one: `bpf(BPF_LINK_GET_NEXT_ID)`, Linux 5.8, `CAP_SYS_ADMIN`
+/// (`bpf_obj_get_next_id()` of `kernel/bpf/syscall.c`).
+pub(crate) fn next_link(id: u32) -> io::Result<Option<u32>> {
+    const BPF_LINK_GET_NEXT_ID: c_int = 31;
+    let mut by_id = ById { id, next: 0, flags: 0 };
+    // SAFETY: the structure is this command's, and it holds no pointer.
+    match unsafe { bpf(BPF_LINK_GET_NEXT_ID, &mut by_id) } {
+        Ok(_) => Ok(Some(by_id.next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The head of `union bpf_attr` for the commands that go by a path.
+#[repr(C)]
+struct ByPath {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Keeps a program under a path of a bpf file system: `bpf(BPF_OBJ_PIN)`, Linux 4.4 (`bpf_obj_pin()` of
+/// `kernel/bpf/syscall.c`). `EEXIST` if it is taken, `EPERM` if the file system is another one.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    const BPF_OBJ_PIN: c_int = 6;
+    let mut by_path = ByPath { path: path.as_ptr() as u64, fd: narrow(object.as_raw_fd())?, flags: 0 };
+    // SAFETY: the structure is this command's, and the path that it points to is alive.
+    unsafe { bpf(BPF_OBJ_PIN, &mut by_path) }.map(drop)
+}
+
+/// What is kept under a path of a bpf file system: `bpf(BPF_OBJ_GET)`, Linux 4.4 (`bpf_obj_get()` of
+/// `kernel/bpf/syscall.c`).
+pub(crate) fn pinned(path: &CStr) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: c_int = 7;
+    let mut by_path = ByPath { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the structure is this command's, and the path that it points to is alive.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut by_path) }?;
+    // SAFETY: the call gave a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// `bpf(2)`. The kernel takes what is behind the end of a short structure for zeros.

@@ -2,8 +2,13 @@
 //! advertises.
 
 use std::{
-    fmt,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    ffi::CString,
+    fmt, io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
     str::FromStr,
 };
 
@@ -325,6 +330,56 @@ impl Host {
             .find_map(|body| attribute(body, NETDEV_A_DEV_XDP_FEATURES)?.first_chunk().copied())
             .map(|bits| Some(XdpFeatures(u64::from_ne_bytes(bits))))
             .ok_or_else(|| ask.incomplete("XDP features"))
+    }
+
+    /// The modes in which a link has a program by somebody's `bpf_link`, which nobody else can take off and which a move to
+    /// another namespace leaves where it is. Links are found by the program and the index: on the machine, another link of the
+    /// same index in another namespace with the very same program would be taken for this one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIndex`]; [`Error::Refused`] without `CAP_SYS_ADMIN`, or before Linux 5.8.
+    pub fn linked_xdp(&mut self, index: IfIndex) -> Result<Vec<XdpMode>, Error> {
+        let state = self.xdp(index)?;
+        let refused = |error| Error::refused("look for links of XDP", Subject::from(index))(error);
+        let (mut modes, mut last) = (Vec::new(), 0);
+        if state.is_empty() {
+            return Ok(modes);
+        }
+        while let Some(id) = sys::next_link(last).map_err(refused)? {
+            last = id;
+            let info = match sys::link_by_id(id).and_then(|link| sys::link_info(link.as_fd())) {
+                // It went meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                info => info.map_err(refused)?,
+            };
+            if info.kind == LINK_TYPE_XDP && info.index == index.get() {
+                modes.extend(
+                    state.iter().filter(|(_, program)| *program == info.program).map(|(mode, _)| mode),
+                );
+            }
+        }
+        Ok(modes)
+    }
+
+    /// Keeps a program, found by its id, under a path of a bpf file system: attached nowhere it would be gone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENOENT` if there is no such program, `EEXIST` if the path is taken.
+    pub fn pin_program(&mut self, id: u32, path: &Path) -> Result<(), Error> {
+        let pin = || {
+            let program = sys::program_by_id(id)?;
+            sys::pin(program.as_fd(), &CString::new(path.as_os_str().as_bytes())?)
+        };
+        pin().map_err(Error::refused::<io::Error>("keep an XDP program", Subject::Path(path.into())))
+    }
+
+    /// The program that is kept under a path.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENOENT` if none is.
+    pub fn pinned_program(&mut self, path: &Path) -> Result<OwnedFd, Error> {
+        let open = || sys::pinned(&CString::new(path.as_os_str().as_bytes())?);
+        open().map_err(Error::refused::<io::Error>("take up an XDP program", Subject::Path(path.into())))
     }
 
     fn set_xdp(&mut self, action: &'static str, index: IfIndex, xdp: Vec<LinkXdp>) -> Result<(), Error> {
