@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
@@ -13,7 +13,10 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocol
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    link::{
+        AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+        LinkLayerType, LinkMessage,
+    },
 };
 use tokio::time::timeout;
 
@@ -125,6 +128,10 @@ pub struct Link {
     pub loopback: bool,
     /// Packets that may wait to be sent, for the queueing disciplines that ask for it.
     pub tx_queue_length: u32,
+    /// The queueing discipline at its root: `noqueue`, `mq`; `noop` while it was never up in its namespace.
+    pub discipline: Option<String>,
+    /// The lower half of the IPv6 addresses that it makes for itself, where someone has chosen it (`ip token`).
+    pub token: Option<Ipv6Addr>,
     /// What someone has written on it (`ip link set alias`).
     pub alias: Option<String>,
     /// The group that it is counted to; 0 is the default.
@@ -176,7 +183,7 @@ impl Link {
         let (mut name, mut mac, mut mtu, mut min_mtu, mut max_mtu) = (None, None, None, None, None);
         let (mut rx_queues, mut tx_queues, mut kind, mut parent) = (1, 1, None, None);
         let (mut controller, mut tied_to, mut alias) = (None, None, None);
-        let (mut tx_queue_length, mut group) = (0, 0);
+        let (mut tx_queue_length, mut group, mut discipline, mut token) = (0, 0, None, None);
         let (mut xdp, mut statistics) = (XdpState::default(), Statistics::default());
         for attribute in message.attributes {
             match attribute {
@@ -194,6 +201,16 @@ impl Link {
                 LinkAttribute::TxQueueLen(length) => tx_queue_length = length,
                 LinkAttribute::IfAlias(text) => alias = Some(text),
                 LinkAttribute::Group(number) => group = number,
+                LinkAttribute::Qdisc(kind) => discipline = Some(kind),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    token = families.iter().find_map(|family| match family {
+                        AfSpecUnspec::Inet6(told) => told.iter().find_map(|told| match told {
+                            AfSpecInet6::Token(token) => Some(*token).filter(|token| !token.is_unspecified()),
+                            _ => None,
+                        }),
+                        _ => None,
+                    });
+                }
                 LinkAttribute::Xdp(attributes) => xdp = XdpState::read(&attributes),
                 LinkAttribute::LinkInfo(infos) => {
                     kind = infos.iter().find_map(|info| match info {
@@ -233,6 +250,8 @@ impl Link {
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             loopback: flags.contains(LinkFlags::Loopback),
             tx_queue_length,
+            discipline,
+            token,
             alias,
             group,
             rx_queues,
@@ -443,6 +462,27 @@ impl Host {
         let mut message = about(index);
         message.attributes.push(LinkAttribute::IfAlias(alias.unwrap_or_default().to_owned()));
         self.set_link("set the alias", index, message)
+    }
+
+    /// Chooses the lower half of the IPv6 addresses that a link makes for itself.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EINVAL` unless it takes router advertisements (`inet6_set_iftoken()` of `net/ipv6/addrconf.c`).
+    pub fn set_token(&mut self, index: IfIndex, token: Ipv6Addr) -> Result<(), Error> {
+        let mut message = about(index);
+        let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::Token(token)]);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![inet6]));
+        self.set_link("set the token of IPv6", index, message)
+    }
+
+    /// Makes a link a port of a bridge or bond, or of none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EINVAL`, `EBUSY` or `EOPNOTSUPP` as the controller sees it.
+    pub fn set_controller(&mut self, index: IfIndex, controller: Option<IfIndex>) -> Result<(), Error> {
+        let mut message = about(index);
+        message.attributes.push(LinkAttribute::Controller(controller.map_or(0, IfIndex::get)));
+        self.set_link("make a port of", index, message)
     }
 
     /// Counts a link to a group.

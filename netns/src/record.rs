@@ -28,6 +28,9 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
+/// Who made an address (Linux 5.18): the kernel, as the link-local one of a link.
+const IFA_PROTO: u16 = 11;
+const IFAPROT_KERNEL_LL: u8 = 3;
 /// Flags of an address that come and go by themselves (`include/uapi/linux/if_addr.h`): optimistic, failed detection,
 /// deprecated, tentative.
 const PASSING_FLAGS: u32 = 0x04 | 0x08 | 0x20 | 0x40;
@@ -45,8 +48,9 @@ const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTA_EXPIRES: u16 = 23;
 const RTA_NH_ID: u16 = 30;
-/// Where in `struct rta_cacheinfo` (8 numbers) the time is that is left, in 1/100 s (`USER_HZ`).
+/// Where in `struct rta_cacheinfo` the time is that is left, and in what part of a second it is told.
 const CACHEINFO_EXPIRES: usize = 8;
+const USER_HZ: u32 = 100;
 /// The flag of a route that someone sets; the others tell a state (`RTNH_F_ONLINK`).
 const RTNH_F_ONLINK: u32 = 4;
 const RTPROT_KERNEL: u8 = 2;
@@ -139,10 +143,38 @@ impl Record {
         i32::from(self.head(0)) == libc::AF_INET6
     }
 
-    /// It is a route that the kernel makes by itself with an address or a link.
+    /// It is what the kernel makes by itself where nobody keeps it from it: a route with an address or a link, the link-local
+    /// address of a link. What a router has announced is not of it.
     #[must_use]
-    pub fn is_route_of_kernel(&self) -> bool {
-        self.kind == RecordKind::Route && self.head(5) == RTPROT_KERNEL
+    pub fn is_of_kernel(&self) -> bool {
+        match self.kind {
+            RecordKind::Address => self.attribute(IFA_PROTO) == Some(&[IFAPROT_KERNEL_LL]),
+            RecordKind::Route => self.head(5) == RTPROT_KERNEL && self.seconds_left().is_none(),
+            RecordKind::Neighbour => false,
+        }
+    }
+
+    /// Whether it has expired, some time after it was told.
+    #[must_use]
+    pub fn has_expired(&self, age: Duration) -> bool {
+        self.seconds_left().is_some_and(|left| u64::from(left) <= age.as_secs())
+    }
+
+    /// For how long it is valid; none: for ever.
+    fn seconds_left(&self) -> Option<u32> {
+        match self.kind {
+            RecordKind::Address => self
+                .attribute(IFA_CACHEINFO)
+                .and_then(|times| number(times, 4))
+                .filter(|&valid| valid != FOREVER),
+            // Ticks that may be negative once it has expired; 0: for ever.
+            RecordKind::Route => {
+                let ticks =
+                    self.attribute(RTA_CACHEINFO).and_then(|times| number(times, CACHEINFO_EXPIRES))?;
+                (ticks != 0).then(|| ticks.cast_signed().max(0).cast_unsigned() / USER_HZ)
+            }
+            RecordKind::Neighbour => None,
+        }
     }
 
     /// It is a route to everywhere.
@@ -172,29 +204,26 @@ impl Record {
     /// The record as it has to be sent so that it comes about: for a link of another index perhaps, and some time after it
     /// was told. None if it has expired since.
     fn to_send(&self, own: IfIndex, new: IfIndex, age: Duration) -> Option<Vec<u8>> {
+        if self.has_expired(age) {
+            return None;
+        }
         let (mut header, attributes) = self.parts(own, new);
         let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        let left = |time: u32| {
-            if time == FOREVER { Some(FOREVER) } else { time.checked_sub(age).filter(|&left| left > 0) }
-        };
+        let left = |time| if time == FOREVER { FOREVER } else { u32::saturating_sub(time, age) };
         let mut sent = Attributes::default();
         for (kind, value) in attributes {
             sent = match (self.kind, kind) {
                 (RecordKind::Address, IFA_CACHEINFO) => {
                     // Preferred and valid; what follows is when it was made and changed.
-                    let valid = left(number(&value, 4)?)?;
-                    let preferred = left(number(&value, 0)?).unwrap_or(0);
-                    let times = [preferred, valid, 0, 0].map(u32::to_ne_bytes).concat();
-                    sent.put(IFA_CACHEINFO, &times)
+                    let times = [left(number(&value, 0)?), left(number(&value, 4)?), 0, 0];
+                    sent.put(IFA_CACHEINFO, &times.map(u32::to_ne_bytes).concat())
                 }
                 (RecordKind::Address, IFA_FLAGS) => {
                     sent.put(IFA_FLAGS, &(self.address_flags() & !PASSING_FLAGS).to_ne_bytes())
                 }
-                (RecordKind::Route, RTA_CACHEINFO) => match number(&value, CACHEINFO_EXPIRES) {
-                    Some(ticks @ 1..) if ticks.cast_signed() > 0 => {
-                        sent.put(RTA_EXPIRES, &left(ticks / 100)?.to_ne_bytes())
-                    }
-                    _ => sent,
+                (RecordKind::Route, RTA_CACHEINFO) => match self.seconds_left() {
+                    Some(seconds) => sent.put(RTA_EXPIRES, &left(seconds).to_ne_bytes()),
+                    None => sent,
                 },
                 (RecordKind::Neighbour, NDA_CACHEINFO | NDA_PROBES) => sent,
                 _ => sent.put(kind, &value),
@@ -310,7 +339,7 @@ impl fmt::Display for Record {
                 match text(RTA_DST) {
                     Some(destination) => write!(f, "route {destination}/{}", self.head(1))?,
                     None => {
-                        f.write_str(if self.is_ipv6() { "IPv6 route default" } else { "route default" })?
+                        f.write_str(if self.is_ipv6() { "IPv6 route default" } else { "route default" })?;
                     }
                 }
                 if let Some(gateway) = text(RTA_GATEWAY) {

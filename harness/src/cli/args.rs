@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{bench, compare, doctor, export, list, validate, watch};
+use super::{bench, compare, doctor, export, list, restore, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
@@ -63,6 +63,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Compare two results, trial by trial and rate by rate.
     Compare(compare::Compare),
+    /// Put back what a killed run on real devices left changed.
+    Restore(restore::Restore),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -275,6 +277,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Validate(validate) => validate.run(output),
         Verb::Bench(bench) => bench.run(output),
         Verb::Compare(compare) => compare.run(output),
+        Verb::Restore(restore) => restore.run(output),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

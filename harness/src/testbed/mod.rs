@@ -1,15 +1,24 @@
 //! Where a trial takes place: two ports that are wired together, each in a namespace of its own.
 //!
 //! * [`veth`]: a veth pair; needs no hardware.
-//! * [`path`]: the way between two devices of this host, set and tried before anything is attached.
+//! * [`device`]: two devices of this host, which are put back as they were; [`journal`] undoes what a killed run left,
+//!   [`inventory`] tells what they are.
+//! * [`path`]: the way between two devices, set and tried before anything is attached.
 
+pub mod device;
+pub mod guard;
+pub mod inventory;
+pub mod journal;
 pub mod path;
+pub mod settings;
 pub mod veth;
 
 use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
 };
 
+pub use device::{DeviceError, DevicePair, NotRestored, TakeOptions};
+pub use inventory::StatisticsReading;
 pub use path::DevicePath;
 pub use veth::Spec;
 

@@ -1,0 +1,189 @@
+//! What a device is: what the kernel, its bus and its driver tell of it, and what they have counted.
+//!
+//! Promises: what a driver has no answer to is left out; an answer that could not be had is an error.
+
+use std::{fs, io, path::Path};
+
+use xdproof_netns::{Error, Host, IfIndex, Link, Worker};
+
+use crate::report::device::{Channels, DeviceRecord, Feature, Rings, Role, Statistic, StatisticSource};
+
+/// Every PCI device of the machine; what a namespace is shown of `/sys/class/net` does not matter here.
+const PCI_DEVICES: &str = "/sys/bus/pci/devices";
+
+/// Describes a device, without statistics and without what its path does.
+///
+/// # Errors
+///
+/// What the kernel or the driver refused.
+pub fn describe(worker: &Worker, index: IfIndex, role: Role, nic: &str) -> Result<DeviceRecord, Error> {
+    let nic = nic.to_owned();
+    worker.call(move |host| {
+        let link = host.link_by_index(index)?;
+        record(host, &link, role, nic)
+    })
+}
+
+fn record(host: &mut Host, link: &Link, role: Role, nic: String) -> Result<DeviceRecord, Error> {
+    let index = link.index;
+    let told = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
+    let driver = host.driver(index)?.unwrap_or_default();
+    let bus = told(driver.bus).or_else(|| link.parent.clone());
+    let features = host.offloads(index)?;
+    Ok(DeviceRecord {
+        role,
+        nic,
+        name: link.name.to_string(),
+        driver: told(driver.name).or_else(|| link.kind.clone()).unwrap_or_else(|| "unknown".to_owned()),
+        driver_version: told(driver.version),
+        firmware: told(driver.firmware),
+        pci_id: bus.as_deref().or(link.parent.as_deref()).and_then(|bus| pci_id(Path::new(PCI_DEVICES), bus)),
+        bus,
+        mac: link.mac.map(|mac| mac.to_string()),
+        speed_mbps: host.speed(index)?,
+        mtu: link.mtu,
+        max_mtu: link.max_mtu,
+        rx_queues: link.rx_queues,
+        tx_queues: link.tx_queues,
+        rings: host.rings(index)?.map(Rings::from),
+        channels: host.channels(index)?.map(Channels::from),
+        features: features
+            .iter()
+            .map(|(name, state)| {
+                (name.to_string(), Feature { on: state.active, changeable: state.changeable })
+            })
+            .collect(),
+        advertised: host.xdp_features(index)?.map(|features| features.names().map(str::to_owned).collect()),
+        statistics: Vec::new(),
+        path: None,
+    })
+}
+
+/// PCI vendor and device of what is at a place on its bus, or of the PCI device whose child that is (`virtio0`).
+fn pci_id(devices: &Path, bus: &str) -> Option<String> {
+    let read = |device: &Path, file| -> Option<String> {
+        let text = fs::read_to_string(device.join(file)).ok()?;
+        Some(text.trim().strip_prefix("0x")?.to_owned())
+    };
+    let own = devices.join(bus);
+    let device = if own.exists() { own } else { parent(devices, bus).ok().flatten()? };
+    Some(format!("{}:{}", read(&device, "vendor")?, read(&device, "device")?))
+}
+
+fn parent(devices: &Path, bus: &str) -> io::Result<Option<std::path::PathBuf>> {
+    // A place is one component of a path.
+    if bus.contains('/') || bus.starts_with('.') {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(devices)? {
+        let path = entry?.path();
+        if path.join(bus).exists() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// What the kernel and the driver had counted of a device when they were asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsReading(Vec<(StatisticSource, String, u64)>);
+
+impl StatisticsReading {
+    /// Asks the kernel and the driver.
+    ///
+    /// # Errors
+    ///
+    /// What they refused.
+    pub fn read(worker: &Worker, index: IfIndex) -> Result<Self, Error> {
+        let (link, driver) =
+            worker.call(move |host| Ok((host.link_by_index(index)?, host.driver_statistics(index)?)))?;
+        let xdproof_netns::Statistics {
+            rx_packets,
+            tx_packets,
+            rx_bytes,
+            tx_bytes,
+            rx_dropped,
+            tx_dropped,
+            rx_errors,
+            tx_errors,
+            rx_missed,
+        } = link.statistics;
+        let kernel = [
+            ("rx_packets", rx_packets),
+            ("tx_packets", tx_packets),
+            ("rx_bytes", rx_bytes),
+            ("tx_bytes", tx_bytes),
+            ("rx_dropped", rx_dropped),
+            ("tx_dropped", tx_dropped),
+            ("rx_errors", rx_errors),
+            ("tx_errors", tx_errors),
+            ("rx_missed_errors", rx_missed),
+        ];
+        let kernel =
+            kernel.into_iter().map(|(name, value)| (StatisticSource::Kernel, name.to_owned(), value));
+        let driver = driver.into_iter().map(|(name, value)| (StatisticSource::Driver, name, value));
+        Ok(Self(kernel.chain(driver).collect()))
+    }
+
+    /// What one counter said.
+    #[must_use]
+    pub fn get(&self, source: StatisticSource, name: &str) -> Option<u64> {
+        self.0.iter().find(|(whose, named, _)| *whose == source && named == name).map(|(_, _, value)| *value)
+    }
+
+    /// The counters that say something else than before, the kernel's first. One that was not there before began at 0, as a
+    /// queue's that was opened since.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Vec<Statistic> {
+        self.0
+            .iter()
+            .map(|(source, name, after)| Statistic {
+                name: name.clone(),
+                source: *source,
+                before: before.get(*source, name).unwrap_or(0),
+                after: *after,
+            })
+            .filter(|statistic| statistic.before != statistic.after)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(counters: &[(&str, u64)]) -> StatisticsReading {
+        StatisticsReading(
+            counters
+                .iter()
+                .map(|(name, value)| (StatisticSource::Driver, (*name).to_owned(), *value))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn only_counters_that_changed_are_told() {
+        let (before, after) = (reading(&[("a", 1), ("b", 2)]), reading(&[("a", 1), ("b", 5), ("c", 7)]));
+        let told: Vec<_> = after
+            .since(&before)
+            .into_iter()
+            .map(|Statistic { name, source: _, before, after }| (name, before, after))
+            .collect();
+        assert_eq!(told, [("b".to_owned(), 2, 5), ("c".to_owned(), 0, 7)]);
+    }
+
+    #[test]
+    fn a_pci_id_is_that_of_the_device_or_of_its_parent() {
+        let devices = tempfile::tempdir().unwrap();
+        let device = devices.path().join("0000:00:03.0");
+        fs::create_dir_all(device.join("virtio0")).unwrap();
+        fs::write(device.join("vendor"), "0x1af4\n").unwrap();
+        fs::write(device.join("device"), "0x1041\n").unwrap();
+        for bus in ["0000:00:03.0", "virtio0"] {
+            assert_eq!(pci_id(devices.path(), bus).as_deref(), Some("1af4:1041"));
+        }
+        for bus in ["virtio1", "..", "0000:00:03.0/.."] {
+            assert_eq!(pci_id(devices.path(), bus), None, "{bus}");
+        }
+    }
+}

@@ -1,0 +1,736 @@
+//! What is set at a device of the host, and how it is given back: everything that a move to another namespace takes away
+//! (addresses, routes, neighbours, switches below `/proc/sys/net`, its place and name), and everything that a trial may
+//! change (MTU, flags, offloads, rings, channels, the XDP program).
+//!
+//! Promises: nothing is changed that is as it was; one thing that cannot be put back keeps nothing else from being put back;
+//! what was put back is looked at once more, and what is otherwise is told.
+
+use std::{collections::BTreeMap, net::Ipv6Addr, os::fd::AsFd as _, path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use xdproof_netns::{
+    Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags, XdpMode,
+};
+
+use crate::{
+    plan::Mode,
+    report::device::{Channels, Rings, Role},
+    run::chain,
+};
+
+const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
+/// How long a device that had a carrier may take to have one again.
+const CARRIER: Duration = Duration::from_secs(10);
+/// While this is 0, an address that comes back is good at once: it was this device's own a moment ago, and nobody is asked
+/// (`addrconf_dad_begin()` of `net/ipv6/addrconf.c`).
+const ACCEPT_DAD: &str = "ipv6/conf/*/accept_dad";
+
+/// Everything that is set at a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceSettings {
+    /// Which end of the wire it is to be.
+    pub role: Role,
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// The kind of a virtual link.
+    pub kind: Option<String>,
+    /// The device that it stands on, as its bus calls it.
+    pub parent: Option<String>,
+    /// Its address.
+    pub mac: Option<String>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Packets that may wait to be sent.
+    pub tx_queue_length: u32,
+    /// What someone has written on it.
+    pub alias: Option<String>,
+    /// The group that it is counted to.
+    pub group: u32,
+    /// The bridge or bond that it is a port of.
+    pub controller: Option<String>,
+    /// What goes for good with its move, in words; it was taken all the same.
+    pub forgone: Vec<String>,
+    /// It is switched on.
+    pub up: bool,
+    /// It is switched on and has a carrier.
+    pub running: bool,
+    /// It takes frames for any address.
+    pub promiscuous: bool,
+    /// It takes frames for any group address.
+    pub all_multicast: bool,
+    /// It uses ARP.
+    pub arp: bool,
+    /// The queueing discipline at its root.
+    pub discipline: Option<String>,
+    /// The chosen lower half of its IPv6 addresses.
+    pub token: Option<Ipv6Addr>,
+    /// Descriptors in its rings.
+    pub rings: Option<Rings>,
+    /// Its channels.
+    pub channels: Option<Channels>,
+    /// Offloads by name: whether they are wanted, and whether they are on.
+    pub offloads: BTreeMap<String, Wanted>,
+    /// XDP programs that are attached to it by netlink.
+    pub xdp: Vec<AttachedProgram>,
+    /// Switches below `/proc/sys/net`, with `*` in the place of its name.
+    pub switches: BTreeMap<String, String>,
+    /// Its addresses, in the kernel's order.
+    pub addresses: Vec<StoredRecord>,
+    /// Routes of all tables that go through it.
+    pub routes: Vec<StoredRecord>,
+    /// Neighbours that someone has entered.
+    pub neighbours: Vec<StoredRecord>,
+}
+
+/// How an offload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// It is asked for.
+    pub wanted: bool,
+    /// It is on.
+    pub on: bool,
+}
+
+/// An XDP program that is attached by netlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachedProgram {
+    /// Where it is attached.
+    pub mode: Mode,
+    /// Its id.
+    pub id: u32,
+}
+
+impl AttachedProgram {
+    /// The name of its pin.
+    fn pin(self, role: Role) -> String {
+        format!("{role}-{}", self.mode).to_lowercase()
+    }
+}
+
+/// An address, a route or a neighbour as the kernel told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRecord {
+    /// In words, for people.
+    pub says: String,
+    /// The message behind its netlink header, in the machine's order of bytes.
+    #[serde(with = "hex::serde")]
+    pub body: Vec<u8>,
+}
+
+impl StoredRecord {
+    fn of(record: &Record) -> Self {
+        Self { says: record.to_string(), body: record.body().to_vec() }
+    }
+}
+
+impl DeviceSettings {
+    /// Reads everything that is set at a link.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn read(host: &mut Host, role: Role, link: &Link) -> Result<Self, Error> {
+        let index = link.index;
+        let controller = link.controller.map(|controller| host.link_by_index(controller)).transpose()?;
+        let stored = |host: &mut Host, kind| -> Result<Vec<StoredRecord>, Error> {
+            Ok(host.records(kind, index)?.iter().map(StoredRecord::of).collect())
+        };
+        let wanted = |state: xdproof_netns::OffloadState| Wanted { wanted: state.wanted, on: state.active };
+        Ok(Self {
+            role,
+            name: link.name.to_string(),
+            index: index.get(),
+            kind: link.kind.clone(),
+            parent: link.parent.clone(),
+            mac: link.mac.map(|mac| mac.to_string()),
+            mtu: link.mtu,
+            tx_queue_length: link.tx_queue_length,
+            alias: link.alias.clone(),
+            group: link.group,
+            controller: controller.map(|controller| controller.name.to_string()),
+            forgone: Vec::new(),
+            up: link.up,
+            running: link.running,
+            promiscuous: link.promiscuous,
+            all_multicast: link.all_multicast,
+            arp: link.arp,
+            discipline: link.discipline.clone(),
+            token: link.token,
+            rings: host.rings(index)?.map(Rings::from),
+            channels: host.channels(index)?.map(Channels::from),
+            offloads: host
+                .offloads(index)?
+                .iter()
+                .map(|(name, state)| (name.to_string(), wanted(state)))
+                .collect(),
+            xdp: link.xdp.iter().map(|(mode, id)| AttachedProgram { mode: mode.into(), id }).collect(),
+            switches: host.switches(&link.name)?,
+            addresses: stored(host, RecordKind::Address)?,
+            routes: stored(host, RecordKind::Route)?,
+            neighbours: stored(host, RecordKind::Neighbour)?,
+        })
+    }
+
+    /// Keeps the XDP programs of the link by a pin below a directory of a bpf file system, and takes them off the link: then
+    /// the link is free for another, and they outlive this process.
+    pub(super) fn set_programs_aside(
+        &self,
+        host: &mut Host,
+        index: IfIndex,
+        pins: &Path,
+    ) -> Result<(), Error> {
+        for program in &self.xdp {
+            host.pin_program(program.id, &pins.join(program.pin(self.role)))?;
+            host.detach_xdp(index, program.mode.attach())?;
+        }
+        Ok(())
+    }
+
+    fn link_name(&self) -> Result<LinkName, Error> {
+        self.name.parse()
+    }
+
+    /// Whether a link is this device, and not another that has its name. One and the same device stays what it is and where
+    /// it is on its bus, and keeps its index or its address.
+    fn is(&self, link: &Link) -> bool {
+        let same = link.index.get() == self.index || link.mac.map(|mac| mac.to_string()) == self.mac;
+        link.kind == self.kind && link.parent == self.parent && same
+    }
+}
+
+/// One thing that was to be put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PutBack {
+    /// The device.
+    pub device: String,
+    /// What: `MTU 1400`, `address 192.0.2.1/24`.
+    pub what: String,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How putting something back went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is as it was.
+    Done,
+    /// It is not as it was, and may be later: the reason.
+    Failed(String),
+    /// It is not as it was, and nothing will bring it back: the reason.
+    Lost(String),
+}
+
+/// Puts devices back, each step for all of them before the next: what one end of a veth can be depends on the other.
+///
+/// `away` gives the thread in the namespace that a device may still be in. The settings are so old as `age`.
+pub(super) fn put_back(
+    devices: &[DeviceSettings],
+    origin: &Worker,
+    away: &dyn Fn(Role) -> Option<Worker>,
+    pins: &Path,
+    age: Duration,
+) -> Vec<PutBack> {
+    let mut all: Vec<Returning> = devices
+        .iter()
+        .map(|settings| Returning { settings: settings.clone(), index: None, moved: false, told: Vec::new() })
+        .collect();
+    for device in &mut all {
+        let away = away(device.settings.role);
+        device.come_home(origin, away.as_ref());
+    }
+    // What is asked of the kernel is done by the thread in the namespace; it gives the device back with what it tells.
+    let mut step = |act: fn(&mut Returning, &mut Host, IfIndex, &Path, Duration)| {
+        for device in &mut all {
+            let Some(index) = device.index else { continue };
+            let (mut on, pins) = (device.clone(), pins.to_owned());
+            match origin.run(move |host| {
+                act(&mut on, host, index, &pins, age);
+                on
+            }) {
+                Ok(done) => *device = done,
+                Err(error) => device.failed("what is set at it".to_owned(), &error),
+            }
+        }
+    };
+    step(Returning::set_link);
+    step(Returning::attach_programs);
+    step(Returning::set_offloads);
+    step(Returning::switch_on);
+    step(Returning::enter_records);
+    step(Returning::look_again);
+    all.into_iter().flat_map(|device| device.told).collect()
+}
+
+/// A device on its way back.
+#[derive(Clone, Debug)]
+struct Returning {
+    settings: DeviceSettings,
+    /// Its index now, once it is where it belongs.
+    index: Option<IfIndex>,
+    /// It was away.
+    moved: bool,
+    told: Vec<PutBack>,
+}
+
+impl Returning {
+    fn tell(&mut self, what: String, outcome: Outcome) {
+        self.told.push(PutBack { device: self.settings.name.clone(), what, outcome });
+    }
+
+    fn failed(&mut self, what: String, error: &Error) {
+        self.tell(what, Outcome::Failed(format!("failed to {}", chain(error))));
+    }
+
+    fn done(&mut self, what: impl Into<String>, done: Result<(), Error>) {
+        match done {
+            Ok(()) => self.tell(what.into(), Outcome::Done),
+            Err(error) => self.failed(what.into(), &error),
+        }
+    }
+
+    /// Moves the device to where it belongs, if it is away, and finds it there.
+    fn come_home(&mut self, origin: &Worker, away: Option<&Worker>) {
+        const PLACE: &str = "its place among the interfaces";
+        let Ok(name) = self.settings.link_name() else {
+            return self.tell(PLACE.to_owned(), Outcome::Lost("its name is none".to_owned()));
+        };
+        let wanted = IfIndex::new(self.settings.index);
+        let found = away.map_or(Ok(None), |worker| {
+            let (name, kept, home) = (name.clone(), self.settings.xdp.clone(), origin.namespace().clone());
+            worker.call(move |host| {
+                let link = match host.link(&name) {
+                    Err(Error::NoSuchLink { .. }) => return Ok(None),
+                    link => link?,
+                };
+                host.set_up(link.index, false)?;
+                for (mode, id) in link.xdp.iter() {
+                    if !kept.iter().any(|program| program.id == id && program.mode.attach() == Some(mode)) {
+                        match host.detach_xdp(link.index, mode) {
+                            // By a link that somebody holds still: it goes when he does.
+                            Err(error) if error.errno() == Some(EBUSY) => {}
+                            detached => detached?,
+                        }
+                    }
+                }
+                let wanted = wanted.unwrap_or(link.index);
+                match host.move_link_as(link.index, &home, &name, wanted) {
+                    Err(error) if error.errno() == Some(EBUSY) => {
+                        host.move_link_as(link.index, &home, &name, link.index)?;
+                    }
+                    moved => moved?,
+                }
+                Ok(Some(()))
+            })
+        });
+        match found {
+            Ok(found) => self.moved = found.is_some(),
+            Err(error) => return self.failed(PLACE.to_owned(), &error),
+        }
+        match origin.call(move |host| host.link(&name)) {
+            Ok(link) if self.settings.is(&link) => {
+                self.index = Some(link.index);
+                if self.moved {
+                    self.tell(PLACE.to_owned(), Outcome::Done);
+                }
+                if link.index.get() != self.settings.index {
+                    let what = format!("index {}", self.settings.index);
+                    self.tell(what, Outcome::Lost(format!("it is taken: the index is {} now", link.index)));
+                }
+            }
+            Ok(_) => {
+                self.tell(
+                    PLACE.to_owned(),
+                    Outcome::Lost("it has vanished, and another has its name".to_owned()),
+                );
+            }
+            Err(Error::NoSuchLink { .. }) => {
+                self.tell(PLACE.to_owned(), Outcome::Lost("the device has vanished".to_owned()));
+            }
+            Err(error) => self.failed(PLACE.to_owned(), &error),
+        }
+    }
+
+    /// What belongs to the link itself, while it is still switched off if it was away.
+    fn set_link(&mut self, host: &mut Host, index: IfIndex, _: &Path, _: Duration) {
+        let link = match host.link_by_index(index) {
+            Ok(link) => link,
+            Err(error) => return self.failed("what is set at it".to_owned(), &error),
+        };
+        let was = self.settings.clone();
+        if let Some(mac) = was.mac.as_deref().and_then(|mac| mac.parse::<MacAddr>().ok())
+            && link.mac != Some(mac)
+        {
+            self.done(format!("address {mac}"), host.set_mac(index, mac));
+        }
+        if link.mtu != was.mtu {
+            self.done(format!("MTU {}", was.mtu), host.set_mtu(index, was.mtu));
+        }
+        if link.tx_queue_length != was.tx_queue_length {
+            let what = format!("transmit queue length {}", was.tx_queue_length);
+            self.done(what, host.set_tx_queue_length(index, was.tx_queue_length));
+        }
+        if link.alias != was.alias {
+            self.done("alias", host.set_alias(index, was.alias.as_deref()));
+        }
+        if link.group != was.group {
+            self.done(format!("group {}", was.group), host.set_group(index, was.group));
+        }
+        if link.promiscuous != was.promiscuous {
+            self.done(switch("promiscuous", was.promiscuous), host.set_promiscuous(index, was.promiscuous));
+        }
+        if link.all_multicast != was.all_multicast {
+            let what = switch("all multicast", was.all_multicast);
+            self.done(what, host.set_all_multicast(index, was.all_multicast));
+        }
+        if link.arp != was.arp {
+            self.done(switch("ARP", was.arp), host.set_arp(index, was.arp));
+        }
+        if let Some(rings) = was.rings {
+            match host.rings(index) {
+                Ok(now) if now.map(Rings::from) == Some(rings) => {}
+                Ok(_) => self.done("rings", host.set_rings(index, rings.into())),
+                Err(error) => self.failed("rings".to_owned(), &error),
+            }
+        }
+        if let Some(channels) = was.channels {
+            match host.channels(index) {
+                Ok(now) if now.map(Channels::from) == Some(channels) => {}
+                Ok(_) => self.done("channels", host.set_channels(index, channels.into())),
+                Err(error) => self.failed("channels".to_owned(), &error),
+            }
+        }
+        if let Some(controller) = &was.controller
+            && link.controller.is_none()
+        {
+            let made = controller
+                .parse()
+                .and_then(|name| host.link(&name))
+                .and_then(|found| host.set_controller(index, Some(found.index)));
+            self.done(format!("port of {controller}"), made);
+        }
+        self.set_switches(host, &link.name, true);
+        if let Some(token) = was.token
+            && link.token != was.token
+        {
+            self.done(format!("token {token}"), host.set_token(index, token));
+        }
+    }
+
+    /// Sets the switches that are otherwise. Some set others: those are set again.
+    fn set_switches(&mut self, host: &mut Host, name: &LinkName, silent: bool) {
+        let mut wanted = self.settings.switches.clone();
+        if let Some(value) = wanted.get_mut(ACCEPT_DAD)
+            && silent
+        {
+            "0".clone_into(value);
+        }
+        let mut failed = BTreeMap::new();
+        for _ in 0..2 {
+            let now = match host.switches(name) {
+                Ok(now) => now,
+                Err(error) => return self.failed("switches".to_owned(), &error),
+            };
+            failed.clear();
+            for (switch, value) in &wanted {
+                if now.get(switch) != Some(value)
+                    && let Err(error) = host.set_switch(name, switch, value)
+                {
+                    failed.insert(switch.clone(), error);
+                }
+            }
+        }
+        for (switch, error) in failed {
+            self.failed(format!("net/{switch}"), &error);
+        }
+    }
+
+    fn attach_programs(&mut self, host: &mut Host, index: IfIndex, pins: &Path, _: Duration) {
+        for program in self.settings.xdp.clone() {
+            let what = format!("XDP program {} in {} mode", program.id, program.mode);
+            let Some(mode) = program.mode.attach() else { continue };
+            let now = match host.xdp(index) {
+                Ok(now) => now.attached(mode),
+                Err(error) => return self.failed(what, &error),
+            };
+            if now != Some(program.id) {
+                let pin = pins.join(program.pin(self.settings.role));
+                let attached = host.pinned_program(&pin).and_then(|pinned| {
+                    host.attach_xdp(index, pinned.as_fd(), Some(mode), XdpFlags::default())
+                });
+                self.done(what, attached);
+            }
+        }
+    }
+
+    fn set_offloads(&mut self, host: &mut Host, index: IfIndex, _: &Path, _: Duration) {
+        let otherwise = host.offloads(index).map(|now| {
+            let differs = |name: &String, was: &Wanted| {
+                now.get(&Offload::from(name.as_str()))
+                    .is_some_and(|now| now.changeable && (now.wanted != was.wanted || now.active != was.on))
+            };
+            let wanted = self.settings.offloads.iter().filter(|(name, was)| differs(name, was));
+            wanted.map(|(name, was)| (Offload::from(name.as_str()), was.wanted)).collect::<Vec<_>>()
+        });
+        match otherwise {
+            Ok(otherwise) if otherwise.is_empty() => {}
+            Ok(otherwise) => {
+                let names: Vec<_> =
+                    otherwise.iter().map(|(offload, on)| switch(offload.as_ref(), *on)).collect();
+                let wanted = otherwise.iter().map(|(offload, on)| (offload, *on));
+                let done = host.want_offloads(index, wanted);
+                self.done(format!("offloads: {}", names.join(", ")), done);
+            }
+            Err(error) => self.failed("offloads".to_owned(), &error),
+        }
+    }
+
+    fn switch_on(&mut self, host: &mut Host, index: IfIndex, _: &Path, _: Duration) {
+        let link = match host.link_by_index(index) {
+            Ok(link) => link,
+            Err(error) => return self.failed("up or down".to_owned(), &error),
+        };
+        let was = self.settings.up;
+        if link.up != was {
+            self.done(if was { "up" } else { "down" }, host.set_up(index, was));
+        } else if !was && link.discipline != self.settings.discipline {
+            // A device that was up once has kept its queueing discipline, and gets it by being up.
+            let flap = host.set_up(index, true).and_then(|()| host.set_up(index, false));
+            if let Err(error) = flap {
+                self.failed("queueing discipline".to_owned(), &error);
+            }
+        }
+    }
+
+    fn enter_records(&mut self, host: &mut Host, index: IfIndex, _: &Path, age: Duration) {
+        if self.settings.running && self.moved {
+            // What needs no carrier is put back without one, too.
+            drop(host.wait_running(index, CARRIER));
+        }
+        let Some(told_of) = IfIndex::new(self.settings.index) else { return };
+        for kind in [RecordKind::Address, RecordKind::Route, RecordKind::Neighbour] {
+            let stored = match kind {
+                RecordKind::Address => &self.settings.addresses,
+                RecordKind::Route => &self.settings.routes,
+                RecordKind::Neighbour => &self.settings.neighbours,
+            };
+            let records: Vec<Record> =
+                stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect();
+            let absent = |there: &[Record]| -> Vec<String> {
+                let like = |record: &Record| there.iter().any(|other| record.is_like(told_of, other, index));
+                records.iter().filter(|record| !like(record)).map(ToString::to_string).collect()
+            };
+            let entered = host.records(kind, index).and_then(|there| {
+                for record in &there {
+                    let known = records.iter().any(|kept| kept.is_like(told_of, record, index));
+                    // What the kernel makes by itself, and somebody had taken away.
+                    if !known && self.moved && record.is_of_kernel() {
+                        host.remove_record(index, record)?;
+                    }
+                }
+                Ok((absent(&there), host.add_records(kind, index, &records, told_of, age)?))
+            });
+            match entered {
+                Ok((missing, failed)) => {
+                    let failed: BTreeMap<String, Error> =
+                        failed.into_iter().map(|(record, error)| (record.to_string(), error)).collect();
+                    for what in missing {
+                        match failed.get(&what) {
+                            None => self.tell(what, Outcome::Done),
+                            Some(error) => self.failed(what, error),
+                        }
+                    }
+                }
+                Err(error) => self.failed(format!("{kind:?}").to_lowercase(), &error),
+            }
+        }
+        if let Ok(name) = self.settings.link_name() {
+            self.set_switches(host, &name, false);
+        }
+    }
+
+    /// Holds what is there now against what was, and tells what is otherwise and was not told yet.
+    fn look_again(&mut self, host: &mut Host, index: IfIndex, _: &Path, age: Duration) {
+        let now =
+            host.link_by_index(index).and_then(|link| DeviceSettings::read(host, self.settings.role, &link));
+        match now {
+            Ok(now) => {
+                for (what, why) in self.differences(&now, index, age) {
+                    if !self.told.iter().any(|told| told.what == what && told.outcome != Outcome::Done) {
+                        self.tell(what, why);
+                    }
+                }
+            }
+            Err(error) => self.failed("what is set at it".to_owned(), &error),
+        }
+    }
+
+    fn differences(&self, now: &DeviceSettings, index: IfIndex, age: Duration) -> Vec<(String, Outcome)> {
+        let DeviceSettings {
+            role: _,
+            name: _,
+            // Told when it came home.
+            index: told_of,
+            kind: _,
+            parent: _,
+            mac,
+            mtu,
+            tx_queue_length,
+            alias,
+            group,
+            controller,
+            forgone,
+            up,
+            // The carrier is the other end's.
+            running: _,
+            promiscuous,
+            all_multicast,
+            arp,
+            discipline,
+            token,
+            rings,
+            channels,
+            offloads,
+            xdp,
+            switches,
+            addresses,
+            routes,
+            neighbours,
+        } = &self.settings;
+        let mut found = Vec::new();
+        let mut differ = |same: bool, what: String, is: String| {
+            if !same {
+                found.push((what, Outcome::Failed(format!("it is {is} now"))));
+            }
+        };
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        differ(*mac == now.mac, format!("address {}", shown(mac)), shown(&now.mac));
+        differ(*mtu == now.mtu, format!("MTU {mtu}"), now.mtu.to_string());
+        differ(
+            *tx_queue_length == now.tx_queue_length,
+            format!("transmit queue length {tx_queue_length}"),
+            now.tx_queue_length.to_string(),
+        );
+        differ(*alias == now.alias, "alias".to_owned(), shown(&now.alias));
+        differ(*group == now.group, format!("group {group}"), now.group.to_string());
+        differ(
+            *controller == now.controller,
+            format!("port of {}", shown(controller)),
+            format!("one of {}", shown(&now.controller)),
+        );
+        differ(
+            *up == now.up,
+            if *up { "up" } else { "down" }.to_owned(),
+            switch("", now.up).trim().to_owned(),
+        );
+        for (name, was, is) in [
+            ("promiscuous", *promiscuous, now.promiscuous),
+            ("all multicast", *all_multicast, now.all_multicast),
+            ("ARP", *arp, now.arp),
+        ] {
+            differ(was == is, switch(name, was), switch("", is).trim().to_owned());
+        }
+        differ(*token == now.token, "token".to_owned(), format!("{:?}", now.token));
+        differ(*rings == now.rings, "rings".to_owned(), format!("{:?}", now.rings));
+        differ(*channels == now.channels, "channels".to_owned(), format!("{:?}", now.channels));
+        for (name, was) in offloads {
+            let is = now.offloads.get(name).unwrap_or(was);
+            let words = |state: &Wanted| match (state.on, state.wanted) {
+                (true, _) => "on",
+                (false, true) => "off and wanted",
+                (false, false) => "off",
+            };
+            differ(was == is, format!("offload {name} {}", words(was)), words(is).to_owned());
+        }
+        differ(*xdp == now.xdp, "XDP program".to_owned(), format!("{:?}", now.xdp));
+        for (name, was) in switches {
+            let is = now.switches.get(name);
+            differ(
+                is == Some(was),
+                format!("net/{name}"),
+                is.cloned().unwrap_or_else(|| "not there".to_owned()),
+            );
+        }
+        if *discipline != now.discipline {
+            let why = format!("it is {} now", shown(&now.discipline));
+            found.push((format!("queueing discipline {}", shown(discipline)), Outcome::Lost(why)));
+        }
+        if self.moved {
+            let lost = || Outcome::Lost("it went with the move, which was taken into account".to_owned());
+            found.extend(forgone.iter().map(|what| (what.clone(), lost())));
+        }
+        let Some(told_of) = IfIndex::new(*told_of) else { return found };
+        for (kind, was, is) in [
+            (RecordKind::Address, addresses, &now.addresses),
+            (RecordKind::Route, routes, &now.routes),
+            (RecordKind::Neighbour, neighbours, &now.neighbours),
+        ] {
+            let read = |stored: &[StoredRecord]| -> Vec<Record> {
+                stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect()
+            };
+            let is = read(is);
+            for record in read(was) {
+                if is.iter().any(|other| record.is_like(told_of, other, index)) {
+                    continue;
+                }
+                let outcome = if record.has_expired(age) {
+                    continue;
+                } else if record.is_beyond_restoring() {
+                    Outcome::Lost("the kernel takes it from nobody".to_owned())
+                } else {
+                    Outcome::Failed("it is not there".to_owned())
+                };
+                found.push((record.to_string(), outcome));
+            }
+        }
+        found
+    }
+}
+
+fn switch(name: &str, on: bool) -> String {
+    format!("{name} {}", if on { "on" } else { "off" })
+}
+
+impl From<XdpMode> for Mode {
+    fn from(mode: XdpMode) -> Self {
+        match mode {
+            XdpMode::Generic => Self::Generic,
+            XdpMode::Native => Self::Native,
+            XdpMode::Offload => Self::Offload,
+        }
+    }
+}
+
+impl From<xdproof_netns::Rings> for Rings {
+    fn from(rings: xdproof_netns::Rings) -> Self {
+        let xdproof_netns::Rings { rx, rx_max, tx, tx_max } = rings;
+        Self { rx, rx_max, tx, tx_max }
+    }
+}
+
+impl From<Rings> for xdproof_netns::Rings {
+    fn from(rings: Rings) -> Self {
+        let Rings { rx, rx_max, tx, tx_max } = rings;
+        Self { rx, rx_max, tx, tx_max }
+    }
+}
+
+impl From<xdproof_netns::Channels> for Channels {
+    fn from(channels: xdproof_netns::Channels) -> Self {
+        let xdproof_netns::Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
+        Self { rx, rx_max, tx, tx_max, combined, combined_max }
+    }
+}
+
+impl From<Channels> for xdproof_netns::Channels {
+    fn from(channels: Channels) -> Self {
+        let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
+        Self { rx, rx_max, tx, tx_max, combined, combined_max }
+    }
+}
