@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
@@ -10,6 +10,7 @@ use std::{
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
@@ -94,6 +95,17 @@ impl Tap {
     /// `drivers/net/tun.c`).
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         (&self.0).write_all(frame)
+    }
+
+    /// Takes the next frame that the link sends, if one comes in time, and tells how long it is; what the buffer has no room
+    /// for is cut.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn receive(&self, buffer: &mut [u8], deadline: Duration) -> io::Result<Option<usize>> {
+        let timeout = PollTimeout::try_from(deadline).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout)?;
+        if ready == 0 { Ok(None) } else { (&self.0).read(buffer).map(Some) }
     }
 }
 

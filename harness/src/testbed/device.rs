@@ -346,11 +346,9 @@ fn move_away(
         .then(|| run.make_room_for_programs())
         .transpose()?;
     if let Some(pins) = pins {
-        for settings in devices.to_owned() {
-            let pins = pins.clone();
-            at(origin, &settings.clone(), move |host, index| {
-                settings.set_programs_aside(host, index, &pins)
-            })?;
+        for settings in devices {
+            let (aside, pins) = (settings.clone(), pins.clone());
+            at(origin, settings, move |host, index| aside.set_programs_aside(host, index, &pins))?;
         }
     }
     behind(Step::Programs);
