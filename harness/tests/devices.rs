@@ -36,7 +36,7 @@ use xdproof::{
         journal::{self, RunState},
     },
 };
-use xdproof_netns::{LinkName, NetNs, PacketOptions, Worker, XdpFlags, XdpMode};
+use xdproof_netns::{LinkName, NetNs, PacketOptions, Record, RecordKind, Worker, XdpFlags, XdpMode};
 
 /// Says to a copy of this program what to take and behind which step to die: `DUT TESTER [STEP]`.
 const ORDER: &str = "XDPROOF_TAKE";
@@ -85,7 +85,7 @@ const CASES: &[Case] = &[
     ("a_packet_socket_is_refused", packet_socket),
     ("a_port_of_a_bridge_is_refused", bridge_port),
     ("a_bridge_is_refused", bridge),
-    ("a_device_that_a_vlan_stands_on_is_refused", vlan),
+    ("a_device_that_others_stand_on_is_refused", stood_on),
     ("a_queueing_discipline_that_someone_chose_is_refused", discipline),
     ("a_program_that_a_link_holds_is_refused_by_force_too", linked_program),
     ("the_device_of_this_login_is_refused", login),
@@ -145,8 +145,7 @@ struct Stand {
 const FURNISHED: &str = "
 ip link set lo up
 ip link add t0 numrxqueues 4 numtxqueues 4 type veth peer name d0 numrxqueues 4 numtxqueues 4
-ip link add idle type dummy
-sysctl -qw net.ipv6.conf.t0.accept_dad=0 net.ipv6.conf.d0.accept_dad=0 net.ipv4.conf.t0.rp_filter=2 net.ipv4.conf.t0.arp_ignore=1
+sysctl -qw net.ipv4.conf.t0.rp_filter=2 net.ipv4.conf.t0.arp_ignore=1
 sysctl -qw net.ipv6.conf.t0.accept_ra=0 net.ipv6.conf.d0.hop_limit=33 net.ipv4.neigh.t0.gc_stale_time=71 net.ipv4.conf.d0.forwarding=1
 ip link set t0 mtu 1437 promisc on txqueuelen 77 alias 'the wire to the lab' group 5 address 02:aa:00:00:00:01
 ip link set d0 mtu 1437 allmulticast on arp off address 02:aa:00:00:00:02
@@ -181,6 +180,7 @@ ip -6 route add 2001:db8:3::/48 via fe80::9 dev d0 table 200 expires 7200
 ip neighbour add 192.0.2.9 lladdr 02:bb:00:00:00:09 dev t0 nud permanent
 ip neighbour add 2001:db8::9 lladdr 02:bb:00:00:00:09 dev t0 nud permanent
 ip neighbour add proxy 192.0.2.99 dev t0
+sysctl -qw net.ipv6.conf.t0.accept_dad=1
 ";
 
 /// What is looked at.
@@ -204,7 +204,8 @@ impl Stand {
     fn with(commands: &str) -> Result<Self> {
         let stand =
             Self { worker: Worker::spawn(&NetNs::create()?, "host")?, journals: tempfile::tempdir()? };
-        stand.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0")?;
+        // An address that is still being tried is told otherwise a second later.
+        stand.sh("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0")?;
         for line in commands.lines().filter(|line| !line.is_empty()) {
             stand.sh(line)?;
         }
@@ -213,6 +214,7 @@ impl Stand {
 
     fn furnished() -> Result<Self> {
         let stand = Self::with(FURNISHED)?;
+        stand.settle(&["t0", "d0"])?;
         stand.attach("t0", XdpMode::Generic)?;
         stand.attach("d0", XdpMode::Native)?;
         Ok(stand)
@@ -220,7 +222,36 @@ impl Stand {
 
     /// A pair of NICs with nothing at them.
     fn plain() -> Result<Self> {
-        Self::with("ip link add t0 type veth peer name d0\nip link set t0 up\nip link set d0 up")
+        let stand = Self::with(
+            "ip link set lo up\nip link add t0 type veth peer name d0\nip link set t0 up\nip link set d0 up",
+        )?;
+        stand.settle(&["t0", "d0"])?;
+        Ok(stand)
+    }
+
+    /// Waits until the kernel has entered the addresses and routes that it makes in the background.
+    fn settle(&self, links: &[&str]) -> Result {
+        for link in links {
+            let name: LinkName = link.parse()?;
+            self.worker.call(move |host| {
+                let index = host.link(&name)?.index;
+                host.wait_running(index, PATIENCE)?;
+                let link_local = |record: &Record| record.to_string().starts_with("address fe80:");
+                let are_there = |addresses: &[Record]| addresses.iter().any(link_local);
+                let addresses =
+                    host.wait_records(RecordKind::Address, index, "see its address", PATIENCE, are_there)?;
+                let local: Vec<String> = addresses
+                    .iter()
+                    .filter(|record| record.is_ipv6())
+                    .filter_map(|record| Some(format!("route {}/128 in table 255", record.address()?)))
+                    .collect();
+                let are_there = |routes: &[Record]| {
+                    local.iter().all(|local| routes.iter().any(|route| route.to_string() == *local))
+                };
+                host.wait_records(RecordKind::Route, index, "see its routes", PATIENCE, are_there)
+            })?;
+        }
+        Ok(())
     }
 
     /// A command in the host's namespace.
@@ -231,7 +262,7 @@ impl Stand {
 
     fn sh(&self, line: &str) -> Result<String> {
         let mut command = Command::new("sh");
-        command.args(["-c", line]);
+        command.args(["-ec", line]);
         let output = self.run(command)?;
         if output.status.success() { Ok(stdout(&output)) } else { Err(format!("{line}: {output:?}").into()) }
     }
@@ -279,8 +310,8 @@ impl Stand {
     }
 
     fn take_with(&self, dut: &str, tester: &str, options: TakeOptions) -> Result<DevicePair, DeviceError> {
-        let (dut, tester): (LinkName, LinkName) = (dut.parse().unwrap(), tester.parse().unwrap());
-        self.worker.run(move |_| DevicePair::take(&dut, &tester, options)).unwrap()
+        let (dut, tester): (LinkName, LinkName) = (dut.parse()?, tester.parse()?);
+        self.worker.run(move |_| DevicePair::take(&dut, &tester, options))?
     }
 
     fn take(&self) -> Result<DevicePair, DeviceError> {
@@ -331,10 +362,7 @@ impl Stand {
     /// Both devices are refused with such an objection and nothing is touched; with force they are taken.
     fn expect_refusal(&self, device: &str, is_it: impl Fn(&Objection) -> bool, words: &str) -> Result {
         let before = self.sh("ip -d address; ip route show table all; ip -6 route show table all")?;
-        let error = match self.take() {
-            Err(error) => error,
-            Ok(_) => return Err("it was taken".into()),
-        };
+        let Err(error) = self.take() else { return Err("it was taken".into()) };
         let text = chain(&error);
         let DeviceError::Refused { device: refused, objections } = error else { return Err(text.into()) };
         expect(refused.as_ref() == device && objections.iter().any(is_it) && text.contains(words), &text)?;
@@ -566,7 +594,7 @@ fn name_taken() -> Result {
     let before = stand.look()?;
     let (child, _) = stand.start(None)?;
     kill(child)?;
-    stand.sh("ip link add t0 type dummy")?;
+    stand.sh("ip link add t0 type bridge")?;
     let told = stand.restore(1)?;
     expect(told.contains("t0: its place among the interfaces: not put back"), &told)?;
     expect(stand.has("d0")?, "one that cannot be put back kept the other from it")?;
@@ -587,6 +615,7 @@ ip link set d0 up
 
 fn unwired() -> Result {
     let stand = Stand::with(&format!("{TWO_PAIRS}ip link set t1 up\nip link set d1 up"))?;
+    stand.settle(&["t0", "t1", "d0", "d1"])?;
     let before = stand.look()?;
     let begun = Instant::now();
     let error = stand.take().err().ok_or("they were taken")?;
@@ -613,7 +642,7 @@ fn silent() -> Result {
     let index = pair.topology.dut.index;
     let socket = pair.dut.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
     expect(!socket.wait_readable(Duration::from_millis(300))?, "a frame came that nobody sent")?;
-    let left = pair.dut.call(move |host| host.records(xdproof_netns::RecordKind::Address, index))?;
+    let left = pair.dut.call(move |host| host.records(RecordKind::Address, index))?;
     expect(left.is_empty() && !pair.dut.call(move |host| host.link_by_index(index))?.arp, "it may speak")?;
     Ok(pair.give_back()?)
 }
@@ -634,7 +663,7 @@ fn taps() -> Result {
     let before = stand.look()?;
     let [near, far] = ends;
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let wire = std::thread::spawn(move || -> io::Result<()> {
+    let wire = std::thread::spawn(move || -> io::Result<_> {
         let mut frame = [0; 2048];
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             for (from, to) in [(&near, &far), (&far, &near)] {
@@ -644,12 +673,13 @@ fn taps() -> Result {
                 }
             }
         }
-        Ok(())
+        // They go with their users' ends.
+        Ok((near, far))
     });
     let taken = stand.take().map_err(|error| chain(&error));
     let given = taken.map(DevicePair::give_back);
     drop(stop);
-    wire.join().map_err(|_| "the wire broke")??;
+    let _ends = wire.join().map_err(|_| "the wire broke")??;
     given??;
     stand.expect_look(&before)
 }
@@ -775,13 +805,13 @@ fn bridge() -> Result {
     stand.expect_refusal("d0", |objection| matches!(objection, Objection::Controls { .. }), "it is a bridge")
 }
 
-fn vlan() -> Result {
+fn stood_on() -> Result {
     let stand = Stand::plain()?;
-    stand.sh("ip link add link d0 name d0.7 type vlan id 7; ip link add link d0 name mv0 type macvlan")?;
+    stand.sh("ip link add link d0 name mv0 type macvlan; ip link add link d0 name mv1 type macvlan")?;
     stand.expect_refusal(
         "d0",
         |objection| matches!(objection, Objection::StoodOn { by } if by.len() == 2),
-        "others stand on it and would go with it: d0.7, mv0",
+        "others stand on it and would go with it: mv0, mv1",
     )
 }
 
@@ -852,15 +882,17 @@ fn uplink() -> Result {
 fn force() -> Result {
     let stand = Stand::plain()?;
     stand.sh("ip address add 192.0.2.1/24 dev t0; ip route add default via 192.0.2.9")?;
-    stand.sh("ip link add br0 type bridge; ip link set d0 master br0; ip link add link t0 name t0.7 type vlan id 7")?;
+    stand.sh(
+        "ip link add br0 type bridge; ip link set d0 master br0; ip link add link t0 name mv0 type macvlan",
+    )?;
     let before = stand.sh("ip route show table all; ip -d link show d0")?;
     let pair = stand
         .take_with("d0", "t0", TakeOptions { force: true, ..stand.options() })
         .map_err(|error| chain(&error))?;
-    let left = pair.give_back().err().ok_or("everything was put back, the VLAN too")?;
+    let left = pair.give_back().err().ok_or("everything was put back, what stood on it, too")?;
     let told: Vec<String> = left.left.iter().map(|one| format!("{}: {}", one.device, one.what)).collect();
     expect(
-        told == ["t0: t0.7, which stood on it", "d0: what was set at it as a port of br0"] && !left.kept,
+        told == ["t0: mv0, which stood on it", "d0: what was set at it as a port of br0"] && !left.kept,
         &left.to_string(),
     )?;
     let after = stand.sh("ip route show table all; ip -d link show d0")?;

@@ -545,14 +545,27 @@ impl Host {
         deadline: Duration,
         wanted: impl Fn(&Link) -> bool,
     ) -> Result<Link, Error> {
+        self.wait_changes(LINK_CHANGES, index, awaited, deadline, |host| {
+            host.link_by_index(index).map(|link| Some(link).filter(&wanted))
+        })
+    }
+
+    /// Looks until there is something to see, again whenever these groups of rtnetlink announce a change.
+    pub(crate) fn wait_changes<T>(
+        &mut self,
+        groups: u32,
+        index: IfIndex,
+        awaited: &'static str,
+        deadline: Duration,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
         let begun = Instant::now();
         // Before the first look, so that no change falls between the two.
         let changes =
-            self.link_changes().map_err(Error::refused("listen for changes", Subject::from(index)))?;
+            self.changes(groups).map_err(Error::refused("listen for changes", Subject::from(index)))?;
         loop {
-            let link = self.link_by_index(index)?;
-            if wanted(&link) {
-                return Ok(link);
+            if let Some(seen) = look(self)? {
+                return Ok(seen);
             }
             let left = deadline.saturating_sub(begun.elapsed());
             if left.is_zero() {
@@ -572,10 +585,10 @@ impl Host {
         }
     }
 
-    fn link_changes(&self) -> io::Result<TokioSocket> {
+    fn changes(&self, groups: u32) -> io::Result<TokioSocket> {
         let _entered = self.runtime.enter();
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, LINK_CHANGES))?;
+        socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         Ok(socket)
     }
 

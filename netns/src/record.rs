@@ -24,6 +24,9 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const DEL: u16 = 1;
 const GET: u16 = 2;
 
+/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_ROUTE`, `RTMGRP_NEIGH`.
+const RECORD_CHANGES: u32 = 0x10 | 0x40 | 0x100 | 0x400 | 0x4;
+
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
@@ -42,6 +45,7 @@ const FOREVER: u32 = u32::MAX;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_CACHEINFO: u16 = 12;
 const RTA_TABLE: u16 = 15;
@@ -143,12 +147,17 @@ impl Record {
         i32::from(self.head(0)) == libc::AF_INET6
     }
 
-    /// It is what the kernel makes by itself where nobody keeps it from it: a route with an address or a link, the link-local
-    /// address of a link. What a router has announced is not of it.
+    /// It may be what the kernel makes by itself where nobody keeps it from it: a route with an address or a link, the
+    /// link-local address of a link. What a router has announced is not of it. (Before Linux 5.18 the kernel does not say who
+    /// has made an address.)
     #[must_use]
     pub fn is_of_kernel(&self) -> bool {
         match self.kind {
-            RecordKind::Address => self.attribute(IFA_PROTO) == Some(&[IFAPROT_KERNEL_LL]),
+            RecordKind::Address => {
+                let local =
+                    matches!(self.address(), Some(IpAddr::V6(address)) if address.is_unicast_link_local());
+                local && self.attribute(IFA_PROTO).is_none_or(|maker| maker == [IFAPROT_KERNEL_LL])
+            }
             RecordKind::Route => self.head(5) == RTPROT_KERNEL && self.seconds_left().is_none(),
             RecordKind::Neighbour => false,
         }
@@ -183,13 +192,17 @@ impl Record {
         self.kind == RecordKind::Route && self.head(1) == 0 && self.head(7) == RTN_UNICAST
     }
 
-    /// It is an address that the kernel makes by itself and takes from nobody (a temporary one), or a route by a next hop
-    /// that is an object of its own: with the link it goes for good.
+    /// The kernel makes it and takes it from nobody: a temporary address, an IPv6 route of metric 0 to an address of its own
+    /// (a 0 that is sent means the default, 1024: `ip6_route_info_create()` of `net/ipv6/route.c`). Or it is a route by a next
+    /// hop that is an object of its own, which is gone.
     #[must_use]
     pub fn is_beyond_restoring(&self) -> bool {
         match self.kind {
             RecordKind::Address => self.is_ipv6() && self.address_flags() & IFA_F_TEMPORARY != 0,
-            RecordKind::Route => self.attribute(RTA_NH_ID).is_some(),
+            RecordKind::Route => {
+                let metric = self.attribute(RTA_PRIORITY).and_then(|value| number(value, 0));
+                self.attribute(RTA_NH_ID).is_some() || (self.is_ipv6() && metric.unwrap_or(0) == 0)
+            }
             RecordKind::Neighbour => false,
         }
     }
@@ -400,6 +413,25 @@ impl Host {
             }
         }
         Ok(records)
+    }
+
+    /// Waits until there are records as wanted. The kernel makes some of its own in the background: IPv6 enters an address's
+    /// route when nobody else has claimed the address (`addrconf_dad_work()` of `net/ipv6/addrconf.c`). `awaited` says what it
+    /// is, in words that fit behind "failed to".
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it does not come true in time, [`Error::Refused`].
+    pub fn wait_records(
+        &mut self,
+        kind: RecordKind,
+        index: IfIndex,
+        awaited: &'static str,
+        deadline: Duration,
+        wanted: impl Fn(&[Record]) -> bool,
+    ) -> Result<Vec<Record>, Error> {
+        self.wait_changes(RECORD_CHANGES, index, awaited, deadline, |host| {
+            host.records(kind, index).map(|records| Some(records).filter(|records| wanted(records)))
+        })
     }
 
     /// Brings records about that are missing, some time after they were told (lifetimes are counted down), for a link that

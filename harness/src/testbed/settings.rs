@@ -18,12 +18,15 @@ use crate::{
     run::chain,
 };
 
+/// How long the kernel may take for addresses and routes that it makes by itself. It takes milliseconds.
+const BY_ITSELF: Duration = Duration::from_secs(2);
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 /// How long a device that had a carrier may take to have one again.
 const CARRIER: Duration = Duration::from_secs(10);
-/// While this is 0, an address that comes back is good at once: it was this device's own a moment ago, and nobody is asked
-/// (`addrconf_dad_begin()` of `net/ipv6/addrconf.c`).
-const ACCEPT_DAD: &str = "ipv6/conf/*/accept_dad";
+/// Switches that stand otherwise until the addresses are there. An address that comes back is good at once: it was this
+/// device's own a moment ago, and nobody is asked (`addrconf_dad_begin()` of `net/ipv6/addrconf.c`). And the kernel makes no
+/// link-local address at a moment of its own.
+const MEANWHILE: [(&str, &str); 2] = [("ipv6/conf/*/accept_dad", "0"), ("ipv6/conf/*/addr_gen_mode", "1")];
 
 /// Everything that is set at a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,7 +242,13 @@ pub(super) fn put_back(
 ) -> Vec<PutBack> {
     let mut all: Vec<Returning> = devices
         .iter()
-        .map(|settings| Returning { settings: settings.clone(), index: None, moved: false, told: Vec::new() })
+        .map(|settings| Returning {
+            settings: settings.clone(),
+            index: None,
+            moved: false,
+            anew: false,
+            told: Vec::new(),
+        })
         .collect();
     for device in &mut all {
         let away = away(device.settings.role);
@@ -276,6 +285,8 @@ struct Returning {
     index: Option<IfIndex>,
     /// It was away.
     moved: bool,
+    /// It was away, or is up anew: it has nothing that the kernel has not made by itself.
+    anew: bool,
     told: Vec<PutBack>,
 }
 
@@ -415,7 +426,8 @@ impl Returning {
                 .and_then(|found| host.set_controller(index, Some(found.index)));
             self.done(format!("port of {controller}"), made);
         }
-        self.set_switches(host, &link.name, true);
+        self.anew = self.moved || link.up != was.up;
+        self.set_switches(host, &link.name, self.anew);
         if let Some(token) = was.token
             && link.token != was.token
         {
@@ -426,10 +438,10 @@ impl Returning {
     /// Sets the switches that are otherwise. Some set others: those are set again.
     fn set_switches(&mut self, host: &mut Host, name: &LinkName, silent: bool) {
         let mut wanted = self.settings.switches.clone();
-        if let Some(value) = wanted.get_mut(ACCEPT_DAD)
-            && silent
-        {
-            "0".clone_into(value);
+        for (switch, still) in MEANWHILE.into_iter().filter(|_| silent) {
+            if let Some(value) = wanted.get_mut(switch) {
+                still.clone_into(value);
+            }
         }
         let mut failed = BTreeMap::new();
         for _ in 0..2 {
@@ -509,50 +521,80 @@ impl Returning {
     }
 
     fn enter_records(&mut self, host: &mut Host, index: IfIndex, _: &Path, age: Duration) {
-        if self.settings.running && self.moved {
+        if self.settings.running && self.anew {
             // What needs no carrier is put back without one, too.
             drop(host.wait_running(index, CARRIER));
         }
-        let Some(told_of) = IfIndex::new(self.settings.index) else { return };
-        for kind in [RecordKind::Address, RecordKind::Route, RecordKind::Neighbour] {
-            let stored = match kind {
-                RecordKind::Address => &self.settings.addresses,
-                RecordKind::Route => &self.settings.routes,
-                RecordKind::Neighbour => &self.settings.neighbours,
-            };
-            let records: Vec<Record> =
-                stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect();
-            let absent = |there: &[Record]| -> Vec<String> {
-                let like = |record: &Record| there.iter().any(|other| record.is_like(told_of, other, index));
-                records.iter().filter(|record| !like(record)).map(ToString::to_string).collect()
-            };
-            let entered = host.records(kind, index).and_then(|there| {
-                for record in &there {
-                    let known = records.iter().any(|kept| kept.is_like(told_of, record, index));
-                    // What the kernel makes by itself, and somebody had taken away.
-                    if !known && self.moved && record.is_of_kernel() {
-                        host.remove_record(index, record)?;
-                    }
-                }
-                Ok((absent(&there), host.add_records(kind, index, &records, told_of, age)?))
-            });
-            match entered {
-                Ok((missing, failed)) => {
-                    let failed: BTreeMap<String, Error> =
-                        failed.into_iter().map(|(record, error)| (record.to_string(), error)).collect();
-                    for what in missing {
-                        match failed.get(&what) {
-                            None => self.tell(what, Outcome::Done),
-                            Some(error) => self.failed(what, error),
-                        }
-                    }
-                }
-                Err(error) => self.failed(format!("{kind:?}").to_lowercase(), &error),
-            }
-        }
+        let addresses = self.settings.addresses.clone();
+        self.enter(host, index, RecordKind::Address, &addresses, age);
         if let Ok(name) = self.settings.link_name() {
             self.set_switches(host, &name, false);
         }
+        self.remove_unknown(host, index, RecordKind::Address, &addresses);
+        let routes = self.settings.routes.clone();
+        if self.anew {
+            self.wait_for_kernel(host, index, &routes);
+        }
+        self.remove_unknown(host, index, RecordKind::Route, &routes);
+        self.enter(host, index, RecordKind::Route, &routes, age);
+        let neighbours = self.settings.neighbours.clone();
+        self.enter(host, index, RecordKind::Neighbour, &neighbours, age);
+    }
+
+    /// Enters what is missing of a kind.
+    fn enter(
+        &mut self,
+        host: &mut Host,
+        index: IfIndex,
+        kind: RecordKind,
+        stored: &[StoredRecord],
+        age: Duration,
+    ) {
+        let Some(told_of) = IfIndex::new(self.settings.index) else { return };
+        let mut records = read(kind, stored);
+        records.retain(|record| !record.is_beyond_restoring());
+        let entered = host.records(kind, index).and_then(|there| {
+            let is_there = |record: &&Record| there.iter().any(|other| record.is_like(told_of, other, index));
+            let missing: Vec<_> = records.iter().filter(|record| !is_there(record)).collect();
+            Ok((missing, host.add_records(kind, index, &records, told_of, age)?))
+        });
+        match entered {
+            Ok((missing, mut failed)) => {
+                for record in missing {
+                    match failed.iter().position(|(other, _)| other == record) {
+                        None => self.tell(record.to_string(), Outcome::Done),
+                        Some(place) => self.failed(record.to_string(), &failed.swap_remove(place).1),
+                    }
+                }
+            }
+            Err(error) => self.failed(words(kind).to_owned(), &error),
+        }
+    }
+
+    /// Takes away what the kernel has made by itself and somebody had taken away before.
+    fn remove_unknown(&mut self, host: &mut Host, index: IfIndex, kind: RecordKind, stored: &[StoredRecord]) {
+        let Some(told_of) = IfIndex::new(self.settings.index).filter(|_| self.anew) else { return };
+        let known = read(kind, stored);
+        let removed = host.records(kind, index).and_then(|there| {
+            let is_known = |record: &Record| known.iter().any(|kept| kept.is_like(told_of, record, index));
+            let unknown = there.iter().filter(|record| record.is_of_kernel() && !is_known(record));
+            unknown.map(|record| host.remove_record(index, record)).collect::<Result<(), _>>()
+        });
+        if let Err(error) = removed {
+            self.failed(words(kind).to_owned(), &error);
+        }
+    }
+
+    /// Waits for the routes that the kernel makes in the background.
+    fn wait_for_kernel(&self, host: &mut Host, index: IfIndex, routes: &[StoredRecord]) {
+        let Some(told_of) = IfIndex::new(self.settings.index) else { return };
+        let mut awaited = read(RecordKind::Route, routes);
+        awaited.retain(Record::is_of_kernel);
+        let all_there = move |there: &[Record]| {
+            awaited.iter().all(|record| there.iter().any(|other| record.is_like(told_of, other, index)))
+        };
+        // What does not come is told when it is looked at once more.
+        drop(host.wait_records(RecordKind::Route, index, "see the kernel's routes", BY_ITSELF, all_there));
     }
 
     /// Holds what is there now against what was, and tells what is otherwise and was not told yet.
@@ -671,11 +713,8 @@ impl Returning {
             (RecordKind::Route, routes, &now.routes),
             (RecordKind::Neighbour, neighbours, &now.neighbours),
         ] {
-            let read = |stored: &[StoredRecord]| -> Vec<Record> {
-                stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect()
-            };
-            let is = read(is);
-            for record in read(was) {
+            let is = read(kind, is);
+            for record in read(kind, was) {
                 if is.iter().any(|other| record.is_like(told_of, other, index)) {
                     continue;
                 }
@@ -690,6 +729,18 @@ impl Returning {
             }
         }
         found
+    }
+}
+
+fn read(kind: RecordKind, stored: &[StoredRecord]) -> Vec<Record> {
+    stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect()
+}
+
+const fn words(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::Address => "addresses",
+        RecordKind::Route => "routes",
+        RecordKind::Neighbour => "neighbours",
     }
 }
 
