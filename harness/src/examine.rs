@@ -14,14 +14,14 @@ use crate::{
     observe::{self, Manner, ObserveError, Ports},
     plan::Mode,
     report::{
-        device::{Finding, FindingKind, KernelMessage, Weight},
+        device::{DeviceRecord, Finding, FindingKind, KernelMessage, Weight},
         json::{RuleResult, TrialRecord},
     },
     rig::{Obstacle, Rig, RigKind, Wire},
     rules::{self, Bench, Device, Ground as RuleGround, Rule},
     run::{Ground, Lab, chain},
     support::{self, Support},
-    testbed::{DevicePath, path::PathError},
+    testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
 };
 
 /// Frames by which statistics are tried. Less than any ring holds, in windows that the path takes.
@@ -37,11 +37,14 @@ const JUMBO: u32 = 9000;
 #[derive(Debug)]
 pub(crate) struct Watch {
     log: Option<KernelLog>,
+    /// Of the DUT and the tester, where there are devices.
+    counted: Vec<StatisticsReading>,
 }
 
 /// What is known when all trials have ended.
 #[derive(Debug, Default)]
 pub(crate) struct Examined {
+    pub(crate) devices: Vec<DeviceRecord>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) kernel_messages: Vec<KernelMessage>,
     pub(crate) rules: Vec<RuleResult>,
@@ -63,9 +66,11 @@ enum ExamineError {
 }
 
 impl Watch {
-    /// Listens to the kernel from now on.
-    pub(crate) fn begin() -> Self {
-        Self { log: KernelLog::from_now().ok() }
+    /// Listens to the kernel from now on, and reads what devices have counted.
+    pub(crate) fn begin(ground: &Ground) -> Self {
+        // What cannot be read is told at the end, when it cannot be read again.
+        let counted = ground.devices().and_then(|path| readings(path).ok()).unwrap_or_default();
+        Self { log: KernelLog::from_now().ok(), counted }
     }
 
     /// Finds out the rest. `rules` says whether the rules of attaching are tried, too. Once `cancelled` is set, nothing further is
@@ -101,8 +106,24 @@ impl Watch {
         } else if rules {
             examined.rules = rules_on_veth(cancelled);
         }
+        if let Ground::Devices(path) = lab.ground() {
+            examined.devices = path.devices.to_vec();
+            match readings(path) {
+                Ok(after) => {
+                    let both = after.iter().zip(&self.counted);
+                    for (device, (after, before)) in examined.devices.iter_mut().zip(both) {
+                        device.statistics = after.since(before);
+                    }
+                }
+                Err(error) => {
+                    let what = format!("the devices' statistics could not be read: {}", chain(&error));
+                    let nic = Some(path.nic.clone());
+                    let (kind, weight) = (FindingKind::Statistics, Weight::Warning);
+                    examined.findings.push(Finding { kind, weight, nic, mode: None, what });
+                }
+            }
+        }
         self.read_log(lab.ground(), &mut examined);
-        findings::sort(&mut examined.findings);
         examined
     }
 
@@ -123,6 +144,15 @@ impl Watch {
             None => {}
         }
     }
+}
+
+/// What the DUT and the tester have counted.
+fn readings(path: &DevicePath) -> Result<Vec<StatisticsReading>, ExamineError> {
+    let Testbed { topology, dut, tester } = &*path.testbed;
+    Ok(vec![
+        StatisticsReading::read(dut, topology.dut.index)?,
+        StatisticsReading::read(tester, topology.tester.index)?,
+    ])
 }
 
 impl Examined {

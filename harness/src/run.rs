@@ -25,11 +25,13 @@ use crate::{
     delivery::Delivery,
     environment::{self, Environment},
     examine::{Examined, Watch},
+    findings,
     inject::{test_run, turns::Turns},
     observe::{self, Manner, ObserveError, Ports, Refusals},
     plan::{Mode, Path, Trial},
     report::{
         Event, Reporter,
+        device::Finding,
         json::{Outcome, RunResult, TrialRecord},
     },
     rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
@@ -511,7 +513,7 @@ impl Lab {
 }
 
 /// What is to be run, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Order<'a> {
     /// The trials.
     pub plan: &'a [Trial<'a>],
@@ -523,6 +525,14 @@ pub struct Order<'a> {
     pub rules: bool,
     /// Once this is set, the run stops early, with what there is.
     pub cancelled: &'a AtomicBool,
+    /// Is called when nothing is attached any more and before the result is told: puts devices back, and finds what could not be.
+    pub give_back: &'a (dyn Fn() -> Vec<Finding> + Sync),
+}
+
+/// For what needs nothing to be put back.
+#[must_use]
+pub fn nothing_to_give_back() -> Vec<Finding> {
+    Vec::new()
 }
 
 /// Runs a plan, examines the devices if there are some, and tells `reporter` what happens.
@@ -531,13 +541,18 @@ pub struct Order<'a> {
 ///
 /// When a reporter cannot pass on what it is told, or the machine cannot be read.
 pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<RunResult> {
-    let Order { plan, paths, jobs: _, rules, cancelled } = order;
+    let Order { plan, paths, jobs: _, rules, cancelled, give_back } = order;
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
-    let watch = Watch::begin();
+    let watch = Watch::begin(lab.ground());
     let trials = run_trials(lab, order, reporter)?;
-    let Examined { findings, kernel_messages, rules } = watch.end(lab, &trials, rules, cancelled);
+    let Examined { devices, mut findings, kernel_messages, rules } =
+        watch.end(lab, &trials, rules, cancelled);
+    lab.detach();
+    findings.extend(give_back());
+    findings::sort(&mut findings);
     let result = RunResult {
+        devices,
         findings,
         kernel_messages,
         rules,

@@ -23,7 +23,7 @@ use xdproof::{
         device::{FindingKind, Weight},
         json::RunResult,
     },
-    run::{CountedAction, Ground, Lab, Order, run},
+    run::{CountedAction, Ground, Lab, Order, nothing_to_give_back, run},
     testbed::{DevicePath, Spec, Testbed, path::PathError},
     verdict::VerdictKind,
 };
@@ -68,7 +68,7 @@ fn pair() -> Result<Arc<Testbed>> {
 }
 
 fn explore(testbed: &Arc<Testbed>) -> Result<DevicePath, PathError> {
-    DevicePath::explore(Arc::clone(testbed), "nic".to_owned(), "veth".to_owned())
+    DevicePath::explore(Arc::clone(testbed), Some("nic".to_owned()))
 }
 
 /// Everything that is selected, on a pair.
@@ -81,7 +81,8 @@ fn validate(testbed: &Arc<Testbed>, object: Object, scenarios: &[&str], rules: b
         ..Selection::default()
     };
     let (plan, paths) = (&selection.plan(gate::corpus()?)?, &selection.paths());
-    let order = Order { plan, paths, jobs: 1, rules, cancelled: &AtomicBool::new(false) };
+    let cancelled = &AtomicBool::new(false);
+    let order = Order { plan, paths, jobs: 1, rules, cancelled, give_back: &nothing_to_give_back };
     Ok(run(&lab, order, &mut Nobody)?)
 }
 

@@ -421,8 +421,10 @@ fn taken_and_given_back() -> Result {
     let pair = stand.take().map_err(|error| chain(&error))?;
     expect(!stand.has("t0")? && !stand.has("d0")?, "they are still where they were")?;
     // As a trial may leave them.
-    for (worker, index) in [(&pair.tester, pair.topology.tester.index), (&pair.dut, pair.topology.dut.index)]
-    {
+    for (worker, index) in [
+        (&pair.testbed.tester, pair.testbed.topology.tester.index),
+        (&pair.testbed.dut, pair.testbed.topology.dut.index),
+    ] {
         let program = Counter::load(&Object::default())?.descriptor()?;
         let fewer = worker.call(move |host| {
             host.set_mtu(index, 9000)?;
@@ -639,11 +641,14 @@ fn no_carrier() -> Result {
 fn silent() -> Result {
     let stand = Stand::furnished()?;
     let pair = stand.take().map_err(|error| chain(&error))?;
-    let index = pair.topology.dut.index;
-    let socket = pair.dut.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
+    let index = pair.testbed.topology.dut.index;
+    let socket = pair.testbed.dut.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
     expect(!socket.wait_readable(Duration::from_millis(300))?, "a frame came that nobody sent")?;
-    let left = pair.dut.call(move |host| host.records(RecordKind::Address, index))?;
-    expect(left.is_empty() && !pair.dut.call(move |host| host.link_by_index(index))?.arp, "it may speak")?;
+    let left = pair.testbed.dut.call(move |host| host.records(RecordKind::Address, index))?;
+    expect(
+        left.is_empty() && !pair.testbed.dut.call(move |host| host.link_by_index(index))?.arp,
+        "it may speak",
+    )?;
     Ok(pair.give_back()?)
 }
 
@@ -904,8 +909,8 @@ fn force() -> Result {
 fn inventory_of_a_veth() -> Result {
     let stand = Stand::furnished()?;
     let pair = stand.take().map_err(|error| chain(&error))?;
-    let (tester, dut) = (pair.topology.tester.index, pair.topology.dut.index);
-    let record = inventory::describe(&pair.dut, dut, Role::Dut, "veth")?;
+    let (tester, dut) = (pair.testbed.topology.tester.index, pair.testbed.topology.dut.index);
+    let record = inventory::describe(&pair.testbed.dut, dut, Role::Dut, "veth")?;
     expect(record.driver == "veth" && record.mtu == 1437 && record.name == "d0", &format!("{record:?}"))?;
     expect(
         record.rings.is_none() && record.pci_id.is_none() && record.bus.is_none(),
@@ -923,16 +928,16 @@ fn inventory_of_a_veth() -> Result {
         record.advertised.as_ref().is_none_or(|told| told.iter().any(|name| name == "basic")),
         &format!("{:?}", record.advertised),
     )?;
-    let before = StatisticsReading::read(&pair.dut, dut)?;
+    let before = StatisticsReading::read(&pair.testbed.dut, dut)?;
     let (to, from) = (
-        pair.tester.call(move |host| host.packet_socket(tester, PacketOptions::default()))?,
-        pair.dut.call(move |host| host.packet_socket(dut, PacketOptions::default()))?,
+        pair.testbed.tester.call(move |host| host.packet_socket(tester, PacketOptions::default()))?,
+        pair.testbed.dut.call(move |host| host.packet_socket(dut, PacketOptions::default()))?,
     );
     to.send(&[0xff; 60])?;
     expect(from.wait_readable(PATIENCE)?, "the frame did not come")?;
     let mut told = Vec::new();
     wait_until("the frame was not counted", || {
-        told = StatisticsReading::read(&pair.dut, dut)?.since(&before);
+        told = StatisticsReading::read(&pair.testbed.dut, dut)?.since(&before);
         Ok(told.iter().any(|counter| counter.name == "rx_packets"))
     })?;
     let frames =

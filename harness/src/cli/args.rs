@@ -23,6 +23,7 @@ use crate::{
     plan::PlanError,
     report::console::Verbosity,
     run::{LabError, Origin, chain},
+    testbed::DeviceError,
 };
 
 const AFTER_HELP: &str = "\
@@ -235,6 +236,15 @@ impl From<LabError> for Failure {
     }
 }
 
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Same { .. } => Self::Input(error.into()),
+            error => Self::Machine(error.into()),
+        }
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         Self::Input(error.into())
@@ -320,8 +330,8 @@ impl EndSignals {
 }
 
 /// A flag that is set when we are asked to end. The second time, the process ends at once: the kernel takes back whatever
-/// is up.
-pub(super) fn flag_on_end() -> io::Result<Arc<AtomicBool>> {
+/// is up, and what it does not take back is in the `hint`.
+pub(super) fn flag_on_end(hint: Option<&'static str>) -> io::Result<Arc<AtomicBool>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
         let _entered = runtime.enter();
@@ -335,7 +345,10 @@ pub(super) fn flag_on_end() -> io::Result<Arc<AtomicBool>> {
             set.store(true, Ordering::Relaxed);
             signals.wait().await;
         });
-        #[expect(clippy::exit, reason = "asked twice to end; nothing that we hold outlives the process")]
+        if let Some(hint) = hint {
+            anstream::eprintln!("{hint}");
+        }
+        #[expect(clippy::exit, reason = "asked twice to end")]
         std::process::exit(4);
     })?;
     Ok(flag)

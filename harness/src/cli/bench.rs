@@ -133,7 +133,8 @@ impl Bench {
         }
         let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
         let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
-        let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
+        let cancelled =
+            flag_on_end(None).context("failed to listen for signals").map_err(Failure::Machine)?;
         let progress = io::stderr().is_terminal().then(io::stderr);
         let mut reporters =
             Reporters { rates: Rates::new(output.people(), progress, output.verbosity()), out };

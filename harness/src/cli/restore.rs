@@ -37,7 +37,8 @@ impl Restore {
     }
 }
 
-fn print(found: &[Recovery], output: Output) -> io::Result<()> {
+/// Tells what was put back, and what was not.
+pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
     let mut to = output.people();
     let quiet = output.verbosity() == Verbosity::Quiet;
     let bad = AnsiColor::Red.on_default();

@@ -1,19 +1,29 @@
 //! `xdproof validate`
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use xdproof_netns::LinkName;
 
-use super::args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end};
+use super::{
+    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
+    restore,
+};
 use crate::{
     plan::{InjectorKind, Mode, Partition, Selection},
     report::{
         Event, Reporter,
         console::Console,
+        device::{Finding, FindingKind, Weight},
         json::{JsonFile, RunResult, write_pretty},
     },
-    run::{CountedAction, Lab, Order, run},
+    run::{CountedAction, Ground, Lab, Order, run},
+    testbed::{DevicePair, DevicePath, NotRestored, TakeOptions},
 };
 
 #[derive(Debug, Args)]
@@ -21,6 +31,8 @@ pub(super) struct Validate {
     /// What the program is attached to.
     #[arg(long, value_enum, default_value_t = Nic::Veth)]
     nic: Nic,
+    #[command(flatten)]
+    devices: DeviceArgs,
     /// Attach modes, separated by commas; the default is generic,native.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE")]
     mode: Vec<Mode>,
@@ -40,7 +52,7 @@ pub(super) struct Validate {
     #[arg(long)]
     rules: bool,
     /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dut")]
     keep: bool,
     #[command(flatten)]
     corpus: CorpusArgs,
@@ -49,6 +61,77 @@ pub(super) struct Validate {
     /// What the program does with a frame that it counts.
     #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
     expect_action: CountedAction,
+}
+
+/// Two devices to be taken.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Devices of this host")]
+struct DeviceArgs {
+    /// The network interface to test. Both it and the tester are on this host and wired together: by a cable, a switch that is
+    /// silent, a hub of an emulator. For the run they are moved to namespaces of ours; then they are put back as they were.
+    #[arg(long, value_name = "DEV", requires = "tester", conflicts_with = "nic")]
+    dut: Option<LinkName>,
+    /// The network interface that sends.
+    #[arg(long, value_name = "DEV", requires = "dut")]
+    tester: Option<LinkName>,
+    /// What results call the DUT; the default is its driver's name.
+    #[arg(long, value_name = "NAME", requires = "dut")]
+    label: Option<String>,
+    /// Take devices although something speaks against it: an address in use, a default route.
+    #[arg(long, requires = "dut")]
+    force: bool,
+}
+
+/// What is to be said to somebody who does not wait until devices are put back.
+const ENDED_AT_ONCE: &str = "ended at once: `xdproof restore` puts the devices back, or the next run does";
+
+impl DeviceArgs {
+    /// Takes the devices, if some are named.
+    fn take(&self, output: Output) -> Result<Option<DevicePair>, Failure> {
+        let (Some(dut), Some(tester)) = (&self.dut, &self.tester) else { return Ok(None) };
+        let options = TakeOptions { force: self.force, ..TakeOptions::default() };
+        let pair = DevicePair::take(dut, tester, options)?;
+        if !pair.recovered.is_empty() {
+            restore::print(&pair.recovered, output).map_err(Failure::output)?;
+        }
+        Ok(Some(pair))
+    }
+
+    /// What there is to run on, the devices' path explored.
+    fn ground(&self, pair: Option<&DevicePair>) -> Result<Ground, Failure> {
+        let Some(pair) = pair else { return Ok(Ground::Veth) };
+        let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone());
+        path.map(Arc::new).map(Ground::Devices).map_err(|error| Failure::Machine(error.into()))
+    }
+
+    /// Injectors that need no device of a kind.
+    fn allow(&self, injectors: &[InjectorKind]) -> Result<(), Failure> {
+        if self.dut.is_some() && injectors.contains(&InjectorKind::LiveFrames) {
+            return Err(Failure::Input(anyhow::anyhow!(
+                "live frames are for veth pairs: not every driver sends redirected frames, and none says which it lost; use pnet or ring"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Devices that wait to be put back.
+struct Taken(Mutex<Option<DevicePair>>);
+
+impl Taken {
+    /// Puts them back, and says what could not be.
+    fn give_back(&self) -> Vec<Finding> {
+        let pair = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let left = pair.map(DevicePair::give_back).and_then(Result::err);
+        let finding = |left: NotRestored| Finding {
+            kind: FindingKind::NotRestored,
+            weight: Weight::Fault,
+            nic: None,
+            mode: None,
+            what: left.to_string(),
+        };
+        left.into_iter().map(finding).collect()
+    }
 }
 
 /// What a program can be attached to.
@@ -65,6 +148,7 @@ impl Validate {
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         let Self {
             nic: Nic::Veth,
+            devices,
             mode,
             injector,
             corpus,
@@ -76,13 +160,19 @@ impl Validate {
             rules,
             keep,
         } = self;
+        devices.allow(&injector)?;
         let (scenarios, origin) = (corpus.load()?, corpus.origin());
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
         let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
         let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin);
-        let cancelled = flag_on_end().context("failed to listen for signals").map_err(Failure::Machine)?;
+        let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
+        let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
+        let pair = devices.take(output)?;
+        let ground = devices.ground(pair.as_ref())?;
+        let taken = Taken(Mutex::new(pair));
+        let lab = lab.on(ground);
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
         let mut reporters = Reporters {
@@ -90,7 +180,8 @@ impl Validate {
             out,
         };
         let (plan, paths) = (&plan, &selection.paths());
-        let order = Order { plan, paths, jobs, rules, cancelled: &cancelled };
+        let give_back = || taken.give_back();
+        let order = Order { plan, paths, jobs, rules, cancelled: &cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters).map_err(Failure::output)?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;

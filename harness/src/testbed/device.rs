@@ -8,6 +8,7 @@
 use std::{
     fmt,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,10 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 use xdproof_netns::{Error, Host, IfIndex, Link, LinkName, MacAddr, NetNs, PacketOptions, Worker};
 
 use super::{
+    Port, Testbed, Topology,
     guard::{self, LookError, Objection},
     journal::{self, JournalError, Journals, Recovery, Run},
     settings::{DeviceSettings, Outcome, PutBack},
-    veth::{Port, Topology},
 };
 use crate::report::device::Role;
 
@@ -200,11 +201,7 @@ impl fmt::Display for NotRestored {
 #[derive(Debug)]
 pub struct DevicePair {
     /// Both ends.
-    pub topology: Topology,
-    /// The thread in the tester's namespace.
-    pub tester: Worker,
-    /// The thread in the DUT's namespace.
-    pub dut: Worker,
+    pub testbed: Arc<Testbed>,
     /// What dead runs had left, which was put back before these were taken.
     pub recovered: Vec<Recovery>,
     taken: Taken,
@@ -244,12 +241,12 @@ impl DevicePair {
             Ok(workers) => {
                 drop(journals);
                 let [tester, dut] = workers;
-                wire(&devices, &tester, &dut, behind).map(|topology| (topology, tester, dut))
+                wire(&devices, &tester, &dut, behind).map(|topology| Testbed { topology, tester, dut })
             }
             Err(error) => Err(error),
         };
         match moved {
-            Ok((topology, tester, dut)) => Ok(Self { topology, tester, dut, recovered, taken }),
+            Ok(testbed) => Ok(Self { testbed: Arc::new(testbed), recovered, taken }),
             Err(cause) => match taken.put_back() {
                 Ok(()) => Err(cause),
                 Err(left) => Err(DeviceError::NotRestored { cause: Box::new(cause), left }),

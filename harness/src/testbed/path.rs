@@ -13,11 +13,11 @@ use std::{
 use xdproof_netns::{IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
-use super::{Port, Testbed, veth};
+use super::{Port, Testbed, inventory, veth};
 use crate::{
     delivery::{Delivery, Strips},
     observe::{self, Capture, ObserveError},
-    report::device::{Finding, FindingKind, PathTraits, Weight},
+    report::device::{DeviceRecord, Finding, FindingKind, PathTraits, Role, Weight},
     verdict::Frames,
 };
 
@@ -74,6 +74,8 @@ pub struct DevicePath {
     pub delivery: Delivery,
     /// What was found out by probing.
     pub traits: PathTraits,
+    /// Both devices as they were found: the DUT, the tester.
+    pub devices: [DeviceRecord; 2],
     /// What a reader has to know of it.
     pub findings: Vec<Finding>,
     /// XDP features that the DUT advertised before anything was attached; none where the kernel cannot be asked.
@@ -147,12 +149,23 @@ struct Probe<'a> {
 
 impl DevicePath {
     /// Sets both devices so that they leave frames alone, and finds out what the way between them does. Both have to be up,
-    /// in namespaces of their own. Takes some tens of milliseconds, and as long as the link needs.
+    /// in namespaces of their own. Takes some tens of milliseconds, and as long as the link needs. Results call the DUT by
+    /// `label`, or by its driver's name.
     ///
     /// # Errors
     ///
     /// What the kernel refused; a path on which nothing arrives, on which others speak, or which loses lone frames.
-    pub fn explore(testbed: Arc<Testbed>, nic: String, driver: String) -> Result<Self, PathError> {
+    pub fn explore(testbed: Arc<Testbed>, label: Option<String>) -> Result<Self, PathError> {
+        let describe = |worker, port: &Port, role| inventory::describe(worker, port.index, role, "");
+        let mut devices = [
+            describe(&testbed.dut, &testbed.topology.dut, Role::Dut)?,
+            describe(&testbed.tester, &testbed.topology.tester, Role::Tester)?,
+        ];
+        let driver = devices[0].driver.clone();
+        let nic = label.unwrap_or_else(|| driver.clone());
+        for device in &mut devices {
+            device.nic.clone_from(&nic);
+        }
         let ends = [(&testbed.dut, &testbed.topology.dut), (&testbed.tester, &testbed.topology.tester)];
         let mut usual_mtu = veth::DEFAULT_MTU;
         for (worker, port) in ends {
@@ -174,6 +187,7 @@ impl DevicePath {
             nic,
             driver,
             delivery: Delivery { padded_to: 0, strips },
+            devices,
             traits: PathTraits { shortest: SHORTEST_FRAME, ..PathTraits::default() },
             findings: Vec::new(),
             advertised,
@@ -191,6 +205,7 @@ impl DevicePath {
         let mut probe = Probe::open(&testbed)?;
         path.traits.window = probe.widest_window(path.usual_mtu)?;
         path.traits.longest = path.longest(path.usual_mtu)?;
+        path.devices[0].path = Some(path.traits);
         if strips != Strips::default() {
             path.note(FindingKind::AlteredFrames, Weight::Note, "the device takes outer VLAN tags out of frames before a program gets them, and cannot be kept from it".to_owned());
         }

@@ -577,8 +577,8 @@ impl Returning {
         let known = read(kind, stored);
         let removed = host.records(kind, index).and_then(|there| {
             let is_known = |record: &Record| known.iter().any(|kept| kept.is_like(told_of, record, index));
-            let unknown = there.iter().filter(|record| record.is_of_kernel() && !is_known(record));
-            unknown.map(|record| host.remove_record(index, record)).collect::<Result<(), _>>()
+            let mut unknown = there.iter().filter(|record| record.is_of_kernel() && !is_known(record));
+            unknown.try_for_each(|record| host.remove_record(index, record))
         });
         if let Err(error) = removed {
             self.failed(words(kind).to_owned(), &error);
