@@ -206,6 +206,7 @@ fn not_quiet() -> Result {
     let socket = testbed.tester.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    let (begins, begun) = std::sync::mpsc::channel();
     let speaks = std::thread::spawn(move || {
         // Spanning tree, as a switch speaks it.
         let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 9, 0, 38, 0x42, 0x42, 3];
@@ -214,10 +215,14 @@ fn not_quiet() -> Result {
             if socket.send(&frame).is_err() {
                 break;
             }
+            // Nobody waits any more after the first.
+            begins.send(()).ok();
             std::thread::yield_now();
         }
     });
+    begun.recv()?;
     let explored = explore(&testbed);
+    drop(begun);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     speaks.join().map_err(|_| "the speaker panicked")?;
     match explored {

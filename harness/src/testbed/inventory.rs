@@ -49,6 +49,8 @@ fn record(host: &mut Host, link: &Link, role: Role, nic: String) -> Result<Devic
         channels: host.channels(index)?.map(Channels::from),
         features: features
             .iter()
+            // A bit that this kernel has given up has no name.
+            .filter(|(name, _)| !name.as_ref().is_empty())
             .map(|(name, state)| {
                 (name.to_string(), Feature { on: state.active, changeable: state.changeable })
             })

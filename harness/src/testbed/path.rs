@@ -409,11 +409,11 @@ impl<'a> Probe<'a> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let arrived = self.capture.take_within(1, left)?;
-            let ours = |bytes: &&Vec<u8>| bytes.starts_with(frame);
-            if let Some(bytes) = arrived.keys().find(ours) {
+            self.all_ours(&arrived)?;
+            let this = |bytes: &&Vec<u8>| bytes.starts_with(frame);
+            if let Some(bytes) = arrived.keys().find(this) {
                 return Ok(Some(bytes.clone()));
             }
-            self.all_ours(&arrived)?;
             if Instant::now() >= deadline {
                 return Ok(None);
             }
