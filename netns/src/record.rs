@@ -43,6 +43,7 @@ const IFA_F_TEMPORARY: u32 = 0x01;
 const FOREVER: u32 = u32::MAX;
 
 const RTA_DST: u16 = 1;
+const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
@@ -207,6 +208,30 @@ impl Record {
         }
     }
 
+    /// It is an IPv6 route to link-local or multicast destinations that the kernel makes at every link: who sends there says by
+    /// which.
+    #[must_use]
+    pub fn is_of_every_link(&self) -> bool {
+        let to = self.attribute(RTA_DST).and_then(ip);
+        let of_a_link = |to: Ipv6Addr| to.is_unicast_link_local() || to.is_multicast();
+        self.is_of_kernel() && matches!(to, Some(IpAddr::V6(to)) if of_a_link(to))
+    }
+
+    /// Of a route, what it has in common with those that lead to the same place with the same right: of them the kernel takes
+    /// the one that comes first. Family, table, destination, source, type of service and metric.
+    #[must_use]
+    pub fn rivalry(&self) -> Option<Vec<u8>> {
+        (self.kind == RecordKind::Route).then(|| {
+            let mut key = self.body.get(..4).unwrap_or_default().to_vec();
+            let table = self.attribute(RTA_TABLE).and_then(|value| number(value, 0));
+            let metric = self.attribute(RTA_PRIORITY).and_then(|value| number(value, 0));
+            key.extend(table.unwrap_or_else(|| self.head(4).into()).to_ne_bytes());
+            key.extend(metric.unwrap_or(0).to_ne_bytes());
+            key.extend([RTA_DST, RTA_SRC].into_iter().filter_map(|kind| self.attribute(kind)).flatten());
+            key
+        })
+    }
+
     /// The address, of an address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
@@ -299,7 +324,9 @@ impl Record {
         (header, attributes.collect())
     }
 
-    fn goes_through(&self, index: IfIndex) -> bool {
+    /// It is of this link; of a route with several next hops, one of them is.
+    #[must_use]
+    pub fn goes_through(&self, index: IfIndex) -> bool {
         let index = index.get();
         match self.kind {
             RecordKind::Address | RecordKind::Neighbour => number(&self.body, 4) == Some(index),
@@ -379,12 +406,17 @@ pub struct Discipline {
 }
 
 impl Host {
-    /// What the network layer knows of a link, in the order of the kernel: `ip address`, `ip route show table all`,
-    /// `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
+    /// What the network layer knows of a link, or of all, in the order of the kernel: `ip address`,
+    /// `ip route show table all`, `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn records(&mut self, kind: RecordKind, index: IfIndex) -> Result<Vec<Record>, Error> {
+    pub fn records(
+        &mut self,
+        kind: RecordKind,
+        index: impl Into<Option<IfIndex>>,
+    ) -> Result<Vec<Record>, Error> {
+        let index = index.into();
         let action = match kind {
             RecordKind::Address => "list the addresses",
             RecordKind::Route => "list the routes",
@@ -400,13 +432,14 @@ impl Host {
                     (_, true) => continue,
                     (_, false) => {}
                 }
-                let ask = Ask::new(action, Subject::from(index)).with_flags(NLM_F_DUMP);
+                let ask = Ask::new(action, index.map(Subject::from)).with_flags(NLM_F_DUMP);
                 let answers = self.raw(&ask, RawMessage { kind: kind.message() + GET, body: header })?;
                 for answer in answers.into_iter().filter(|answer| answer.kind == kind.message()) {
                     let record = Record::new(kind, answer.body)?;
                     // A kernel without a family answers for every family.
                     let own = i32::from(record.head(0)) == family;
-                    if own && record.goes_through(index) && record.is_settled() {
+                    let asked_for = index.is_none_or(|index| record.goes_through(index));
+                    if own && asked_for && record.is_settled() {
                         records.push(record);
                     }
                 }
@@ -480,12 +513,40 @@ impl Host {
         }
     }
 
+    /// Enters a route of this link before or behind its [rivals](Record::rivalry), some time after it was told. IPv6 has no
+    /// way of entering one before others.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn enter_route(
+        &mut self,
+        index: IfIndex,
+        record: &Record,
+        first: bool,
+        age: Duration,
+    ) -> Result<(), Error> {
+        // Without a flag, IPv4 enters it before the others (fib_table_insert() of net/ipv4/fib_trie.c).
+        let order = if first { 0 } else { NLM_F_APPEND };
+        self.send_record(record, index, index, age, order)
+    }
+
     fn add_record(
         &mut self,
         record: &Record,
         told_of: IfIndex,
         index: IfIndex,
         age: Duration,
+    ) -> Result<(), Error> {
+        self.send_record(record, told_of, index, age, NLM_F_APPEND)
+    }
+
+    fn send_record(
+        &mut self,
+        record: &Record,
+        told_of: IfIndex,
+        index: IfIndex,
+        age: Duration,
+        order: u16,
     ) -> Result<(), Error> {
         let Some(body) = record.to_send(told_of, index, age) else { return Ok(()) };
         let (action, flags) = match record.kind {
@@ -495,7 +556,7 @@ impl Host {
                 ("add a route", NLM_F_CREATE | NLM_F_REPLACE)
             }
             RecordKind::Route if record.is_ipv6() => ("add a route", NLM_F_CREATE),
-            RecordKind::Route => ("add a route", NLM_F_CREATE | NLM_F_APPEND),
+            RecordKind::Route => ("add a route", NLM_F_CREATE | order),
             RecordKind::Neighbour => ("add a neighbour", NLM_F_CREATE | NLM_F_REPLACE),
         };
         let ask = Ask::new(action, Subject::from(index)).with_flags(flags);

@@ -19,6 +19,7 @@ use super::{
     Port, Testbed, Topology,
     guard::{self, LookError, Objection},
     journal::{self, JournalError, Journals, Recovery, Run},
+    order,
     settings::{DeviceSettings, Outcome, PutBack},
 };
 use crate::report::device::Role;
@@ -233,7 +234,9 @@ impl DevicePair {
             }
             devices.push(examine(&origin, role, name, force)?);
         }
-        let run = journals.begin(&origin, devices.clone())?;
+        let indices = devices.iter().filter_map(|settings| IfIndex::new(settings.index)).collect::<Vec<_>>();
+        let rivals = origin.call(move |host| order::rivals(host, &indices))?;
+        let run = journals.begin(&origin, devices.clone(), rivals)?;
         // From here on, whatever ends this function puts back what was changed.
         let mut taken = Taken { run: Some(run), origin };
         behind(Step::Journal);

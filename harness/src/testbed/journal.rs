@@ -28,7 +28,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{NetNs, Worker};
 
-use super::settings::{DeviceSettings, Outcome, PutBack, put_back};
+use super::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, put_back};
 use crate::report::device::Role;
 
 /// Where journals are unless [`DIRECTORY_VARIABLE`] says otherwise. It is empty after a boot, and so are the devices'
@@ -88,6 +88,8 @@ struct Journal {
     /// The namespace that the devices belong to, by its inode.
     namespace: u64,
     devices: Vec<DeviceSettings>,
+    /// Routes of the devices and of others that lead to the same place with the same right, in the kernel's order.
+    rivals: Vec<Vec<StoredRecord>>,
 }
 
 /// The journals, held against everyone else for as long as this lives.
@@ -135,7 +137,12 @@ impl Journals {
     }
 
     /// Begins a run: when this returns, the settings are on disk.
-    pub(super) fn begin(&self, origin: &Worker, devices: Vec<DeviceSettings>) -> Result<Run, JournalError> {
+    pub(super) fn begin(
+        &self,
+        origin: &Worker,
+        devices: Vec<DeviceSettings>,
+        rivals: Vec<Vec<StoredRecord>>,
+    ) -> Result<Run, JournalError> {
         let journal = Journal {
             schema: SCHEMA.to_owned(),
             process: std::process::id(),
@@ -143,6 +150,7 @@ impl Journals {
             since_boot_s: since_boot().as_secs(),
             namespace: origin.namespace().inode()?,
             devices,
+            rivals,
         };
         // A process may have several, and numbers of processes come again.
         let made = (0_u32..).find_map(|number| {
@@ -305,7 +313,14 @@ impl Run {
             let namespace = NetNs::at(&self.namespace(role)).ok()?;
             Worker::spawn(&namespace, "away").ok()
         };
-        put_back(&self.journal.devices, origin, &away, &self.directory.join(PROGRAMS), age)
+        put_back(
+            &self.journal.devices,
+            &self.journal.rivals,
+            origin,
+            &away,
+            &self.directory.join(PROGRAMS),
+            age,
+        )
     }
 
     /// Ends a run whose devices were put back, unless some of it may still be put back later; tells whether it has ended.

@@ -9,6 +9,7 @@ pub mod device;
 pub mod guard;
 pub mod inventory;
 pub mod journal;
+mod order;
 pub mod path;
 pub mod settings;
 pub mod veth;

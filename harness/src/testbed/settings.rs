@@ -12,6 +12,7 @@ use xdproof_netns::{
     Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags, XdpMode,
 };
 
+use super::order;
 use crate::{
     plan::Mode,
     report::device::{Channels, Rings, Role},
@@ -127,7 +128,7 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         Self { says: record.to_string(), body: record.body().to_vec() }
     }
 }
@@ -235,6 +236,7 @@ pub enum Outcome {
 /// `away` gives the thread in the namespace that a device may still be in. The settings are so old as `age`.
 pub(super) fn put_back(
     devices: &[DeviceSettings],
+    rivals: &[Vec<StoredRecord>],
     origin: &Worker,
     away: &dyn Fn(Role) -> Option<Worker>,
     pins: &Path,
@@ -274,7 +276,18 @@ pub(super) fn put_back(
     step(Returning::switch_on);
     step(Returning::enter_records);
     step(Returning::look_again);
-    all.into_iter().flat_map(|device| device.told).collect()
+    // A route that others now come before may be one of a device that had another index.
+    let home: Vec<IfIndex> = all.iter().filter_map(|device| device.index).collect();
+    let same = all.iter().all(|device| device.index.is_none_or(|index| index.get() == device.settings.index));
+    let mut told: Vec<PutBack> = all.into_iter().flat_map(|device| device.told).collect();
+    if same && !rivals.is_empty() {
+        let rivals = rivals.to_vec();
+        told.extend(match origin.run(move |host| order::put_in_order(host, &rivals, &home, age)) {
+            Ok(told) => told,
+            Err(error) => vec![order::not_in_order(&error)],
+        });
+    }
+    told
 }
 
 /// A device on its way back.
@@ -732,7 +745,7 @@ impl Returning {
     }
 }
 
-fn read(kind: RecordKind, stored: &[StoredRecord]) -> Vec<Record> {
+pub(super) fn read(kind: RecordKind, stored: &[StoredRecord]) -> Vec<Record> {
     stored.iter().filter_map(|stored| Record::new(kind, stored.body.clone()).ok()).collect()
 }
 
