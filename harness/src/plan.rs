@@ -121,6 +121,18 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Which part it is, from 1.
+    #[must_use]
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
+    /// How many parts there are.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
     fn holds(self, id: &str) -> bool {
         stable_hash(id) % self.count == self.index - 1
     }

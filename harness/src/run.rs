@@ -28,7 +28,7 @@ use crate::{
     findings,
     inject::{test_run, turns::Turns},
     observe::{self, Manner, ObserveError, Ports, Refusals},
-    plan::{Mode, Path, Trial},
+    plan::{Mode, Partition, Path, Trial},
     report::{
         Event, Reporter,
         device::Finding,
@@ -72,6 +72,7 @@ pub struct Lab {
     object: Object,
     counted: CountedAction,
     origin: Option<Origin>,
+    part: Option<Partition>,
     identity: Identity,
     takes_fragments: bool,
     kernel: KernelVersion,
@@ -96,6 +97,7 @@ impl Lab {
             object,
             counted,
             origin: None,
+            part: None,
             identity,
             takes_fragments,
             kernel,
@@ -147,6 +149,13 @@ impl Lab {
     /// Takes the program off whatever it waits on.
     pub fn detach(&self) {
         self.pool.clear();
+    }
+
+    /// Says that its plan is a part of one, so that results can be joined.
+    #[must_use]
+    pub fn of_part(mut self, part: Option<Partition>) -> Self {
+        self.part = part;
+        self
     }
 
     /// What this machine and the program under test are.
@@ -556,7 +565,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Resu
         findings,
         kernel_messages,
         rules,
-        ..RunResult::new(environment, trials, Vec::new(), plan.len())
+        ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.part)
     };
     reporter.report(Event::Ended { result: &result })?;
     Ok(result)

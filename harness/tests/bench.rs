@@ -9,6 +9,8 @@ mod gate;
 mod measurement;
 #[path = "objects/mod.rs"]
 mod objects;
+#[path = "results/mod.rs"]
+mod results;
 #[path = "user/mod.rs"]
 mod user;
 
@@ -36,7 +38,7 @@ use xdproof::{
         path::{Kind, Load, Wire},
         programs::Programs,
     },
-    environment::{Environment, ProgramIdentity},
+    environment::Environment,
     measure::{
         Tolerance, Void,
         case::{Role, What},
@@ -412,20 +414,7 @@ fn known_losses() -> Result {
 
 /// A trial that came out so.
 fn trial(scenario: &str, verdict: VerdictKind) -> TrialRecord {
-    TrialRecord {
-        id: format!("{scenario}::native::pnet"),
-        scenario: scenario.to_owned(),
-        mode: Mode::Native,
-        injector: InjectorKind::Pnet,
-        nic: None,
-        verdict,
-        reason: None,
-        expected: Default::default(),
-        observed: None,
-        sent: 4,
-        duration_us: 5,
-        failure: None,
-    }
+    results::trial(scenario, Mode::Native, verdict)
 }
 
 /// A measurement of 30 blocks on a virtual machine: see [`measurement::measurement`].
@@ -437,19 +426,7 @@ fn measurement(id: &str, cost: impl Fn(u32) -> f64) -> Measurement {
 }
 
 fn result(trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> RunResult {
-    let program = ProgramIdentity { object: None, name: "subject".to_owned(), tag: "subject's".to_owned() };
-    let environment = Environment {
-        xdproof: "0.1.0".to_owned(),
-        kernel_release: "6.1".to_owned(),
-        kernel_version: "#1".to_owned(),
-        architecture: "x86_64".to_owned(),
-        cpu_model: None,
-        cpus_available: 2,
-        bpf_jit: Some(1),
-        program,
-    };
-    let planned = trials.len();
-    RunResult::new(environment, trials, measurements, planned)
+    results::result("6.1", trials, measurements)
 }
 
 /// A directory with the result in it.
@@ -597,12 +574,12 @@ fn compare_broken() -> Result {
     let name = file.display().to_string();
     let half = text.get(..text.len() / 2).ok_or("not ASCII")?;
     for (text, parts) in [
-        (half.to_owned(), &[name.as_str(), "is not JSON", "line "][..]),
+        (half.to_owned(), &[name.as_str(), "EOF while parsing"][..]),
         (text.replace(SCHEMA, "xdproof.result/2"), &[&name, "xdproof.result/2", SCHEMA]),
-        (text.replacen("\"seed\"", "\"sead\"", 1), &[&name, "is not a result", "sead", "line "]),
-        ("not JSON\n".to_owned(), &[&name, "is not JSON", "line 1"]),
-        ("[]\n".to_owned(), &[&name, "its schema is none"]),
-        (String::new(), &[&name, "is not JSON"]),
+        (text.replacen("\"seed\"", "\"sead\"", 1), &[&name, "at measurements[0]", "unknown field `sead`"]),
+        ("not JSON\n".to_owned(), &[&format!("{name}:1:"), "expected ident"]),
+        ("[]\n".to_owned(), &[&format!("{name}:1:"), "expected a result"]),
+        (String::new(), &[&name, "is empty"]),
     ] {
         fs::write(&file, text)?;
         expect_one_error(&compare_paths(good.path(), broken.path(), &[])?, 2, parts)?;

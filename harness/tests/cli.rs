@@ -210,18 +210,36 @@ fn validate_json() -> Result {
 }
 
 fn partitions() -> Result {
-    let trials = |partition: &str| -> Result<Vec<String>> {
-        let output = run(&["validate", "--json", "--scenario", "vlan/*", "--partition", partition])?;
-        expect_code(&output, 0)?;
-        let result: Value = serde_json::from_slice(&output.stdout)?;
+    let trials = |result: &Value| -> Result<Vec<String>> {
         let trials = result["trials"].as_array().ok_or("no trials")?;
         Ok(trials.iter().filter_map(|trial| trial["id"].as_str()).map(str::to_owned).collect())
     };
-    let mut parts = [trials("1/2")?, trials("2/2")?].concat();
-    let mut whole = trials("1/1")?;
+    let out = tempfile::tempdir()?;
+    let of = |partition: &str, into: &str| -> Result<Vec<String>> {
+        let directory = out.path().join(into);
+        let to = directory.display().to_string();
+        let output =
+            run(&["validate", "--scenario", "vlan/*", "--partition", partition, "--out", &to, "--quiet"])?;
+        expect_code(&output, 0)?;
+        trials(&read_result(&directory)?)
+    };
+    let mut whole = of("1/1", "whole")?;
+    let mut parts = [of("1/2", "parts/1")?, of("2/2", "parts/2")?].concat();
     parts.sort_unstable();
     whole.sort_unstable();
-    if parts == whole { Ok(()) } else { Err(format!("{parts:?} are not {whole:?}").into()) }
+    if parts != whole {
+        return Err(format!("{parts:?} are not {whole:?}").into());
+    }
+    let [from, to] = ["parts", "joined"].map(|directory| out.path().join(directory).display().to_string());
+    let output = run(&["merge", &from, "--out", &to])?;
+    expect_code(&output, 0)?;
+    let joined = read_result(&out.path().join("joined"))?;
+    let mut joined_trials = trials(&joined)?;
+    joined_trials.sort_unstable();
+    expect(joined_trials == whole && joined.get("partition").is_none(), "the parts are not joined", &output)?;
+    let output = run(&["merge", &format!("{from}/2"), "--out", &to])?;
+    expect_code(&output, 4)?;
+    expect(stdout(&output).contains("part 1 of 2 is missing"), "no word of the missing part", &output)
 }
 
 fn offload() -> Result {

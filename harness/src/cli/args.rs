@@ -17,11 +17,11 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{bench, compare, doctor, export, list, restore, validate, watch};
+use super::{bench, compare, doctor, export, list, merge, restore, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
-    report::console::Verbosity,
+    report::{console::Verbosity, store::StoreError},
     run::{LabError, Origin, chain},
     testbed::DeviceError,
 };
@@ -66,6 +66,8 @@ enum Verb {
     Compare(compare::Compare),
     /// Put back what a killed run on real devices left changed.
     Restore(restore::Restore),
+    /// Join results into one: the parts of a run that was split, and runs of several kernels, devices and hosts.
+    Merge(merge::Merge),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -245,6 +247,12 @@ impl From<DeviceError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Input(error.into())
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         Self::Input(error.into())
@@ -288,6 +296,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Bench(bench) => bench.run(output),
         Verb::Compare(compare) => compare.run(output),
         Verb::Restore(restore) => restore.run(output),
+        Verb::Merge(merge) => merge.run(output),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

@@ -26,8 +26,9 @@ use crate::{
     plan::{InjectorKind, Mode, Selection},
     report::{
         Event, Reporter,
-        json::{JsonFile, RunResult, read_result, write_pretty},
+        json::{JsonFile, RunResult, write_pretty},
         rates::Rates,
+        store,
     },
 };
 
@@ -113,7 +114,7 @@ impl Bench {
         let subject = object.object();
         let reference =
             against.map(|path| reference(&subject, path, against_program, against_map)).transpose()?;
-        let baseline = baseline.map(|file| read_result(&file)).transpose().map_err(Failure::Input)?;
+        let baseline = baseline.map(|file| store::read_one(&file)).transpose()?;
         if let Some(zero) = cpus.iter().find(|cpus| **cpus == 0) {
             return Err(Failure::Input(anyhow::anyhow!("--cpus: {zero} CPUs send nothing")));
         }

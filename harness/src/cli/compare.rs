@@ -17,7 +17,8 @@ use crate::{
     },
     report::{
         console::Verbosity,
-        json::{RunResult, TrialRecord, read_result},
+        json::{RunResult, TrialRecord},
+        store,
     },
     verdict::VerdictKind,
 };
@@ -67,7 +68,7 @@ struct MeasurementChange {
 impl Compare {
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         let Self { old, new, tolerance } = self;
-        let [old, new] = [old, new].map(|path| read_result(&path).map_err(Failure::Input));
+        let [old, new] = [old, new].map(|path| store::read_one(&path));
         let (old, new) = (old?, new?);
         let old_ids: BTreeSet<&String> = old.trials.iter().map(|trial| &trial.id).collect();
         let differences = Differences {

@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod export;
 mod list;
+mod merge;
 mod restore;
 mod validate;
 mod watch;

@@ -166,7 +166,7 @@ impl Validate {
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
         let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
-        let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin);
+        let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin).of_part(partition);
         let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
         let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
         let pair = devices.take(output)?;

@@ -8,7 +8,7 @@ use xdproof_scenarios::Expectation;
 
 use super::{
     Event, Reporter, damage,
-    json::{JsonFile, Observed, RunResult, TrialRecord},
+    json::{JsonFile, Observed, RunResult, Summary, TrialRecord},
 };
 use crate::{
     environment::Environment,
@@ -82,24 +82,17 @@ impl<W: io::Write> Console<W> {
         }
         self.reasons(&result.trials)?;
         self.undecided(&result.trials)?;
-        let numbers: Vec<String> = result
-            .summary
-            .numbers()
-            .into_iter()
-            .filter(|(_, number)| *number > 0)
-            .map(|(name, number)| format!("{number} {name}"))
-            .collect();
         let style = match (result.summary.is_bad(), result.summary.not_run > 0) {
             (true, _) => style_of(VerdictKind::Fail),
             (false, true) => style_of(VerdictKind::Skip),
             (false, false) => style_of(VerdictKind::Pass),
         };
-        let total = result.trials.len() + result.summary.not_run;
+        let total = result.trials.len().saturating_add(result.summary.not_run);
         writeln!(
             self.to,
-            "{style}{total} {}: {}{style:#} in {:.2} s",
-            if total == 1 { "trial" } else { "trials" },
-            numbers.join(", "),
+            "{style}{}: {}{style:#} in {:.2} s",
+            several(total, "trial"),
+            numbers(&result.summary),
             self.started.elapsed().as_secs_f64()
         )
     }
@@ -190,6 +183,19 @@ impl<W: io::Write> Reporter for Console<W> {
             }
         }
     }
+}
+
+/// How many trials came out how, as in `3 pass, 1 fail`.
+#[must_use]
+pub fn numbers(summary: &Summary) -> String {
+    let numbers = summary.numbers().into_iter().filter(|(_, number)| *number > 0);
+    numbers.map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A number of things, as in `1 trial` and `2 trials`.
+#[must_use]
+pub fn several(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn style_of(verdict: VerdictKind) -> Style {

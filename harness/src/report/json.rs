@@ -18,7 +18,7 @@ use super::{
 use crate::{
     environment::Environment,
     measure::record::Measurement,
-    plan::{InjectorKind, Mode, Path},
+    plan::{InjectorKind, Mode, Partition, Path},
     rules::{self, StepRecord},
     verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind, hex},
 };
@@ -34,6 +34,9 @@ pub struct RunResult {
     pub schema: String,
     /// The machine and the program.
     pub environment: Environment,
+    /// The parts of the run that are here, where it was split; none where all of it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionRecord>,
     /// The devices that took part; none where the run made its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRecord>,
@@ -52,6 +55,16 @@ pub struct RunResult {
     pub measurements: Vec<Measurement>,
     /// How it came out.
     pub summary: Summary,
+}
+
+/// The parts that a result holds of a run that was split into several (`--partition`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionRecord {
+    /// Those that are here, from 1, in ascending order; one unless results were joined.
+    pub parts: Vec<u64>,
+    /// How many there are in all.
+    pub count: u64,
 }
 
 /// The version of a collection's form.
@@ -104,6 +117,7 @@ impl RunResult {
         Self {
             schema: SCHEMA.to_owned(),
             environment,
+            partition: None,
             devices: Vec::new(),
             findings: Vec::new(),
             kernel_messages: Vec::new(),
@@ -112,6 +126,14 @@ impl RunResult {
             measurements,
             summary,
         }
+    }
+
+    /// The same as a part of a run that was split.
+    #[must_use]
+    pub fn of_part(mut self, partition: Option<Partition>) -> Self {
+        let parts = |its: Partition| PartitionRecord { parts: vec![its.index()], count: its.count() };
+        self.partition = partition.map(parts);
+        self
     }
 
     /// Whether something came out that was not expected: a trial, a rule, or a finding that is a fault.
@@ -135,6 +157,15 @@ impl RuleResult {
             reason: Some(reason),
             steps: Vec::new(),
         }
+    }
+}
+
+impl Collection {
+    /// Several results, their trials counted together.
+    #[must_use]
+    pub fn new(results: Vec<RunResult>, breakdowns: Vec<Breakdown>) -> Self {
+        let summary = Summary::total(&results);
+        Self { schema: COLLECTION_SCHEMA.to_owned(), results, breakdowns, summary }
     }
 }
 
@@ -327,6 +358,19 @@ impl Summary {
     /// Counts trials by verdict, out of a plan of `planned`.
     #[must_use]
     pub fn new(trials: &[TrialRecord], planned: usize) -> Self {
+        Self::of(trials, planned.saturating_sub(trials.len()))
+    }
+
+    /// Counts the trials of several results together.
+    #[must_use]
+    pub fn total(results: &[RunResult]) -> Self {
+        let not_run = results.iter().map(|result| result.summary.not_run);
+        let not_run = not_run.fold(0, usize::saturating_add);
+        Self::of(results.iter().flat_map(|result| &result.trials), not_run)
+    }
+
+    /// Counts trials by verdict, beside those that were never begun.
+    pub(crate) fn of<'a>(trials: impl IntoIterator<Item = &'a TrialRecord>, not_run: usize) -> Self {
         let mut by_kind = BTreeMap::<VerdictKind, usize>::new();
         for trial in trials {
             *by_kind.entry(trial.verdict).or_default() += 1;
@@ -339,7 +383,7 @@ impl Summary {
             xfail: of(VerdictKind::Xfail),
             error: of(VerdictKind::Error),
             unreachable: of(VerdictKind::Unreachable),
-            not_run: planned.saturating_sub(trials.len()),
+            not_run,
         }
     }
 
@@ -461,25 +505,13 @@ impl Reporter for JsonFile {
     }
 }
 
-/// Writes a result as the file has it: indented, with a newline at the end.
+/// Writes a result or a [`Collection`] as files have it: indented, with a newline at the end.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn write_pretty(mut to: impl io::Write, result: &RunResult) -> io::Result<()> {
+pub fn write_pretty<T: Serialize>(mut to: impl io::Write, result: &T) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut to, result)?;
     writeln!(to)?;
     to.flush()
-}
-
-/// Reads a result from its file, or from the directory that it is in, for a user who named it.
-pub(crate) fn read_result(path: &FilePath) -> anyhow::Result<RunResult> {
-    use anyhow::{Context as _, ensure};
-    let path = if path.is_dir() { path.join(JsonFile::NAME) } else { path.to_owned() };
-    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-    let schema = value.get("schema").and_then(serde_json::Value::as_str).unwrap_or("none");
-    ensure!(schema == SCHEMA, "{}: its schema is {schema}, and this version reads {SCHEMA}", path.display());
-    serde_json::from_str(&text).with_context(|| format!("{} is not a result", path.display()))
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`event`]: what happens in a run.
 //! * [`json`]: the result file; [`device`]: what it says of devices and of what was found about them.
+//! * [`store`]: reads results back, and joins them.
 //! * [`console`]: the table, the failures and the summary on a terminal.
 //! * [`rates`]: what was measured, as a table on a terminal.
 
@@ -10,6 +11,7 @@ pub mod device;
 pub mod event;
 pub mod json;
 pub mod rates;
+pub mod store;
 
 mod damage;
 

@@ -1,0 +1,71 @@
+//! `xdproof merge`
+
+use std::{fs, io::Write as _, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::args::{Exit, Failure, Output};
+use crate::report::{
+    console::{numbers, several},
+    json::{Collection, JsonFile, RunResult, write_pretty},
+    store::{gather, missing},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Merge {
+    /// A result.json, or a directory; of a directory, every result.json in it or below.
+    #[arg(required = true, value_name = "RESULT")]
+    results: Vec<PathBuf>,
+    /// Write result.json into this directory.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Merge {
+    pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
+        let Self { results, out } = self;
+        let file = out.join(JsonFile::NAME);
+        let gathered = gather(&results, Some(&file))?;
+        let files = gathered.files();
+        let collection = gathered.join()?;
+        let missing = missing(&collection);
+        let document =
+            render(&collection).context("failed to write down what was joined").map_err(Failure::Input)?;
+        fs::create_dir_all(&out)
+            .and_then(|()| fs::write(&file, &document))
+            .with_context(|| format!("failed to write {}", file.display()))
+            .map_err(Failure::Input)?;
+        if output.json {
+            std::io::stdout().lock().write_all(&document).map_err(Failure::output)?;
+        }
+        let mut to = output.people();
+        let mut say = || {
+            for missing in &missing {
+                writeln!(to, "missing: {missing}")?;
+            }
+            let Collection { results, summary, .. } = &collection;
+            writeln!(
+                to,
+                "{} joined into {}, {}: {}",
+                several(files, "file"),
+                several(results.len(), "result"),
+                several(results.iter().map(|result| result.trials.len()).sum(), "trial"),
+                numbers(summary),
+            )?;
+            to.flush()
+        };
+        say().map_err(Failure::output)?;
+        Ok(if missing.is_empty() { Exit::AsExpected } else { Exit::Inconclusive })
+    }
+}
+
+/// A result by itself is written as one.
+fn render(collection: &Collection) -> std::io::Result<Vec<u8>> {
+    let mut document = Vec::new();
+    match (collection.results.as_slice(), collection.breakdowns.is_empty()) {
+        ([result], true) => write_pretty::<RunResult>(&mut document, result)?,
+        _ => write_pretty(&mut document, collection)?,
+    }
+    Ok(document)
+}

@@ -1,0 +1,75 @@
+//! Results of runs that nobody made, for tests about what is said of them.
+
+use xdproof::{
+    environment::{Environment, ProgramIdentity},
+    measure::record::Measurement,
+    plan::{InjectorKind, Mode},
+    report::json::{Failure, Observed, RunResult, SentFrame, TrialRecord},
+    verdict::{Counts, Mismatch, VerdictKind},
+};
+use xdproof_scenarios::Expectation;
+
+/// Four frames of UDP sent by pnet to a veth in a mode, which come out as a verdict says.
+pub(crate) fn trial(scenario: &str, mode: Mode, verdict: VerdictKind) -> TrialRecord {
+    let udp = |packets| Counts::from([(17, packets)]);
+    let counted = |counts: Counts| Observed {
+        per_cpu: vec![Counts::new(), counts.clone()],
+        counts,
+        passed: 4,
+        dropped: 0,
+        undecided: 0,
+    };
+    let (observed, reason) = match verdict {
+        VerdictKind::Pass => (Some(counted(udp(4))), None),
+        VerdictKind::Fail => (Some(counted(udp(3))), Some("protocol 17: expected 4, counted 3")),
+        VerdictKind::Xfail => (Some(counted(udp(3))), Some("this driver takes one for a runt")),
+        VerdictKind::Skip => (None, Some("there is no device to offload to: Invalid argument")),
+        VerdictKind::Error => (None, Some("failed to make a veth pair: File exists")),
+        VerdictKind::Unreachable => (None, Some("the kernel refuses the frames: Message too long")),
+    };
+    let failure = matches!(verdict, VerdictKind::Fail | VerdictKind::Xfail).then(|| Failure {
+        mismatches: vec![Mismatch::Count { protocol: 17, expected: 4, observed: 3 }],
+        frames: vec![SentFrame {
+            layers: "Ethernet 02:00:00:00:00:01>02:00:00:00:00:02 / IPv4 192.0.2.1>192.0.2.2 udp".to_owned(),
+            hex: "02000000000202000000000108004500001c00000000401136d0c0000201c00002029c40000900080000"
+                .to_owned(),
+            times: 4,
+        }],
+        repeat: format!("xdproof validate --scenario {scenario} --mode {mode} --injector pnet"),
+        pcap: None,
+    });
+    TrialRecord {
+        id: format!("{scenario}::{mode}::pnet"),
+        scenario: scenario.to_owned(),
+        mode,
+        injector: InjectorKind::Pnet,
+        nic: Some("veth".to_owned()),
+        verdict,
+        reason: reason.map(str::to_owned),
+        expected: Expectation { counts: udp(4), passed: 4, dropped: 0 },
+        sent: observed.as_ref().map_or(0, |_| 4),
+        observed,
+        duration_us: 1500,
+        failure,
+    }
+}
+
+/// What a run on a kernel found, all of whose trials ended.
+pub(crate) fn result(kernel: &str, trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> RunResult {
+    let environment = Environment {
+        xdproof: "0.1.0".to_owned(),
+        kernel_release: kernel.to_owned(),
+        kernel_version: "#1 SMP".to_owned(),
+        architecture: "x86_64".to_owned(),
+        cpu_model: None,
+        cpus_available: 2,
+        bpf_jit: Some(1),
+        program: ProgramIdentity {
+            object: None,
+            name: "subject".to_owned(),
+            tag: "ac51964683292ff9".to_owned(),
+        },
+    };
+    let planned = trials.len();
+    RunResult::new(environment, trials, measurements, planned)
+}
