@@ -19,33 +19,59 @@ const SHOWN_BYTES: usize = 256;
 const COMPARED: usize = 64;
 
 /// A frame that is missing or that nobody sent.
-struct Stray {
-    bytes: Vec<u8>,
-    times: u64,
+pub(super) struct Stray {
+    pub(super) bytes: Vec<u8>,
+    pub(super) times: u64,
+}
+
+/// Frames that did not come through as they were sent.
+pub(super) struct Damage<'a> {
+    /// Each missing frame with the unexpected one that came of it, as it seems.
+    pub(super) pairs: Vec<(Stray, Stray)>,
+    /// The other missing ones.
+    pub(super) missing: Vec<Stray>,
+    /// The other unexpected ones.
+    pub(super) unexpected: Vec<Stray>,
+    /// Mismatches whose bytes cannot be read.
+    pub(super) unread: Vec<&'a Mismatch>,
+}
+
+impl<'a> Damage<'a> {
+    /// Puts the frames of mismatches together, each with the nearest; what is not about frames is left out.
+    pub(super) fn of(mismatches: &'a [Mismatch]) -> Self {
+        let (mut missing, mut unexpected, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        for mismatch in mismatches {
+            let (strays, hex, times) = match mismatch {
+                Mismatch::Missing { hex, times } => (&mut missing, hex, times),
+                Mismatch::Unexpected { hex, times } => (&mut unexpected, hex, times),
+                _ => continue,
+            };
+            match hex.parse() {
+                Ok(Hex(bytes)) => strays.push(Some(Stray { bytes, times: *times })),
+                Err(_) => unread.push(mismatch),
+            }
+        }
+        let taken: Vec<_> = pairs(&missing, &unexpected)
+            .into_iter()
+            .filter_map(|(sent, came)| Some((missing[sent].take()?, unexpected[came].take()?)))
+            .collect();
+        let rest = |strays: Vec<Option<Stray>>| strays.into_iter().flatten().collect();
+        Self { pairs: taken, missing: rest(missing), unexpected: rest(unexpected), unread }
+    }
 }
 
 /// Writes every missing frame beside the unexpected one that is nearest to it, the differing bytes marked, and the rest of
 /// both by themselves.
 pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Result {
-    let (mut missing, mut unexpected) = (Vec::new(), Vec::new());
-    for mismatch in mismatches {
-        let (strays, hex, times) = match mismatch {
-            Mismatch::Missing { hex, times } => (&mut missing, hex, times),
-            Mismatch::Unexpected { hex, times } => (&mut unexpected, hex, times),
-            _ => continue,
-        };
-        match hex.parse() {
-            Ok(Hex(bytes)) => strays.push(Some(Stray { bytes, times: *times })),
-            Err(_) => writeln!(to, "  {mismatch}")?,
-        }
+    let Damage { pairs, missing, unexpected, unread } = Damage::of(mismatches);
+    for mismatch in unread {
+        writeln!(to, "  {mismatch}")?;
     }
-    for (sent, came) in pairs(&missing, &unexpected) {
-        if let (Some(sent), Some(came)) = (missing[sent].take(), unexpected[came].take()) {
-            write_pair(to, &sent, &came)?;
-        }
+    for (sent, came) in &pairs {
+        write_pair(to, sent, came)?;
     }
     for (what, strays) in [("missing", missing), ("unexpected", unexpected)] {
-        for Stray { bytes, times } in strays.into_iter().flatten() {
+        for Stray { bytes, times } in strays {
             writeln!(to, "  {what} {times} x {}", describe(&bytes))?;
             let shown = bytes.get(..SHOWN_BYTES).unwrap_or(&bytes);
             let rest = if shown.len() < bytes.len() { " ..." } else { "" };
@@ -80,9 +106,9 @@ fn pairs(missing: &[Option<Stray>], unexpected: &[Option<Stray>]) -> Vec<(usize,
 }
 
 /// The bytes, by their indices, in which two frames differ.
-struct Marks {
-    sent: Vec<usize>,
-    came: Vec<usize>,
+pub(super) struct Marks {
+    pub(super) sent: Vec<usize>,
+    pub(super) came: Vec<usize>,
 }
 
 impl Marks {
@@ -92,7 +118,7 @@ impl Marks {
 }
 
 /// Frames of one length differ byte by byte; of others, all between what they begin with and what they end with differs.
-fn marks(sent: &[u8], came: &[u8]) -> Marks {
+pub(super) fn marks(sent: &[u8], came: &[u8]) -> Marks {
     if sent.len() == came.len() {
         let differing: Vec<usize> = (0..sent.len()).filter(|&at| sent[at] != came[at]).collect();
         return Marks { came: differing.clone(), sent: differing };

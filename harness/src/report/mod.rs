@@ -5,10 +5,14 @@
 //! * [`store`]: reads results back, and joins them.
 //! * [`console`]: the table, the failures and the summary on a terminal.
 //! * [`rates`]: what was measured, as a table on a terminal.
+//! * [`assessment`]: what several results come to; [`html`]: all that there is to know about them, on one page.
 
+pub mod assessment;
 pub mod console;
+pub mod detection;
 pub mod device;
 pub mod event;
+pub mod html;
 pub mod json;
 pub mod rates;
 pub mod store;

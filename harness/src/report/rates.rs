@@ -134,7 +134,7 @@ fn row(measurement: &Measurement) -> [String; 9] {
 }
 
 /// What the speed is held against.
-fn reference(measurement: &Measurement) -> String {
+pub(super) fn reference(measurement: &Measurement) -> String {
     match measurement.what {
         What::NativeToGeneric => "generic".to_owned(),
         What::SizeToSmallest => "the smallest".to_owned(),
@@ -147,7 +147,7 @@ fn reference(measurement: &Measurement) -> String {
     }
 }
 
-fn figure(what: What, figure: Figure) -> (String, String) {
+pub(super) fn figure(what: What, figure: Figure) -> (String, String) {
     let Figure { median, interval } = figure;
     match what {
         What::ProgramCost => (format!("{median:.2} ns"), span(interval, 2)),
@@ -156,7 +156,7 @@ fn figure(what: What, figure: Figure) -> (String, String) {
     }
 }
 
-fn span(interval: Interval, digits: usize) -> String {
+pub(super) fn span(interval: Interval, digits: usize) -> String {
     let Interval { low, high } = interval;
     format!("{low:.digits$}..{high:.digits$}")
 }

@@ -1,0 +1,494 @@
+//! Results that nobody had, as a matrix of kernels and NICs would bring them, for tests about the page made of them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use xdproof::{
+    environment::{Environment, ProgramIdentity},
+    measure::{
+        Tolerance,
+        case::What,
+        judge,
+        record::{Costs, Device, Measurement, Sample, figures, series},
+    },
+    plan::{InjectorKind, Mode, Path},
+    report::{
+        device::{
+            Breakdown, Channels, DeviceRecord, Feature, Finding, FindingKind, KernelMessage, PathTraits, Rings, Role,
+            Statistic, StatisticSource, Weight,
+        },
+        json::{COLLECTION_SCHEMA, Collection, Outcome, RuleResult, RunResult, Summary, TrialRecord},
+    },
+    rules::StepRecord,
+    verdict::{Counts, Expected, Frames, Observation, Verdict, VerdictKind},
+};
+use xdproof_scenarios::Scenario;
+
+use super::measurement::measurement;
+
+pub(crate) const ON_A_WIRE: [Path; 2] = [
+    Path { mode: Mode::Generic, injector: InjectorKind::Pnet },
+    Path { mode: Mode::Native, injector: InjectorKind::Pnet },
+];
+pub(crate) const TEST_RUN: Path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+
+pub(crate) fn environment(kernel: &str) -> Environment {
+    Environment {
+        xdproof: "0.1.0".to_owned(),
+        kernel_release: kernel.to_owned(),
+        kernel_version: "#1 SMP PREEMPT_DYNAMIC Debian".to_owned(),
+        architecture: "x86_64".to_owned(),
+        cpu_model: Some("QEMU TCG CPU version 2.5+".to_owned()),
+        cpus_available: 2,
+        bpf_jit: Some(1),
+        program: ProgramIdentity {
+            object: None,
+            name: "xdproof_count".to_owned(),
+            tag: "ac51964683292ff9".to_owned(),
+        },
+    }
+}
+
+pub(crate) fn collection(results: Vec<RunResult>, breakdowns: Vec<Breakdown>) -> Collection {
+    let mut summary = Summary::default();
+    for Summary { pass, fail, skip, xfail, error, unreachable, not_run } in results.iter().map(|its| &its.summary) {
+        summary.pass += pass;
+        summary.fail += fail;
+        summary.skip += skip;
+        summary.xfail += xfail;
+        summary.error += error;
+        summary.unreachable += unreachable;
+        summary.not_run += not_run;
+    }
+    Collection { schema: COLLECTION_SCHEMA.to_owned(), results, breakdowns, summary }
+}
+
+/// A trial whose frames came through as they had to.
+pub(crate) fn passed(scenario: &Scenario, path: Path, nic: Option<&str>) -> TrialRecord {
+    let (expected, observation) = as_expected(scenario);
+    record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, None), Some(observation))
+}
+
+/// A trial on a device that takes the first four bytes behind the addresses out of every frame.
+pub(crate) fn stripped(scenario: &Scenario, path: Path, nic: Option<&str>, deviation: Option<&str>) -> TrialRecord {
+    let (expected, mut observation) = as_expected(scenario);
+    let frames = std::mem::take(&mut observation.passed);
+    for (mut bytes, times) in frames {
+        if bytes.len() > 18 {
+            bytes.drain(12..16);
+        }
+        *observation.passed.entry(bytes).or_default() += times;
+    }
+    observation.per_cpu = vec![Counts::from([(0, observation.ran)]), Counts::new()];
+    record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, deviation), Some(observation))
+}
+
+/// A trial that was not run.
+pub(crate) fn not_run(scenario: &Scenario, path: Path, nic: Option<&str>, verdict: Verdict) -> TrialRecord {
+    let (expected, _) = as_expected(scenario);
+    record(scenario, path, nic, &expected, verdict, None)
+}
+
+fn as_expected(scenario: &Scenario) -> (Expected, Observation) {
+    let mut passed = Frames::new();
+    let mut left = scenario.expect.passed;
+    for frame in &scenario.frames {
+        let times = left.min(u64::from(frame.repeat));
+        left -= times;
+        if times > 0 {
+            *passed.entry(frame.bytes.clone()).or_default() += times;
+        }
+    }
+    let expected = Expected {
+        numbers: scenario.expect.clone(),
+        passed: passed.clone(),
+        undecided_passed: 0,
+        undecided_dropped: 0,
+        spread: xdproof_scenarios::Spread::default(),
+    };
+    let observation = Observation {
+        sent: scenario.sent(),
+        ran: scenario.sent(),
+        per_cpu: vec![scenario.expect.counts.clone(), Counts::new()],
+        passed,
+        closed: Some(true),
+        ..Observation::default()
+    };
+    (expected, observation)
+}
+
+fn record(
+    scenario: &Scenario,
+    path: Path,
+    nic: Option<&str>,
+    expected: &Expected,
+    verdict: Verdict,
+    observation: Option<Observation>,
+) -> TrialRecord {
+    let outcome = Outcome { verdict, observation, duration: Duration::from_micros(7_300) };
+    let repeat = format!(
+        "xdproof validate --scenario {} --mode {} --injector {} --dut eth1 --tester eth2",
+        scenario.id, path.mode, path.injector
+    );
+    TrialRecord::new(scenario, path, nic, expected, &outcome, &repeat)
+}
+
+/// Four kernels by five NICs, in which something of everything happened.
+pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
+    let kernels = ["5.10.0-36-amd64", "6.1.0-41-amd64", "6.12.48+deb13-amd64", "6.18.44+deb14-amd64"];
+    let results = kernels.iter().enumerate().map(|(age, kernel)| of_kernel(scenarios, kernel, age));
+    let breakdowns = vec![
+        Breakdown {
+            cell: "6.1/vmxnet3".to_owned(),
+            what: "the machine printed nothing for 120 s while attaching to vmxnet3".to_owned(),
+            attempts: 3,
+            recovered: false,
+            console: "[    4.112233] vmxnet3 0000:00:05.0 eth3: NIC Link is Up 10000 Mbps\n[  124.551020] watchdog: BUG: \
+                      soft lockup - CPU#0 stuck for 26s! [xdproof:212]\n"
+                .to_owned(),
+        },
+        Breakdown {
+            cell: "5.10/e1000e".to_owned(),
+            what: "the machine ended without a result".to_owned(),
+            attempts: 2,
+            recovered: true,
+            console: "[    6.020100] e1000e 0000:00:04.0: Refused to change power state\n".to_owned(),
+        },
+    ];
+    collection(results.collect(), breakdowns)
+}
+
+const NICS: [(&str, &str); 5] = [
+    ("veth", ""),
+    ("virtio_net", "1af4:1041"),
+    ("igb", "8086:10c9"),
+    ("vmxnet3", "15ad:07b0"),
+    ("e1000e", "8086:10d3"),
+];
+
+fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
+    let mut trials = Vec::new();
+    for scenario in scenarios {
+        for (nic, _) in NICS {
+            for path in ON_A_WIRE {
+                trials.push(of_nic(scenario, path, nic, age));
+            }
+        }
+        trials.push(passed(scenario, TEST_RUN, None));
+    }
+    let mut result = RunResult::new(environment(kernel), trials, Vec::new(), scenarios.len() * 11);
+    result.devices = NICS.iter().flat_map(|(nic, pci)| [Role::Dut, Role::Tester].map(|role| device(nic, pci, role))).collect();
+    result.rules = rules(age);
+    if age == 2 {
+        result.measurements = measurements();
+    }
+    if age > 0 {
+        result.findings.push(Finding {
+            kind: FindingKind::UnsafeMtu,
+            weight: Weight::Warning,
+            nic: Some("vmxnet3".to_owned()),
+            mode: Some(Mode::Native),
+            what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer".to_owned(),
+        });
+    }
+    if age == 3 {
+        result.findings.insert(
+            0,
+            Finding {
+                kind: FindingKind::AdvertisedNotSo,
+                weight: Weight::Fault,
+                nic: Some("igb".to_owned()),
+                mode: Some(Mode::Native),
+                what: "NETDEV_XDP_ACT_NDO_XMIT is advertised, and a redirected frame is answered with ENOSPC".to_owned(),
+            },
+        );
+        result.kernel_messages = (0..7)
+            .map(|line| KernelMessage {
+                level: if line == 0 { 3 } else { 4 },
+                since_boot_us: 41_220_331 + line * 812,
+                text: format!("igb 0000:00:03.0 eth2: Detected Tx Unit Hang, queue {line}"),
+            })
+            .collect();
+    }
+    result.findings.push(Finding {
+        kind: FindingKind::AlteredFrames,
+        weight: Weight::Note,
+        nic: Some("e1000e".to_owned()),
+        mode: None,
+        what: "frames of fewer than 60 bytes arrive padded to 60".to_owned(),
+    });
+    result
+}
+
+fn of_nic(scenario: &Scenario, path: Path, nic: &str, age: usize) -> TrialRecord {
+    let id = scenario.id.to_string();
+    let is_tagged = id.starts_with("vlan/qinq");
+    match (nic, path.mode) {
+        _ if scenario.is_unreachable() => {
+            let reason = "the kernel refuses frames of fewer than 14 bytes (EINVAL)".to_owned();
+            not_run(scenario, path, Some(nic), Verdict::Unreachable { reason })
+        }
+        ("e1000e", Mode::Native) => {
+            let reason = "e1000e has no native XDP: Underlying driver does not support XDP in native mode (native attach \
+                          is refused: Operation not supported (os error 95))";
+            not_run(scenario, path, Some(nic), Verdict::Skip { reason: reason.to_owned() })
+        }
+        ("vmxnet3", Mode::Native) if age < 2 => {
+            let reason = "vmxnet3 has native XDP from 6.6 on (native attach is refused: Operation not supported (os error 95))";
+            not_run(scenario, path, Some(nic), Verdict::Skip { reason: reason.to_owned() })
+        }
+        (_, Mode::Native) if id.starts_with("jumbo/") => {
+            let reason = "the program takes frames of one buffer, and the device does not put a frame of this MTU into one";
+            not_run(scenario, path, Some(nic), Verdict::Skip { reason: reason.to_owned() })
+        }
+        ("igb", Mode::Native) if age == 3 && is_tagged => stripped(scenario, path, Some(nic), None),
+        ("virtio_net", Mode::Generic) if age == 0 && is_tagged => {
+            let reason = "the outer tag is taken out of the frame before a generic program sees it, before 5.14";
+            stripped(scenario, path, Some(nic), Some(reason))
+        }
+        ("vmxnet3", Mode::Generic) if age == 1 && id.starts_with("volume/") => {
+            let reason = "no frame came within 5 s: the link of eth3 is down".to_owned();
+            not_run(scenario, path, Some(nic), Verdict::Error { reason })
+        }
+        _ => passed(scenario, path, Some(nic)),
+    }
+}
+
+pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
+    let is_software = pci.is_empty();
+    let number = if role == Role::Dut { 1 } else { 2 };
+    let feature = |name: &str, on, changeable| (name.to_owned(), Feature { on, changeable });
+    DeviceRecord {
+        role,
+        nic: nic.to_owned(),
+        name: format!("eth{number}"),
+        driver: nic.to_owned(),
+        driver_version: is_software.then(|| "1.0".to_owned()),
+        firmware: (nic == "igb").then(|| "3.25, 0x800005cc".to_owned()),
+        bus: (!is_software).then(|| format!("0000:00:0{number}.0")),
+        pci_id: (!is_software).then(|| pci.to_owned()),
+        mac: Some(format!("02:00:00:00:00:0{number}")),
+        speed_mbps: Some(if nic == "e1000e" { 1_000 } else { 10_000 }),
+        mtu: 1500,
+        max_mtu: (nic != "veth").then_some(9216),
+        rx_queues: 2,
+        tx_queues: 2,
+        rings: (!is_software).then_some(Rings { rx: 256, rx_max: 4096, tx: 256, tx_max: 4096 }),
+        channels: Some(Channels { combined: 2, combined_max: 8, ..Channels::default() }),
+        features: BTreeMap::from([
+            feature("rx-gro", true, true),
+            feature("rx-gro-hw", false, false),
+            feature("rx-lro", false, false),
+            feature("rx-vlan-filter", true, true),
+            feature("rx-vlan-hw-parse", false, true),
+            feature("tx-checksum-ip-generic", true, true),
+            feature("tx-scatter-gather", true, true),
+        ]),
+        advertised: (nic != "e1000e").then(|| vec!["basic".to_owned(), "redirect".to_owned(), "ndo-xmit".to_owned()]),
+        statistics: vec![
+            Statistic { name: "rx_packets".to_owned(), source: StatisticSource::Kernel, before: 12, after: 1_204_332 },
+            Statistic { name: "rx_dropped".to_owned(), source: StatisticSource::Kernel, before: 0, after: 41 },
+            Statistic { name: "rx_queue_0_packets".to_owned(), source: StatisticSource::Driver, before: 9, after: 2 },
+        ],
+        path: (role == Role::Dut).then_some(PathTraits { padded_to: if is_software { 0 } else { 60 }, window: 64, longest: 1514 }),
+    }
+}
+
+fn rules(age: usize) -> Vec<RuleResult> {
+    let step = |action: &str, expected: &str, observed: &str| StepRecord {
+        action: action.to_owned(),
+        expected: expected.to_owned(),
+        observed: observed.to_owned(),
+    };
+    let rule = |name: &str, row: &str, nic: &str, steps: Vec<StepRecord>| {
+        let differs = steps.iter().any(|step| step.expected != step.observed);
+        RuleResult {
+            id: format!("attach/{name}::netlink"),
+            row: row.to_owned(),
+            nic: nic.to_owned(),
+            verdict: if differs { VerdictKind::Fail } else { VerdictKind::Pass },
+            reason: differs.then(|| "the second program is taken although the first is attached".to_owned()),
+            steps,
+        }
+    };
+    let of_nic = |nic: &'static str| {
+        let second = if nic == "igb" && age == 3 { "attached" } else { "EBUSY" };
+        [
+            rule("second_without_flag", "a second program with XDP_FLAGS_UPDATE_IF_NOEXIST", nic, vec![
+                step("attach the first in native mode", "attached", "attached"),
+                step("attach a second with XDP_FLAGS_UPDATE_IF_NOEXIST", "EBUSY", second),
+            ]),
+            rule("generic_beside_native", "a generic program beside a native one", nic, vec![
+                step("attach in native mode", "attached", "attached"),
+                step("attach in generic mode", "EEXIST", "EEXIST"),
+            ]),
+        ]
+    };
+    ["virtio_net", "igb"].into_iter().flat_map(of_nic).collect()
+}
+
+/// Rates by size in two modes, and costs, one of them regressed, as an honest machine would have measured them.
+pub(crate) fn measurements() -> Vec<Measurement> {
+    let mut random = fastrand::Rng::with_seed(6);
+    let mut all = Vec::new();
+    for (mode, base) in [(Mode::Generic, 540.0), (Mode::Native, 330.0)] {
+        for size in [64_u32, 128, 256, 512, 1024, 1280, 1518] {
+            let cost = base + f64::from(size) * 0.05;
+            let slower = if size == 1280 && mode == Mode::Native { 1.11 } else { 1.003 };
+            let id = format!("path/{mode}/live_frames/udp/{size}");
+            all.push(measured(&id, What::PathRate, mode, cost, slower, 0.01, &mut random));
+        }
+    }
+    all.push(measured("cost/udp/64", What::ProgramCost, Mode::Unattached, 21.0, 1.08, 0.004, &mut random));
+    all.push(measured("path/native/ring/udp/64", What::PathRate, Mode::Native, 1700.0, 1.0, 0.2, &mut random));
+    all
+}
+
+fn measured(
+    id: &str,
+    what: What,
+    mode: Mode,
+    cost: f64,
+    slower: f64,
+    noise: f64,
+    random: &mut fastrand::Rng,
+) -> Measurement {
+    let mut its = measurement(id, 100, |_| cost);
+    its.what = what;
+    its.mode = mode;
+    let is_ring = id.contains("/ring/");
+    its.injector = match what {
+        What::ProgramCost => InjectorKind::TestRun,
+        _ if is_ring => InjectorKind::Ring,
+        _ => InjectorKind::LiveFrames,
+    };
+    its.traffic = id.split('/').rev().take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
+    its.tolerance = Tolerance::VM;
+    its.fingerprint.virtual_machine = true;
+    its.fingerprint.mitigations = BTreeMap::from([("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())]);
+    its.fingerprint.device = Some(Device {
+        driver: "virtio_net".to_owned(),
+        firmware: None,
+        mtu: 1500,
+        rx_queues: 2,
+        tx_queues: 2,
+        offloads: Vec::new(),
+    });
+    its.fingerprint.mitigations.insert("retbleed".to_owned(), "Not affected".to_owned());
+    for sample in &mut its.trials {
+        use xdproof::measure::record::Part;
+        sample.gate = sample.block % 2 == 1;
+        let factor = if sample.part == Part::Subject && !sample.gate { slower } else { 1.0 };
+        sample.frame_ns = cost * factor * (1.0 + noise * (random.f64() + random.f64() - 1.0));
+        if random.u32(..400) == 0 {
+            sample.void = Some(xdproof::measure::Void::Away { share: 0.51 });
+        }
+    }
+    let of = |trials: &[Sample], gate| series(trials, gate, Costs::Gross);
+    let (subject, gate) = (of(&its.trials, false), of(&its.trials, true));
+    let judged = judge(&subject, &gate, its.tolerance, its.seed);
+    [its.value, its.reference_value] = figures(what, true, &subject, its.seed);
+    its.ratio = judged.estimate;
+    its.gate = judged.gate;
+    its.verdict = Some(judged.verdict);
+    its
+}
+
+/// At least so many trials, as of very many devices.
+pub(crate) fn many(scenarios: &[Scenario], least: usize) -> Collection {
+    let mut results = Vec::new();
+    let mut number = 0;
+    while number < least {
+        let kernel = format!("6.{}.0", results.len());
+        let mut trials = Vec::new();
+        for nic in ["igb", "ixgbe", "ice", "mlx5_core", "bnxt_en"] {
+            for scenario in scenarios {
+                for path in ON_A_WIRE {
+                    number += 1;
+                    let is_bad = number % 97 == 0 && !scenario.is_unreachable();
+                    trials.push(if is_bad {
+                        stripped(scenario, path, Some(nic), None)
+                    } else {
+                        passed(scenario, path, Some(nic))
+                    });
+                }
+            }
+        }
+        let planned = trials.len();
+        results.push(RunResult::new(environment(&kernel), trials, Vec::new(), planned));
+    }
+    collection(results, Vec::new())
+}
+
+/// What tries to break out of wherever it is put.
+pub(crate) const HOSTILE: &str = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\
+     <!-- \u{202e}gnp.exe \u{0}\u{1b}[2J' \" & \\u003c {{ 7*7 }} ]]>";
+
+/// Hostile text in every place that a file has for text, and numbers that are none.
+pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
+    let text = || HOSTILE.to_owned();
+    let mut environment = environment(HOSTILE);
+    environment.xdproof = text();
+    environment.kernel_version = text();
+    environment.architecture = text();
+    environment.cpu_model = Some(text());
+    environment.program = ProgramIdentity { object: Some(text()), name: text(), tag: text() };
+    let tagged = scenarios.iter().find(|its| its.id.as_ref() == "vlan/qinq_ipv4_udp").into_iter();
+    let mut trials: Vec<TrialRecord> =
+        tagged.flat_map(|its| [stripped(its, ON_A_WIRE[1], Some(HOSTILE), None), passed(its, TEST_RUN, None)]).collect();
+    for trial in &mut trials {
+        trial.scenario = format!("{HOSTILE}/{}", "long".repeat(40_000));
+        trial.id = text();
+        trial.reason = Some("w".repeat(200_000));
+        if let Some(failure) = &mut trial.failure {
+            failure.repeat = text();
+            failure.pcap = Some(HOSTILE.into());
+            for frame in &mut failure.frames {
+                frame.layers = text();
+                frame.hex = text();
+            }
+            failure.mismatches.push(xdproof::verdict::Mismatch::Missing { hex: text(), times: 1 });
+            failure.mismatches.push(xdproof::verdict::Mismatch::Dirty { what: text() });
+        }
+    }
+    let mut broken = measurement(HOSTILE, 30, |_| f64::NAN);
+    broken.traffic = format!("{HOSTILE}/64");
+    broken.notes = vec![text()];
+    broken.reference.object = Some(text());
+    let infinite = xdproof::measure::Interval { low: f64::NEG_INFINITY, high: f64::NAN };
+    broken.value = Some(xdproof::measure::record::Figure { median: f64::INFINITY, interval: infinite });
+    broken.ratio = Some(xdproof::measure::Estimate { ratio: f64::NAN, interval: infinite, mad: f64::NAN, n: 0 });
+    broken.gate = broken.ratio;
+    broken.fingerprint.mitigations = BTreeMap::from([(text(), text())]);
+    let planned = trials.len();
+    let mut result = RunResult::new(environment, trials, vec![broken], planned);
+    let mut its = device(HOSTILE, HOSTILE, Role::Dut);
+    its.name = text();
+    its.driver = text();
+    its.firmware = Some(text());
+    its.bus = Some(text());
+    its.mac = Some(text());
+    its.features.insert(text(), Feature { on: true, changeable: false });
+    its.advertised = Some(vec![text()]);
+    its.statistics[0].name = text();
+    result.devices = vec![its];
+    result.findings = vec![Finding {
+        kind: FindingKind::KernelFault,
+        weight: Weight::Fault,
+        nic: Some(text()),
+        mode: None,
+        what: text(),
+    }];
+    result.kernel_messages = vec![KernelMessage { level: 0, since_boot_us: u64::MAX, text: text() }];
+    result.rules = rules(3);
+    for rule in &mut result.rules {
+        rule.id = text();
+        rule.row = text();
+        rule.nic = text();
+        rule.reason = Some(text());
+        rule.steps[0].action = text();
+        rule.steps[0].observed = text();
+    }
+    let breakdown =
+        Breakdown { cell: text(), what: text(), attempts: u32::MAX, recovered: false, console: text() };
+    collection(vec![result], vec![breakdown])
+}
