@@ -5,12 +5,12 @@
 //! and axe-core, which npm installs below `target/`. Without node, npm or a browser the trials are ignored;
 //! `XDPROOF_REQUIRE_BROWSER=1` makes that a failure.
 
+#[path = "report_page/browser.rs"]
+mod browser;
 #[path = "measurement/mod.rs"]
 mod measurement;
 #[path = "report_page/results.rs"]
 mod results;
-#[path = "report_page/browser.rs"]
-mod browser;
 
 use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
@@ -57,7 +57,10 @@ fn main() -> ExitCode {
     for (name, check, made_of) in CHECKS {
         test(name, Box::new(move |browser| browser.check(check, &page(name, &made_of(scenarios))?)));
     }
-    test("ten_thousand_trials_open_at_once_and_filter_without_a_pause", Box::new(|browser| fast(browser, scenarios, 10_000)));
+    test(
+        "ten_thousand_trials_open_at_once_and_filter_without_a_pause",
+        Box::new(|browser| fast(browser, scenarios, 10_000)),
+    );
     test("a_hundred_thousand_trials_still_work", Box::new(|browser| fast(browser, scenarios, 100_000)));
     let conclusion = libtest_mimic::run(&arguments, tests);
     if let Some(reason) = obstacle.filter(|_| !arguments.list) {

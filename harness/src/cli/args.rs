@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{bench, compare, doctor, export, list, merge, restore, validate, watch};
+use super::{bench, compare, doctor, export, list, merge, report, restore, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
@@ -68,6 +68,8 @@ enum Verb {
     Restore(restore::Restore),
     /// Join results into one: the parts of a run that was split, and runs of several kernels, devices and hosts.
     Merge(merge::Merge),
+    /// Write a report from results, of several kernels, devices and hosts if there are: needs no privilege and no kernel.
+    Report(report::Report),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -297,6 +299,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Compare(compare) => compare.run(output),
         Verb::Restore(restore) => restore.run(output),
         Verb::Merge(merge) => merge.run(output),
+        Verb::Report(report) => report.run(output),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, Args};
 
-use super::args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end};
+use super::{
+    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
+    report::ReportArgs,
+};
 use crate::{
     attach::Object,
     bench::{
@@ -61,6 +64,8 @@ pub(super) struct Bench {
     /// Write result.json into this directory, with every trial.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Attach modes, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE", help_heading = "What is measured")]
     mode: Vec<Mode>,
@@ -101,6 +106,7 @@ impl Bench {
             baseline,
             tolerance,
             out,
+            report,
             mode,
             injector,
             size,
@@ -132,6 +138,7 @@ impl Bench {
         if cases.is_empty() {
             return Err(Failure::Input(anyhow::anyhow!("the selection leaves nothing to measure")));
         }
+        let directory = out.clone();
         let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
         let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
         let cancelled =
@@ -142,6 +149,7 @@ impl Bench {
         let mut result = run(&order, &cancelled, &mut reporters)?;
         let told = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
+        report.write(directory.as_deref())?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
         }

@@ -8,8 +8,8 @@ use clap::Args;
 use super::args::{Exit, Failure, Output};
 use crate::report::{
     console::{numbers, several},
-    json::{Collection, JsonFile, RunResult, write_pretty},
-    store::{gather, missing},
+    json::{Collection, JsonFile},
+    store::{Rendered, gather, missing},
 };
 
 #[derive(Debug, Args)]
@@ -30,8 +30,11 @@ impl Merge {
         let files = gathered.files();
         let collection = gathered.join()?;
         let missing = missing(&collection);
-        let document =
-            render(&collection).context("failed to write down what was joined").map_err(Failure::Input)?;
+        let mut document = Vec::new();
+        Rendered(&collection)
+            .write(&mut document)
+            .context("failed to write down what was joined")
+            .map_err(Failure::Input)?;
         fs::create_dir_all(&out)
             .and_then(|()| fs::write(&file, &document))
             .with_context(|| format!("failed to write {}", file.display()))
@@ -58,14 +61,4 @@ impl Merge {
         say().map_err(Failure::output)?;
         Ok(if missing.is_empty() { Exit::AsExpected } else { Exit::Inconclusive })
     }
-}
-
-/// A result by itself is written as one.
-fn render(collection: &Collection) -> std::io::Result<Vec<u8>> {
-    let mut document = Vec::new();
-    match (collection.results.as_slice(), collection.breakdowns.is_empty()) {
-        ([result], true) => write_pretty::<RunResult>(&mut document, result)?,
-        _ => write_pretty(&mut document, collection)?,
-    }
-    Ok(document)
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod list;
 mod merge;
+mod report;
 mod restore;
 mod validate;
 mod watch;

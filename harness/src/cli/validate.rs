@@ -13,6 +13,7 @@ use xdproof_netns::LinkName;
 use super::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
     restore,
+    report::ReportArgs,
 };
 use crate::{
     plan::{InjectorKind, Mode, Partition, Selection},
@@ -51,6 +52,8 @@ pub(super) struct Validate {
     /// Try the kernel's rules of attaching, too: on the devices, or on links of our own.
     #[arg(long)]
     rules: bool,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
     #[arg(long, conflicts_with = "dut")]
     keep: bool,
@@ -158,6 +161,7 @@ impl Validate {
             jobs,
             out,
             rules,
+            report,
             keep,
         } = self;
         devices.allow(&injector)?;
@@ -176,13 +180,14 @@ impl Validate {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
         let mut reporters = Reporters {
-            console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in),
+            console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in.clone()),
             out,
         };
         let (plan, paths) = (&plan, &selection.paths());
         let give_back = || taken.give_back();
         let order = Order { plan, paths, jobs, rules, cancelled: &cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters).map_err(Failure::output)?;
+        report.write(frames_in.as_deref())?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
         }

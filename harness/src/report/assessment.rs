@@ -99,12 +99,9 @@ impl ObstacleKind {
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            Self::Disagreement
-            | Self::Failure
-            | Self::Refusal
-            | Self::Rule
-            | Self::Fault
-            | Self::Slower => Severity::Fault,
+            Self::Disagreement | Self::Failure | Self::Refusal | Self::Rule | Self::Fault | Self::Slower => {
+                Severity::Fault
+            }
             Self::Error | Self::Breakdown | Self::NotRun | Self::Unmeasured => Severity::Gap,
             Self::Warning | Self::Inconclusive | Self::Recovered => Severity::Reservation,
             Self::Deviation | Self::Note => Severity::Note,
@@ -277,11 +274,17 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
     match standing {
         Standing::Failed | Standing::Incomplete => {
             part(fail, format!("{fail} of {} failed", Count(*trials, "trial")));
-            part(broken_rules, format!("{broken_rules} of {} did not hold", Count(*rules, "rule of attaching")));
+            part(
+                broken_rules,
+                format!("{broken_rules} of {} did not hold", Count(*rules, "rule of attaching")),
+            );
             part(faults, format!("{} beside the trials", Count(faults, "fault")));
             part(slower, format!("{slower} of {} slower than allowed", Count(*measurements, "measurement")));
             let contradictions = number(ObstacleKind::Disagreement);
-            part(contradictions, format!("{} themselves", verb(contradictions, "file contradicts", "files contradict")));
+            part(
+                contradictions,
+                format!("{} themselves", verb(contradictions, "file contradicts", "files contradict")),
+            );
             part(error, format!("the testbed broke in {error} of {}", Count(*trials, "trial")));
             part(breakdowns, format!("{} came to nothing", Count(breakdowns, "part")));
             part(not_run, format!("{} never begun", verb(not_run, "trial was", "trials were")));
@@ -291,11 +294,20 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
             }
         }
         Standing::NothingProved => {
-            part(1, format!("none of {} was run and judged", Count(*trials + *rules + *measurements, "trial")));
+            part(
+                1,
+                format!("none of {} was run and judged", Count(*trials + *rules + *measurements, "trial")),
+            );
         }
         Standing::Empty => part(1, "the results have neither trials nor measurements".to_owned()),
         Standing::Measured => {
-            part(1, format!("{} made, none of them judged", verb(*measured, "comparison was", "comparisons were")));
+            part(
+                1,
+                format!(
+                    "{} made, none of them judged",
+                    verb(*measured, "comparison was", "comparisons were")
+                ),
+            );
         }
         Standing::Reserved | Standing::Passed => {
             part(pass, format!("{} exactly as it had to", verb(pass, "trial came out", "trials came out")));
@@ -310,7 +322,10 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
                 format!("{} not run, for declared reasons", verb(skip + unreachable, "was", "were")),
             );
             let warnings = number(ObstacleKind::Warning) + number(ObstacleKind::Recovered);
-            part(warnings, verb(warnings, "thing to know before relying on it", "things to know before relying on it"));
+            part(
+                warnings,
+                verb(warnings, "thing to know before relying on it", "things to know before relying on it"),
+            );
         }
     }
     parts.join(", ")

@@ -39,11 +39,7 @@ pub struct Finders {
 impl Finders {
     /// From all that find it in each way.
     #[must_use]
-    pub fn new(
-        unattached: &BTreeSet<String>,
-        native: &BTreeSet<String>,
-        generic: &BTreeSet<String>,
-    ) -> Self {
+    pub fn new(unattached: &BTreeSet<String>, native: &BTreeSet<String>, generic: &BTreeSet<String>) -> Self {
         let on_a_wire: BTreeSet<String> = native & generic;
         let everywhere = unattached & &on_a_wire;
         Self {
@@ -137,9 +133,10 @@ mod tests {
         let table: Table = serde_json::from_str(STORED).unwrap();
         assert!(table.len() > 100, "{}", table.len());
         for (mutant, finders) in &table {
-            let found = Mode::ATTACHED.into_iter().chain([Mode::Unattached]).any(|mode| {
-                finders.in_mode(mode).next().is_some()
-            });
+            let found = Mode::ATTACHED
+                .into_iter()
+                .chain([Mode::Unattached])
+                .any(|mode| finders.in_mode(mode).next().is_some());
             assert!(found, "{mutant}");
         }
     }

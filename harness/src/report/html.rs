@@ -259,13 +259,18 @@ fn labels(results: &[RunResult]) -> Vec<String> {
         if nics.len() > 40 {
             nics = "several NICs".to_owned();
         }
-        [visible(&result.environment.kernel_release).into_owned(), visible(&nics).into_owned(), columns::program(result)]
+        [
+            visible(&result.environment.kernel_release).into_owned(),
+            visible(&nics).into_owned(),
+            columns::program(result),
+        ]
     });
     let parts: Vec<[String; 3]> = parts.collect();
     let differ = |at: usize| parts.iter().any(|part| part[at] != parts[0][at]);
     let wanted: Vec<usize> = (0..3).filter(|&at| at == 0 || differ(at)).collect();
     let label = |part: &[String; 3]| {
-        let words: Vec<&str> = wanted.iter().map(|&at| part[at].as_str()).filter(|its| !its.is_empty()).collect();
+        let words: Vec<&str> =
+            wanted.iter().map(|&at| part[at].as_str()).filter(|its| !its.is_empty()).collect();
         words.join(" · ")
     };
     let labels: Vec<String> = parts.iter().map(label).collect();
@@ -464,7 +469,8 @@ fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[Stri
 }
 
 fn facets(results: &[RunResult], columns: &Columns, known: &Known) -> Vec<Facet> {
-    let of = |name, label, values: BTreeSet<String>| Facet { name, label, values: values.into_iter().collect() };
+    let of =
+        |name, label, values: BTreeSet<String>| Facet { name, label, values: values.into_iter().collect() };
     let column = |of: &dyn Fn(&columns::Column) -> String| columns.all.iter().map(of).collect();
     let scenarios = || results.iter().flat_map(|result| &result.trials).map(|trial| trial.scenario.as_str());
     let groups = scenarios().map(|scenario| visible(matrix::group(scenario)).into_owned());
@@ -495,7 +501,9 @@ fn support(results: &[RunResult]) -> Vec<SupportRow<'_>> {
                 advertised: result
                     .devices
                     .iter()
-                    .find(|device| device.role == Role::Dut && Some(device.nic.as_str()) == trial.nic.as_deref())
+                    .find(|device| {
+                        device.role == Role::Dut && Some(device.nic.as_str()) == trial.nic.as_deref()
+                    })
                     .and_then(|device| device.advertised.as_deref()),
                 reasons: Vec::new(),
             });
@@ -522,7 +530,13 @@ fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
     for (run, (result, label)) in results.iter().zip(labels).enumerate() {
         for (number, rule) in result.rules.iter().enumerate() {
             let at = *known.entry(&rule.id).or_insert_with(|| {
-                rows.push(RuleRow { id: &rule.id, row: &rule.row, numbers: Vec::new(), bad: false, tries: Vec::new() });
+                rows.push(RuleRow {
+                    id: &rule.id,
+                    row: &rule.row,
+                    numbers: Vec::new(),
+                    bad: false,
+                    tries: Vec::new(),
+                });
                 rows.len() - 1
             });
             let (row, mark) = (&mut rows[at], mark(rule.verdict));
@@ -580,7 +594,11 @@ fn environments<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<Environm
         let mitigations = fingerprint.iter().flat_map(|its| &its.mitigations);
         let messages = result.kernel_messages.iter().map(|message| Message {
             level: message.level,
-            since_boot: format!("{}.{:06}", message.since_boot_us / 1_000_000, message.since_boot_us % 1_000_000),
+            since_boot: format!(
+                "{}.{:06}",
+                message.since_boot_us / 1_000_000,
+                message.since_boot_us % 1_000_000
+            ),
             text: &message.text,
         });
         EnvironmentOf {

@@ -3,6 +3,7 @@
 //! * [`event`]: what happens in a run.
 //! * [`json`]: the result file; [`device`]: what it says of devices and of what was found about them.
 //! * [`store`]: reads results back, and joins them.
+//! * [`markdown`], [`junit`] and [`ktap`]: many results for continuous integration.
 //! * [`console`]: the table, the failures and the summary on a terminal.
 //! * [`rates`]: what was measured, as a table on a terminal.
 //! * [`assessment`]: what several results come to; [`html`]: all that there is to know about them, on one page.
@@ -14,9 +15,13 @@ pub mod device;
 pub mod event;
 pub mod html;
 pub mod json;
+pub mod junit;
+pub mod ktap;
+pub mod markdown;
 pub mod rates;
 pub mod store;
 
+mod cases;
 mod damage;
 
 pub use event::{Event, Reporter};

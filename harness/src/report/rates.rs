@@ -75,10 +75,12 @@ impl<W: io::Write, P: io::Write> Reporter for Rates<W, P> {
     }
 }
 
+/// What is above a [row].
+pub(super) const HEADER: [&str; 9] = ["", "figure", "95 %", "speed", "95 %", "of", "A/A 95 %", "blocks", ""];
+
 /// A row a measurement.
 fn table(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()> {
-    let header = ["", "figure", "95 %", "speed", "95 %", "of", "A/A 95 %", "blocks", ""];
-    let mut rows: Vec<[String; 9]> = vec![header.map(str::to_owned)];
+    let mut rows: Vec<[String; 9]> = vec![HEADER.map(str::to_owned)];
     rows.extend(measurements.iter().map(row));
     let mut widths = [0; 9];
     for row in &rows {
@@ -108,7 +110,8 @@ fn table(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()
     Ok(())
 }
 
-fn row(measurement: &Measurement) -> [String; 9] {
+/// A measurement in nine cells, the first its id and the last its verdict.
+pub(super) fn row(measurement: &Measurement) -> [String; 9] {
     let Measurement { id, what, value, ratio, gate, verdict, unmeasured, .. } = measurement;
     let none = || "-".to_owned();
     let (figure, interval) = value.map_or_else(|| (none(), none()), |value| figure(*what, value));

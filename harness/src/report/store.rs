@@ -20,7 +20,7 @@ use super::{
     device::{Breakdown, DeviceRecord, Role, Statistic},
     json::{
         COLLECTION_SCHEMA, Collection, JsonFile, PartitionRecord, RuleResult, RunResult, SCHEMA, Summary,
-        TrialRecord,
+        TrialRecord, write_pretty,
     },
 };
 use crate::{
@@ -569,6 +569,24 @@ fn keep_first<T: PartialEq>(of: &mut Vec<T>) {
         }
     }
     *of = kept;
+}
+
+/// A collection as a file holds it: a result that is by itself is written as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendered<'a>(pub &'a Collection);
+
+impl Rendered<'_> {
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write(self, to: impl io::Write) -> io::Result<()> {
+        match (self.0.results.as_slice(), self.0.breakdowns.is_empty()) {
+            ([result], true) => write_pretty(to, result),
+            _ => write_pretty(to, self.0),
+        }
+    }
 }
 
 /// Parts of a run that no result holds.

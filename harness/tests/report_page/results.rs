@@ -13,8 +13,8 @@ use xdproof::{
     plan::{InjectorKind, Mode, Path},
     report::{
         device::{
-            Breakdown, Channels, DeviceRecord, Feature, Finding, FindingKind, KernelMessage, PathTraits, Rings, Role,
-            Statistic, StatisticSource, Weight,
+            Breakdown, Channels, DeviceRecord, Feature, Finding, FindingKind, KernelMessage, PathTraits,
+            Rings, Role, Statistic, StatisticSource, Weight,
         },
         json::{COLLECTION_SCHEMA, Collection, Outcome, RuleResult, RunResult, Summary, TrialRecord},
     },
@@ -50,7 +50,9 @@ pub(crate) fn environment(kernel: &str) -> Environment {
 
 pub(crate) fn collection(results: Vec<RunResult>, breakdowns: Vec<Breakdown>) -> Collection {
     let mut summary = Summary::default();
-    for Summary { pass, fail, skip, xfail, error, unreachable, not_run } in results.iter().map(|its| &its.summary) {
+    for Summary { pass, fail, skip, xfail, error, unreachable, not_run } in
+        results.iter().map(|its| &its.summary)
+    {
         summary.pass += pass;
         summary.fail += fail;
         summary.skip += skip;
@@ -69,7 +71,12 @@ pub(crate) fn passed(scenario: &Scenario, path: Path, nic: Option<&str>) -> Tria
 }
 
 /// A trial on a device that takes the first four bytes behind the addresses out of every frame.
-pub(crate) fn stripped(scenario: &Scenario, path: Path, nic: Option<&str>, deviation: Option<&str>) -> TrialRecord {
+pub(crate) fn stripped(
+    scenario: &Scenario,
+    path: Path,
+    nic: Option<&str>,
+    deviation: Option<&str>,
+) -> TrialRecord {
     let (expected, mut observation) = as_expected(scenario);
     let frames = std::mem::take(&mut observation.passed);
     for (mut bytes, times) in frames {
@@ -79,7 +86,14 @@ pub(crate) fn stripped(scenario: &Scenario, path: Path, nic: Option<&str>, devia
         *observation.passed.entry(bytes).or_default() += times;
     }
     observation.per_cpu = vec![Counts::from([(0, observation.ran)]), Counts::new()];
-    record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, deviation), Some(observation))
+    record(
+        scenario,
+        path,
+        nic,
+        &expected,
+        Verdict::judge(&expected, &observation, deviation),
+        Some(observation),
+    )
 }
 
 /// A trial that was not run.
@@ -176,7 +190,10 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
         trials.push(passed(scenario, TEST_RUN, None));
     }
     let mut result = RunResult::new(environment(kernel), trials, Vec::new(), scenarios.len() * 11);
-    result.devices = NICS.iter().flat_map(|(nic, pci)| [Role::Dut, Role::Tester].map(|role| device(nic, pci, role))).collect();
+    result.devices = NICS
+        .iter()
+        .flat_map(|(nic, pci)| [Role::Dut, Role::Tester].map(|role| device(nic, pci, role)))
+        .collect();
     result.rules = rules(age);
     if age == 2 {
         result.measurements = measurements();
@@ -187,7 +204,8 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
             weight: Weight::Warning,
             nic: Some("vmxnet3".to_owned()),
             mode: Some(Mode::Native),
-            what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer".to_owned(),
+            what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer"
+                .to_owned(),
         });
     }
     if age == 3 {
@@ -198,7 +216,8 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
                 weight: Weight::Fault,
                 nic: Some("igb".to_owned()),
                 mode: Some(Mode::Native),
-                what: "NETDEV_XDP_ACT_NDO_XMIT is advertised, and a redirected frame is answered with ENOSPC".to_owned(),
+                what: "NETDEV_XDP_ACT_NDO_XMIT is advertised, and a redirected frame is answered with ENOSPC"
+                    .to_owned(),
             },
         );
         result.kernel_messages = (0..7)
@@ -242,7 +261,8 @@ fn of_nic(scenario: &Scenario, path: Path, nic: &str, age: usize) -> TrialRecord
         }
         ("igb", Mode::Native) if age == 3 && is_tagged => stripped(scenario, path, Some(nic), None),
         ("virtio_net", Mode::Generic) if age == 0 && is_tagged => {
-            let reason = "the outer tag is taken out of the frame before a generic program sees it, before 5.14";
+            let reason =
+                "the outer tag is taken out of the frame before a generic program sees it, before 5.14";
             stripped(scenario, path, Some(nic), Some(reason))
         }
         ("vmxnet3", Mode::Generic) if age == 1 && id.starts_with("volume/") => {
@@ -283,13 +303,33 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
             feature("tx-checksum-ip-generic", true, true),
             feature("tx-scatter-gather", true, true),
         ]),
-        advertised: (nic != "e1000e").then(|| vec!["basic".to_owned(), "redirect".to_owned(), "ndo-xmit".to_owned()]),
+        advertised: (nic != "e1000e")
+            .then(|| vec!["basic".to_owned(), "redirect".to_owned(), "ndo-xmit".to_owned()]),
         statistics: vec![
-            Statistic { name: "rx_packets".to_owned(), source: StatisticSource::Kernel, before: 12, after: 1_204_332 },
-            Statistic { name: "rx_dropped".to_owned(), source: StatisticSource::Kernel, before: 0, after: 41 },
-            Statistic { name: "rx_queue_0_packets".to_owned(), source: StatisticSource::Driver, before: 9, after: 2 },
+            Statistic {
+                name: "rx_packets".to_owned(),
+                source: StatisticSource::Kernel,
+                before: 12,
+                after: 1_204_332,
+            },
+            Statistic {
+                name: "rx_dropped".to_owned(),
+                source: StatisticSource::Kernel,
+                before: 0,
+                after: 41,
+            },
+            Statistic {
+                name: "rx_queue_0_packets".to_owned(),
+                source: StatisticSource::Driver,
+                before: 9,
+                after: 2,
+            },
         ],
-        path: (role == Role::Dut).then_some(PathTraits { padded_to: if is_software { 0 } else { 60 }, window: 64, longest: 1514 }),
+        path: (role == Role::Dut).then_some(PathTraits {
+            padded_to: if is_software { 0 } else { 60 },
+            window: 64,
+            longest: 1514,
+        }),
     }
 }
 
@@ -313,14 +353,24 @@ fn rules(age: usize) -> Vec<RuleResult> {
     let of_nic = |nic: &'static str| {
         let second = if nic == "igb" && age == 3 { "attached" } else { "EBUSY" };
         [
-            rule("second_without_flag", "a second program with XDP_FLAGS_UPDATE_IF_NOEXIST", nic, vec![
-                step("attach the first in native mode", "attached", "attached"),
-                step("attach a second with XDP_FLAGS_UPDATE_IF_NOEXIST", "EBUSY", second),
-            ]),
-            rule("generic_beside_native", "a generic program beside a native one", nic, vec![
-                step("attach in native mode", "attached", "attached"),
-                step("attach in generic mode", "EEXIST", "EEXIST"),
-            ]),
+            rule(
+                "second_without_flag",
+                "a second program with XDP_FLAGS_UPDATE_IF_NOEXIST",
+                nic,
+                vec![
+                    step("attach the first in native mode", "attached", "attached"),
+                    step("attach a second with XDP_FLAGS_UPDATE_IF_NOEXIST", "EBUSY", second),
+                ],
+            ),
+            rule(
+                "generic_beside_native",
+                "a generic program beside a native one",
+                nic,
+                vec![
+                    step("attach in native mode", "attached", "attached"),
+                    step("attach in generic mode", "EEXIST", "EEXIST"),
+                ],
+            ),
         ]
     };
     ["virtio_net", "igb"].into_iter().flat_map(of_nic).collect()
@@ -339,7 +389,15 @@ pub(crate) fn measurements() -> Vec<Measurement> {
         }
     }
     all.push(measured("cost/udp/64", What::ProgramCost, Mode::Unattached, 21.0, 1.08, 0.004, &mut random));
-    all.push(measured("path/native/ring/udp/64", What::PathRate, Mode::Native, 1700.0, 1.0, 0.2, &mut random));
+    all.push(measured(
+        "path/native/ring/udp/64",
+        What::PathRate,
+        Mode::Native,
+        1700.0,
+        1.0,
+        0.2,
+        &mut random,
+    ));
     all
 }
 
@@ -361,10 +419,12 @@ fn measured(
         _ if is_ring => InjectorKind::Ring,
         _ => InjectorKind::LiveFrames,
     };
-    its.traffic = id.split('/').rev().take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
+    its.traffic =
+        id.split('/').rev().take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
     its.tolerance = Tolerance::VM;
     its.fingerprint.virtual_machine = true;
-    its.fingerprint.mitigations = BTreeMap::from([("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())]);
+    its.fingerprint.mitigations =
+        BTreeMap::from([("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())]);
     its.fingerprint.device = Some(Device {
         driver: "virtio_net".to_owned(),
         firmware: None,
@@ -433,8 +493,9 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     environment.cpu_model = Some(text());
     environment.program = ProgramIdentity { object: Some(text()), name: text(), tag: text() };
     let tagged = scenarios.iter().find(|its| its.id.as_ref() == "vlan/qinq_ipv4_udp").into_iter();
-    let mut trials: Vec<TrialRecord> =
-        tagged.flat_map(|its| [stripped(its, ON_A_WIRE[1], Some(HOSTILE), None), passed(its, TEST_RUN, None)]).collect();
+    let mut trials: Vec<TrialRecord> = tagged
+        .flat_map(|its| [stripped(its, ON_A_WIRE[1], Some(HOSTILE), None), passed(its, TEST_RUN, None)])
+        .collect();
     for trial in &mut trials {
         trial.scenario = format!("{HOSTILE}/{}", "long".repeat(40_000));
         trial.id = text();
@@ -456,7 +517,8 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     broken.reference.object = Some(text());
     let infinite = xdproof::measure::Interval { low: f64::NEG_INFINITY, high: f64::NAN };
     broken.value = Some(xdproof::measure::record::Figure { median: f64::INFINITY, interval: infinite });
-    broken.ratio = Some(xdproof::measure::Estimate { ratio: f64::NAN, interval: infinite, mad: f64::NAN, n: 0 });
+    broken.ratio =
+        Some(xdproof::measure::Estimate { ratio: f64::NAN, interval: infinite, mad: f64::NAN, n: 0 });
     broken.gate = broken.ratio;
     broken.fingerprint.mitigations = BTreeMap::from([(text(), text())]);
     let planned = trials.len();

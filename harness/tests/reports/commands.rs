@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -17,11 +18,15 @@ use xdproof::{
 
 use super::{
     directory,
+    everything::everything,
     results::{result, trial},
 };
 
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
+    run_by(Command::new(env!("CARGO_BIN_EXE_xdproof")), arguments)
+}
+
+fn run_by(mut command: Command, arguments: &[&str]) -> Output {
     command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").args(arguments).output().unwrap()
 }
 
@@ -31,6 +36,9 @@ fn said(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
     format!("{out}{err}")
 }
+
+/// What is written where nobody says what.
+const USUAL: [&str; 4] = ["junit.xml", "report.html", "report.ktap", "report.md"];
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -85,4 +93,89 @@ fn merge_writes_nothing_where_something_is_wrong() {
     )));
     assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
     said(&run(&["merge", path(broken.path())]), 2);
+}
+
+/// The files in a directory.
+fn files(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn report_writes_each_format_once_and_exits_0_whatever_the_results_are() {
+    let results = directory(&[("a/result.json", &everything()), ("b/result.json", &everything())]);
+    let out = tempfile::tempdir().unwrap();
+    let output = run(&["report", path(results.path()), "--out", path(&out.path().join("deep/er"))]);
+    let told = said(&output, 0);
+    let written = files(&out.path().join("deep/er"));
+    assert_eq!(written, USUAL);
+    assert!(written.iter().all(|file| told.contains(&format!("deep/er/{file}\n"))), "{told}");
+    let all =
+        ["report", path(results.path()), "--format", "json,ktap,ktap", "--out", path(out.path()), "--json"];
+    let output = run(&all);
+    said(&output, 0);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["files"].as_array().unwrap().len(), 2);
+    assert_eq!(files(out.path()), ["deep", "report.ktap", "result.json"]);
+    assert_eq!(store::load(&[out.path().join("result.json")]).unwrap(), everything());
+}
+
+#[test]
+fn report_needs_no_privilege_no_network_and_no_proc() {
+    let results = directory(&[("result.json", &everything())]);
+    // The file belongs to someone else, and the place of the report to nobody in particular.
+    let out = tempfile::tempdir().unwrap();
+    for directory in [results.path(), out.path()] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let binary = tempfile::tempdir().unwrap();
+    fs::set_permissions(binary.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = binary.path().join("xdproof");
+    fs::copy(env!("CARGO_BIN_EXE_xdproof"), &program).unwrap();
+    // Namespaces of a user's own: without any capability outside of it, no link but a loopback that is down, an empty
+    // directory where /proc and /sys are.
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--mount", "sh", "-ec"]);
+    command.arg("mount -t tmpfs none /sys; mount -t tmpfs none /proc; exec \"$@\"").arg("sh");
+    command.args(["setpriv", "--bounding-set=-all", "--inh-caps=-all"]).arg(&program);
+    let output = run_by(command, &["report", path(results.path()), "--out", path(out.path())]);
+    said(&output, 0);
+    assert_eq!(files(out.path()), USUAL);
+}
+
+#[test]
+fn report_names_the_parts_that_are_missing_in_each_format() {
+    let results = directory(&[("result.json", &part(1, "6.1", "a"))]);
+    let out = tempfile::tempdir().unwrap();
+    said(&run(&["report", path(results.path()), "--out", path(out.path())]), 0);
+    for file in USUAL {
+        let text = fs::read_to_string(out.path().join(file)).unwrap();
+        assert!(text.contains("part 2 of 2 is missing"), "{file}: {text}");
+    }
+}
+
+#[test]
+fn report_refuses_what_is_wrong_and_writes_nothing() {
+    let broken = tempfile::tempdir().unwrap();
+    fs::write(broken.path().join("result.json"), "{").unwrap();
+    let out = broken.path().join("out");
+    let told = said(&run(&["report", path(broken.path()), "--out", path(&out)]), 2);
+    assert!(told.contains("EOF while parsing"), "{told}");
+    assert!(!out.exists());
+    said(&run(&["report", path(broken.path())]), 2);
+    said(&run(&["report", path(broken.path()), "--format", "pdf", "--out", path(&out)]), 2);
+    let results = directory(&[("result.json", &everything())]);
+    let told = said(&run(&["report", path(results.path()), "--out", "/proc/self/none"]), 2);
+    assert!(told.contains("failed to make /proc/self/none"), "{told}");
+}
+
+#[test]
+fn a_report_of_a_run_needs_a_place_to_go() {
+    for verb in ["validate", "bench"] {
+        assert!(said(&run(&[verb, "--report"]), 2).contains("--out <DIR>"));
+        assert!(said(&run(&[verb, "--report=pdf", "--out", "/tmp"]), 2).contains("'pdf'"));
+    }
 }

@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test makes ready is there, or the test fails")]
 
+#[path = "../measurement/mod.rs"]
+mod measurement;
 #[path = "../results/mod.rs"]
 mod results;
 
 mod commands;
+mod everything;
+mod formats;
 mod store;
 
 use std::{fs, path::Path};

@@ -202,7 +202,8 @@ impl Tables {
         let (missing, unexpected) = (some(missing, &mut self.frames), some(unexpected, &mut self.frames));
         let pairs = pairs.iter().map(|(sent, came)| {
             let marks = damage::marks(&sent.bytes, &came.bytes);
-            let [sent_number, came_number] = [sent, came].map(|its| self.frames.number(ShownFrame::stray(its)));
+            let [sent_number, came_number] =
+                [sent, came].map(|its| self.frames.number(ShownFrame::stray(its)));
             (sent_number, sent.times, came_number, came.times, shown(marks.sent), shown(marks.came))
         });
         let pairs = pairs.collect();

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use super::{Badge, Link};
 use crate::{
     measure::{
-        Interval, Judgement, median,
+        Interval, Judgement,
         case::What,
+        median,
         record::{Beside, Measurement, Part, Sample, Unmeasured},
     },
     plan::{InjectorKind, Mode},
@@ -164,7 +165,8 @@ pub(super) fn link(run: usize, number: usize, measurement: &Measurement) -> Link
 
 /// How far from 1 the ends of the drawn ratios are: as far as the furthest interval, but never further than half.
 fn scale(measurements: &[Measurement]) -> f64 {
-    let intervals = measurements.iter().flat_map(|measurement| [measurement.ratio, measurement.gate]).flatten();
+    let intervals =
+        measurements.iter().flat_map(|measurement| [measurement.ratio, measurement.gate]).flatten();
     let ends = intervals.flat_map(|estimate| [estimate.interval.low, estimate.interval.high]);
     let furthest = ends.map(|end| (end - 1.0).abs()).filter(|off| off.is_finite()).fold(0.0, f64::max);
     let tolerance = measurements.iter().map(|measurement| measurement.tolerance.share()).fold(0.0, f64::max);
@@ -172,7 +174,8 @@ fn scale(measurements: &[Measurement]) -> f64 {
 }
 
 fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
-    let Measurement { id, what, value, ratio, net_ratio, gate, tolerance, verdict, unmeasured, .. } = measurement;
+    let Measurement { id, what, value, ratio, net_ratio, gate, tolerance, verdict, unmeasured, .. } =
+        measurement;
     let Measurement { baseline, beside, .. } = measurement;
     let none = || "–".to_owned();
     let (figure, interval) = value.map_or_else(|| (none(), String::new()), |value| figure(*what, value));
@@ -280,7 +283,8 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let veth = |its: &&Measurement| its.fingerprint.device.as_ref().is_some_and(|device| device.driver == "veth");
+    let veth =
+        |its: &&Measurement| its.fingerprint.device.as_ref().is_some_and(|device| device.driver == "veth");
     if measurements.iter().any(|its| veth(&its)) {
         sentences.push(
             "On a veth the sender's CPU does the receiving too: a rate is that of the whole path, not what a driver can do."
@@ -421,9 +425,10 @@ fn short(value: f64) -> String {
 fn strip(measurement: &Measurement) -> Option<Strip> {
     let Measurement { id, what, trials, .. } = measurement;
     let values: Vec<f64> = trials.iter().map(|sample| value(*what, sample)).collect();
-    let whole = trials.iter().zip(&values).filter(|(sample, its)| {
-        sample.void.is_none() && sample.part != Part::Null && its.is_finite()
-    });
+    let whole = trials
+        .iter()
+        .zip(&values)
+        .filter(|(sample, its)| sample.void.is_none() && sample.part != Part::Null && its.is_finite());
     let (low, high) =
         whole.fold((f64::INFINITY, 0.0_f64), |(low, high), (_, its)| (low.min(*its), high.max(*its)));
     let width = high - low;

@@ -45,7 +45,11 @@ fn steers(character: char) -> bool {
         '\n' | '\t' => false,
         // Soft hyphen, Arabic letter mark, zero widths and marks of direction, separators of lines and paragraphs, embeddings
         // and overrides, invisible operators and isolates, byte order mark.
-        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
         | '\u{feff}' => true,
         other => other.is_control(),
     }
