@@ -55,7 +55,7 @@ impl Default for TakeOptions {
     }
 }
 
-/// A step of taking devices.
+/// A step of taking devices, or of giving them back.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -73,11 +73,27 @@ pub enum Step {
     Running,
     /// A probe has come through.
     Probed,
+    /// The tester is back among the interfaces of the host.
+    TesterHome,
+    /// The DUT is back among the interfaces of the host.
+    DutHome,
+    /// What belongs to the links is set.
+    LinksSet,
+    /// XDP programs are attached again.
+    ProgramsBack,
+    /// Offloads are set.
+    OffloadsSet,
+    /// Both are up or down as they were.
+    SwitchedOn,
+    /// Addresses, routes and neighbours are entered.
+    RecordsEntered,
+    /// All was put back, and the journal is not yet gone.
+    PutBack,
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 15] = [
         Self::Journal,
         Self::Namespaces,
         Self::Programs,
@@ -85,7 +101,21 @@ impl Step {
         Self::DutMoved,
         Self::Running,
         Self::Probed,
+        Self::TesterHome,
+        Self::DutHome,
+        Self::LinksSet,
+        Self::ProgramsBack,
+        Self::OffloadsSet,
+        Self::SwitchedOn,
+        Self::RecordsEntered,
+        Self::PutBack,
     ];
+
+    /// Whether it is one of giving back.
+    #[must_use]
+    pub fn is_of_giving_back(self) -> bool {
+        Self::ALL.into_iter().skip_while(|step| *step != Self::TesterHome).any(|step| step == self)
+    }
 }
 
 /// Why two devices were not taken. They are as they were, unless [`NotRestored`](Self::NotRestored) says otherwise.
@@ -238,7 +268,7 @@ impl DevicePair {
         let rivals = origin.call(move |host| order::rivals(host, &indices))?;
         let run = journals.begin(&origin, devices.clone(), rivals)?;
         // From here on, whatever ends this function puts back what was changed.
-        let mut taken = Taken { run: Some(run), origin };
+        let mut taken = Taken { run: Some(run), origin, behind };
         behind(Step::Journal);
         let moved = match move_away(&taken, &devices, behind) {
             Ok(workers) => {
@@ -274,12 +304,14 @@ struct Taken {
     /// None once it was put back.
     run: Option<Run>,
     origin: Worker,
+    behind: fn(Step),
 }
 
 impl Taken {
     fn put_back(&mut self) -> Result<(), NotRestored> {
         let Some(run) = self.run.take() else { return Ok(()) };
-        let mut told = run.put_back(&self.origin);
+        let mut told = run.put_back(&self.origin, self.behind);
+        (self.behind)(Step::PutBack);
         let kept = match run.finish(&told) {
             Ok(ended) => !ended,
             Err(error) => {
@@ -330,7 +362,7 @@ fn move_away(
     devices: &[DeviceSettings],
     behind: fn(Step),
 ) -> Result<[Worker; 2], DeviceError> {
-    let Taken { run: Some(run), origin } = taken else {
+    let Taken { run: Some(run), origin, .. } = taken else {
         unreachable!("it is taken away when the devices are put back")
     };
     let make = |role, label| -> Result<Worker, DeviceError> {

@@ -28,7 +28,8 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{NetNs, Worker};
 
-use super::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, put_back};
+use super::device::Step;
+use super::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
 use crate::report::device::Role;
 
 /// Where journals are unless [`DIRECTORY_VARIABLE`] says otherwise. It is empty after a boot, and so are the devices'
@@ -208,7 +209,7 @@ impl Journals {
                         continue;
                     }
                     let run = Run { directory: directory.clone(), journal, lock };
-                    let put_back = run.put_back(origin);
+                    let put_back = run.put_back(origin, |_| ());
                     let state = match run.finish(&put_back) {
                         Ok(true) => RunState::Ended,
                         Ok(false) => RunState::Kept,
@@ -306,21 +307,16 @@ impl Run {
     }
 
     /// Puts the devices back.
-    pub(super) fn put_back(&self, origin: &Worker) -> Vec<PutBack> {
+    pub(super) fn put_back(&self, origin: &Worker, behind: fn(Step)) -> Vec<PutBack> {
         let age = since_boot().saturating_sub(Duration::from_secs(self.journal.since_boot_s));
         let away = |role| {
             // A run that ended before it had made the namespace has left nothing in it.
             let namespace = NetNs::at(&self.namespace(role)).ok()?;
             Worker::spawn(&namespace, "away").ok()
         };
-        put_back(
-            &self.journal.devices,
-            &self.journal.rivals,
-            origin,
-            &away,
-            &self.directory.join(PROGRAMS),
-            age,
-        )
+        let Journal { devices, rivals, .. } = &self.journal;
+        let way = Way { pins: self.directory.join(PROGRAMS), age, behind };
+        put_back(devices, rivals, origin, &away, &way)
     }
 
     /// Ends a run whose devices were put back, unless some of it may still be put back later; tells whether it has ended.

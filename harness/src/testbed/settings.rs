@@ -5,14 +5,20 @@
 //! Promises: nothing is changed that is as it was; one thing that cannot be put back keeps nothing else from being put back;
 //! what was put back is looked at once more, and what is otherwise is told.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, os::fd::AsFd as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::Ipv6Addr,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{
     Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags, XdpMode,
 };
 
-use super::order;
+use super::{device::Step, order};
 use crate::{
     plan::Mode,
     report::device::{Channels, Rings, Role},
@@ -20,14 +26,22 @@ use crate::{
 };
 
 /// How long the kernel may take for addresses and routes that it makes by itself. It takes milliseconds.
-const BY_ITSELF: Duration = Duration::from_secs(2);
+const BY_ITSELF: Duration = Duration::from_secs(5);
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 /// How long a device that had a carrier may take to have one again.
 const CARRIER: Duration = Duration::from_secs(10);
 /// Switches that stand otherwise until the addresses are there. An address that comes back is good at once: it was this
-/// device's own a moment ago, and nobody is asked (`addrconf_dad_begin()` of `net/ipv6/addrconf.c`). And the kernel makes no
-/// link-local address at a moment of its own.
-const MEANWHILE: [(&str, &str); 2] = [("ipv6/conf/*/accept_dad", "0"), ("ipv6/conf/*/addr_gen_mode", "1")];
+/// device's own a moment ago, and nobody is asked, be it when it is entered or when a carrier comes (`addrconf_dad_begin()` and
+/// `addrconf_dad_kick()` of `net/ipv6/addrconf.c`). And the kernel makes no link-local address at a moment of its own.
+const MEANWHILE: [(&str, &str); 4] = [
+    ("ipv6/conf/*/accept_dad", "0"),
+    ("ipv6/conf/*/dad_transmits", "0"),
+    ("ipv6/conf/*/router_solicitation_delay", "0"),
+    ("ipv6/conf/*/addr_gen_mode", "1"),
+];
+/// The queueing discipline of a device whose carrier the network layer has not yet been told of (`dev_activate()` of
+/// `net/sched/sch_generic.c`); its flags may already show the carrier.
+const NOT_READY: &str = "noop";
 
 /// Everything that is set at a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,17 +245,28 @@ pub enum Outcome {
     Lost(String),
 }
 
+/// By what means devices are put back.
+pub(super) struct Way {
+    /// Where the programs are that were attached by netlink.
+    pub(super) pins: PathBuf,
+    /// How old the settings are.
+    pub(super) age: Duration,
+    /// Called behind each step.
+    pub(super) behind: fn(Step),
+}
+
 /// Puts devices back, each step for all of them before the next: what one end of a veth can be depends on the other.
 ///
-/// `away` gives the thread in the namespace that a device may still be in. The settings are so old as `age`.
+/// `away` gives the thread in the namespace that a device may still be in.
 pub(super) fn put_back(
     devices: &[DeviceSettings],
     rivals: &[Vec<StoredRecord>],
     origin: &Worker,
     away: &dyn Fn(Role) -> Option<Worker>,
-    pins: &Path,
-    age: Duration,
+    way: &Way,
 ) -> Vec<PutBack> {
+    let Way { pins, age, behind } = way;
+    let age = *age;
     let mut all: Vec<Returning> = devices
         .iter()
         .map(|settings| Returning {
@@ -255,6 +280,7 @@ pub(super) fn put_back(
     for device in &mut all {
         let away = away(device.settings.role);
         device.come_home(origin, away.as_ref());
+        behind(if device.settings.role == Role::Tester { Step::TesterHome } else { Step::DutHome });
     }
     // What is asked of the kernel is done by the thread in the namespace; it gives the device back with what it tells.
     let mut step = |act: fn(&mut Returning, &mut Host, IfIndex, &Path, Duration)| {
@@ -271,10 +297,15 @@ pub(super) fn put_back(
         }
     };
     step(Returning::set_link);
+    behind(Step::LinksSet);
     step(Returning::attach_programs);
+    behind(Step::ProgramsBack);
     step(Returning::set_offloads);
+    behind(Step::OffloadsSet);
     step(Returning::switch_on);
+    behind(Step::SwitchedOn);
     step(Returning::enter_records);
+    behind(Step::RecordsEntered);
     step(Returning::look_again);
     // A route that others now come before may be one of a device that had another index.
     let home: Vec<IfIndex> = all.iter().filter_map(|device| device.index).collect();
@@ -536,18 +567,20 @@ impl Returning {
     fn enter_records(&mut self, host: &mut Host, index: IfIndex, _: &Path, age: Duration) {
         if self.settings.running && self.anew {
             // What needs no carrier is put back without one, too.
-            drop(host.wait_running(index, CARRIER));
+            let ready = |link: &Link| link.running && link.discipline.as_deref() != Some(NOT_READY);
+            drop(host.wait_link(index, "see the link run", CARRIER, ready));
         }
         let addresses = self.settings.addresses.clone();
         self.enter(host, index, RecordKind::Address, &addresses, age);
+        let routes = self.settings.routes.clone();
+        if self.anew {
+            // Before the switches: an address that is not settled yet would be asked for.
+            self.wait_for_kernel(host, index, &routes);
+        }
         if let Ok(name) = self.settings.link_name() {
             self.set_switches(host, &name, false);
         }
         self.remove_unknown(host, index, RecordKind::Address, &addresses);
-        let routes = self.settings.routes.clone();
-        if self.anew {
-            self.wait_for_kernel(host, index, &routes);
-        }
         self.remove_unknown(host, index, RecordKind::Route, &routes);
         self.enter(host, index, RecordKind::Route, &routes, age);
         let neighbours = self.settings.neighbours.clone();
