@@ -777,6 +777,7 @@ fn default_route_multipath() -> Result {
 fn used_address() -> Result {
     let stand = Stand::plain()?;
     stand.sh("ip address add 192.0.2.1/24 dev t0; ip address add 2001:db8::1/64 dev d0 nodad")?;
+    stand.settle(&["t0", "d0"])?;
     let is_it = |objection: &Objection| matches!(objection, Objection::AddressInUse { .. });
     let listener = stand.worker.run(|_| TcpListener::bind("192.0.2.1:0"))??;
     let port = listener.local_addr()?.port();

@@ -329,7 +329,7 @@ struct Returning {
     index: Option<IfIndex>,
     /// It was away.
     moved: bool,
-    /// It was away, or is up anew: it has nothing that the kernel has not made by itself.
+    /// It was away, or is up anew, or lacks addresses: the kernel makes things by itself now.
     anew: bool,
     told: Vec<PutBack>,
 }
@@ -470,7 +470,16 @@ impl Returning {
                 .and_then(|found| host.set_controller(index, Some(found.index)));
             self.done(format!("port of {controller}"), made);
         }
-        self.anew = self.moved || link.up != was.up;
+        let addresses = read(RecordKind::Address, &was.addresses);
+        let is_there = |there: &[Record], record: &Record| {
+            IfIndex::new(was.index)
+                .is_none_or(|told_of| there.iter().any(|other| record.is_like(told_of, other, index)))
+        };
+        // A run may have been killed when it had put back half of it.
+        let bare = host
+            .records(RecordKind::Address, index)
+            .is_ok_and(|there| addresses.iter().any(|record| !is_there(&there, record)));
+        self.anew = self.moved || link.up != was.up || bare;
         self.set_switches(host, &link.name, self.anew);
         if let Some(token) = was.token
             && link.token != was.token
@@ -766,6 +775,8 @@ impl Returning {
                 }
                 let outcome = if record.has_expired(age) {
                     continue;
+                } else if record.is_of_kernel() {
+                    Outcome::Failed("the kernel has not made it again".to_owned())
                 } else if record.is_beyond_restoring() {
                     Outcome::Lost("the kernel takes it from nobody".to_owned())
                 } else {
