@@ -840,6 +840,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_at_a_link_is_told() {
+        let Some(pair) = Pair::create() else { return };
+        let mac = MacAddr([2, 0xaa, 0, 0, 0, 9]);
+        pair.at_near(move |host, index| {
+            host.set_mac(index, mac)?;
+            host.set_all_multicast(index, true)?;
+            host.set_tx_queue_length(index, 77)?;
+            host.set_alias(index, Some("to the lab"))?;
+            host.set_group(index, 5)
+        })
+        .unwrap();
+        let link = pair.at_near(Host::link_by_index).unwrap();
+        assert_eq!((link.mac, link.all_multicast, link.tx_queue_length), (Some(mac), true, 77));
+        assert_eq!((link.alias.as_deref(), link.group), (Some("to the lab"), 5));
+        assert!(link.ethernet && !link.loopback);
+        pair.at_near(|host, index| host.set_alias(index, None)).unwrap();
+        assert_eq!(pair.at_near(Host::link_by_index).unwrap().alias, None);
+    }
+
+    #[test]
+    fn a_link_moves_to_the_index_that_is_asked_for_unless_it_is_taken() {
+        let (Some(pair), Some(other)) = (Pair::create(), namespace()) else { return };
+        let (wanted, to) = (IfIndex::new(4_000).unwrap(), other.clone());
+        pair.at_near(move |host, index| host.move_link_as(index, &to, &name("moved"), wanted)).unwrap();
+        let there = Worker::spawn(&other, "there").unwrap();
+        assert_eq!(there.call(|host| host.link(&name("moved"))).unwrap().index, wanted);
+        let (loopback, back) = (IfIndex::new(1).unwrap(), pair.near.namespace().clone());
+        let taken =
+            there.call(move |host| host.move_link_as(wanted, &back, &name("near"), loopback)).unwrap_err();
+        assert_eq!(taken.errno(), Some(libc::EBUSY));
+        assert!(there.call(|host| host.link(&name("moved"))).is_ok(), "it went nevertheless");
+    }
+
+    #[test]
+    fn a_link_becomes_a_port_and_none_again() {
+        let Some(pair) = Pair::create() else { return };
+        let (controller, none) = pair
+            .at_near(|host, index| {
+                host.create_virtual(&name("bridge"), VirtualKind::Bridge)?;
+                let bridge = host.link(&name("bridge"))?.index;
+                host.set_controller(index, Some(bridge))?;
+                let controller = host.link_by_index(index)?.controller;
+                host.set_controller(index, None)?;
+                Ok((controller == Some(bridge), host.link_by_index(index)?.controller))
+            })
+            .unwrap();
+        assert_eq!((controller, none), (true, None));
+    }
+
+    #[test]
     fn frames_are_counted_at_both_ends() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, far) =

@@ -318,6 +318,29 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_is_held_at_a_path_outlives_its_holders_with_what_is_in_it() {
+        let Some(pair) = Pair::create() else { return };
+        let inode = pair.near.namespace().inode().unwrap();
+        with_private_run(move || {
+            let path = Path::new("/run/held");
+            pair.near.namespace().hold_at(path).unwrap();
+            assert_eq!(pair.near.namespace().hold_at(path).unwrap_err().errno(), Some(libc::EEXIST));
+            let Pair { near, far, near_index, far_index } = pair;
+            drop(near);
+            let near = Worker::spawn(&NetNs::at(path).unwrap(), "again").unwrap();
+            assert_eq!(near.namespace().inode().unwrap(), inode);
+            assert!(near.call(move |host| host.link_by_index(near_index)).is_ok());
+            drop(near);
+            NetNs::release(path).unwrap();
+            NetNs::release(path).unwrap();
+            assert_eq!(NetNs::at(path).unwrap_err().errno(), Some(libc::ENOENT));
+            let gone =
+                far.call(move |host| host.wait_link(far_index, "outlive its peer", ARRIVAL, |_| false));
+            assert!(matches!(gone, Err(Error::NoSuchIndex { .. })), "{gone:?}");
+        });
+    }
+
+    #[test]
     fn a_published_namespace_is_found_by_its_name_until_that_is_dropped() {
         let Some(namespace) = namespace() else { return };
         with_private_run(move || {

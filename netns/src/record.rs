@@ -644,3 +644,150 @@ fn hops(value: &[u8]) -> Vec<usize> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Worker,
+        testing::{ARRIVAL, Pair},
+    };
+
+    fn records(pair: &Pair, kind: RecordKind) -> Vec<Record> {
+        pair.at_near(move |host, index| host.records(kind, index)).unwrap()
+    }
+
+    /// The message of an address of this link, with a lifetime in seconds.
+    fn lease(index: IfIndex, seconds: u32) -> Record {
+        let times = [seconds, seconds, 7, 7].map(u32::to_ne_bytes).concat();
+        let attributes = Attributes::default()
+            .put(IFA_LOCAL, &[192, 0, 2, 7])
+            .put(IFA_ADDRESS, &[192, 0, 2, 7])
+            .put(IFA_CACHEINFO, &times)
+            .into_bytes();
+        let header = [vec![2, 24, 0, 0], index.get().to_ne_bytes().to_vec()].concat();
+        Record::new(RecordKind::Address, [header, attributes].concat()).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_short_is_no_record() {
+        assert!(matches!(Record::new(RecordKind::Route, vec![0; 11]), Err(Error::Invalid { .. })));
+    }
+
+    #[test]
+    fn addresses_and_routes_come_back_as_they_were() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        pair.at_near(move |host, index| host.add_address(index, address, 24)).unwrap();
+        let (addresses, routes) = (records(&pair, RecordKind::Address), records(&pair, RecordKind::Route));
+        assert_eq!(addresses[0].to_string(), "address 192.0.2.1/24");
+        assert_eq!(addresses[0].address(), Some(address.into()));
+        let words: Vec<_> = routes.iter().map(ToString::to_string).collect();
+        assert!(words.contains(&"route 192.0.2.0/24 in table 254".to_owned()), "{words:?}");
+        assert!(routes.iter().all(|route| route.is_of_kernel() && !route.is_default_route()));
+        let kept = addresses.clone();
+        let failed = pair
+            .at_near(move |host, index| {
+                host.remove_record(index, &kept[0])?;
+                assert_eq!(host.records(RecordKind::Address, index)?, []);
+                host.add_records(RecordKind::Address, index, &kept, index, Duration::ZERO)
+            })
+            .unwrap();
+        assert!(failed.is_empty());
+        let index = pair.near_index;
+        for (before, now) in
+            [(addresses, records(&pair, RecordKind::Address)), (routes, records(&pair, RecordKind::Route))]
+        {
+            assert_eq!(before.len(), now.len());
+            assert!(before.iter().zip(&now).all(|(before, now)| before.is_like(index, now, index)));
+        }
+    }
+
+    #[test]
+    fn a_lifetime_runs_on_while_the_record_is_kept() {
+        let Some(pair) = Pair::create() else { return };
+        let index = pair.near_index;
+        let (long, over) = (lease(index, 1000), lease(index, 30));
+        assert!(over.has_expired(Duration::from_secs(30)) && !over.has_expired(Duration::from_secs(29)));
+        let left = pair
+            .at_near(move |host, index| {
+                let age = Duration::from_secs(400);
+                let failed = host.add_records(RecordKind::Address, index, &[over, long], index, age)?;
+                assert!(failed.is_empty());
+                host.records(RecordKind::Address, index)
+            })
+            .unwrap();
+        assert_eq!(left.len(), 1, "the address that has expired is back");
+        let seconds = left[0].seconds_left().unwrap();
+        assert!((590..=600).contains(&seconds), "{seconds} s are left of 600");
+    }
+
+    #[test]
+    fn a_record_finds_its_link_under_another_index() {
+        let Some(pair) = Pair::create() else { return };
+        let (index, other) = (pair.near_index, IfIndex::new(4_000).unwrap());
+        let told_of = lease(other, FOREVER);
+        assert!(told_of.goes_through(other) && !told_of.goes_through(index));
+        let failed = pair
+            .at_near(move |host, index| {
+                host.add_records(RecordKind::Address, index, &[told_of], other, Duration::ZERO)
+            })
+            .unwrap();
+        assert!(failed.is_empty());
+        let there = records(&pair, RecordKind::Address);
+        assert_eq!(there[0].to_string(), "address 192.0.2.7/24");
+        assert!(there[0].goes_through(index));
+    }
+
+    #[test]
+    fn what_is_refused_is_given_back_with_the_reason() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        // By a gateway that nothing leads to.
+        let header = [vec![2, 24, 0, 0, 254, 4, 0, 1], vec![0; 4]].concat();
+        let attributes = Attributes::default()
+            .put(RTA_DST, &[203, 0, 113, 0])
+            .put(RTA_GATEWAY, &[198, 51, 100, 9])
+            .put(RTA_OIF, &pair.near_index.get().to_ne_bytes())
+            .into_bytes();
+        let route = Record::new(RecordKind::Route, [header, attributes].concat()).unwrap();
+        assert_eq!(route.to_string(), "route 203.0.113.0/24 via 198.51.100.9 in table 254");
+        let failed = pair
+            .at_near(move |host, index| {
+                host.add_records(RecordKind::Route, index, &[route], index, Duration::ZERO)
+            })
+            .unwrap();
+        assert_eq!(failed[0].1.errno(), Some(libc::ENETUNREACH));
+    }
+
+    #[test]
+    fn what_comes_later_is_waited_for() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let index = pair.near_index;
+        let late = pair.near.call(move |host| {
+            host.wait_records(RecordKind::Address, index, "see one", Duration::from_millis(50), |there| {
+                !there.is_empty()
+            })
+        });
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+        let second = Worker::spawn(pair.near.namespace(), "second").unwrap();
+        let waiting = std::thread::spawn(move || {
+            second.call(move |host| {
+                host.wait_records(RecordKind::Address, index, "see one", ARRIVAL, |there| !there.is_empty())
+            })
+        });
+        pair.at_near(|host, index| host.add_address(index, Ipv4Addr::new(192, 0, 2, 1), 24)).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_discipline_of_the_kernels_choice_is_not_chosen() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let disciplines = pair.at_near(Host::disciplines).unwrap();
+        assert_eq!(disciplines.len(), 1, "{disciplines:?}");
+        assert_eq!(
+            (disciplines[0].kind.as_str(), disciplines[0].root, disciplines[0].chosen),
+            ("noqueue", true, false)
+        );
+        assert_eq!(pair.at_near(Host::next_hops).unwrap(), Vec::<u32>::new());
+    }
+}

@@ -57,3 +57,39 @@ impl Host {
         fs::write(&path, value).map_err(Error::refused("set a switch", Subject::Path(path.clone())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Pair;
+
+    #[test]
+    fn a_switch_reads_back_as_it_was_set() {
+        let Some(pair) = Pair::create() else { return };
+        let switch = "ipv4/conf/*/rp_filter";
+        let set = |value| {
+            pair.at_near(move |host, index| {
+                let name = host.link_by_index(index)?.name;
+                host.set_switch(&name, switch, value)?;
+                host.switches(&name)
+            })
+            .unwrap()
+        };
+        assert_eq!(set("2").get(switch).map(String::as_str), Some("2"));
+        let switches = set("0");
+        assert_eq!(switches.get(switch).map(String::as_str), Some("0"));
+        assert!(switches.contains_key("ipv4/neigh/*/gc_stale_time"));
+        // It cannot be written.
+        assert!(!switches.contains_key("ipv4/conf/*/mc_forwarding"));
+    }
+
+    #[test]
+    fn a_switch_that_does_not_exist_is_refused() {
+        let Some(pair) = Pair::create() else { return };
+        let refused = pair.at_near(|host, index| {
+            let name = host.link_by_index(index)?.name;
+            host.set_switch(&name, "ipv4/conf/*/none", "1")
+        });
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    }
+}

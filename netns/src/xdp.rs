@@ -438,7 +438,7 @@ impl XdpLink {
 mod tests {
 
     use super::*;
-    use crate::testing::Pair;
+    use crate::{Worker, testing::Pair};
 
     /// Attaches at the near end. The program goes along, for a job borrows nothing.
     fn attach(pair: &Pair, program: &OwnedFd, mode: Option<XdpMode>, if_no_exist: bool) -> Result<(), Error> {
@@ -646,5 +646,54 @@ mod tests {
     fn features_without_a_name_are_shown_as_bits() {
         assert_eq!(XdpFeatures::from_bits(0x101).to_string(), "basic 0x100");
         assert_eq!(XdpFeatures::default().to_string(), "none");
+    }
+
+    #[test]
+    fn a_program_by_a_link_is_told_from_one_by_netlink() {
+        let Some(pair) = Pair::create() else { return };
+        let program = sys::load_passing_program().unwrap();
+        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), []);
+        attach(&pair, &program, Some(XdpMode::Generic), false).unwrap();
+        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), []);
+        pair.at_near(|host, index| host.detach_xdp(index, XdpMode::Generic)).unwrap();
+        let _link = pair
+            .at_near(move |host, index| host.link_xdp(index, program.as_fd(), &[XdpMode::Native], false))
+            .unwrap();
+        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), [XdpMode::Native]);
+    }
+
+    #[test]
+    fn a_program_outlives_its_attachment_by_a_pin() {
+        let Some(pair) = Pair::create() else { return };
+        crate::worker::on_new_thread("pins", move || {
+            use nix::{
+                mount::{MsFlags, mount},
+                sched::{CloneFlags, unshare},
+            };
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let nowhere = None::<&Path>;
+            mount(nowhere, "/", nowhere, MsFlags::MS_PRIVATE | MsFlags::MS_REC, nowhere).unwrap();
+            mount(Some("bpf"), "/run", Some("bpf"), MsFlags::empty(), nowhere).unwrap();
+            let here = Worker::spawn(pair.near.namespace(), "here").unwrap();
+            let program = sys::load_passing_program().unwrap();
+            attach(&pair, &program, Some(XdpMode::Generic), false).unwrap();
+            drop(program);
+            let index = pair.near_index;
+            let (before, after) = here
+                .call(move |host| {
+                    let id = host.xdp(index)?.attached(XdpMode::Generic).unwrap();
+                    let pin = Path::new("/run/kept");
+                    host.pin_program(id, pin)?;
+                    assert_eq!(host.pin_program(id, pin).unwrap_err().errno(), Some(libc::EEXIST));
+                    host.detach_xdp(index, XdpMode::Generic)?;
+                    let kept = host.pinned_program(pin)?;
+                    host.attach_xdp(index, kept.as_fd(), Some(XdpMode::Generic), XdpFlags::default())?;
+                    Ok((id, host.xdp(index)?.attached(XdpMode::Generic)))
+                })
+                .unwrap();
+            assert_eq!(after, Some(before));
+            Ok(())
+        })
+        .unwrap();
     }
 }
