@@ -1,9 +1,12 @@
 //! Two devices of this host that are wired together: by a cable, a switch, a hub of an emulator, or as the ends of a veth.
 //!
 //! Promises: nothing is changed before everything that speaks against it was looked at and everything that is set was written
-//! down ([`journal`](super::journal)); while they are taken, each is alone in a namespace of its own, and nothing speaks on
-//! them but the trial (no address, no ARP, no IPv6); when the pair is given back, or dropped, or the process was killed and
-//! `xdproof restore` was called, they are as they were.
+//! down ([`journal`]); while they are taken, each is alone in a namespace of its own, and nothing speaks on them but the trial
+//! (no address, no ARP, no IPv6); when the pair is given back, or dropped, or the process was killed and `xdproof restore` was
+//! called, they are as they were.
+//!
+//! A service that manages interfaces (NetworkManager, systemd-networkd, udev) sees them go and come back, and may set them up
+//! in its own way when they do: have it leave them alone.
 
 use std::{
     fmt,

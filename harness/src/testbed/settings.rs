@@ -185,6 +185,8 @@ impl DeviceSettings {
             offloads: host
                 .offloads(index)?
                 .iter()
+                // A bit that this kernel has given up has no name.
+                .filter(|(name, _)| !name.as_ref().is_empty())
                 .map(|(name, state)| (name.to_string(), wanted(state)))
                 .collect(),
             xdp: link.xdp.iter().map(|(mode, id)| AttachedProgram { mode: mode.into(), id }).collect(),
