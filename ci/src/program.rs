@@ -1,0 +1,62 @@
+//! The programs that go into a guest: xdproof, linked statically, and busybox.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::cache::Cache;
+
+/// What guests run. The cross form keeps RUSTFLAGS away from build scripts.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds xdproof for guests, in a target directory of its own, so that the flags do not throw away what other builds made.
+///
+/// # Errors
+///
+/// When it does not build; cargo has said why by then.
+pub(crate) fn build(cache: &Cache, workspace: &Path) -> Result<PathBuf> {
+    let target = cache.directory("target")?;
+    let _lock = cache.lock("target")?;
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "--release", "--package", "xdproof", "--bin", "xdproof"])
+        .args(["--target", TARGET, "--target-dir"])
+        .arg(&target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
+        .current_dir(workspace)
+        .status()
+        .context("failed to start cargo")?;
+    ensure!(status.success(), "xdproof does not build for guests");
+    let program = target.join(TARGET).join("release/xdproof");
+    check_static(&program)?;
+    Ok(program)
+}
+
+/// What a program that is linked dynamically names (`PT_INTERP`).
+const LINKER: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
+
+/// A guest has no libraries.
+pub(crate) fn check_static(program: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("failed to read {}", program.display()))?;
+    ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program", program.display());
+    let head = bytes.get(..4096).unwrap_or(&bytes);
+    ensure!(
+        !head.windows(LINKER.len()).any(|window| window == LINKER),
+        "{} is not linked statically",
+        program.display()
+    );
+    Ok(())
+}
+
+/// A program on the path, or where administrators have theirs.
+pub(crate) fn find(name: &str) -> Result<PathBuf> {
+    let found =
+        env::split_paths(&crate::path()).map(|place| place.join(name)).find(|program| program.is_file());
+    match found {
+        Some(program) => Ok(program),
+        None => bail!("there is no {name}: `ci/bootstrap --matrix` installs it"),
+    }
+}
