@@ -60,6 +60,8 @@ pub(crate) struct Programs {
     pub(crate) busybox: PathBuf,
     /// xdproof, linked statically.
     pub(crate) xdproof: PathBuf,
+    /// `src/bin/wire.rs`, linked statically.
+    pub(crate) wire: PathBuf,
 }
 
 /// What the guest is to do.
@@ -137,12 +139,12 @@ pub(crate) fn write(
 ) -> Result<()> {
     let file = fs::File::create(to).with_context(|| format!("failed to make {}", to.display()))?;
     let mut archive = Archive::new(io::BufWriter::new(file));
-    let Programs { busybox, xdproof } = programs;
+    let Programs { busybox, xdproof, wire } = programs;
     for name in DIRECTORIES {
         archive.directory(name)?;
     }
     archive.file("init", 0o755, INIT)?;
-    for (name, program) in [("bin/busybox", busybox), ("bin/xdproof", xdproof)] {
+    for (name, program) in [("bin/busybox", busybox), ("bin/xdproof", xdproof), ("bin/wire", wire)] {
         let content = fs::read(program).with_context(|| format!("failed to read {}", program.display()))?;
         archive.file(name, 0o755, &content)?;
     }

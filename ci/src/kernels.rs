@@ -204,6 +204,9 @@ impl<'a> Store<'a> {
             run::quietly(Command::new("dpkg").arg("--extract").arg(deb?.path()).arg(&root))?;
         }
         merge_usr(&root)?;
+        // What is built in counts as there.
+        let builtin = root.join("lib/modules").join(release).join("modules.builtin");
+        ensure!(builtin.is_file(), "the packages of {release} have no modules.builtin");
         run::quietly(
             Command::new("depmod").env("PATH", crate::path()).arg("--basedir").arg(&root).arg(release),
         )?;

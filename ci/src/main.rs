@@ -32,6 +32,7 @@ use fault::Fault;
 use initrd::{Plan, Programs};
 use kernels::{Kernel, Store, Wanted};
 use matrix::{KernelRun, Lab};
+use program::Built;
 use results::Breakdown;
 use summary::Outcome;
 use vm::{Accelerator, Ending, Limits, Machine};
@@ -81,9 +82,9 @@ struct Cli {
     /// How long a machine may say nothing, in seconds.
     #[arg(long, value_name = "S", default_value_t = 90)]
     silence: u64,
-    /// A static xdproof, instead of one that is built.
-    #[arg(long, value_name = "FILE")]
-    xdproof: Option<PathBuf>,
+    /// A directory with xdproof and wire, linked statically, instead of what is built.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// Show what there is, and run nothing.
     #[arg(long)]
     list: bool,
@@ -140,7 +141,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
         keep,
         timeout,
         silence,
-        xdproof,
+        programs,
         list,
         fetch,
         inject_fault,
@@ -176,13 +177,9 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     let busybox = program::find("busybox").map_err(Failure::Machine)?;
     program::check_static(&busybox).map_err(Failure::Machine)?;
     let cache = cache::Cache::open().map_err(Failure::Machine)?;
-    let workspace = ours("..");
-    let xdproof = match xdproof {
-        Some(file) => {
-            program::check_static(&file).map_err(Failure::Input)?;
-            file
-        }
-        None => program::build(&cache, &workspace).map_err(Failure::Machine)?,
+    let Built { xdproof, wire } = match programs {
+        Some(directory) => program::built_in(&directory).map_err(Failure::Input)?,
+        None => program::build(&cache, &ours("..")).map_err(Failure::Machine)?,
     };
     let cancelled = flag_on_end().map_err(Failure::Machine)?;
     let store = Store::open(&cache, &kernels, &wanted).map_err(Failure::Machine)?;
@@ -210,7 +207,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     let mut lab = Lab {
         qemu,
         accelerator: Accelerator::Tcg,
-        programs: Programs { busybox, xdproof },
+        programs: Programs { busybox, xdproof, wire },
         modules: nics.modules.clone(),
         nics: numbered,
         arguments: arguments(&scenario, partition.as_deref()),

@@ -13,26 +13,50 @@ use crate::cache::Cache;
 /// What guests run. The cross form keeps RUSTFLAGS away from build scripts.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds xdproof for guests, in a target directory of its own, so that the flags do not throw away what other builds made.
+/// What is built for guests.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub(crate) xdproof: PathBuf,
+    pub(crate) wire: PathBuf,
+}
+
+/// Builds xdproof and its wire for guests, in a target directory of its own, so that the flags do not throw away what other
+/// builds made.
 ///
 /// # Errors
 ///
-/// When it does not build; cargo has said why by then.
-pub(crate) fn build(cache: &Cache, workspace: &Path) -> Result<PathBuf> {
+/// When they do not build; cargo has said why by then.
+pub(crate) fn build(cache: &Cache, workspace: &Path) -> Result<Built> {
     let target = cache.directory("target")?;
     let _lock = cache.lock("target")?;
     let status = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "--release", "--package", "xdproof", "--bin", "xdproof"])
-        .args(["--target", TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--release",
+            "--package",
+            "xdproof",
+            "--package",
+            "xdproof-ci",
+        ])
+        .args(["--bin", "xdproof", "--bin", "wire", "--target", TARGET, "--target-dir"])
         .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
         .current_dir(workspace)
         .status()
         .context("failed to start cargo")?;
     ensure!(status.success(), "xdproof does not build for guests");
-    let program = target.join(TARGET).join("release/xdproof");
-    check_static(&program)?;
-    Ok(program)
+    built_in(&target.join(TARGET).join("release"))
+}
+
+/// What is in a directory already.
+pub(crate) fn built_in(directory: &Path) -> Result<Built> {
+    let built = Built { xdproof: directory.join("xdproof"), wire: directory.join("wire") };
+    for program in [&built.xdproof, &built.wire] {
+        check_static(program)?;
+    }
+    Ok(built)
 }
 
 /// What a program that is linked dynamically names (`PT_INTERP`).
