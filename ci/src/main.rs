@@ -88,7 +88,7 @@ struct Cli {
     /// Show what there is, and run nothing.
     #[arg(long)]
     list: bool,
-    /// Fetch and build what a run needs, and run nothing.
+    /// Fetch the kernels, and run nothing.
     #[arg(long)]
     fetch: bool,
     /// Break something on purpose: see ci/src/fault.rs.
@@ -177,10 +177,6 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     let busybox = program::find("busybox").map_err(Failure::Machine)?;
     program::check_static(&busybox).map_err(Failure::Machine)?;
     let cache = cache::Cache::open().map_err(Failure::Machine)?;
-    let Built { xdproof, wire } = match programs {
-        Some(directory) => program::built_in(&directory).map_err(Failure::Input)?,
-        None => program::build(&cache, &ours("..")).map_err(Failure::Machine)?,
-    };
     let cancelled = flag_on_end().map_err(Failure::Machine)?;
     let store = Store::open(&cache, &kernels, &wanted).map_err(Failure::Machine)?;
     let mut ready = Vec::new();
@@ -199,6 +195,10 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     if fetch {
         return Ok(if lost.is_empty() { Outcome::AsExpected } else { Outcome::Inconclusive });
     }
+    let Built { xdproof, wire } = match programs {
+        Some(directory) => program::built_in(&directory).map_err(Failure::Input)?,
+        None => program::build(&cache, &ours("..")).map_err(Failure::Machine)?,
+    };
     let out = std::path::absolute(&out).map_err(|error| Failure::Input(error.into()))?;
     fs::create_dir_all(&out)
         .with_context(|| format!("failed to make {}", out.display()))

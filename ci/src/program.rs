@@ -43,6 +43,8 @@ pub(crate) fn build(cache: &Cache, workspace: &Path) -> Result<Built> {
         .args(["--bin", "xdproof", "--bin", "wire", "--target", TARGET, "--target-dir"])
         .arg(&target)
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
+        // It takes longer to link than a guest gains by it.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .current_dir(workspace)
         .status()
         .context("failed to start cargo")?;
