@@ -410,7 +410,7 @@ mod tests {
         };
         assert_eq!(line("igb"), "igb emulated 52:54:00:00:01:0a 52:54:00:00:01:0b igb");
         assert_eq!(line("bond-802.3ad"), "bond-802.3ad software bond 802.3ad");
-        assert_eq!(line("veth"), "veth software veth");
+        assert_eq!(line("veth-pair"), "veth-pair software veth");
     }
 
     #[test]

@@ -200,32 +200,34 @@ fn kill(id: i32, signal: Signal) -> Outcome {
 }
 
 fn panic_in_each() -> Outcome {
-    let ended = Matrix::start("veth", Some("panic@guest"))?.end()?;
+    let ended = Matrix::start("veth-pair", Some("panic@guest"))?.end()?;
     ended.is_lost("guest", "the guest panicked: Kernel panic - not syncing")?;
-    ended.passes("veth")
+    ended.passes("veth-pair")
 }
 
 fn panic_in_the_first() -> Outcome {
-    Matrix::start("veth", Some("panic@veth/first"))?.end()?.has_recovered("veth", "the guest panicked")
+    Matrix::start("veth-pair", Some("panic@veth-pair/first"))?
+        .end()?
+        .has_recovered("veth-pair", "the guest panicked")
 }
 
 fn reset() -> Outcome {
-    let ended = Matrix::start("veth", Some("reset@veth/first"))?.end()?;
-    ended.has_recovered("veth", "before the guest was done")
+    let ended = Matrix::start("veth-pair", Some("reset@veth-pair/first"))?.end()?;
+    ended.has_recovered("veth-pair", "before the guest was done")
 }
 
 fn hang() -> Outcome {
-    Matrix::start("veth", Some("hang@veth"))?.end()?.is_lost("veth", "said nothing for 60 s")
+    Matrix::start("veth-pair", Some("hang@veth-pair"))?.end()?.is_lost("veth-pair", "said nothing for 60 s")
 }
 
 fn killed() -> Outcome {
-    let matrix = Matrix::start("veth", None)?;
-    matrix.wait_for("xdproof: cell veth")?;
+    let matrix = Matrix::start("veth-pair", None)?;
+    matrix.wait_for("xdproof: cell veth-pair")?;
     for id in matrix.machines()? {
         kill(id, Signal::KILL)?;
     }
     let ended = matrix.end()?;
-    ended.has_recovered("veth", "before the guest was done")?;
+    ended.has_recovered("veth-pair", "before the guest was done")?;
     ended.passes("guest")
 }
 
@@ -248,9 +250,9 @@ fn lost() -> Outcome {
 }
 
 fn warning() -> Outcome {
-    let ended = Matrix::start("veth", Some("warn@veth"))?.end()?;
+    let ended = Matrix::start("veth-pair", Some("warn@veth-pair"))?.end()?;
     ended.exits_with(1)?;
-    let result = ended.result("veth").ok_or("no result")?;
+    let result = ended.result("veth-pair").ok_or("no result")?;
     let finding = &result["findings"][0];
     check(finding["kind"] == "kernel_fault" && finding["weight"] == "fault", &format!("{finding:#}"))?;
     check(
@@ -263,8 +265,8 @@ fn warning() -> Outcome {
 }
 
 fn interrupted() -> Outcome {
-    let matrix = Matrix::start("veth", None)?;
-    matrix.wait_for("xdproof: cell veth")?;
+    let matrix = Matrix::start("veth-pair", None)?;
+    matrix.wait_for("xdproof: cell veth-pair")?;
     let own = i32::try_from(matrix.child.id())?;
     kill(own, Signal::INT)?;
     let out = matrix.out.path().to_owned();
@@ -276,7 +278,7 @@ fn interrupted() -> Outcome {
 }
 
 fn orphaned() -> Outcome {
-    let mut matrix = Matrix::start("veth", None)?;
+    let mut matrix = Matrix::start("veth-pair", None)?;
     matrix.wait_for("xdproof: cell guest")?;
     check(!matrix.machines()?.is_empty(), "no machine is there")?;
     matrix.child.kill()?;
