@@ -2,13 +2,14 @@
 
 use std::{fs, io};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xdproof_scenarios::KernelVersion;
 
 use crate::attach::{Identity, Object};
 
 /// The machine, its kernel and the program under test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Version of xdproof.
@@ -30,7 +31,7 @@ pub struct Environment {
 }
 
 /// The program under test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramIdentity {
     /// The object's file; none: the built-in object.

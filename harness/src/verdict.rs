@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xdproof_scenarios::{Expectation, Spread};
 
@@ -105,7 +106,7 @@ pub struct Expected {
 const LEGAL_ANSWERS: [u32; 2] = [1, 2];
 
 /// One way in which an observation departs from what was expected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mismatch {
     /// The map counted another number of packets for a protocol.
@@ -299,7 +300,7 @@ pub enum Verdict {
 }
 
 /// The kind of a verdict, by the name that results use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictKind {
     /// See [`Verdict::Pass`].

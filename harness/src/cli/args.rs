@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{bench, compare, doctor, export, list, merge, report, restore, validate, watch};
+use super::{bench, compare, doctor, export, list, merge, report, restore, schema, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
@@ -70,6 +70,8 @@ enum Verb {
     Merge(merge::Merge),
     /// Write a report from results, of several kernels, devices and hosts if there are: needs no privilege and no kernel.
     Report(report::Report),
+    /// Print the JSON Schema of result.json.
+    Schema(schema::Schema),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -300,6 +302,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Restore(restore) => restore.run(output),
         Verb::Merge(merge) => merge.run(output),
         Verb::Report(report) => report.run(output),
+        Verb::Schema(schema) => schema.run(),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

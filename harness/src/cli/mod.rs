@@ -9,6 +9,7 @@ mod list;
 mod merge;
 mod report;
 mod restore;
+mod schema;
 mod validate;
 mod watch;
 

@@ -1,9 +1,10 @@
 //! Where frames went that were sent and not counted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the machine says was lost while frames were sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Losses {
     /// Dropped by the tester's port (`tx_dropped`), among them what the sender was told was refused.

@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{Interval, bootstrap_difference, bootstrap_median, mad, median};
@@ -33,7 +34,7 @@ pub const MOST_GATE_BIAS: f64 = 0.2;
 /// Four trials that stand close together in time, A B B A or B A A B, so that a drift of the machine falls on both sides alike.
 /// Which of the two it is has to be drawn: what the machine does in step with the trials, a scheduler's slices above all, then
 /// falls on either side as often, and is scatter instead of a bias.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// What a frame cost in the two trials of the reference, in nanoseconds.
@@ -71,7 +72,7 @@ fn log_mean(costs: [f64; 2], base: f64) -> Option<f64> {
 }
 
 /// Why a trial, and with it its block, says nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Void {
     /// The frames do not add up: more or fewer were sent than were counted or are known to be lost.
@@ -166,7 +167,7 @@ impl fmt::Display for Void {
 }
 
 /// What was tried to compare two things.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
     /// The blocks that are whole, in the order in which they were run.
@@ -215,7 +216,7 @@ impl Series {
 }
 
 /// A speed ratio, and how well it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The median speed ratio.
@@ -248,7 +249,7 @@ impl Estimate {
 }
 
 /// By which share a speed may change and still count as the same; above 0 % and below 50 %.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Tolerance(f64);
 
@@ -330,7 +331,7 @@ impl fmt::Display for Percent {
 }
 
 /// Which of the sets of blocks that a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Which {
     /// The subject against the reference.
@@ -352,7 +353,7 @@ impl fmt::Display for Which {
 }
 
 /// Why there is no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Inconclusive {
     /// Fewer than [`LEAST_BLOCKS`].
@@ -451,7 +452,7 @@ impl fmt::Display for Inconclusive {
 }
 
 /// How the speeds compare.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Judgement {
     /// The same, but for the tolerance.
@@ -515,7 +516,7 @@ impl fmt::Display for Judgement {
 }
 
 /// A verdict with what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
     /// The verdict.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use fastrand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How often a bootstrap draws.
@@ -33,7 +34,7 @@ pub fn mad(values: &[f64]) -> Option<f64> {
 }
 
 /// Where a figure lies, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Interval {
     /// The lower end.

@@ -354,7 +354,8 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
     let Collection { schema: _, results, breakdowns, summary: stored } = collection;
     let mut found = Found::default();
     for (run, result) in results.iter().enumerate() {
-        let counted = Summary::new(&result.trials, result.trials.len().saturating_add(result.summary.not_run));
+        let counted =
+            Summary::new(&result.trials, result.trials.len().saturating_add(result.summary.not_run));
         if counted != result.summary {
             let what = format!("its summary says {}, and its trials {}", In(&result.summary), In(&counted));
             found.add(ObstacleKind::Disagreement, "summary", what, Place::Result(run));

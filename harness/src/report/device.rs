@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Mode;
 
 /// A device that took part in a run, as the kernel and its driver describe it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRecord {
     /// Which end of the wire it was.
@@ -67,7 +68,7 @@ pub struct DeviceRecord {
 }
 
 /// The end of the wire that a device was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The device under test, to which the program is attached.
@@ -86,7 +87,7 @@ impl fmt::Display for Role {
 }
 
 /// Descriptors in a device's rings (`ETHTOOL_MSG_RINGS_GET`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rings {
     /// In use for receiving.
@@ -100,7 +101,7 @@ pub struct Rings {
 }
 
 /// A device's channels (`ETHTOOL_MSG_CHANNELS_GET`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Channels {
     /// That only receive.
@@ -118,7 +119,7 @@ pub struct Channels {
 }
 
 /// The state of an offload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Feature {
     /// Whether it is on.
@@ -128,7 +129,7 @@ pub struct Feature {
 }
 
 /// A counter of a device before and after the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statistic {
     /// Its name.
@@ -142,7 +143,7 @@ pub struct Statistic {
 }
 
 /// Who keeps a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StatisticSource {
     /// The kernel, by a definition that is one for all (`struct rtnl_link_stats64`).
@@ -152,7 +153,7 @@ pub enum StatisticSource {
 }
 
 /// What a path does to frames between the tester's socket and the program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PathTraits {
     /// Frames that are shorter arrive padded with zeros to this many bytes, without FCS; 0 where nothing is padded.
@@ -166,7 +167,7 @@ pub struct PathTraits {
 }
 
 /// Something about a device, a driver or a kernel that a reader of the result has to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// What it is about.
@@ -184,7 +185,7 @@ pub struct Finding {
 }
 
 /// What a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// The kernel reported a fault of its own: WARN, BUG, KASAN.
@@ -210,7 +211,7 @@ pub enum FindingKind {
 }
 
 /// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
     /// Good to know.
@@ -222,7 +223,7 @@ pub enum Weight {
 }
 
 /// A line that the kernel printed during a run (`/dev/kmsg`), of the level of a warning or worse.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KernelMessage {
     /// 0 (emergency) to 7 (debug).
@@ -234,7 +235,7 @@ pub struct KernelMessage {
 }
 
 /// A part of a larger run that came to nothing: a machine that hung, a device that was lost. It is never a result of a test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Breakdown {
     /// What was to be tested: `6.1`, `6.1/igb`.

@@ -8,6 +8,7 @@ use std::{
     path::{Path as FilePath, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xdproof_scenarios::{Expectation, Hex, Scenario, describe, pcap};
 
@@ -27,10 +28,11 @@ use crate::{
 pub const SCHEMA: &str = "xdproof.result/1";
 
 /// A whole run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunResult {
-    /// [`SCHEMA`].
+    /// The form's version.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// The machine and the program.
     pub environment: Environment,
@@ -58,7 +60,7 @@ pub struct RunResult {
 }
 
 /// The parts that a result holds of a run that was split into several (`--partition`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionRecord {
     /// Those that are here, from 1, in ascending order; one unless results were joined.
@@ -71,10 +73,11 @@ pub struct PartitionRecord {
 pub const COLLECTION_SCHEMA: &str = "xdproof.results/1";
 
 /// Several results in one file: of several kernels, devices, hosts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Collection {
-    /// [`COLLECTION_SCHEMA`].
+    /// The form's version.
+    #[schemars(extend("const" = COLLECTION_SCHEMA))]
     pub schema: String,
     /// Each machine and program once.
     pub results: Vec<RunResult>,
@@ -86,7 +89,7 @@ pub struct Collection {
 }
 
 /// A rule of attaching that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleResult {
     /// `attach/` and a fact, then `::` and the way in which it attaches (`netlink` or `bpf_link`).
@@ -184,7 +187,7 @@ impl From<rules::RuleRecord> for RuleResult {
 }
 
 /// Trials by verdict.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// Trials that passed.
@@ -204,7 +207,7 @@ pub struct Summary {
 }
 
 /// One trial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrialRecord {
     /// `scenario::mode::injector`.
@@ -235,7 +238,7 @@ pub struct TrialRecord {
 }
 
 /// What came out of a trial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Observed {
     /// Packets by protocol number, summed over the CPUs.
@@ -253,7 +256,7 @@ pub struct Observed {
 }
 
 /// A trial that deviated, in full.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// In what it deviated.
@@ -268,7 +271,7 @@ pub struct Failure {
 }
 
 /// A frame that was sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SentFrame {
     /// Its layers, as decoded from its bytes.

@@ -2,6 +2,7 @@
 //!
 //! * [`event`]: what happens in a run.
 //! * [`json`]: the result file; [`device`]: what it says of devices and of what was found about them.
+//! * [`schema`]: the result file's JSON Schema.
 //! * [`store`]: reads results back, and joins them.
 //! * [`markdown`], [`junit`] and [`ktap`]: many results for continuous integration.
 //! * [`console`]: the table, the failures and the summary on a terminal.
@@ -19,6 +20,7 @@ pub mod junit;
 pub mod ktap;
 pub mod markdown;
 pub mod rates;
+pub mod schema;
 pub mod store;
 
 mod cases;

@@ -20,6 +20,7 @@ use super::{
     directory,
     everything::everything,
     results::{result, trial},
+    schema::faults,
 };
 
 fn run(arguments: &[&str]) -> Output {
@@ -61,6 +62,7 @@ fn merge_writes_one_result_where_parts_make_a_whole() {
     let again = run(&["merge", path(parts.path()), "--out", path(parts.path()), "--json"]);
     said(&again, 0);
     assert_eq!(again.stdout, fs::read(parts.path().join("result.json")).unwrap());
+    assert_eq!(faults(&serde_json::from_slice(&again.stdout).unwrap()), Vec::<String>::new());
 }
 
 #[test]
@@ -78,6 +80,7 @@ fn merge_writes_a_collection_of_several_runs_and_exits_4_for_a_missing_part() {
     assert!(told.contains("3 files joined into 3 results, 3 trials: 3 pass"), "{told}");
     let written = fs::read_to_string(out.path().join("deep/er/result.json")).unwrap();
     assert!(written.contains(COLLECTION_SCHEMA));
+    assert_eq!(faults(&serde_json::from_str(&written).unwrap()), Vec::<String>::new());
     assert_eq!(store::load(&[out.path().to_owned()]).unwrap().results.len(), 3);
 }
 
@@ -177,5 +180,15 @@ fn a_report_of_a_run_needs_a_place_to_go() {
     for verb in ["validate", "bench"] {
         assert!(said(&run(&[verb, "--report"]), 2).contains("--out <DIR>"));
         assert!(said(&run(&[verb, "--report=pdf", "--out", "/tmp"]), 2).contains("'pdf'"));
+    }
+}
+
+#[test]
+fn schema_prints_the_schema_that_the_repository_holds() {
+    for (arguments, file) in [(&["schema"][..], "result"), (&["schema", "results"], "results")] {
+        let output = run(arguments);
+        said(&output, 0);
+        let held = format!("{}/schema/{file}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(output.stdout, fs::read(held).unwrap());
     }
 }

@@ -10,6 +10,7 @@ mod results;
 mod commands;
 mod everything;
 mod formats;
+mod schema;
 mod store;
 
 use std::{fs, path::Path};

@@ -9,6 +9,7 @@ use std::{
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use xdproof::report::schema::Document;
 
 use super::gate;
 
@@ -69,8 +70,13 @@ pub(crate) fn expect_one_error(output: &Output, code: i32, parts: &[&str]) -> Re
     Ok(())
 }
 
+/// The result that is in a directory, which has to keep to the schema.
 pub(crate) fn read_result(directory: &Path) -> Result<Value> {
-    Ok(serde_json::from_slice(&fs::read(directory.join("result.json"))?)?)
+    let result: Value = serde_json::from_slice(&fs::read(directory.join("result.json"))?)?;
+    let schema = serde_json::to_value(Document::Result.schema())?;
+    let faults: Vec<String> =
+        jsonschema::validator_for(&schema)?.iter_errors(&result).map(|error| error.to_string()).collect();
+    if faults.is_empty() { Ok(result) } else { Err(faults.join("\n").into()) }
 }
 
 /// Sends a signal to a child of ours.

@@ -1,0 +1,22 @@
+//! `xdproof schema`
+
+use std::io;
+
+use clap::Args;
+
+use super::args::{Exit, Failure};
+use crate::report::schema::Document;
+
+#[derive(Debug, Args)]
+pub(super) struct Schema {
+    /// Of which document.
+    #[arg(value_enum, default_value_t = Document::Result)]
+    document: Document,
+}
+
+impl Schema {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        self.document.write(io::stdout().lock()).map_err(Failure::output)?;
+        Ok(Exit::AsExpected)
+    }
+}
