@@ -488,11 +488,11 @@ fn compare_trials() -> Result {
         &new,
         1,
         &[
-            "WORSE        broken::native::pnet: pass -> fail",
-            "changed      mended::native::pnet: fail -> pass",
-            "WORSE        left_out::native::pnet: pass -> skip",
-            "WORSE        gone::native::pnet: pass -> not there",
-            "changed      new::native::pnet: not there -> pass",
+            "BROKE        broken::native::pnet: pass -> fail: protocol 17: expected 4",
+            "mended       mended::native::pnet: fail -> pass",
+            "VANISHED     left_out::native::pnet: pass -> skip",
+            "VANISHED     gone::native::pnet: pass -> not there",
+            "new          new::native::pnet: not there -> pass",
         ],
     )?;
     let (old, new) = (stored(&old)?, stored(&new)?);
@@ -510,7 +510,7 @@ fn compare_better() -> Result {
     let new =
         result(new.into_iter().map(|(scenario, verdict)| trial(scenario, verdict)).collect(), Vec::new());
     let changes =
-        ["changed      a::native::pnet: fail -> pass", "changed      c::native::pnet: not there -> pass"];
+        ["mended       a::native::pnet: fail -> pass", "new          c::native::pnet: not there -> pass"];
     expect_changes(&old, &new, 0, &changes)
 }
 
@@ -562,7 +562,7 @@ fn compare_nothing() -> Result {
         &empty,
         &new,
         4,
-        &["changed      a::native::pnet: not there", "changed      path/a is new"],
+        &["new          a::native::pnet: not there", "changed      path/a is new"],
     )
 }
 

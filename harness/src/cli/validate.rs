@@ -12,8 +12,8 @@ use xdproof_netns::LinkName;
 
 use super::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
-    restore,
     report::ReportArgs,
+    restore,
 };
 use crate::{
     plan::{InjectorKind, Mode, Partition, Selection},

@@ -192,6 +192,12 @@ pub fn numbers(summary: &Summary) -> String {
     numbers.map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
 }
 
+/// A text on one line, as it can be shown on any terminal: what would steer it is left out.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
 /// A number of things, as in `1 trial` and `2 trials`.
 #[must_use]
 pub fn several(number: usize, what: &str) -> String {

@@ -45,7 +45,7 @@ pub enum HtmlError {
     Write(#[source] io::Error),
 }
 
-const STYLE: &str = include_str!("../../templates/report.css");
+pub(super) const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
 
 /// Writes the page.
@@ -69,7 +69,7 @@ fn known() -> Known {
 }
 
 /// The name under which a policy lets an inline element run (CSP level 3, `hash-source`).
-fn policy_hash(content: &str) -> String {
+pub(super) fn policy_hash(content: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(content)))
 }
 

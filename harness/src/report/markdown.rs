@@ -242,7 +242,7 @@ fn measured(to: &mut String, results: &[RunResult]) -> fmt::Result {
 }
 
 /// A table whose cells are Markdown already; what is beyond the limit is folded.
-fn table(to: &mut String, header: &[String], rows: &[Vec<String>]) -> fmt::Result {
+pub(super) fn table(to: &mut String, header: &[String], rows: &[Vec<String>]) -> fmt::Result {
     let open = rows.get(..limit::ROWS).unwrap_or(rows);
     let folded = rows.get(limit::ROWS..).unwrap_or_default();
     write_rows(to, header, open)?;
@@ -265,7 +265,7 @@ fn write_rows(to: &mut String, header: &[String], rows: &[Vec<String>]) -> fmt::
 }
 
 /// Free text, so that nothing of it is taken for markup, in a table neither.
-fn prose(text: &str) -> String {
+pub(super) fn prose(text: &str) -> String {
     let text = visible(text);
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
@@ -291,7 +291,7 @@ fn prose(text: &str) -> String {
 }
 
 /// A name, as code. In the cell of a table, a pipe would still end the cell: there is none in names that are shown there.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let text = visible(text);
     let fence = "`".repeat(longest_run(&text) + 1);
     // Without room around it, a backtick would lengthen the fence.

@@ -5,11 +5,13 @@
 //! * [`schema`]: the result file's JSON Schema.
 //! * [`store`]: reads results back, and joins them.
 //! * [`markdown`], [`junit`] and [`ktap`]: many results for continuous integration.
+//! * [`comparison`]: two sets of results against each other.
 //! * [`console`]: the table, the failures and the summary on a terminal.
 //! * [`rates`]: what was measured, as a table on a terminal.
 //! * [`assessment`]: what several results come to; [`html`]: all that there is to know about them, on one page.
 
 pub mod assessment;
+pub mod comparison;
 pub mod console;
 pub mod detection;
 pub mod device;

@@ -23,7 +23,7 @@ use super::{
     schema::faults,
 };
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     run_by(Command::new(env!("CARGO_BIN_EXE_xdproof")), arguments)
 }
 
@@ -32,7 +32,7 @@ fn run_by(mut command: Command, arguments: &[&str]) -> Output {
 }
 
 /// What is printed for people where the exit code is this one; else the test fails with all that was printed.
-fn said(output: &Output, code: i32) -> String {
+pub(crate) fn said(output: &Output, code: i32) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
     assert_eq!(output.status.code(), Some(code), "{out}{err}");
     format!("{out}{err}")
@@ -41,7 +41,7 @@ fn said(output: &Output, code: i32) -> String {
 /// What is written where nobody says what.
 const USUAL: [&str; 4] = ["junit.xml", "report.html", "report.ktap", "report.md"];
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -99,7 +99,7 @@ fn merge_writes_nothing_where_something_is_wrong() {
 }
 
 /// The files in a directory.
-fn files(directory: &Path) -> Vec<String> {
+pub(crate) fn files(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

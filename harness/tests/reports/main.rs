@@ -8,6 +8,7 @@ mod measurement;
 mod results;
 
 mod commands;
+mod comparing;
 mod everything;
 mod formats;
 mod schema;
