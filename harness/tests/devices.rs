@@ -71,6 +71,8 @@ const CASES: &[Case] = &[
     ("a_damaged_journal_is_told_and_kept", damaged),
     ("a_journal_of_another_namespace_is_told_and_kept", elsewhere),
     ("a_device_that_has_vanished_is_told_once", vanished),
+    ("an_index_that_is_taken_meanwhile_is_told_once", index_taken),
+    ("what_a_trial_leaves_at_a_device_goes", leftovers),
     ("a_name_that_is_taken_meanwhile_is_told_and_mended_later", name_taken),
     ("devices_that_are_not_wired_together_are_found_out_and_put_back", unwired),
     ("devices_without_a_carrier_are_found_out_and_put_back", no_carrier),
@@ -87,6 +89,7 @@ const CASES: &[Case] = &[
     ("a_bridge_is_refused", bridge),
     ("a_device_that_others_stand_on_is_refused", stood_on),
     ("a_queueing_discipline_that_someone_chose_is_refused", discipline),
+    ("next_hops_that_are_objects_are_refused", next_hops),
     ("a_program_that_a_link_holds_is_refused_by_force_too", linked_program),
     ("the_device_of_this_login_is_refused", login),
     ("the_uplink_of_this_machine_is_refused", uplink),
@@ -616,6 +619,42 @@ fn vanished() -> Result {
     expect(stand.restore(0)? == "There is nothing to put back.\n", "it is told again")
 }
 
+fn index_taken() -> Result {
+    let stand = Stand::furnished()?;
+    let index = stand.sh("ip -o link show t0 | cut -d : -f 1")?;
+    let before = stand.sh("ip address show dev t0 | tail -n +2; ip route show table all dev t0")?;
+    let (child, _) = stand.start(None)?;
+    kill(child)?;
+    stand.sh(&format!("ip link add squatter index {} type bridge", index.trim()))?;
+    let told = stand.restore(1)?;
+    let line = format!("t0: index {}: lost: it is taken: the index is ", index.trim());
+    expect(told.contains(&line) && told.contains("is undone"), &told)?;
+    expect(stand.restore(0)? == "There is nothing to put back.\n", "it is told again")?;
+    let after = stand.sh("ip address show dev t0 | tail -n +2; ip route show table all dev t0")?;
+    expect(before == after, &format!("{before}\n{after}"))
+}
+
+/// Filters and addresses that a trial has left at a device stay behind in the namespace, a program by netlink comes off.
+fn leftovers() -> Result {
+    let stand = Stand::furnished()?;
+    let before = stand.look()?;
+    let pair = stand.take().map_err(|error| chain(&error))?;
+    let index = pair.testbed.topology.dut.index;
+    let program = Counter::load(&Object::default())?.descriptor()?;
+    let filter = |line: &'static str| -> Result {
+        let output = pair.testbed.dut.run(move |_| Command::new("sh").args(["-ec", line]).output())??;
+        expect(output.status.success(), &format!("{output:?}"))
+    };
+    filter(
+        "tc qdisc add dev d0 clsact; ip address add 203.0.113.77/24 dev d0; ip link set d0 alias other group 9",
+    )?;
+    pair.testbed.dut.call(move |host| {
+        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
+    })?;
+    pair.give_back()?;
+    stand.expect_look(&before)
+}
+
 fn name_taken() -> Result {
     let stand = Stand::furnished()?;
     let before = stand.look()?;
@@ -854,6 +893,16 @@ fn discipline() -> Result {
     stand.expect_refusal("d0", is_it, "a queueing discipline that someone has chosen (clsact)")?;
     stand.sh("tc qdisc del dev d0 clsact; tc qdisc add dev t0 root pfifo limit 9")?;
     stand.expect_refusal("t0", is_it, "a queueing discipline that someone has chosen (pfifo)")
+}
+
+fn next_hops() -> Result {
+    let stand = Stand::plain()?;
+    stand.sh("ip address add 192.0.2.1/24 dev t0; ip nexthop add id 7 via 192.0.2.9 dev t0")?;
+    stand.expect_refusal(
+        "t0",
+        |objection| matches!(objection, Objection::NextHops { ids } if *ids == [7]),
+        "next hops that are objects go through it and would be lost: 7",
+    )
 }
 
 fn linked_program() -> Result {

@@ -5,25 +5,26 @@
 //! (no address, no ARP, no IPv6); when the pair is given back, or dropped, or the process was killed and `xdproof restore` was
 //! called, they are as they were.
 //!
-//! A service that manages interfaces (NetworkManager, systemd-networkd, udev) sees them go and come back, and may set them up
+//! A service that manages interfaces (`NetworkManager`, `systemd-networkd`, `udev`) sees them go and come back, and may set them up
 //! in its own way when they do: have it leave them alone.
 
 use std::{
-    fmt,
+    fmt, mem,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use xdproof_netns::{Error, Host, IfIndex, Link, LinkName, MacAddr, NetNs, PacketOptions, Worker};
+use xdproof_netns::{Error, Host, IfIndex, LinkName, NetNs, PacketOptions, Worker};
 
 use super::{
-    Port, Testbed, Topology,
+    Testbed, Topology,
     guard::{self, LookError, Objection},
     journal::{self, JournalError, Journals, Recovery, Run},
     order,
     settings::{DeviceSettings, Outcome, PutBack},
+    veth::bring_up,
 };
 use crate::report::device::Role;
 
@@ -260,18 +261,17 @@ impl DevicePair {
         let origin = Worker::spawn(&NetNs::current()?, "origin")?;
         let journals = Journals::hold(&journals)?;
         let recovered = journals.recover(&origin)?;
-        let mut devices = Vec::new();
-        for (role, name) in [(Role::Tester, tester), (Role::Dut, dut)] {
-            if let Some(holder) = journals.holder_of(name.as_ref(), origin.namespace().inode()?)? {
-                return Err(DeviceError::InUse { device: name.clone(), holder });
-            }
-            devices.push(examine(&origin, role, name, force)?);
-        }
+        let here = origin.namespace().inode()?;
+        let look = |role, name: &LinkName| match journals.holder_of(name.as_ref(), here)? {
+            Some(holder) => Err(DeviceError::InUse { device: name.clone(), holder }),
+            None => examine(&origin, role, name, force),
+        };
+        let devices = [look(Role::Tester, tester)?, look(Role::Dut, dut)?];
         let indices = devices.iter().filter_map(|settings| IfIndex::new(settings.index)).collect::<Vec<_>>();
         let rivals = origin.call(move |host| order::rivals(host, &indices))?;
-        let run = journals.begin(&origin, devices.clone(), rivals)?;
+        let run = journals.begin(&origin, devices.to_vec(), rivals)?;
         // From here on, whatever ends this function puts back what was changed.
-        let mut taken = Taken { run: Some(run), origin, behind };
+        let mut taken = Taken { run, origin, behind, given_back: false };
         behind(Step::Journal);
         let moved = match move_away(&taken, &devices, behind) {
             Ok(workers) => {
@@ -304,18 +304,20 @@ impl DevicePair {
 /// What has to be put back; dropping it does so and has nobody to tell.
 #[derive(Debug)]
 struct Taken {
-    /// None once it was put back.
-    run: Option<Run>,
+    run: Run,
     origin: Worker,
     behind: fn(Step),
+    given_back: bool,
 }
 
 impl Taken {
     fn put_back(&mut self) -> Result<(), NotRestored> {
-        let Some(run) = self.run.take() else { return Ok(()) };
-        let mut told = run.put_back(&self.origin, self.behind);
+        if mem::replace(&mut self.given_back, true) {
+            return Ok(());
+        }
+        let mut told = self.run.put_back(&self.origin, self.behind);
         (self.behind)(Step::PutBack);
-        let kept = match run.finish(&told) {
+        let kept = match self.run.finish(&told) {
             Ok(ended) => !ended,
             Err(error) => {
                 let why = Outcome::Failed(crate::run::chain(&error));
@@ -362,12 +364,10 @@ fn examine(origin: &Worker, role: Role, name: &LinkName, force: bool) -> Result<
 /// Moves the tester and the DUT to namespaces of their own, their programs taken off.
 fn move_away(
     taken: &Taken,
-    devices: &[DeviceSettings],
+    devices: &[DeviceSettings; 2],
     behind: fn(Step),
 ) -> Result<[Worker; 2], DeviceError> {
-    let Taken { run: Some(run), origin, .. } = taken else {
-        unreachable!("it is taken away when the devices are put back")
-    };
+    let Taken { run, origin, .. } = taken;
     let make = |role, label| -> Result<Worker, DeviceError> {
         let namespace = NetNs::create()?;
         namespace.hold_at(&run.namespace(role))?;
@@ -410,38 +410,32 @@ fn at<T: Send + 'static>(
 
 /// Brings both up and sees a frame go through.
 fn wire(
-    devices: &[DeviceSettings],
+    devices: &[DeviceSettings; 2],
     tester: &Worker,
     dut: &Worker,
     behind: fn(Step),
 ) -> Result<Topology, DeviceError> {
     let begun = Instant::now();
-    let mut ports = Vec::new();
-    for (settings, worker) in devices.iter().zip([tester, dut]) {
-        let name: LinkName = settings.name.parse()?;
-        ports.push(worker.call(move |host| {
-            let Link { index, mac, .. } = host.link(&name)?;
-            host.set_arp(index, false)?;
-            host.set_up(index, true)?;
-            Ok(Port { index, name, mac: mac.unwrap_or(MacAddr([0; 6])) })
-        })?);
-    }
-    let virtual_one = devices.iter().any(|settings| settings.kind.is_some());
-    let deadline = if virtual_one { VIRTUAL_CARRIER } else { CARRIER };
-    for (place, worker) in [tester, dut].into_iter().enumerate() {
-        let (index, left) = (ports[place].index, deadline.saturating_sub(begun.elapsed()));
+    let [sending, receiving] = devices;
+    let topology = Topology {
+        tester: bring_up(tester, sending.name.parse()?)?,
+        dut: bring_up(dut, receiving.name.parse()?)?,
+    };
+    let is_virtual = devices.iter().any(|settings| settings.kind.is_some());
+    let deadline = if is_virtual { VIRTUAL_CARRIER } else { CARRIER };
+    for (worker, port, other) in
+        [(tester, &topology.tester, &topology.dut), (dut, &topology.dut, &topology.tester)]
+    {
+        let (index, left) = (port.index, deadline.saturating_sub(begun.elapsed()));
         match worker.call(move |host| host.wait_running(index, left)) {
             Err(Error::Timeout { .. }) => {
-                let (device, other) = (ports[place].name.clone(), ports[1 - place].name.clone());
+                let (device, other) = (port.name.clone(), other.name.clone());
                 return Err(DeviceError::NoCarrier { device, other, waited: deadline });
             }
             running => drop(running?),
         }
     }
     behind(Step::Running);
-    let [tester_port, dut_port] =
-        <[Port; 2]>::try_from(ports).unwrap_or_else(|_| unreachable!("there are two"));
-    let topology = Topology { tester: tester_port, dut: dut_port };
     probe(&topology, tester, dut)?;
     behind(Step::Probed);
     Ok(topology)

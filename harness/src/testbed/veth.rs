@@ -69,7 +69,8 @@ impl Testbed {
     }
 }
 
-fn bring_up(worker: &Worker, name: LinkName) -> Result<Port, Error> {
+/// Brings a link up that is to say nothing by itself.
+pub(super) fn bring_up(worker: &Worker, name: LinkName) -> Result<Port, Error> {
     worker.call(move |host| {
         let link = host.link(&name)?;
         host.set_arp(link.index, false)?;
