@@ -98,6 +98,8 @@
     if (address(next) === address(state)) return;
     history[isStep ? "pushState" : "replaceState"](null, "", address(next));
     apply(next);
+    // Who comes back finds what was left.
+    link.href = address(next);
   };
 
   // ---- filtering ----
@@ -154,7 +156,7 @@
     column.mode, column.injector, !sparse || several.kernel ? column.kernel : null,
     !sparse || several.program ? column.program : null,
   ].filter(Boolean).join(" · ");
-  const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  const grouped = (number) => number < 10000 ? String(number) : String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 
   // ---- the list: only rows that are seen are there ----
 
@@ -216,15 +218,16 @@
     const out = h("pre", { class: "hex", tabindex: "0", role: "region", "aria-label": label });
     const bytes = hex.match(/../g) || [];
     const shownBytes = bytes.length;
-    for (let line = 0; line < shownBytes; line += 16) {
+    const width = innerWidth < 700 ? 8 : 16;
+    for (let line = 0; line < shownBytes; line += width) {
       out.append(h("span", { class: "offset" }, line.toString(16).padStart(4, "0")), " ");
-      for (let at = line; at < line + 16; at++) {
+      for (let at = line; at < line + width; at++) {
         out.append(at % 8 === 0 ? "  " : " ");
         const byte = bytes[at] ?? "  ";
         out.append(marked.has(at) ? h("mark", {}, byte) : byte);
       }
       out.append("   ");
-      for (let at = line; at < Math.min(line + 16, shownBytes); at++) {
+      for (let at = line; at < Math.min(line + width, shownBytes); at++) {
         const code = parseInt(bytes[at], 16);
         out.append(code > 32 && code < 127 ? String.fromCharCode(code) : "·");
       }
@@ -332,12 +335,13 @@
       h("div", { class: "tools" },
         h("button", { type: "button", disabled: position <= 0, onclick: () => move(-1) }, "Previous"),
         h("button", { type: "button", disabled: position < 0 || position + 1 >= shown.length, onclick: () => move(1) }, "Next"),
+        position >= 0 && h("span", { class: "muted" }, `${grouped(position + 1)} of ${grouped(shown.length)}`),
         h("button", { type: "button", id: "close", onclick: () => close() }, "Close")),
       h("h3", {}, badge(trial[VERDICT]), " ", id),
       h("p", { class: "muted" }, where(column, false)),
       summary && h("p", {}, summary),
       tags.length > 0 && h("p", { class: "tags" }, tags.map((tag) => h("a", { class: "tag", href: `#list&tag=${encodeURIComponent(tag)}` }, tag))),
-      trial[REASON] >= 0 && !(its && its.mismatches.length) && h("p", { class: "why" }, reasons[trial[REASON]]),
+      trial[REASON] >= 0 && VERDICTS[trial[VERDICT]][0] !== "fail" && h("p", { class: "why" }, reasons[trial[REASON]]),
       its && failure(its)[0],
       sideBySide(trial),
       h("p", { class: "muted" }, `${grouped(trial[SENT])} frames sent in ${(trial[TIME] / 1000).toFixed(1)} ms`),
@@ -420,15 +424,17 @@
     go(Object.fromEntries(NAMES.map((name) => [name, ""])), true);
   });
 
-  const arrive = (isFirst) => {
+  // An address is all that there is to know: one that leads elsewhere shows all trials and none.
+  const link = document.querySelector("nav a[href='#list']");
+  const arrive = () => {
     const isOurs = location.hash.includes("=") || location.hash === "#list";
-    if (isOurs || isFirst) apply(read());
+    apply(read());
     if (!isOurs) return openTarget();
     $("list").scrollIntoView();
     if (state.trial) panel.focus({ preventScroll: true });
   };
-  addEventListener("hashchange", () => arrive(false));
-  addEventListener("popstate", () => { if (address(read()) !== address(state)) arrive(false); });
+  addEventListener("hashchange", arrive);
+  addEventListener("popstate", () => { if (address(read()) !== address(state)) arrive(); });
 
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -449,5 +455,5 @@
     event.preventDefault();
   });
 
-  arrive(true);
+  arrive();
 })();

@@ -7,44 +7,70 @@
 
 #[path = "report_page/browser.rs"]
 mod browser;
+#[path = "report_page/extremes.rs"]
+mod extremes;
 #[path = "measurement/mod.rs"]
 mod measurement;
 #[path = "report_page/results.rs"]
 mod results;
 
-use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use browser::Browser;
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use xdproof::report::{html, json::Collection};
-use xdproof_scenarios::{Scenario, load};
+use xdproof::report::{
+    html,
+    json::{Collection, RunResult},
+};
+use xdproof_scenarios::Scenario;
 
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
-/// A check of the script, and what it is done to.
-type Check = (&'static str, &'static str, fn(&[Scenario]) -> Collection);
+/// What a page is made of, by the page's name.
+type Made = (&'static str, fn(&[Scenario]) -> Collection);
 
-const CHECKS: [Check; 9] = [
-    ("first_screen_says_what_was_found", "first", results::matrix),
-    ("a_failing_trial_is_two_clicks_away", "two_clicks", results::matrix),
-    ("filters_and_search_show_what_they_say", "filters", results::matrix),
-    ("links_lead_to_trials_and_back_leads_away_again", "links", results::matrix),
-    ("keys_go_through_trials", "keys", results::matrix),
-    ("no_serious_fault_of_accessibility_in_either_theme", "accessible", results::matrix),
-    ("no_width_from_a_phone_to_4k_overflows", "widths", results::matrix),
-    ("without_script_the_essential_is_there", "no_script", results::matrix),
-    ("hostile_text_is_shown_and_not_obeyed", "hostile", results::hostile),
+const MATRIX: Made = ("matrix", results::matrix);
+const HOSTILE: Made = ("hostile", extremes::hostile);
+const MEASURED: Made = ("measured", |_| {
+    let measured = RunResult::new(results::environment("6.12.0"), Vec::new(), results::measurements(), 0);
+    results::collection(vec![measured], Vec::new())
+});
+const EMPTY: Made = ("empty", |_| results::collection(Vec::new(), Vec::new()));
+const CLEAN: Made = ("clean", |_| {
+    let trials = results::clean();
+    let planned = trials.len();
+    results::collection(
+        vec![RunResult::new(results::environment("6.12.0"), trials, Vec::new(), planned)],
+        Vec::new(),
+    )
+});
+
+/// A check of the script, and what it is done to.
+const CHECKS: [(&str, &str, Made); 12] = [
+    ("the_first_screen_says_what_was_found", "first", MATRIX),
+    ("a_failing_trial_is_two_clicks_away", "two_clicks", MATRIX),
+    ("filters_and_search_show_what_they_say", "filters", MATRIX),
+    ("links_lead_to_trials_and_back_leads_away_again", "links", MATRIX),
+    ("keys_go_through_trials", "keys", MATRIX),
+    ("no_serious_fault_of_accessibility_in_either_theme", "accessible", MATRIX),
+    ("no_width_from_a_phone_to_4k_overflows", "widths", MATRIX),
+    ("without_script_the_essential_is_there", "no_script", MATRIX),
+    ("hostile_text_is_shown_and_not_obeyed", "hostile", HOSTILE),
+    ("measurements_alone_make_a_page", "plain", MEASURED),
+    ("nothing_makes_a_page_that_says_so", "plain", EMPTY),
+    ("a_clean_pass_makes_a_page", "plain", CLEAN),
 ];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let scenarios: &'static [Scenario] = match load::builtin() {
-        Ok(scenarios) => scenarios.leak(),
-        Err(errors) => {
-            eprintln!("error: {errors:?}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let scenarios = results::scenarios();
     let browser = if arguments.list { Err("only listed".to_owned()) } else { Browser::find() };
     let obstacle = browser.as_ref().err().cloned();
     let browser = Arc::new(browser);
@@ -54,8 +80,9 @@ fn main() -> ExitCode {
         let run = move || run(browser.as_ref().as_ref().map_err(Failed::from)?);
         tests.push(Test::test(name, run).with_ignored_flag(obstacle.is_some()));
     };
-    for (name, check, made_of) in CHECKS {
-        test(name, Box::new(move |browser| browser.check(check, &page(name, &made_of(scenarios))?)));
+    for (name, check, (page, made_of)) in CHECKS {
+        let collection = move || made_of(scenarios);
+        test(name, Box::new(move |browser| browser.check(check, &made(page, collection)?)));
     }
     test(
         "ten_thousand_trials_open_at_once_and_filter_without_a_pause",
@@ -72,17 +99,23 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Writes a page below `target/`, where it can be looked at afterwards.
-fn page(name: &str, collection: &Collection) -> Result<PathBuf> {
+/// Pages that are written, by their names.
+static PAGES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
+/// The page of that name, below `target/`, where it can be looked at afterwards; written by the first that asks.
+fn made(name: &str, collection: impl FnOnce() -> Collection) -> Result<PathBuf> {
+    let mut pages = PAGES.lock().map_err(|error| error.to_string())?;
+    if let Some(path) = pages.get(name) {
+        return Ok(path.clone());
+    }
     let path = browser::scratch().join(format!("{name}.html"));
-    let since = Instant::now();
-    let mut to = io::BufWriter::new(fs::File::create(&path)?);
-    html::write(collection, &mut to)?;
-    io::Write::flush(&mut to)?;
+    let (collection, since) = (collection(), Instant::now());
+    html::write(&collection, &mut fs::File::create(&path)?)?;
     println!("{name}: {} bytes in {:.2?}", fs::metadata(&path)?.len(), since.elapsed());
+    pages.insert(name.to_owned(), path.clone());
     Ok(path)
 }
 
 fn fast(browser: &Browser, scenarios: &[Scenario], trials: usize) -> Result {
-    browser.check("fast", &page(&format!("trials_{trials}"), &results::many(scenarios, trials))?)
+    browser.check("fast", &made(&format!("trials_{trials}"), || extremes::many(scenarios, trials))?)
 }

@@ -214,7 +214,7 @@ fn count(results: &[RunResult]) -> Summary {
         all.xfail += xfail;
         all.error += error;
         all.unreachable += unreachable;
-        all.not_run = all.not_run.saturating_add(result.summary.not_run);
+        all.not_run += result.summary.not_run;
     }
     all
 }
@@ -283,14 +283,14 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
             let contradictions = number(ObstacleKind::Disagreement);
             part(
                 contradictions,
-                format!("{} themselves", verb(contradictions, "file contradicts", "files contradict")),
+                verb(contradictions, "file contradicts itself", "files contradict themselves"),
             );
             part(error, format!("the testbed broke in {error} of {}", Count(*trials, "trial")));
             part(breakdowns, format!("{} came to nothing", Count(breakdowns, "part")));
             part(not_run, format!("{} never begun", verb(not_run, "trial was", "trials were")));
             part(unmeasured, format!("{} broke", Count(unmeasured, "measurement")));
             if standing == Standing::Incomplete {
-                part(pass, format!("{} as it had to", verb(pass, "trial came out", "trials came out")));
+                part(pass, verb(pass, "trial came out as it had to", "trials came out as they had to"));
             }
         }
         Standing::NothingProved => {
@@ -310,7 +310,10 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
             );
         }
         Standing::Reserved | Standing::Passed => {
-            part(pass, format!("{} exactly as it had to", verb(pass, "trial came out", "trials came out")));
+            part(
+                pass,
+                verb(pass, "trial came out exactly as it had to", "trials came out exactly as they had to"),
+            );
             part(xfail, format!("{} as declared", verb(xfail, "deviates", "deviate")));
             part(*rules, format!("{} of {} hold", tally.rules_held, Count(*rules, "rule of attaching")));
             part(
@@ -362,7 +365,7 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
         }
         for (number, trial) in result.trials.iter().enumerate() {
             let Some(kind) = of_trial(trial) else { continue };
-            let reason = trial.reason.clone().unwrap_or_else(|| "no reason is given".to_owned());
+            let reason = brief(trial);
             // A deviation is one, however many scenarios show it.
             let subject = if kind == ObstacleKind::Deviation { "" } else { &trial.scenario };
             found.add(kind, subject, reason, Place::Trial(run, number));
@@ -442,6 +445,31 @@ fn of_trial(trial: &TrialRecord) -> Option<ObstacleKind> {
         VerdictKind::Xfail => Some(ObstacleKind::Deviation),
         VerdictKind::Pass | VerdictKind::Skip | VerdictKind::Unreachable => None,
     }
+}
+
+/// Why a trial came out as it did, without bytes.
+fn brief(trial: &TrialRecord) -> String {
+    let Some(failure) = trial.failure.as_ref().filter(|_| trial.verdict == VerdictKind::Fail) else {
+        return trial.reason.clone().unwrap_or_else(|| "no reason is given".to_owned());
+    };
+    let (mut parts, mut missing, mut unexpected) = (Vec::new(), 0_u64, 0_u64);
+    for mismatch in &failure.mismatches {
+        match mismatch {
+            Mismatch::Missing { times, .. } => missing = missing.saturating_add(*times),
+            Mismatch::Unexpected { times, .. } => unexpected = unexpected.saturating_add(*times),
+            Mismatch::Returned { times, .. } => parts.push(format!("{times} came back to the tester")),
+            other => parts.push(other.to_string()),
+        }
+    }
+    match (missing, unexpected) {
+        (0, 0) => {}
+        (0, unexpected) => parts.push(format!("{unexpected} came that had not to")),
+        (missing, 0) => parts.push(format!("{missing} did not come")),
+        (missing, unexpected) => {
+            parts.push(format!("{missing} did not come as they were sent, and {unexpected} others came"));
+        }
+    }
+    parts.join("; ")
 }
 
 /// Verdicts by number, as words.

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::LazyLock,
 };
 
 use askama::Template;
@@ -17,7 +18,7 @@ use super::{
     assessment::{Assessment, Obstacle, ObstacleKind, Place, Severity, Standing},
     detection::{self, Power},
     device::{Breakdown, DeviceRecord, Role},
-    json::{Collection, RunResult},
+    json::{Collection, RunResult, TrialRecord},
 };
 use crate::{environment::Environment, plan::Mode, verdict::VerdictKind};
 
@@ -55,18 +56,17 @@ const SCRIPT: &str = include_str!("../../templates/report.js");
 /// When it cannot be written.
 pub fn write(collection: &Collection, to: &mut impl io::Write) -> Result<(), HtmlError> {
     let columns = Columns::of(collection);
-    let known = known();
-    let data = serde_json::to_string(&Data::of(collection, &columns, &known)).map_err(HtmlError::Data)?;
-    let page = Page::of(collection, &columns, &known, in_script(&data));
+    let data = serde_json::to_string(&Data::of(collection, &columns, &KNOWN)).map_err(HtmlError::Data)?;
+    let page = Page::of(collection, &columns, &KNOWN, in_script(&data));
     let mut to = io::BufWriter::new(to);
     page.write_into(&mut to).and_then(|()| io::Write::flush(&mut to)).map_err(HtmlError::Write)
 }
 
 /// What the built-in scenarios say of themselves.
-fn known() -> Known {
+static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let scenarios = xdproof_scenarios::load::builtin().unwrap_or_default();
     scenarios.into_iter().map(|its| (its.id.to_string(), (its.summary, its.tags))).collect()
-}
+});
 
 /// The name under which a policy lets an inline element run (CSP level 3, `hash-source`).
 pub(super) fn policy_hash(content: &str) -> String {
@@ -104,7 +104,7 @@ struct Page<'a> {
     breakdowns: &'a [Breakdown],
     support: Vec<SupportRow<'a>>,
     rules: Vec<RuleRow<'a>>,
-    devices: Vec<Device<'a>>,
+    devices: Vec<DevicesOf<'a>>,
     rates: Vec<Rates>,
     faults: usize,
     worth: String,
@@ -115,6 +115,7 @@ struct Page<'a> {
 /// Something that was tested.
 struct Fact {
     name: &'static str,
+    /// Lines.
     values: Vec<String>,
     more: usize,
 }
@@ -137,6 +138,16 @@ struct ObstacleItem {
     repeat: String,
 }
 
+impl ObstacleItem {
+    /// The link of what is at one place, and called as that is.
+    fn itself(&self) -> Option<&Link> {
+        match self.places.as_slice() {
+            [one] if one.text == self.subject => Some(one),
+            _ => None,
+        }
+    }
+}
+
 /// A choice that the list of trials offers.
 struct Facet {
     name: &'static str,
@@ -146,13 +157,22 @@ struct Facet {
 
 /// What a device made of a mode.
 struct SupportRow<'a> {
-    kernel: String,
-    nic: String,
+    kernels: Vec<String>,
+    nic: &'a str,
     mode: Mode,
     ran: usize,
     tried: usize,
     advertised: Option<&'a [String]>,
-    reasons: Vec<(Mark, usize, String)>,
+    reasons: Vec<(Mark, usize, &'a str)>,
+}
+
+impl SupportRow<'_> {
+    /// Whether it says the same, of whatever kernels.
+    fn same(&self, other: &Self) -> bool {
+        let Self { kernels: _, nic, mode, ran, tried, advertised, reasons } = self;
+        let theirs = (other.nic, other.mode, other.ran, other.tried, other.advertised);
+        (*nic, *mode, *ran, *tried, *advertised) == theirs && *reasons == other.reasons
+    }
 }
 
 /// A rule, wherever it was tried.
@@ -173,9 +193,10 @@ struct RuleTry<'a> {
     steps: &'a [crate::rules::StepRecord],
 }
 
-struct Device<'a> {
-    place: String,
-    record: &'a DeviceRecord,
+/// The devices of a result.
+struct DevicesOf<'a> {
+    title: String,
+    records: &'a [DeviceRecord],
 }
 
 struct EnvironmentOf<'a> {
@@ -364,19 +385,25 @@ fn facts(results: &[RunResult]) -> Vec<Fact> {
     vec![
         fact("Devices", devices),
         fact("Kernels", each(&|result| vec![result.environment.kernel_release.clone()])),
-        fact("Modes", modes),
-        fact("Injectors", injectors),
+        fact("Modes", one_line(modes)),
+        fact("Injectors", one_line(injectors)),
         fact("Program", programs),
         fact("Machine", machines),
         fact("xdproof", each(&|result| vec![result.environment.xdproof.clone()])),
     ]
 }
 
+/// Short values behind each other, each once.
+fn one_line(values: Vec<String>) -> Vec<String> {
+    let each: BTreeSet<String> = values.into_iter().collect();
+    if each.is_empty() { Vec::new() } else { vec![each.into_iter().collect::<Vec<_>>().join(", ")] }
+}
+
 fn device_in_words(device: &DeviceRecord) -> String {
     let DeviceRecord { nic, driver, driver_version, firmware, pci_id, .. } = device;
     let mut words = vec![if nic == driver { nic.clone() } else { format!("{nic}: driver {driver}") }];
     words.extend(driver_version.as_ref().map(|version| format!("version {version}")));
-    words.push(firmware.as_ref().map_or("no firmware version".to_owned(), |its| format!("firmware {its}")));
+    words.extend(firmware.as_ref().map(|its| format!("firmware {its}")));
     words.extend(pci_id.clone());
     words.join(", ")
 }
@@ -390,37 +417,50 @@ fn obstacles(
 ) -> Vec<ObstacleGroup> {
     let item = |obstacle: &Obstacle| {
         let Obstacle { kind, subject, what, places } = obstacle;
-        let links = places.iter().take(SHOWN_PLACES).map(|place| link(*place, collection, columns, labels));
+        let is_deviation = *kind == ObstacleKind::Deviation;
+        let links = places.iter().take(SHOWN_PLACES).map(|place| {
+            let link = link(*place, collection, columns, labels);
+            match trial_at(collection, *place).filter(|_| is_deviation) {
+                Some(trial) => Link { text: trial.scenario.clone(), ..link },
+                None => link,
+            }
+        });
         let hidden = places.len().saturating_sub(SHOWN_PLACES);
-        let more = (hidden > 0).then(|| Link {
-            text: format!("and {hidden} more"),
-            href: match places.first() {
-                Some(Place::Trial(run, number)) => {
-                    let trial = &collection.results[*run].trials[*number];
-                    format!("#list&verdict={}&q={}", trial.verdict, encoded(&visible(subject)))
-                }
-                _ => "#environment".to_owned(),
-            },
-        });
-        let repeat = places.iter().find_map(|place| match place {
-            Place::Trial(run, number) => collection.results[*run].trials[*number].failure.as_ref(),
-            _ => None,
-        });
-        let subject = match kind {
-            ObstacleKind::Deviation => format!("{} trials", places.len()),
-            _ => subject.clone(),
+        let repeat = places.iter().find_map(|place| trial_at(collection, *place)?.failure.as_ref());
+        let (subject, about) = if is_deviation {
+            (named(&paths(obstacle, collection, columns), columns), format!("{} trials", places.len()))
+        } else {
+            (subject.clone(), known.get(subject).map(|(summary, _)| summary.clone()).unwrap_or_default())
         };
         ObstacleItem {
-            about: known.get(&subject).map(|(summary, _)| summary.clone()).unwrap_or_default(),
             subject,
+            about,
             what: shortened(what),
             places: links.collect(),
-            more,
+            more: (hidden > 0)
+                .then(|| Link { text: format!("and {hidden} more"), href: rest(obstacle, collection) }),
             repeat: repeat.map(|failure| failure.repeat.clone()).unwrap_or_default(),
         }
     };
+    // Scenarios that came out otherwise on the same paths have most likely one cause: they are one item.
+    let items = |all: &[Obstacle]| -> Vec<ObstacleItem> {
+        let mut by_paths: Vec<(Vec<usize>, Vec<&Obstacle>)> = Vec::new();
+        for obstacle in all {
+            let paths = paths(obstacle, collection, columns);
+            match by_paths.iter_mut().find(|(known, _)| !paths.is_empty() && *known == paths) {
+                Some((_, obstacles)) => obstacles.push(obstacle),
+                None => by_paths.push((paths, vec![obstacle])),
+            }
+        }
+        by_paths.sort_by_key(|(_, obstacles)| std::cmp::Reverse(obstacles.len()));
+        let several = |(paths, obstacles): &(Vec<usize>, Vec<&Obstacle>)| match obstacles.as_slice() {
+            [one] => item(one),
+            many => together(paths, many, collection, columns),
+        };
+        by_paths.iter().map(several).collect()
+    };
     let group = |(kind, all): (ObstacleKind, &[Obstacle])| {
-        let mut shown: Vec<ObstacleItem> = all.iter().map(item).collect();
+        let mut shown = items(all);
         let hidden = shown.split_off(shown.len().min(SHOWN_OBSTACLES));
         let (class, symbol) = match kind.severity() {
             Severity::Fault => ("fail", "✗"),
@@ -433,6 +473,86 @@ fn obstacles(
         ObstacleGroup { heading: kind.heading(), badge, number: places, shown, hidden }
     };
     assessment.by_kind().map(group).collect()
+}
+
+fn trial_at(collection: &Collection, place: Place) -> Option<&TrialRecord> {
+    match place {
+        Place::Trial(run, number) => collection.results.get(run)?.trials.get(number),
+        _ => None,
+    }
+}
+
+/// The columns in which trials came out so, in order; none where it is about no trial.
+fn paths(obstacle: &Obstacle, collection: &Collection, columns: &Columns) -> Vec<usize> {
+    let at = |place: &Place| match *place {
+        Place::Trial(run, _) => Some(columns.at(run, trial_at(collection, *place)?)),
+        _ => None,
+    };
+    let mut paths: Vec<usize> = obstacle.places.iter().filter_map(at).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// What shows the places of an obstacle for which there was no room.
+fn rest(obstacle: &Obstacle, collection: &Collection) -> String {
+    match obstacle.places.first().and_then(|place| trial_at(collection, *place)) {
+        Some(trial) if obstacle.subject.is_empty() => format!("#list&verdict={}", trial.verdict),
+        Some(trial) => format!("#list&verdict={}&q={}", trial.verdict, encoded(&visible(&obstacle.subject))),
+        None => "#environment".to_owned(),
+    }
+}
+
+/// Paths that are named.
+const SHOWN_PATHS: usize = 4;
+
+/// Paths by their names, and how many more there are.
+fn named(paths: &[usize], columns: &Columns) -> String {
+    let columns_of = paths.iter().take(SHOWN_PATHS).filter_map(|path| columns.all.get(*path));
+    let mut names: Vec<String> = columns_of.map(|column| column.label(columns.several)).collect();
+    if paths.len() > SHOWN_PATHS {
+        names.push(format!("{} paths more", paths.len() - SHOWN_PATHS));
+    }
+    names.join(" and ")
+}
+
+/// Several scenarios that came out otherwise on the same paths.
+fn together(
+    paths: &[usize],
+    obstacles: &[&Obstacle],
+    collection: &Collection,
+    columns: &Columns,
+) -> ObstacleItem {
+    let links = obstacles.iter().filter_map(|obstacle| {
+        let Place::Trial(run, _) = *obstacle.places.first()? else { return None };
+        let trial = trial_at(collection, *obstacle.places.first()?)?;
+        let href = format!("#trial={}", encoded(&columns.key(run, trial)));
+        Some(Link { text: obstacle.subject.clone(), href })
+    });
+    let hidden = obstacles.len().saturating_sub(SHOWN_PLACES);
+    let first = obstacles.first().map_or("", |first| &first.what);
+    let filter = paths.first().and_then(|path| columns.all.get(*path)).map(|its| its.filter(columns.several));
+    let verdict =
+        obstacles.first().and_then(|its| trial_at(collection, *its.places.first()?)).map(|its| its.verdict);
+    let repeat = obstacles
+        .iter()
+        .flat_map(|its| &its.places)
+        .find_map(|place| trial_at(collection, *place)?.failure.as_ref());
+    ObstacleItem {
+        subject: named(paths, columns),
+        about: format!("{} scenarios", obstacles.len()),
+        what: format!("the first: {}", shortened(first)),
+        places: links.take(SHOWN_PLACES).collect(),
+        more: (hidden > 0).then(|| Link {
+            text: format!("and {hidden} more"),
+            href: format!(
+                "#list{}&verdict={}",
+                filter.unwrap_or_default(),
+                verdict.map(VerdictKind::name).unwrap_or_default()
+            ),
+        }),
+        repeat: repeat.map(|failure| failure.repeat.clone()).unwrap_or_default(),
+    }
 }
 
 /// As much of a reason as an overview has room for.
@@ -463,7 +583,8 @@ fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[Stri
             rates::link(run, number, measurement)
         }
         Place::Breakdown(number) => {
-            Link { text: "console".to_owned(), href: format!("#breakdown-{}", number + 1) }
+            let text = collection.breakdowns[number].cell.clone();
+            Link { text, href: format!("#breakdown-{}", number + 1) }
         }
     }
 }
@@ -488,40 +609,49 @@ fn facets(results: &[RunResult], columns: &Columns, known: &Known) -> Vec<Facet>
 }
 
 fn support(results: &[RunResult]) -> Vec<SupportRow<'_>> {
-    let mut rows = Vec::new();
+    let mut rows: Vec<SupportRow<'_>> = Vec::new();
     for result in results {
-        let mut by_path: BTreeMap<(Option<&str>, Mode), SupportRow<'_>> = BTreeMap::new();
-        for trial in &result.trials {
-            let row = by_path.entry((trial.nic.as_deref(), trial.mode)).or_insert_with(|| SupportRow {
-                kernel: result.environment.kernel_release.clone(),
-                nic: trial.nic.clone().unwrap_or_else(|| NO_DEVICE.to_owned()),
-                mode: trial.mode,
-                ran: 0,
-                tried: 0,
-                advertised: result
-                    .devices
-                    .iter()
-                    .find(|device| {
-                        device.role == Role::Dut && Some(device.nic.as_str()) == trial.nic.as_deref()
-                    })
-                    .and_then(|device| device.advertised.as_deref()),
-                reasons: Vec::new(),
-            });
-            row.tried += 1;
-            row.ran += usize::from(trial.observed.is_some());
-            let declared =
-                matches!(trial.verdict, VerdictKind::Skip | VerdictKind::Unreachable | VerdictKind::Xfail);
-            if let (true, Some(reason)) = (declared, &trial.reason) {
-                let mark = mark(trial.verdict);
-                match row.reasons.iter_mut().find(|(known, _, text)| (*known, text) == (mark, reason)) {
-                    Some((_, times, _)) => *times += 1,
-                    None => row.reasons.push((mark, 1, reason.clone())),
-                }
+        let kernel = &result.environment.kernel_release;
+        for row in support_of(result) {
+            // Most kernels make the same of a device.
+            match rows.iter_mut().find(|known| known.same(&row)) {
+                Some(known) if known.kernels.contains(kernel) => {}
+                Some(known) => known.kernels.push(kernel.clone()),
+                None => rows.push(SupportRow { kernels: vec![kernel.clone()], ..row }),
             }
         }
-        rows.extend(by_path.into_values());
     }
+    rows.sort_by(|a, b| (&a.nic, a.mode).cmp(&(&b.nic, b.mode)));
     rows
+}
+
+fn support_of(result: &RunResult) -> impl Iterator<Item = SupportRow<'_>> {
+    let mut by_path: BTreeMap<(Option<&str>, Mode), SupportRow<'_>> = BTreeMap::new();
+    for trial in &result.trials {
+        let nic = trial.nic.as_deref();
+        let is_its = |device: &&DeviceRecord| device.role == Role::Dut && Some(device.nic.as_str()) == nic;
+        let row = by_path.entry((nic, trial.mode)).or_insert_with(|| SupportRow {
+            kernels: Vec::new(),
+            nic: nic.unwrap_or(NO_DEVICE),
+            mode: trial.mode,
+            ran: 0,
+            tried: 0,
+            advertised: result.devices.iter().find(is_its).and_then(|device| device.advertised.as_deref()),
+            reasons: Vec::new(),
+        });
+        row.tried += 1;
+        row.ran += usize::from(trial.observed.is_some());
+        let declared =
+            matches!(trial.verdict, VerdictKind::Skip | VerdictKind::Unreachable | VerdictKind::Xfail);
+        if let (true, Some(reason)) = (declared, &trial.reason) {
+            let mark = mark(trial.verdict);
+            match row.reasons.iter_mut().find(|(known, _, text)| (*known, *text) == (mark, reason)) {
+                Some((_, times, _)) => *times += 1,
+                None => row.reasons.push((mark, 1, reason)),
+            }
+        }
+    }
+    by_path.into_values()
 }
 
 fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
@@ -563,12 +693,9 @@ fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
     rows
 }
 
-fn devices<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<Device<'a>> {
-    let of_result = |(result, label): (&'a RunResult, &String)| {
-        let place = label.clone();
-        result.devices.iter().map(move |record| Device { place: place.clone(), record })
-    };
-    results.iter().zip(labels).flat_map(of_result).collect()
+fn devices<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<DevicesOf<'a>> {
+    let all = results.iter().zip(labels).filter(|(result, _)| !result.devices.is_empty());
+    all.map(|(result, label)| DevicesOf { title: label.clone(), records: &result.devices }).collect()
 }
 
 /// What a pass is worth, in a sentence.

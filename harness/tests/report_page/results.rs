@@ -1,6 +1,6 @@
 //! Results that nobody had, as a matrix of kernels and NICs would bring them, for tests about the page made of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use xdproof::{
     environment::{Environment, ProgramIdentity},
@@ -21,7 +21,7 @@ use xdproof::{
     rules::StepRecord,
     verdict::{Counts, Expected, Frames, Observation, Verdict, VerdictKind},
 };
-use xdproof_scenarios::Scenario;
+use xdproof_scenarios::{Scenario, load};
 
 use super::measurement::measurement;
 
@@ -30,6 +30,13 @@ pub(crate) const ON_A_WIRE: [Path; 2] = [
     Path { mode: Mode::Native, injector: InjectorKind::Pnet },
 ];
 pub(crate) const TEST_RUN: Path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+
+/// The built-in scenarios.
+pub(crate) fn scenarios() -> &'static [Scenario] {
+    static ALL: LazyLock<Vec<Scenario>> =
+        LazyLock::new(|| load::builtin().unwrap_or_else(|errors| panic!("{errors:?}")));
+    &ALL
+}
 
 pub(crate) fn environment(kernel: &str) -> Environment {
     Environment {
@@ -68,6 +75,23 @@ pub(crate) fn collection(results: Vec<RunResult>, breakdowns: Vec<Breakdown>) ->
 pub(crate) fn passed(scenario: &Scenario, path: Path, nic: Option<&str>) -> TrialRecord {
     let (expected, observation) = as_expected(scenario);
     record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, None), Some(observation))
+}
+
+/// Eight trials that passed.
+pub(crate) fn clean() -> Vec<TrialRecord> {
+    let ipv4 = scenarios().iter().filter(|its| its.id.as_ref().starts_with("ipv4/"));
+    ipv4.take(8).map(|its| passed(its, ON_A_WIRE[1], Some("igb"))).collect()
+}
+
+pub(crate) fn finding(weight: Weight) -> Finding {
+    Finding {
+        kind: FindingKind::UnsafeMtu,
+        weight,
+        nic: Some("vmxnet3".to_owned()),
+        mode: Some(Mode::Native),
+        what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer"
+            .to_owned(),
+    }
 }
 
 /// A trial on a device that takes the first four bytes behind the addresses out of every frame.
@@ -199,14 +223,7 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
         result.measurements = measurements();
     }
     if age > 0 {
-        result.findings.push(Finding {
-            kind: FindingKind::UnsafeMtu,
-            weight: Weight::Warning,
-            nic: Some("vmxnet3".to_owned()),
-            mode: Some(Mode::Native),
-            what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer"
-                .to_owned(),
-        });
+        result.findings.push(finding(Weight::Warning));
     }
     if age == 3 {
         result.findings.insert(
@@ -333,7 +350,8 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
     }
 }
 
-fn rules(age: usize) -> Vec<RuleResult> {
+/// Rules of attaching on two devices, of which one does not hold on the newest kernel.
+pub(crate) fn rules(age: usize) -> Vec<RuleResult> {
     let step = |action: &str, expected: &str, observed: &str| StepRecord {
         action: action.to_owned(),
         expected: expected.to_owned(),
@@ -451,106 +469,4 @@ fn measured(
     its.gate = judged.gate;
     its.verdict = Some(judged.verdict);
     its
-}
-
-/// At least so many trials, as of very many devices.
-pub(crate) fn many(scenarios: &[Scenario], least: usize) -> Collection {
-    let mut results = Vec::new();
-    let mut number = 0;
-    while number < least {
-        let kernel = format!("6.{}.0", results.len());
-        let mut trials = Vec::new();
-        for nic in ["igb", "ixgbe", "ice", "mlx5_core", "bnxt_en"] {
-            for scenario in scenarios {
-                for path in ON_A_WIRE {
-                    number += 1;
-                    let is_bad = number % 97 == 0 && !scenario.is_unreachable();
-                    trials.push(if is_bad {
-                        stripped(scenario, path, Some(nic), None)
-                    } else {
-                        passed(scenario, path, Some(nic))
-                    });
-                }
-            }
-        }
-        let planned = trials.len();
-        results.push(RunResult::new(environment(&kernel), trials, Vec::new(), planned));
-    }
-    collection(results, Vec::new())
-}
-
-/// What tries to break out of wherever it is put.
-pub(crate) const HOSTILE: &str = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\
-     <!-- \u{202e}gnp.exe \u{0}\u{1b}[2J' \" & \\u003c {{ 7*7 }} ]]>";
-
-/// Hostile text in every place that a file has for text, and numbers that are none.
-pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
-    let text = || HOSTILE.to_owned();
-    let mut environment = environment(HOSTILE);
-    environment.xdproof = text();
-    environment.kernel_version = text();
-    environment.architecture = text();
-    environment.cpu_model = Some(text());
-    environment.program = ProgramIdentity { object: Some(text()), name: text(), tag: text() };
-    let tagged = scenarios.iter().find(|its| its.id.as_ref() == "vlan/qinq_ipv4_udp").into_iter();
-    let mut trials: Vec<TrialRecord> = tagged
-        .flat_map(|its| [stripped(its, ON_A_WIRE[1], Some(HOSTILE), None), passed(its, TEST_RUN, None)])
-        .collect();
-    for trial in &mut trials {
-        trial.scenario = format!("{HOSTILE}/{}", "long".repeat(40_000));
-        trial.id = text();
-        trial.reason = Some("w".repeat(200_000));
-        if let Some(failure) = &mut trial.failure {
-            failure.repeat = text();
-            failure.pcap = Some(HOSTILE.into());
-            for frame in &mut failure.frames {
-                frame.layers = text();
-                frame.hex = text();
-            }
-            failure.mismatches.push(xdproof::verdict::Mismatch::Missing { hex: text(), times: 1 });
-            failure.mismatches.push(xdproof::verdict::Mismatch::Dirty { what: text() });
-        }
-    }
-    let mut broken = measurement(HOSTILE, 30, |_| f64::NAN);
-    broken.traffic = format!("{HOSTILE}/64");
-    broken.notes = vec![text()];
-    broken.reference.object = Some(text());
-    let infinite = xdproof::measure::Interval { low: f64::NEG_INFINITY, high: f64::NAN };
-    broken.value = Some(xdproof::measure::record::Figure { median: f64::INFINITY, interval: infinite });
-    broken.ratio =
-        Some(xdproof::measure::Estimate { ratio: f64::NAN, interval: infinite, mad: f64::NAN, n: 0 });
-    broken.gate = broken.ratio;
-    broken.fingerprint.mitigations = BTreeMap::from([(text(), text())]);
-    let planned = trials.len();
-    let mut result = RunResult::new(environment, trials, vec![broken], planned);
-    let mut its = device(HOSTILE, HOSTILE, Role::Dut);
-    its.name = text();
-    its.driver = text();
-    its.firmware = Some(text());
-    its.bus = Some(text());
-    its.mac = Some(text());
-    its.features.insert(text(), Feature { on: true, changeable: false });
-    its.advertised = Some(vec![text()]);
-    its.statistics[0].name = text();
-    result.devices = vec![its];
-    result.findings = vec![Finding {
-        kind: FindingKind::KernelFault,
-        weight: Weight::Fault,
-        nic: Some(text()),
-        mode: None,
-        what: text(),
-    }];
-    result.kernel_messages = vec![KernelMessage { level: 0, since_boot_us: u64::MAX, text: text() }];
-    result.rules = rules(3);
-    for rule in &mut result.rules {
-        rule.id = text();
-        rule.row = text();
-        rule.nic = text();
-        rule.reason = Some(text());
-        rule.steps[0].action = text();
-        rule.steps[0].observed = text();
-    }
-    let breakdown =
-        Breakdown { cell: text(), what: text(), attempts: u32::MAX, recovered: false, console: text() };
-    collection(vec![result], vec![breakdown])
 }

@@ -74,7 +74,7 @@ struct ShownFrame(String, String, usize);
 
 #[derive(Serialize)]
 struct ShownFailure {
-    /// What is not about bytes, in words.
+    /// What is neither about numbers that stand beside each other nor about bytes, in words.
     mismatches: Vec<String>,
     /// What was sent and what came of it: frame and times of both, and the bytes of both that differ.
     pairs: Vec<(usize, u64, usize, u64, Vec<usize>, Vec<usize>)>,
@@ -189,9 +189,16 @@ impl Tables {
     fn failure(&mut self, failure: &Failure) -> usize {
         let Failure { mismatches, frames, repeat, pcap } = failure;
         let Damage { pairs, missing, unexpected, unread } = Damage::of(mismatches);
-        let others = mismatches
-            .iter()
-            .filter(|its| !matches!(its, Mismatch::Missing { .. } | Mismatch::Unexpected { .. }));
+        let others = mismatches.iter().filter(|its| {
+            !matches!(
+                its,
+                Mismatch::Count { .. }
+                    | Mismatch::Passed { .. }
+                    | Mismatch::Dropped { .. }
+                    | Mismatch::Missing { .. }
+                    | Mismatch::Unexpected { .. }
+            )
+        });
         let words = others.chain(unread).map(|its| visible(&its.to_string()).into_owned()).collect();
         let mut more = frames.len().saturating_sub(SHOWN_FRAMES);
         let mut some = |strays: Vec<Stray>, frames: &mut Table<ShownFrame>| -> Vec<(usize, u64)> {
