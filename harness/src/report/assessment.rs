@@ -214,7 +214,7 @@ fn count(results: &[RunResult]) -> Summary {
         all.xfail += xfail;
         all.error += error;
         all.unreachable += unreachable;
-        all.not_run += result.summary.not_run;
+        all.not_run = all.not_run.saturating_add(result.summary.not_run);
     }
     all
 }
