@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     if let Some(code) = xdproof::rules::hold_if_asked() {
         return code;
     }
-    xdproof::cli::main(xdproof::cli::Cli::parse())
+    xdproof::cli::main(xdproof::cli::Cli::from_command_line())
 }

@@ -586,5 +586,7 @@ fn compare_broken() -> Result {
         expect_one_error(&compare_paths(&file, good.path(), &[])?, 2, parts)?;
     }
     fs::remove_file(&file)?;
-    expect_one_error(&compare_paths(broken.path(), good.path(), &[])?, 2, &[&name, "No such file"])
+    let nothing = ["there is no result.json in", &broken.path().display().to_string()];
+    expect_one_error(&compare_paths(broken.path(), good.path(), &[])?, 2, &nothing)?;
+    expect_one_error(&compare_paths(&file, good.path(), &[])?, 2, &[&name, "No such file"])
 }

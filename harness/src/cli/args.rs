@@ -12,16 +12,16 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, load, pcap};
 
-use super::{bench, compare, doctor, export, list, merge, report, restore, schema, validate, watch};
+use super::{bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate, watch};
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
-    report::{console::Verbosity, store::StoreError},
+    report::{console::Verbosity, progress::Progress, store::StoreError},
     run::{LabError, Origin, chain},
     testbed::DeviceError,
 };
@@ -36,9 +36,19 @@ Examples:
   xdproof validate --scenario 'vlan/*'     some of them
   xdproof validate --object mine.o         your own counter in the place of ours
   xdproof validate --pcap traffic.pcap     real traffic, judged by its bytes
+  xdproof validate --out out --report      and a report on one page
   xdproof bench --against old.o            is your counter slower than it was?
-  xdproof compare old/ new/                what changed between two results
+  xdproof report out/ --out report         one report of all results in a directory
+  xdproof compare old/ new/                what broke, what was mended, what became slower
   xdproof watch eth0 -S                    what arrives at eth0, by protocol";
+
+/// The verbs as help shows them, by what they are for.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Prove and measure", &["doctor", "validate", "bench", "watch"]),
+    ("Read results", &["report", "compare", "merge"]),
+    ("Scenarios", &["list", "export"]),
+    ("Housekeeping", &["restore", "schema", "completions", "man", "help"]),
+];
 
 /// Proves what an XDP program, a NIC driver and an attach mode really do to frames.
 #[derive(Debug, Parser)]
@@ -50,6 +60,35 @@ pub struct Cli {
     verb: Verb,
 }
 
+impl Cli {
+    /// The command line's definition: what parses it, and what help, completions and man pages are made from.
+    #[must_use]
+    pub fn definition() -> Command {
+        let command = Self::command();
+        let mut verbs = String::new();
+        for (heading, names) in GROUPS {
+            verbs.push_str(&format!("{heading}:\n"));
+            for name in names {
+                let verb = command.get_subcommands().find(|verb| verb.get_name() == *name);
+                let about = verb.and_then(Command::get_about).map(ToString::to_string);
+                let about = about.unwrap_or_else(|| "Print this, or the help of a command".to_owned());
+                verbs.push_str(&format!("  {name:12} {about}\n"));
+            }
+            verbs.push('\n');
+        }
+        command.help_template(format!(
+            "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}Options:\n{{options}}{{after-help}}"
+        ))
+    }
+
+    /// What the command line says; where it says nothing that can be understood, the process ends and says so.
+    #[must_use]
+    pub fn from_command_line() -> Self {
+        let matches = Self::definition().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// What this machine can do, what it cannot, and how to mend it.
@@ -58,20 +97,24 @@ enum Verb {
     Watch(watch::Watch),
     /// The scenarios: their frames and what they would catch.
     List(list::List),
-    /// Send every scenario's frames in every mode and hold the counters against what the bytes must count.
+    /// Send every scenario's frames in every mode, and hold the counters against the bytes.
     Validate(validate::Validate),
-    /// Measure what a program costs and how fast a path is, against a program that does nothing or another version.
+    /// Measure what a program costs and how fast a path is, against another version or none.
     Bench(bench::Bench),
-    /// Compare two results, trial by trial and rate by rate.
+    /// Compare two sets of results: what broke, what was mended, what became slower.
     Compare(compare::Compare),
     /// Put back what a killed run on real devices left changed.
     Restore(restore::Restore),
-    /// Join results into one: the parts of a run that was split, and runs of several kernels, devices and hosts.
+    /// Join results: parts of a run that was split; several kernels, devices and hosts.
     Merge(merge::Merge),
-    /// Write a report from results, of several kernels, devices and hosts if there are: needs no privilege and no kernel.
+    /// Write a report of results, from their files alone.
     Report(report::Report),
     /// Print the JSON Schema of result.json.
     Schema(schema::Schema),
+    /// Print completions for a shell.
+    Completions(manual::Completions),
+    /// Write man pages.
+    Man(manual::Man),
     /// Write the scenarios' frames as pcap files, for other tools.
     Export(export::Export),
 }
@@ -108,6 +151,16 @@ impl Output {
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
         }
+    }
+
+    /// How far a run is, for whoever waits at a terminal or reads a log; not where each step is told already.
+    pub(super) fn progress(self, tells_steps: bool) -> Progress<io::Stderr> {
+        let wanted = match self.verbosity() {
+            Verbosity::Quiet => false,
+            Verbosity::Normal => true,
+            Verbosity::Verbose => !tells_steps,
+        };
+        Progress::on_stderr(wanted && !self.json)
     }
 
     /// Where words for people go.
@@ -303,6 +356,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Merge(merge) => merge.run(output),
         Verb::Report(report) => report.run(output),
         Verb::Schema(schema) => schema.run(),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(man) => man.run(output),
         Verb::Export(export) => export.run(output),
     };
     let (code, error) = match done {

@@ -1,10 +1,6 @@
 //! `xdproof bench`
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, Args};
@@ -30,6 +26,7 @@ use crate::{
     report::{
         Event, Reporter,
         json::{JsonFile, RunResult, write_pretty},
+        progress::Progress,
         rates::Rates,
         store,
     },
@@ -143,9 +140,11 @@ impl Bench {
         let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
         let cancelled =
             flag_on_end(None).context("failed to listen for signals").map_err(Failure::Machine)?;
-        let progress = io::stderr().is_terminal().then(io::stderr);
-        let mut reporters =
-            Reporters { rates: Rates::new(output.people(), progress, output.verbosity()), out };
+        let mut reporters = Reporters {
+            progress: output.progress(false),
+            rates: Rates::new(output.people(), output.verbosity()),
+            out,
+        };
         let mut result = run(&order, &cancelled, &mut reporters)?;
         let told = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
@@ -244,16 +243,18 @@ impl From<BenchError> for Failure {
 }
 
 /// Everyone who is told what happens.
-struct Reporters<W, P> {
-    rates: Rates<W, P>,
+struct Reporters<W> {
+    progress: Progress<io::Stderr>,
+    rates: Rates<W>,
     out: Option<JsonFile>,
 }
 
-impl<W: io::Write, P: io::Write> Reporter for Reporters<W, P> {
+impl<W: io::Write> Reporter for Reporters<W> {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         // Each is told even if the other cannot pass it on.
+        let waited = self.progress.report(event);
         let written = self.out.as_mut().map_or(Ok(()), |out| out.report(event));
         let printed = self.rates.report(event);
-        written.and(printed)
+        waited.and(written).and(printed)
     }
 }

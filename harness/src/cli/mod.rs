@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod export;
 mod list;
+mod manual;
 mod merge;
 mod report;
 mod restore;

@@ -22,6 +22,7 @@ use crate::{
         console::Console,
         device::{Finding, FindingKind, Weight},
         json::{JsonFile, RunResult, write_pretty},
+        progress::Progress,
     },
     run::{CountedAction, Ground, Lab, Order, run},
     testbed::{DevicePair, DevicePath, NotRestored, TakeOptions},
@@ -180,6 +181,7 @@ impl Validate {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
         let mut reporters = Reporters {
+            progress: output.progress(true),
             console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in.clone()),
             out,
         };
@@ -213,6 +215,7 @@ fn exit(result: &RunResult) -> Exit {
 
 /// Everyone who is told what happens in a run.
 struct Reporters<W> {
+    progress: Progress<io::Stderr>,
     console: Console<W>,
     out: Option<JsonFile>,
 }
@@ -220,8 +223,9 @@ struct Reporters<W> {
 impl<W: io::Write> Reporter for Reporters<W> {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         // Each is told even if the other cannot pass it on.
+        let waited = self.progress.report(event);
         let written = self.out.as_mut().map_or(Ok(()), |out| out.report(event));
         let printed = self.console.report(event);
-        written.and(printed)
+        waited.and(written).and(printed)
     }
 }

@@ -483,27 +483,13 @@ fn fate(old: Option<VerdictKind>, new: Option<VerdictKind>, whole: bool) -> Opti
     }
     let proves = |verdict: VerdictKind| matches!(verdict, VerdictKind::Pass | VerdictKind::Xfail);
     Some(match (old, new) {
-        (Some(old), Some(new)) if new.is_bad() => {
-            if old.is_bad() {
-                Fate::Changed
-            } else {
-                Fate::Broke
-            }
-        }
-        (None, Some(new)) => {
-            if new.is_bad() {
-                Fate::Broke
-            } else {
-                Fate::New
-            }
-        }
+        (old, Some(new)) if new.is_bad() && !old.is_some_and(VerdictKind::is_bad) => Fate::Broke,
+        (None, Some(_)) => Fate::New,
         (Some(old), Some(new)) if old.is_bad() && proves(new) => Fate::Mended,
-        // It proved something, and does not any more.
-        (Some(VerdictKind::Pass), Some(new)) if !proves(new) => Fate::Vanished,
-        (Some(_), Some(_)) => Fate::Changed,
         (Some(_), None) if !whole => Fate::Missing,
-        (Some(VerdictKind::Pass), None) => Fate::Vanished,
-        (Some(_), None) | (None, None) => Fate::Changed,
+        // It proved something, and does not any more.
+        (Some(VerdictKind::Pass), new) if !new.is_some_and(proves) => Fate::Vanished,
+        _ => Fate::Changed,
     })
 }
 

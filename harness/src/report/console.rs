@@ -8,7 +8,9 @@ use xdproof_scenarios::Expectation;
 
 use super::{
     Event, Reporter, damage,
-    json::{JsonFile, Observed, RunResult, Summary, TrialRecord},
+    device::{Finding, Weight},
+    json::{JsonFile, Observed, RuleResult, RunResult, Summary, TrialRecord},
+    table,
 };
 use crate::{
     environment::Environment,
@@ -40,6 +42,15 @@ pub struct Console<W> {
 /// Bytes of a frame that are printed; a longer one is in the result file in full.
 const SHOWN_BYTES: usize = 256;
 
+/// Failed trials that are explained where a screen is to hold the summary.
+const EXPLAINED: usize = 3;
+
+/// Failed trials that are explained where nothing else is said.
+const EXPLAINED_ALONE: usize = 16;
+
+/// Lines of a kind beyond those.
+const LISTED: usize = 5;
+
 /// Frames of a scenario that are printed for a failure.
 const SHOWN_FRAMES: usize = 16;
 
@@ -70,19 +81,14 @@ impl<W: io::Write> Console<W> {
 
     fn ended(&mut self, result: &RunResult) -> io::Result<()> {
         if self.verbosity >= Verbosity::Normal {
-            self.table(&result.trials)?;
-        }
-        for trial in result.trials.iter().filter(|trial| trial.verdict.is_bad()) {
-            writeln!(self.to)?;
-            self.to.write_all(explain(trial).as_bytes())?;
-            if let (Some(directory), Some(_)) = (&self.frames_in, &trial.failure) {
-                let pcap = directory.join(JsonFile::frames_of(trial));
-                writeln!(self.to, "  frames: {}", pcap.display())?;
-            }
+            table::write(&mut self.to, &result.trials, self.verbosity)?;
         }
         self.reasons(&result.trials)?;
         self.undecided(&result.trials)?;
-        let style = match (result.summary.is_bad(), result.summary.not_run > 0) {
+        self.findings(&result.findings)?;
+        self.rules(&result.rules)?;
+        self.failures(&result.trials)?;
+        let style = match (result.is_bad(), result.summary.not_run > 0) {
             (true, _) => style_of(VerdictKind::Fail),
             (false, true) => style_of(VerdictKind::Skip),
             (false, false) => style_of(VerdictKind::Pass),
@@ -97,35 +103,89 @@ impl<W: io::Write> Console<W> {
         )
     }
 
-    /// A row a scenario, a column a path.
-    fn table(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
-        let mut paths: Vec<Path> = trials.iter().map(TrialRecord::path).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        let mut rows: BTreeMap<&str, BTreeMap<Path, VerdictKind>> = BTreeMap::new();
-        for trial in trials {
-            rows.entry(&trial.scenario).or_default().insert(trial.path(), trial.verdict);
-        }
-        let name = rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
-        write!(self.to, "{:name$}", "scenario")?;
-        for path in &paths {
-            write!(self.to, "  {path}")?;
-        }
-        writeln!(self.to)?;
-        for (scenario, cells) in rows {
-            write!(self.to, "{scenario:name$}")?;
-            // The room up to the next verdict is written with it, so that no line ends in blanks.
-            let mut room = 2;
-            for path in &paths {
-                if let Some(verdict) = cells.get(path) {
-                    let style = style_of(*verdict);
-                    write!(self.to, "{:room$}{style}{verdict}{style:#}", "")?;
-                    room = 2 + path.to_string().len().saturating_sub(verdict.name().len());
-                } else {
-                    room += 2 + path.to_string().len();
-                }
-            }
+    /// What did not come out as it had to: the first in full, some more on a line each, and how many more there are.
+    fn failures(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+        let bad: Vec<&TrialRecord> = trials.iter().filter(|trial| trial.verdict.is_bad()).collect();
+        let (explained, listed) = match self.verbosity {
+            Verbosity::Quiet => (EXPLAINED_ALONE, LISTED),
+            Verbosity::Normal => (EXPLAINED, LISTED),
+            Verbosity::Verbose => (usize::MAX, 0),
+        };
+        for trial in bad.iter().take(explained) {
             writeln!(self.to)?;
+            self.to.write_all(explain(trial).as_bytes())?;
+            if let (Some(directory), Some(_)) = (&self.frames_in, &trial.failure) {
+                let pcap = directory.join(JsonFile::frames_of(trial));
+                writeln!(self.to, "  frames: {}", pcap.display())?;
+            }
+        }
+        let rest = bad.get(explained..).unwrap_or_default();
+        if !rest.is_empty() {
+            writeln!(self.to)?;
+        }
+        for trial in rest.iter().take(listed) {
+            let style = style_of(trial.verdict);
+            writeln!(
+                self.to,
+                "{style}{}{style:#} {}",
+                trial.verdict.name().to_uppercase(),
+                shown(&trial.id)
+            )?;
+        }
+        if let Some(more @ 1..) = rest.len().checked_sub(listed) {
+            let kept = if self.frames_in.is_some() { "result.json has them" } else { "--out DIR keeps them" };
+            writeln!(self.to, "and {} more: -v shows them all, {kept}", several(more, "failure"))?;
+        }
+        Ok(())
+    }
+
+    /// What was found out beside the trials, the weightiest first.
+    fn findings(&mut self, findings: &[Finding]) -> io::Result<()> {
+        let least = if self.verbosity == Verbosity::Verbose { Weight::Note } else { Weight::Warning };
+        let told: Vec<&Finding> = findings.iter().filter(|finding| finding.weight >= least).collect();
+        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        for Finding { kind: _, weight, nic, mode, what } in told.iter().take(limit) {
+            let style = match weight {
+                Weight::Fault => style_of(VerdictKind::Fail),
+                Weight::Warning => style_of(VerdictKind::Skip),
+                Weight::Note => Style::new(),
+            };
+            let of = [nic.clone(), mode.map(|mode| mode.to_string())];
+            let of = of.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            let of = if of.is_empty() { of } else { format!(" ({of})") };
+            writeln!(self.to, "{style}{}{style:#}{}: {}", weight.name(), shown(&of), shown(what))?;
+        }
+        if let Some(more @ 1..) = told.len().checked_sub(limit) {
+            writeln!(self.to, "and {} more", several(more, "finding"))?;
+        }
+        Ok(())
+    }
+
+    /// How the rules of attaching came out, where they were tried.
+    fn rules(&mut self, rules: &[RuleResult]) -> io::Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let bad: Vec<&RuleResult> = rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
+        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        for rule in bad.iter().take(limit) {
+            let style = style_of(rule.verdict);
+            let reason = rule.reason.as_deref().unwrap_or(&rule.row);
+            let name = rule.verdict.name().to_uppercase();
+            writeln!(
+                self.to,
+                "{style}{name}{style:#} {} on {}: {}",
+                shown(&rule.id),
+                shown(&rule.nic),
+                shown(reason)
+            )?;
+        }
+        if let Some(more @ 1..) = bad.len().checked_sub(limit) {
+            writeln!(self.to, "and {} more", several(more, "rule"))?;
+        }
+        if self.verbosity >= Verbosity::Normal {
+            let held = rules.iter().filter(|rule| rule.verdict == VerdictKind::Pass).count();
+            writeln!(self.to, "{held} of {} of attaching hold", several(rules.len(), "rule"))?;
         }
         Ok(())
     }
@@ -138,9 +198,14 @@ impl<W: io::Write> Console<W> {
                 *reasons.entry((trial.verdict, reason)).or_default() += 1;
             }
         }
-        for ((verdict, reason), times) in reasons {
+        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        let more = reasons.len().saturating_sub(limit);
+        for ((verdict, reason), times) in reasons.into_iter().take(limit) {
             let style = style_of(verdict);
-            writeln!(self.to, "{style}{verdict}{style:#} {times} x: {reason}")?;
+            writeln!(self.to, "{style}{verdict}{style:#} {times} x: {}", shown(reason))?;
+        }
+        if more > 0 {
+            writeln!(self.to, "and {} more", several(more, "reason"))?;
         }
         Ok(())
     }
@@ -204,7 +269,8 @@ pub fn several(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn style_of(verdict: VerdictKind) -> Style {
+/// The colour of a verdict.
+pub(super) fn style_of(verdict: VerdictKind) -> Style {
     let color = match verdict {
         VerdictKind::Pass => AnsiColor::Green,
         VerdictKind::Fail | VerdictKind::Error => return AnsiColor::Red.on_default().bold(),
@@ -226,16 +292,16 @@ pub fn explain(trial: &TrialRecord) -> String {
 
 fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     let style = style_of(trial.verdict);
-    let reason = trial.reason.as_deref().unwrap_or("no reason was given");
-    writeln!(to, "{style}{}{style:#} {}", trial.verdict.name().to_uppercase(), trial.id)?;
+    let reason = shown(trial.reason.as_deref().unwrap_or("no reason was given"));
+    writeln!(to, "{style}{}{style:#} {}", trial.verdict.name().to_uppercase(), shown(&trial.id))?;
     let Some(failure) = &trial.failure else {
         return writeln!(to, "  {reason}");
     };
     for frame in failure.frames.iter().take(SHOWN_FRAMES) {
-        writeln!(to, "  {} x {}", frame.times, frame.layers)?;
-        let shown = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
-        let rest = if shown.len() < frame.hex.len() { " ..." } else { "" };
-        writeln!(to, "      {shown}{rest}")?;
+        writeln!(to, "  {} x {}", frame.times, shown(&frame.layers))?;
+        let begin = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
+        let rest = if begin.len() < frame.hex.len() { " ..." } else { "" };
+        writeln!(to, "      {}{rest}", shown(begin))?;
     }
     if let Some(more @ 1..) = failure.frames.len().checked_sub(SHOWN_FRAMES) {
         writeln!(to, "  and {more} frames more, in the result file")?;
@@ -246,10 +312,10 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     let is_frame =
         |mismatch: &&Mismatch| matches!(mismatch, Mismatch::Missing { .. } | Mismatch::Unexpected { .. });
     for mismatch in failure.mismatches.iter().filter(|mismatch| !is_frame(mismatch)) {
-        writeln!(to, "  {mismatch}")?;
+        writeln!(to, "  {}", shown(&mismatch.to_string()))?;
     }
     damage::write(to, &failure.mismatches)?;
-    writeln!(to, "  repeat: {}", failure.repeat)
+    writeln!(to, "  repeat: {}", shown(&failure.repeat))
 }
 
 fn write_side_by_side(to: &mut String, expected: &Expectation, observed: &Observed) -> std::fmt::Result {

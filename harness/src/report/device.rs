@@ -222,6 +222,18 @@ pub enum Weight {
     Fault,
 }
 
+impl Weight {
+    /// The name that results use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 /// A line that the kernel printed during a run (`/dev/kmsg`), of the level of a warning or worse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@
 //! * [`markdown`], [`junit`] and [`ktap`]: many results for continuous integration.
 //! * [`comparison`]: two sets of results against each other.
 //! * [`console`]: the table, the failures and the summary on a terminal.
+//! * [`progress`]: how far a run is.
 //! * [`rates`]: what was measured, as a table on a terminal.
 //! * [`assessment`]: what several results come to; [`html`]: all that there is to know about them, on one page.
 
@@ -21,11 +22,13 @@ pub mod json;
 pub mod junit;
 pub mod ktap;
 pub mod markdown;
+pub mod progress;
 pub mod rates;
 pub mod schema;
 pub mod store;
 
 mod cases;
 mod damage;
+mod table;
 
 pub use event::{Event, Reporter};

@@ -1,4 +1,4 @@
-//! Measurements for people: progress while they are made, then a table, and what keeps figures from being believed.
+//! Measurements for people: a table, and what keeps figures from being believed.
 
 use std::io;
 
@@ -13,33 +13,18 @@ use crate::measure::{
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
 #[derive(Debug)]
-pub struct Rates<W, P> {
+pub struct Rates<W> {
     to: W,
-    /// Where progress goes, if anyone looks.
-    progress: Option<P>,
     verbosity: Verbosity,
-    /// Whether a line of progress stands there.
-    line: bool,
 }
 
-impl<W: io::Write, P: io::Write> Rates<W, P> {
-    /// Writes the table to `to` and a line of progress to `progress`, which is wiped in the end.
-    pub fn new(to: W, progress: Option<P>, verbosity: Verbosity) -> Self {
-        Self { to, progress, verbosity, line: false }
-    }
-
-    fn say_progress(&mut self, text: &str) -> io::Result<()> {
-        let Some(progress) = &mut self.progress else { return Ok(()) };
-        // Back to the line's start, and away with what stood there (ECMA-48, EL).
-        write!(progress, "\r\x1b[K{text}")?;
-        self.line = !text.is_empty();
-        progress.flush()
+impl<W: io::Write> Rates<W> {
+    /// Writes to `to`.
+    pub fn new(to: W, verbosity: Verbosity) -> Self {
+        Self { to, verbosity }
     }
 
     fn ended(&mut self, result: &RunResult) -> io::Result<()> {
-        if self.line {
-            self.say_progress("")?;
-        }
         table(&mut self.to, &result.measurements)?;
         if self.verbosity >= Verbosity::Verbose {
             result.measurements.iter().try_for_each(|measurement| beside(&mut self.to, measurement))?;
@@ -49,7 +34,7 @@ impl<W: io::Write, P: io::Write> Rates<W, P> {
     }
 }
 
-impl<W: io::Write, P: io::Write> Reporter for Rates<W, P> {
+impl<W: io::Write> Reporter for Rates<W> {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         match event {
             Event::Measuring { environment, cases, budget } if self.verbosity >= Verbosity::Normal => {
@@ -63,9 +48,6 @@ impl<W: io::Write, P: io::Write> Reporter for Rates<W, P> {
                     environment.program.tag,
                     humantime::format_duration(budget)
                 )
-            }
-            Event::Progress { round, spent, case } if self.verbosity >= Verbosity::Normal => {
-                self.say_progress(&format!("round {round}, {:3.0} % of the budget: {case}", spent * 100.0))
             }
             Event::Ended { result } => self.ended(result),
             Event::Started { .. } | Event::Trial(_) | Event::Measuring { .. } | Event::Progress { .. } => {

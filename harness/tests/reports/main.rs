@@ -11,8 +11,10 @@ mod commands;
 mod comparing;
 mod everything;
 mod formats;
+mod scale;
 mod schema;
 mod store;
+mod terminal;
 
 use std::{fs, path::Path};
 
