@@ -9,7 +9,7 @@ use std::{
 
 use xdproof::{
     plan::{
-        InjectorKind,
+        InjectorKind::{self, LiveFrames, Pnet, Ring, TestRun},
         Mode::{self, Generic, Native, Unattached},
         Path,
     },
@@ -52,7 +52,6 @@ fn many(verdict: impl Fn(usize) -> VerdictKind) -> RunResult {
         let name = format!("group_{}/scenario_{scenario}", scenario % 11);
         TrialRecord { injector, id: format!("{name}::{mode}::{injector}"), ..trial(&name, mode, verdict) }
     };
-    use InjectorKind::{LiveFrames, Pnet, Ring, TestRun};
     let paths =
         [(Generic, Pnet), (Native, Pnet), (Generic, Ring), (Native, LiveFrames), (Unattached, TestRun)];
     let trials = (0..600).flat_map(|scenario| {
