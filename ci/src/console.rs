@@ -1,6 +1,6 @@
 //! What a guest's kernel printed: faults of its own, and the end of it where a guest broke down.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Begins a fault of the kernel: a report of WARN, BUG, an Oops or a sanitizer (`lib/bug.c`, `kernel/panic.c`,
 /// `mm/kasan/report.c`, `lib/ubsan.c`).
@@ -52,6 +52,8 @@ pub(crate) struct Console {
     pub(crate) panic: Option<String>,
     /// The end of the console.
     pub(crate) tail: String,
+    /// The end of it when each cell ended.
+    tails: BTreeMap<String, String>,
 }
 
 impl Console {
@@ -64,9 +66,13 @@ impl Console {
         let mut console = Self::default();
         let mut cell = None;
         let lines: Vec<String> = text.lines().map(printable).collect();
-        for line in lines.iter().filter_map(|line| kernel_text(line)) {
+        let end = |at: usize| lines[at.saturating_sub(TAIL)..at].join("\n");
+        for (at, line) in lines.iter().enumerate() {
+            let Some(line) = kernel_text(line) else { continue };
             if let Some(name) = line.strip_prefix(MARKER) {
-                cell = Some(name.trim().to_owned());
+                if let Some(cell) = cell.replace(name.trim().to_owned()) {
+                    console.tails.insert(cell, end(at));
+                }
                 continue;
             }
             let remark = || Remark { cell: cell.clone(), text: line.to_owned() };
@@ -79,8 +85,13 @@ impl Console {
                 console.faults.push(remark());
             }
         }
-        console.tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        console.tail = end(lines.len());
         console
+    }
+
+    /// The end of the console when a cell ended.
+    pub(crate) fn tail_of(&self, cell: &str) -> String {
+        self.tails.get(cell).unwrap_or(&self.tail).clone()
     }
 
     /// The faults of the time when a cell ran.
@@ -183,6 +194,8 @@ mod tests {
         assert_eq!(console.faults_of(Some("igb")).collect::<Vec<_>>(), ["WARNING: CPU: 0"]);
         assert_eq!(console.faults_of(Some("tap")).collect::<Vec<_>>(), ["BUG: late"]);
         assert_eq!(console.stalls.len(), 1);
+        assert!(console.tail_of("igb").ends_with("] WARNING: CPU: 0"), "{}", console.tail_of("igb"));
+        assert_eq!(console.tail_of("tap"), console.tail);
         assert_eq!(console.panic, None);
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Programs {
     pub(crate) xdproof: PathBuf,
     /// `src/bin/wire.rs`, linked statically.
     pub(crate) wire: PathBuf,
+    /// `ip` of iproute2, which makes links with options that busybox does not know, and the libraries that it needs.
+    pub(crate) iproute2: Vec<PathBuf>,
 }
 
 /// What the guest is to do.
@@ -139,7 +141,7 @@ pub(crate) fn write(
 ) -> Result<()> {
     let file = fs::File::create(to).with_context(|| format!("failed to make {}", to.display()))?;
     let mut archive = Archive::new(io::BufWriter::new(file));
-    let Programs { busybox, xdproof, wire } = programs;
+    let Programs { busybox, xdproof, wire, iproute2 } = programs;
     for name in DIRECTORIES {
         archive.directory(name)?;
     }
@@ -147,6 +149,21 @@ pub(crate) fn write(
     for (name, program) in [("bin/busybox", busybox), ("bin/xdproof", xdproof), ("bin/wire", wire)] {
         let content = fs::read(program).with_context(|| format!("failed to read {}", program.display()))?;
         archive.file(name, 0o755, &content)?;
+    }
+    let mut made: BTreeSet<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
+    for (number, file) in iproute2.iter().enumerate() {
+        // The libraries go where the program looks for them.
+        let place =
+            if number == 0 { Path::new("iproute2/ip") } else { file.strip_prefix("/").unwrap_or(file) };
+        let parents: Vec<&Path> =
+            place.ancestors().skip(1).filter(|parent| *parent != Path::new("")).collect();
+        for parent in parents.into_iter().rev() {
+            if made.insert(parent.to_owned()) {
+                archive.directory(&parent.to_string_lossy())?;
+            }
+        }
+        let content = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+        archive.file(&place.to_string_lossy(), 0o755, &content)?;
     }
     if let Some(config) = &kernel.config {
         archive.file(&format!("boot/config-{}", kernel.release), 0o644, &fs::read(config)?)?;

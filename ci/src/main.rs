@@ -176,6 +176,8 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     }
     let busybox = program::find("busybox").map_err(Failure::Machine)?;
     program::check_static(&busybox).map_err(Failure::Machine)?;
+    let iproute2 =
+        program::find("ip").and_then(|ip| program::with_libraries(&ip)).map_err(Failure::Machine)?;
     let cache = cache::Cache::open().map_err(Failure::Machine)?;
     let cancelled = flag_on_end().map_err(Failure::Machine)?;
     let store = Store::open(&cache, &kernels, &wanted).map_err(Failure::Machine)?;
@@ -207,7 +209,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     let mut lab = Lab {
         qemu,
         accelerator: Accelerator::Tcg,
-        programs: Programs { busybox, xdproof, wire },
+        programs: Programs { busybox, xdproof, wire, iproute2 },
         modules: nics.modules.clone(),
         nics: numbered,
         arguments: arguments(&scenario, partition.as_deref()),
@@ -237,15 +239,17 @@ fn arguments(scenarios: &[String], partition: Option<&str>) -> Vec<String> {
 
 /// Puts all results into one file, and the report beside it.
 fn collect(lab: &Lab<'_>, runs: &[KernelRun], report: bool) -> Result<()> {
-    let joined =
-        runs.iter().flat_map(|run| results::join(run.order.iter().filter_map(|cell| run.cells.get(cell))));
+    let mut files: Vec<PathBuf> = runs.iter().flat_map(|run| run.files(&lab.out)).collect();
     let breakdowns: Vec<Breakdown> = runs.iter().flat_map(|run| run.breakdowns.clone()).collect();
-    let file = lab.out.join(results::FILE);
-    results::write(&file, &results::collection(&joined.collect::<Vec<_>>(), &breakdowns))?;
+    let file = lab.out.join("breakdowns.json");
+    results::write(&file, &results::of_breakdowns(&breakdowns))?;
+    files.push(file);
+    results::merge(&lab.programs.xdproof, &files, &lab.out)?;
     if report {
-        let mut command = Command::new(&lab.programs.xdproof);
-        command.arg("report").arg(&file).arg("--out").arg(&lab.out);
-        run::quietly(command.args(["--format", "html,markdown,junit"]))?;
+        let result = lab.out.join(results::FILE);
+        run::quietly(
+            Command::new(&lab.programs.xdproof).arg("report").arg(result).arg("--out").arg(&lab.out),
+        )?;
     }
     Ok(())
 }

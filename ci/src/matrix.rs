@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -85,6 +85,12 @@ impl KernelRun {
         let is_it =
             |breakdown: &Breakdown| breakdown.cell == self.cell_name(cell) || breakdown.cell == self.name;
         self.breakdowns.iter().any(|breakdown| !breakdown.recovered && is_it(breakdown))
+    }
+
+    /// The files of its cells, below the directory of all results.
+    pub(crate) fn files(&self, out: &Path) -> Vec<PathBuf> {
+        let there = self.order.iter().filter(|cell| self.cells.contains_key(*cell));
+        there.map(|cell| out.join(&self.name).join(cell).join(results::FILE)).collect()
     }
 
     fn cell_name(&self, cell: &str) -> String {
@@ -179,6 +185,7 @@ impl<'a> KernelMatrix<'a> {
     }
 
     fn run(mut self) -> KernelRun {
+        self.forget();
         let mut machine = 0;
         while !self.pending.is_empty() && !self.lab.cancelled.load(Ordering::Relaxed) {
             machine += 1;
@@ -218,6 +225,15 @@ impl<'a> KernelMatrix<'a> {
             });
         }
         self.run
+    }
+
+    /// Takes away what an earlier run left for these cells, so that nothing of it can pass for a result of this one.
+    fn forget(&self) {
+        let of_cells = self.run.order.iter().map(|cell| self.directory.join(cell).join(results::FILE));
+        for file in of_cells.chain([self.directory.join(results::FILE), self.lab.out.join(results::FILE)]) {
+            // Mostly there is none.
+            let _none = std::fs::remove_file(file);
+        }
     }
 
     /// Boots a machine for what is pending, and takes from it what comes out.
@@ -353,7 +369,7 @@ impl<'a> KernelMatrix<'a> {
             };
             match result.and_then(|result| self.keep(&cell, result, console)) {
                 Ok(()) => self.pending.retain(|pending| pending.name != cell),
-                Err(what) => self.blame(&cell, &what, &console.tail),
+                Err(what) => self.blame(&cell, &what, &console.tail_of(&cell)),
             }
             settled.insert(cell);
         }
@@ -364,7 +380,7 @@ impl<'a> KernelMatrix<'a> {
                 }
                 _ => what,
             };
-            self.blame(&cell, &what, &console.tail);
+            self.blame(&cell, &what, &console.tail_of(&cell));
             settled.insert(cell);
         }
         match ending {
@@ -432,16 +448,11 @@ impl<'a> KernelMatrix<'a> {
 
     /// The result of the kernel: those of its cells in one.
     fn write_joined(&self) -> Result<()> {
-        let in_order = self.run.order.iter().filter_map(|cell| self.run.cells.get(cell));
-        let mut joined = results::join(in_order);
-        let file = self.directory.join(results::FILE);
-        match (joined.pop(), joined.is_empty()) {
-            (None, _) => Ok(()),
-            (Some(result), true) => results::write(&file, &result),
-            (Some(result), false) => {
-                joined.push(result);
-                results::write(&file, &results::collection(&joined, &[]))
-            }
+        let files = self.run.files(&self.lab.out);
+        if files.is_empty() {
+            Ok(())
+        } else {
+            results::merge(&self.lab.programs.xdproof, &files, &self.directory)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::cache::Cache;
+use crate::{cache::Cache, run};
 
 /// What guests run. The cross form keeps RUSTFLAGS away from build scripts.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -84,5 +84,33 @@ pub(crate) fn find(name: &str) -> Result<PathBuf> {
     match found {
         Some(program) => Ok(program),
         None => bail!("there is no {name}: `ci/bootstrap --matrix` installs it"),
+    }
+}
+
+/// A program that is linked dynamically, and behind it the libraries that it needs, by the paths at which it looks for them.
+pub(crate) fn with_libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let told = run::output(Command::new("ldd").arg(program))?;
+    // `libmnl.so.0 => /lib/x86_64-linux-gnu/libmnl.so.0 (0x00007f)`, or the path alone for the dynamic linker.
+    let path = |line: &str| {
+        let path = line.rsplit("=> ").next()?.trim().split(' ').next()?;
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    Ok(std::iter::once(program.to_owned()).chain(told.lines().filter_map(path)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_comes_with_its_libraries_and_its_linker() {
+        let sort = find("ldd").and_then(|_| find("sort")).unwrap();
+        let files = with_libraries(&sort).unwrap();
+        assert_eq!(files[0], sort);
+        for part in ["libc.so", "ld-linux"] {
+            let is_it = |file: &PathBuf| file.is_file() && file.to_string_lossy().contains(part);
+            assert!(files.iter().any(is_it), "{files:?} without {part}");
+        }
+        assert!(check_static(&sort).is_err_and(|error| error.to_string().contains("not linked statically")));
     }
 }

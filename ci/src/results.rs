@@ -7,6 +7,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,9 +22,6 @@ const COLLECTION_SCHEMA: &str = "xdproof.results/1";
 
 /// The name of each file.
 pub(crate) const FILE: &str = "result.json";
-
-/// What results of one machine and program are joined by: lists that are put behind each other.
-const LISTS: &[&str] = &["devices", "findings", "kernel_messages", "rules", "trials", "measurements"];
 
 /// The verdicts, the most important first.
 pub(crate) const VERDICTS: &[&str] = &["pass", "fail", "error", "skip", "xfail", "unreachable", "not_run"];
@@ -109,50 +107,29 @@ pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Joins results of the same machine and program, in their order.
-pub(crate) fn join<'a>(results: impl IntoIterator<Item = &'a CellResult>) -> Vec<Value> {
-    let mut joined: Vec<Map<String, Value>> = Vec::new();
-    for CellResult { value } in results {
-        let same = |other: &&mut Map<String, Value>| other.get("environment") == value.get("environment");
-        let Some(into) = joined.iter_mut().find(same) else {
-            joined.push(value.clone());
-            continue;
-        };
-        for name in LISTS {
-            let Some(more) = value.get(*name).and_then(Value::as_array) else { continue };
-            match into.entry(*name).or_insert_with(|| json!([])).as_array_mut() {
-                Some(list) => list.extend(more.iter().cloned()),
-                None => continue,
-            }
-        }
-        let summary = sum(&[into.get("summary"), value.get("summary")]);
-        into.insert("summary".to_owned(), summary);
-    }
-    joined.into_iter().map(Value::Object).collect()
+/// A collection of no results, and of what came to nothing.
+pub(crate) fn of_breakdowns(breakdowns: &[Breakdown]) -> Value {
+    let summary: Map<String, Value> =
+        VERDICTS.iter().map(|verdict| ((*verdict).to_owned(), json!(0))).collect();
+    json!({ "schema": COLLECTION_SCHEMA, "results": [], "breakdowns": breakdowns, "summary": summary })
 }
 
-/// Adds summaries up.
-fn sum(summaries: &[Option<&Value>]) -> Value {
-    let number = |verdict: &str| -> u64 {
-        let each = summaries.iter().flatten();
-        each.filter_map(|summary| summary.get(verdict)?.as_u64()).sum()
-    };
-    VERDICTS
-        .iter()
-        .map(|verdict| ((*verdict).to_owned(), json!(number(verdict))))
-        .collect::<Map<_, _>>()
-        .into()
-}
-
-/// All results in one, and what came to nothing.
-pub(crate) fn collection(results: &[Value], breakdowns: &[Breakdown]) -> Value {
-    let summaries: Vec<_> = results.iter().map(|result| result.get("summary")).collect();
-    let summary = sum(&summaries);
-    let mut collection = json!({ "schema": COLLECTION_SCHEMA, "results": results, "summary": summary });
-    if let (false, Some(collection)) = (breakdowns.is_empty(), collection.as_object_mut()) {
-        collection.insert("breakdowns".to_owned(), json!(breakdowns));
-    }
-    collection
+/// Has xdproof join result files into one in a directory.
+///
+/// # Errors
+///
+/// What xdproof said, if it refuses them.
+pub(crate) fn merge(xdproof: &Path, files: &[PathBuf], out: &Path) -> Result<()> {
+    let mut command = Command::new(xdproof);
+    let output = command.arg("merge").args(files).arg("--out").arg(out).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("failed to start {}", xdproof.display()))?;
+    // That something is missing is told by what is joined.
+    ensure!(
+        matches!(output.status.code(), Some(0 | 4)),
+        "the results cannot be joined: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
 }
 
 /// Writes a file at once: whoever reads it finds the old one or the new one, whole.
@@ -188,16 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_one_kernel_become_one_and_those_of_others_stay_apart() {
-        let mut faulty = result("6.1", "tap", 3, 0);
-        faulty.add_fault(Some("tap"), "BUG: a");
-        let cells = [result("6.1", "igb", 10, 2), result("6.12", "igb", 5, 0), faulty];
-        let joined = join(&cells);
-        assert_eq!(joined.len(), 2);
-        assert_eq!(joined[0]["trials"].as_array().unwrap().len(), 2);
-        assert_eq!(joined[0]["summary"]["pass"], 13);
-        assert_eq!(joined[0]["summary"]["skip"], 2);
-        assert_eq!(joined[0]["findings"][0]["what"], "BUG: a");
+    fn a_breakdown_is_written_down_as_xdproof_reads_it() {
         let breakdown = Breakdown {
             cell: "6.1/tulip".to_owned(),
             what: "the guest panicked".to_owned(),
@@ -205,12 +173,19 @@ mod tests {
             recovered: false,
             console: "Kernel panic".to_owned(),
         };
-        let all = collection(&joined, &[breakdown]);
-        assert_eq!(all["schema"], COLLECTION_SCHEMA);
-        assert_eq!(all["summary"]["pass"], 18);
-        assert_eq!(all["summary"]["fail"], 2);
-        assert_eq!(all["breakdowns"][0]["cell"], "6.1/tulip");
-        assert_eq!(collection(&[], &[]).get("breakdowns"), None);
+        let collection = of_breakdowns(&[breakdown]);
+        assert_eq!(collection["schema"], "xdproof.results/1");
+        assert_eq!(collection["summary"]["not_run"], 0);
+        assert_eq!(
+            collection["breakdowns"],
+            json!([{
+                "cell": "6.1/tulip",
+                "what": "the guest panicked",
+                "attempts": 2,
+                "recovered": false,
+                "console": "Kernel panic",
+            }])
+        );
     }
 
     #[test]
