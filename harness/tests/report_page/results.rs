@@ -343,6 +343,7 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
             },
         ],
         path: (role == Role::Dut).then_some(PathTraits {
+            shortest: 14,
             padded_to: if is_software { 0 } else { 60 },
             window: 64,
             longest: 1514,

@@ -27,11 +27,14 @@ pub(super) struct Column {
     pub(super) suffix: String,
 }
 
+/// Device, mode and injector of a trial.
+type Key = (Option<String>, Mode, InjectorKind);
+
 /// All columns, and which of what they are made of there are several of.
 pub(super) struct Columns {
     pub(super) all: Vec<Column>,
     /// For each result, the column of a trial by what tells it from others.
-    by_trial: Vec<BTreeMap<(Option<String>, Mode, InjectorKind), usize>>,
+    by_trial: Vec<BTreeMap<Key, usize>>,
     pub(super) several: Several,
 }
 

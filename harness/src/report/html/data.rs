@@ -72,12 +72,15 @@ struct Numbers(Counts, u64, u64, u64, Vec<Counts>);
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 struct ShownFrame(String, String, usize);
 
+/// Frame sent and how many times, frame that came and how many times, the bytes of each that differ.
+type Pair = (usize, u64, usize, u64, Vec<usize>, Vec<usize>);
+
 #[derive(Serialize)]
 struct ShownFailure {
     /// What is neither about numbers that stand beside each other nor about bytes, in words.
     mismatches: Vec<String>,
     /// What was sent and what came of it: frame and times of both, and the bytes of both that differ.
-    pairs: Vec<(usize, u64, usize, u64, Vec<usize>, Vec<usize>)>,
+    pairs: Vec<Pair>,
     missing: Vec<(usize, u64)>,
     unexpected: Vec<(usize, u64)>,
     /// Frames sent, and how many times.

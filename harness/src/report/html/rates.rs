@@ -299,10 +299,12 @@ fn value(what: What, sample: &Sample) -> f64 {
     if what == What::ProgramCost { sample.frame_ns } else { 1e9 / sample.frame_ns }
 }
 
+/// What was measured, by the size of its frames in bytes.
+type BySize<'a> = BTreeMap<usize, &'a Measurement>;
+
 /// Charts of everything that was measured at several sizes.
 fn size_charts(measurements: &[Measurement]) -> Vec<SizeChart> {
-    let mut families: BTreeMap<(InjectorKind, &str), BTreeMap<Mode, BTreeMap<usize, &Measurement>>> =
-        BTreeMap::new();
+    let mut families = BTreeMap::<(InjectorKind, &str), BTreeMap<Mode, BySize<'_>>>::new();
     for measurement in measurements {
         let Measurement { what, mode, injector, traffic, cpus, offered_pps, .. } = measurement;
         if let (What::PathRate, 1, None, Some((mix, size))) =
