@@ -747,10 +747,15 @@ fn taps() -> Result {
         Ok((near, far))
     });
     let taken = stand.take().map_err(|error| chain(&error));
+    let told = taken.as_ref().map(|pair| {
+        inventory::describe(&pair.testbed.dut, pair.testbed.topology.dut.index, Role::Dut, "tap")
+    });
+    let told = told.map_err(Clone::clone)??;
     let given = taken.map(DevicePair::give_back);
     drop(stop);
     let _ends = wire.join().map_err(|_| "the wire broke")??;
     given??;
+    expect(told.driver == "tun" && told.bus.is_none(), &format!("{told:?}"))?;
     stand.expect_look(&before)
 }
 

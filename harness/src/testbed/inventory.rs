@@ -28,7 +28,8 @@ fn record(host: &mut Host, link: &Link, role: Role, nic: String) -> Result<Devic
     let index = link.index;
     let told = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
     let driver = host.driver(index)?.unwrap_or_default();
-    let bus = told(driver.bus).or_else(|| link.parent.clone());
+    // A virtual link is on no bus, whatever its driver says (tun says "tap").
+    let bus = told(driver.bus).filter(|_| link.kind.is_none()).or_else(|| link.parent.clone());
     let features = host.offloads(index)?;
     Ok(DeviceRecord {
         role,

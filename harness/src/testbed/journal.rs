@@ -235,12 +235,23 @@ impl Journals {
             Ok(paths)
         };
         let paths = list().map_err(at("list", &self.directory))?;
-        paths.into_iter().map(|directory| Ok(Found { state: look(&directory)?, directory })).collect()
+        let mut found = Vec::new();
+        for directory in paths {
+            // A run may end meanwhile, and take its directory away.
+            if let Some(state) = look(&directory)? {
+                found.push(Found { directory, state });
+            }
+        }
+        Ok(found)
     }
 }
 
-fn look(directory: &Path) -> Result<FoundState, JournalError> {
-    let lock = File::open(directory).map_err(at("open", directory))?;
+/// How it stands with a run; `None` if it is gone.
+fn look(directory: &Path) -> Result<Option<FoundState>, JournalError> {
+    let lock = match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(at("open", directory))?,
+    };
     let alive = match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => false,
         Err(rustix::io::Errno::WOULDBLOCK) => true,
@@ -250,12 +261,12 @@ fn look(directory: &Path) -> Result<FoundState, JournalError> {
     let read = match fs::read(&path) {
         // It is the first thing that a run makes and the last that it takes away.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(if alive { FoundState::Alive(None) } else { FoundState::Blank { lock } });
+            return Ok(Some(if alive { FoundState::Alive(None) } else { FoundState::Blank { lock } }));
         }
         read => read.map_err(at("read", &path))?,
     };
     let parsed = serde_json::from_slice::<Journal>(&read);
-    Ok(match (alive, parsed) {
+    Ok(Some(match (alive, parsed) {
         (true, journal) => FoundState::Alive(journal.ok()),
         (false, Ok(journal)) if journal.schema == SCHEMA => FoundState::Dead { lock, journal },
         (false, Ok(journal)) => FoundState::Unreadable {
@@ -264,7 +275,7 @@ fn look(directory: &Path) -> Result<FoundState, JournalError> {
         (false, Err(error)) => {
             FoundState::Unreadable { problem: format!("{} is damaged: {error}", path.display()) }
         }
-    })
+    }))
 }
 
 /// A run whose devices are taken, or are to be put back.
