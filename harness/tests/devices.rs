@@ -572,7 +572,7 @@ fn nothing() -> Result {
 
 fn unprivileged_restore() -> Result {
     let output = user::unprivileged(&["restore"])?;
-    user::expect_one_error(&output, 3, &["create a network namespace", "Operation not permitted"])
+    user::expect_one_error(&output, 3, &["root", "create a network namespace", "Operation not permitted"])
 }
 
 fn damaged() -> Result {

@@ -104,6 +104,15 @@ enum Verb {
     /// Compare two sets of results: what broke, what was mended, what became slower.
     Compare(compare::Compare),
     /// Put back what a killed run on real devices left changed.
+    ///
+    /// A run on devices of this host (`validate --dut DEV --tester DEV`) writes down what is set at them before it changes
+    /// any of it, below /run/xdproof, and puts it back when it ends. What a killed run has left is put back by this, and by the
+    /// next run on devices; runs that are alive are left alone. Everything that was put back is told, and what could not be
+    /// with the reason. Call it in the network namespace that the devices belong to.
+    ///
+    /// `XDPROOF_RUN_DIR` in the environment names another directory than /run/xdproof, for tests.
+    ///
+    /// Exit codes: 0 there was nothing, or all is as it was; 1 something is not; 3 without privilege.
     Restore(restore::Restore),
     /// Join results: parts of a run that was split; several kernels, devices and hosts.
     Merge(merge::Merge),

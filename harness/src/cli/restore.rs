@@ -16,9 +16,6 @@ use crate::{
     },
 };
 
-/// What a run on devices of this host has changed is written down before it is changed, below /run/xdproof (another
-/// directory with the environment variable `XDPROOF_RUN_DIR`, for tests). A run that ends puts it back by itself, and the next
-/// run does so for one that was killed; this does it without a run. Runs that are alive are left alone.
 #[derive(Debug, Args)]
 pub(super) struct Restore {}
 
@@ -26,7 +23,9 @@ impl Restore {
     #[expect(clippy::unused_self, reason = "every verb is called alike")]
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         // Without the privilege, everything would be told as "could not be put back".
-        NetNs::create().context("failed to do what putting devices back takes").map_err(Failure::Machine)?;
+        NetNs::create()
+            .context("failed to put devices back without root's privileges")
+            .map_err(Failure::Machine)?;
         let found = journal::recover_dead(&journal::directory())
             .map_err(|error| Failure::Machine(anyhow::Error::new(error)))?;
         if output.json {
