@@ -121,8 +121,10 @@ impl Machine<'_> {
             Accelerator::Tcg => ("tcg,thread=multi", "max"),
         };
         let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
-        // What the kernel thinks worth a warning goes to the console; an Oops is a panic, and a panic ends the machine.
-        let command_line = format!("console=ttyS0 loglevel=5 panic=-1 oops=panic {parameters}");
+        // What the kernel thinks worth a warning goes to the console; an Oops is a panic, and a panic ends the machine. Where
+        // this machine is busy, a timer that ticks late is no reason to panic at once (`check_timer` of the IO-APIC).
+        let command_line =
+            format!("console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check {parameters}");
         let mut arguments: Vec<String> = [
             "-machine",
             "q35",
@@ -390,7 +392,7 @@ mod tests {
         let arguments = arguments(&[], Accelerator::Kvm);
         assert_eq!(
             values(&arguments, "-append"),
-            ["console=ttyS0 loglevel=5 panic=-1 oops=panic xdproof.fault=panic@igb"]
+            ["console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check xdproof.fault=panic@igb"]
         );
         for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
             assert!(arguments.iter().any(|argument| argument == flag), "{flag}");
