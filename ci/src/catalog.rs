@@ -60,6 +60,8 @@ pub(crate) struct Emulated {
     /// Where it is plugged in.
     #[serde(default)]
     pub(crate) bus: Bus,
+    /// Why it is tried only where it is named, if that is so.
+    apart: Option<String>,
     /// The first octet of its address, where QEMU does not let it be chosen.
     #[serde(default = "local_octet")]
     pub(crate) first_octet: u8,
@@ -95,6 +97,8 @@ pub(crate) struct Software {
     pub(crate) mode: Option<String>,
     /// The module that it takes, and its parameters.
     module: Option<String>,
+    /// Why it is tried only where it is named, if that is so.
+    apart: Option<String>,
 }
 
 /// How a guest makes a device; `ci/guest/init` has a function for each.
@@ -137,6 +141,14 @@ impl Nic {
         match self {
             Self::Emulated(nic) => &nic.name,
             Self::Software(nic) => &nic.name,
+        }
+    }
+
+    /// Why it is tried only where it is named, if that is so.
+    pub(crate) fn apart(&self) -> Option<&str> {
+        match self {
+            Self::Emulated(nic) => nic.apart.as_deref(),
+            Self::Software(nic) => nic.apart.as_deref(),
         }
     }
 
@@ -227,7 +239,7 @@ impl Nics {
         emulated.chain(self.software.iter().cloned().map(Nic::Software)).collect()
     }
 
-    /// Those of the given names, in the order of the file; all where no name is given.
+    /// Those of the given names, in the order of the file; where no name is given, all that do not stand apart.
     pub(crate) fn select(&self, names: &[String]) -> Result<Vec<Nic>> {
         let all = self.all();
         for name in names {
@@ -236,7 +248,9 @@ impl Nics {
                 bail!("there is no NIC `{name}`; known are {}", known.join(", "));
             }
         }
-        let wanted = |nic: &Nic| names.is_empty() || names.iter().any(|name| name == nic.name());
+        let wanted = |nic: &Nic| {
+            if names.is_empty() { nic.apart().is_none() } else { names.iter().any(|name| name == nic.name()) }
+        };
         Ok(all.into_iter().filter(wanted).collect())
     }
 }
@@ -348,6 +362,10 @@ mod tests {
         let nics: Nics = toml::from_str(NIC).unwrap();
         says(nics.select(&["ixgbe".to_owned()]).err().map(|error| error.to_string()), "known are igb, bond");
         assert_eq!(nics.select(&[]).unwrap().len(), 2);
+        let apart = NIC.replace("mode = \"802.3ad\"", "mode = \"802.3ad\"\napart = \"it is slow\"");
+        let nics: Nics = toml::from_str(&apart).unwrap();
+        assert_eq!(nics.select(&[]).unwrap().len(), 1);
+        assert_eq!(nics.select(&["bond".to_owned()]).unwrap().len(), 1);
     }
 
     #[test]

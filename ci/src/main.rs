@@ -52,7 +52,7 @@ struct Cli {
     /// /lib/modules/RELEASE; the default is all series.
     #[arg(long, value_delimiter = ',', value_name = "KERNEL")]
     kernel: Vec<String>,
-    /// NICs of ci/nics.toml, separated by commas; the default is all.
+    /// NICs of ci/nics.toml, separated by commas; the default is all that --list shows without a reason against it.
     #[arg(long, value_delimiter = ',', value_name = "NIC")]
     nic: Vec<String>,
     /// Attach modes for the NICs, separated by commas.
@@ -333,7 +333,8 @@ fn show(kernels: &Kernels, nics: &Nics) {
             Nic::Emulated(nic) => format!("emulated, driver {}", nic.driver),
             Nic::Software(nic) => format!("made by the guest: {}", nic.setup.name()),
         };
-        anstream::println!("NIC    {:20} {how}", nic.name());
+        let apart = nic.apart().map(|why| format!("; only where it is named: {why}")).unwrap_or_default();
+        anstream::println!("NIC    {:20} {how}{apart}", nic.name());
     }
     anstream::println!("and in every kernel: {GUEST}, which is doctor and a veth pair of xdproof's own");
 }

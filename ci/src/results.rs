@@ -65,8 +65,13 @@ impl CellResult {
         Ok(Self { value })
     }
 
-    /// Adds that the kernel reported a fault of its own.
+    /// Adds that the kernel reported a fault of its own, unless xdproof has seen it in the kernel's log itself.
     pub(crate) fn add_fault(&mut self, nic: Option<&str>, what: &str) {
+        let tells =
+            |finding: &Value| text(finding, "kind") == "kernel_fault" && text(finding, "what").contains(what);
+        if self.list("findings").iter().any(tells) {
+            return;
+        }
         let mut finding = json!({ "kind": "kernel_fault", "weight": "fault", "what": what });
         if let (Some(nic), Some(finding)) = (nic, finding.as_object_mut()) {
             finding.insert("nic".to_owned(), json!(nic));
@@ -194,9 +199,11 @@ mod tests {
         assert!(!result.is_bad() && result.is_conclusive());
         result.add_fault(Some("igb"), "WARNING: CPU: 0 PID: 1 at net/core/dev.c:1");
         result.add_fault(Some("igb"), "BUG: the second");
+        result.add_fault(Some("igb"), "BUG: the second");
         assert!(result.is_bad());
         assert_eq!(result.list("findings")[0]["what"], "BUG: the second");
         assert_eq!(result.list("findings")[1]["kind"], "kernel_fault");
+        assert_eq!(result.list("findings").len(), 2);
     }
 
     #[test]
