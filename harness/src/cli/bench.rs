@@ -252,9 +252,14 @@ struct Reporters<W> {
 impl<W: io::Write> Reporter for Reporters<W> {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         // Each is told even if the other cannot pass it on.
-        let waited = self.progress.report(event);
+        // A bar is gone before something stands in its place, and comes after what stands above it.
+        let ends = matches!(event, Event::Ended { .. });
+        let mut waited = if ends { self.progress.report(event) } else { Ok(()) };
         let written = self.out.as_mut().map_or(Ok(()), |out| out.report(event));
         let printed = self.rates.report(event);
+        if !ends {
+            waited = self.progress.report(event);
+        }
         waited.and(written).and(printed)
     }
 }

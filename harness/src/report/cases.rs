@@ -3,7 +3,11 @@
 //! What did not come out as it had to is a case that did not pass, whatever it is: a trial, a rule, a measurement, a finding, a
 //! part of a run that is missing. Nobody who counts cases can take an incomplete run for a good one.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anstream::adapter::strip_str;
 
@@ -105,35 +109,35 @@ pub(super) fn groups(collection: &Collection) -> Vec<Group<'_>> {
     groups
 }
 
-/// What each result is called: by its kernel, and where that is not enough by its program, and by its number.
+/// What each result is called: by its kernel, and where that is not enough by its program, and by a number. Results of one
+/// environment have one name: no trial is in two of them.
 pub(super) fn labels(results: &[RunResult]) -> Vec<String> {
-    let kernel = |result: &RunResult| result.environment.kernel_release.clone();
-    let named = |result: &RunResult| {
-        let Environment { kernel_release, program, .. } = &result.environment;
-        format!("{kernel_release} ({} {})", program.name, program.tag)
+    let environments: Vec<&Environment> = results.iter().map(|result| &result.environment).collect();
+    let named =
+        |its: &Environment| format!("{} ({} {})", its.kernel_release, its.program.name, its.program.tag);
+    let distinct = |name: &dyn Fn(&Environment) -> String, its: &Environment| -> Vec<&Environment> {
+        let mut distinct: Vec<&Environment> = Vec::new();
+        for other in environments.iter().filter(|other| name(other) == name(its)) {
+            if !distinct.contains(other) {
+                distinct.push(other);
+            }
+        }
+        distinct
     };
-    let kernels = numbers(results.iter().map(kernel));
-    let several = |result: &RunResult| kernels.get(&kernel(result)).is_some_and(|number| *number > 1);
-    let programs = numbers(results.iter().map(named));
-    let label = |result| {
-        if several(result) && programs.len() > kernels.len() { named(result) } else { kernel(result) }
+    let label = |its: &Environment| {
+        let of_kernel = distinct(&|its| its.kernel_release.clone(), its);
+        let programs: BTreeSet<String> = of_kernel.iter().map(|its| named(its)).collect();
+        let (name, same) = if programs.len() > 1 {
+            (named(its), distinct(&named, its))
+        } else {
+            (its.kernel_release.clone(), of_kernel)
+        };
+        match same.iter().position(|other| *other == its) {
+            Some(number) if same.len() > 1 => format!("{name} ({})", number + 1),
+            _ => name,
+        }
     };
-    let all = numbers(results.iter().map(label));
-    let mut so_far: BTreeMap<String, usize> = BTreeMap::new();
-    let unique = |label: String| {
-        let number = so_far.entry(label.clone()).or_default();
-        *number += 1;
-        if all.get(&label).is_some_and(|number| *number > 1) { format!("{label} #{number}") } else { label }
-    };
-    results.iter().map(label).map(unique).collect()
-}
-
-fn numbers(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
-    let mut numbers = BTreeMap::new();
-    for name in names {
-        *numbers.entry(name).or_default() += 1;
-    }
-    numbers
+    environments.iter().map(|its| label(its)).collect()
 }
 
 fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {

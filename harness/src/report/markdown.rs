@@ -109,8 +109,10 @@ fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
 
 /// A row for each kernel and device, a column for each mode and injector.
 fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
+    let labels = labels(results);
     let mut cells: BTreeMap<(usize, &str), BTreeMap<Path, Vec<&TrialRecord>>> = BTreeMap::new();
-    for (index, result) in results.iter().enumerate() {
+    for (label, result) in labels.iter().zip(results) {
+        let index = labels.iter().position(|other| other == label).unwrap_or(0);
         for trial in &result.trials {
             let row = cells.entry((index, nic(trial))).or_default();
             row.entry(trial.path()).or_default().push(trial);
@@ -120,7 +122,6 @@ fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
     if paths.is_empty() {
         return Ok(());
     }
-    let labels = labels(results);
     let mut header = vec!["kernel".to_owned(), "NIC".to_owned()];
     header.extend(paths.iter().map(|path| prose(&path.to_string())));
     let rows = cells.iter().map(|((index, nic), by_path)| {

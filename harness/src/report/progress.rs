@@ -112,11 +112,11 @@ impl<W: io::Write> Progress<W> {
 
     fn begin(&self, length: u64, template: &str) {
         let Shape::Bar(bar) = &self.shape else { return };
-        bar.set_length(length);
         // A template that cannot be read leaves the usual one.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
+        bar.set_length(length);
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {

@@ -79,6 +79,24 @@ fn junit_has_a_case_for_everything_and_counts_each_as_what_it_is() {
 }
 
 #[test]
+fn results_are_called_by_what_tells_them_apart() {
+    let names = |results: Vec<RunResult>| -> Vec<String> {
+        junit_of(&of(results)).suites.into_iter().map(|suite| suite.name).collect()
+    };
+    let one = |scenario: &str| result("6.1", vec![trial(scenario, Native, Pass)], Vec::new());
+    let place = |name: &str| format!("{name}/veth/native::pnet");
+    // Two runs in one environment.
+    assert_eq!(names(vec![one("a"), one("b")]), [place("6.1"), place("6.1")]);
+    let mut host = one("a");
+    host.environment.cpus_available = 64;
+    assert_eq!(names(vec![one("a"), host]), [place("6.1 (1)"), place("6.1 (2)")]);
+    let mut program = one("a");
+    program.environment.program.tag = "another".to_owned();
+    let named = ["6.1 (subject ac51964683292ff9)", "6.1 (subject another)"].map(place);
+    assert_eq!(names(vec![one("a"), program]), named);
+}
+
+#[test]
 fn junit_gives_a_failure_with_its_bytes_and_its_command_and_a_skip_with_its_reason() {
     let trials = vec![trial("a/b", Native, Fail), trial("c", Native, Skip), trial("d", Native, Pass)];
     let suites = junit_of(&of(vec![result("6.1", trials, Vec::new())]));
