@@ -249,6 +249,12 @@ impl Lab {
             Ok(both) => both,
             Err(reason) => return without_running(Verdict::Error { reason }),
         };
+        if let Some(reason) = self.not_spread(trial, &queues) {
+            let dirty = self.pool.hand_back(&kind, rig).err();
+            return without_running(
+                dirty.map_or(Verdict::Skip { reason }, |reason| Verdict::Error { reason }),
+            );
+        }
         let started = Instant::now();
         let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, arriving, expected, queues);
         if let Some(rig) = rig
@@ -259,6 +265,19 @@ impl Lab {
             verdict = Verdict::Fail(mismatches);
         }
         Outcome { verdict, observation, duration: started.elapsed() }
+    }
+
+    /// Why a trial shows nothing of what it is for: over which queues a device spreads frames is its own affair (its indirection
+    /// table, its hash), while a veth has to.
+    fn not_spread(&self, trial: &Trial<'_>, queues: &Counts) -> Option<String> {
+        self.pool.ground.devices()?;
+        let needed = trial.scenario.spread.queues?.saturating_sub(1) as usize;
+        (queues.len() < needed).then(|| {
+            let numbers: Vec<&u8> = queues.keys().collect();
+            format!(
+                "the scenario needs frames on {needed} receive queues, and the DUT puts them on {numbers:?}"
+            )
+        })
     }
 
     /// What is known of attaching for a trial: by the table, and else by what the device itself advertises.

@@ -16,6 +16,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     os::fd::AsFd as _,
     process::{Child, Command, ExitCode, Output, Stdio},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -95,6 +96,10 @@ const CASES: &[Case] = &[
     ("the_uplink_of_this_machine_is_refused", uplink),
     ("force_takes_what_is_refused_and_puts_back_what_can_be", force),
     ("taken_devices_say_nothing", silent),
+    ("validate_proves_devices_and_puts_them_back", validated),
+    ("validate_puts_devices_back_when_it_is_interrupted", validate_interrupted),
+    ("restore_puts_back_what_a_killed_validate_left", validate_killed),
+    ("validate_says_why_it_takes_no_devices", validate_refused),
     ("taps_are_taken_and_given_back", taps),
     ("a_device_tells_what_it_is_and_what_it_counted", inventory_of_a_veth),
 ];
@@ -351,6 +356,21 @@ impl Stand {
         self.run(command)
     }
 
+    /// Starts `xdproof validate` on the devices, and waits until it is at its trials.
+    fn validate(&self) -> Result<(Child, JoinHandle<String>)> {
+        let mut command = user::xdproof();
+        command.args(["validate", "-v", "--dut", "d0", "--tester", "t0", "--mode", "generic,native"]);
+        command.env(journal::DIRECTORY_VARIABLE, self.journals.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.worker.run(move |_| command.spawn())??;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        let at_trials =
+            lines.by_ref().map_while(std::result::Result::ok).any(|line| line.contains("::native::"));
+        expect(at_trials && !self.has("d0")?, "the devices are not taken")?;
+        let rest = move || lines.map_while(std::result::Result::ok).collect::<Vec<_>>().join("\n");
+        Ok((child, std::thread::spawn(rest)))
+    }
+
     fn restore(&self, code: i32) -> Result<String> {
         let output = self.xdproof(&["restore"])?;
         expect_code(&output, code)?;
@@ -432,6 +452,87 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result {
     while !holds()? {
         expect(begun.elapsed() < PATIENCE, what)?;
         std::thread::yield_now();
+    }
+    Ok(())
+}
+
+// ---- xdproof validate --dut --tester --------------------------------------------------------------------------------------
+
+fn validated() -> Result {
+    let stand = Stand::furnished()?;
+    let before = stand.look()?;
+    let out = tempfile::tempdir()?;
+    let directory = out.path().to_str().ok_or("not UTF-8")?;
+    let words =
+        ["validate", "--dut", "d0", "--tester", "t0", "--label", "mine", "--rules", "--out", directory];
+    let selection = ["--scenario", "vlan/qinq_*", "--mode", "generic,native,offload"];
+    let output = stand.xdproof(&[&words[..], &selection].concat())?;
+    expect_code(&output, 0)?;
+    stand.expect_look(&before)?;
+    expect(stand.runs()?.is_empty(), "the journal is left")?;
+    let result = user::read_result(out.path())?;
+    let devices = result["devices"].as_array().ok_or("no devices")?;
+    let told: Vec<_> =
+        devices.iter().map(|device| (&device["role"], &device["name"], &device["driver"])).collect();
+    let expected = [("dut", "d0", "veth"), ("tester", "t0", "veth")];
+    let same = told
+        .iter()
+        .zip(expected)
+        .all(|(&told, (role, name, driver))| told == (&role.into(), &name.into(), &driver.into()));
+    expect(told.len() == 2 && same, &format!("{told:?}"))?;
+    let verdicts = |mode: &str| -> Vec<&str> {
+        let trials = result["trials"].as_array().into_iter().flatten();
+        trials
+            .filter(|trial| trial["mode"] == mode && trial["nic"] == "mine")
+            .filter_map(|trial| trial["verdict"].as_str())
+            .collect()
+    };
+    for (mode, verdict) in [("generic", "pass"), ("native", "pass"), ("offload", "skip")] {
+        let all = verdicts(mode);
+        expect(all.len() >= 5 && all.iter().all(|one| *one == verdict), &format!("{mode}: {all:?}"))?;
+    }
+    let rules = result["rules"].as_array().ok_or("no rules")?;
+    expect(rules.len() > 15 && rules.iter().all(|rule| rule["verdict"] == "pass"), "not all rules hold")
+}
+
+fn validate_interrupted() -> Result {
+    let stand = Stand::furnished()?;
+    let before = stand.look()?;
+    let (mut child, printed) = stand.validate()?;
+    user::signal(&child, Signal::INT)?;
+    let status = child.wait()?;
+    let printed = printed.join().map_err(|_| "the reader panicked")?;
+    expect(status.code() == Some(4), &format!("it ended with {status}\n{printed}"))?;
+    expect(stand.runs()?.is_empty(), "the journal is left")?;
+    stand.expect_look(&before)
+}
+
+fn validate_killed() -> Result {
+    let stand = Stand::furnished()?;
+    let before = stand.look()?;
+    kill(stand.validate()?.0)?;
+    expect(!stand.has("d0")?, "a killed run has put its devices back")?;
+    stand.restore(0)?;
+    stand.expect_look(&before)
+}
+
+fn validate_refused() -> Result {
+    let stand = Stand::plain()?;
+    for (words, code, part) in [
+        (&["--dut", "d0", "--tester", "d0"][..], 2, "one and the same device"),
+        (&["--dut", "d0", "--tester", "lo"], 3, "loopback"),
+        (&["--dut", "d0", "--tester", "nosuch"], 3, "nosuch"),
+        (
+            &["--dut", "d0", "--tester", "t0", "--injector", "live_frames"],
+            2,
+            "live frames are for veth pairs",
+        ),
+        (&["--dut", "d0"], 2, "--tester"),
+        (&["--label", "mine"], 2, "--dut"),
+    ] {
+        let output = stand.xdproof(&[&["validate"], words].concat())?;
+        user::expect_one_error(&output, code, &[part])?;
+        expect(stand.runs()?.is_empty() && stand.has("d0")?, "something is left")?;
     }
     Ok(())
 }
