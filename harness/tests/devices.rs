@@ -20,13 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Trial as Test};
+use libtest_mimic::{Arguments, Failed, Trial as Test};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use user::{Result, expect_code, stdout};
 use xdproof::{
     attach::{Counter, Object},
+    inject::shape::Shaper,
     report::device::{Role, StatisticSource},
     run::chain,
     testbed::{
@@ -90,6 +91,7 @@ const CASES: &[Case] = &[
     ("a_bridge_is_refused", bridge),
     ("a_device_that_others_stand_on_is_refused", stood_on),
     ("a_queueing_discipline_that_someone_chose_is_refused", discipline),
+    ("a_traffic_control_program_is_refused", traffic_program),
     ("next_hops_that_are_objects_are_refused", next_hops),
     ("a_program_that_a_link_holds_is_refused_by_force_too", linked_program),
     ("the_device_of_this_login_is_refused", login),
@@ -301,8 +303,7 @@ impl Stand {
             let line = command.replace("--pattern ^net", "--pattern '^net").replace("[td]0\\.", "[td]0\\.'");
             let text = self.sh(&line)?;
             let text = if self.has_others { without_order(&text) } else { text };
-            let words = text.split(' ').map(|word| if is_running_time(word) { "TIME" } else { word });
-            Ok((command, words.collect::<Vec<_>>().join(" ")))
+            Ok((command, without_times(&text)))
         };
         LOOKS.iter().map(look).collect()
     }
@@ -424,6 +425,12 @@ fn without_order(text: &str) -> String {
     let (mut theirs, others): (Vec<&str>, Vec<&str>) = text.lines().partition(of_every_link);
     theirs.sort_unstable();
     [others, theirs].concat().join("\n")
+}
+
+/// The same words, those left out that tell a time which runs.
+fn without_times(text: &str) -> String {
+    let words = text.split(' ').map(|word| if is_running_time(word) { "TIME" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn is_running_time(word: &str) -> bool {
@@ -723,7 +730,11 @@ fn vanished() -> Result {
 fn index_taken() -> Result {
     let stand = Stand::furnished()?;
     let index = stand.sh("ip -o link show t0 | cut -d : -f 1")?;
-    let before = stand.sh("ip address show dev t0 | tail -n +2; ip route show table all dev t0")?;
+    let look = || {
+        let text = stand.sh("ip address show dev t0 | tail -n +2; ip route show table all dev t0")?;
+        Ok::<_, Failed>(without_times(&text))
+    };
+    let before = look()?;
     let (child, _) = stand.start(None)?;
     kill(child)?;
     stand.sh(&format!("ip link add squatter index {} type bridge", index.trim()))?;
@@ -731,7 +742,7 @@ fn index_taken() -> Result {
     let line = format!("t0: index {}: lost: it is taken: the index is ", index.trim());
     expect(told.contains(&line) && told.contains("is undone"), &told)?;
     expect(stand.restore(0)? == "There is nothing to put back.\n", "it is told again")?;
-    let after = stand.sh("ip address show dev t0 | tail -n +2; ip route show table all dev t0")?;
+    let after = look()?;
     expect(before == after, &format!("{before}\n{after}"))
 }
 
@@ -999,6 +1010,16 @@ fn discipline() -> Result {
     stand.expect_refusal("d0", is_it, "a queueing discipline that someone has chosen (clsact)")?;
     stand.sh("tc qdisc del dev d0 clsact; tc qdisc add dev t0 root pfifo limit 9")?;
     stand.expect_refusal("t0", is_it, "a queueing discipline that someone has chosen (pfifo)")
+}
+
+fn traffic_program() -> Result {
+    let stand = Stand::plain()?;
+    let _shaper = Shaper::push_tag(&stand.worker, &"d0".parse()?)?;
+    // Before Linux 6.6 it hangs on a queueing discipline.
+    let is_it = |objection: &Objection| {
+        matches!(objection, Objection::TrafficPrograms | Objection::Discipline { .. })
+    };
+    stand.expect_refusal("d0", is_it, "it")
 }
 
 fn next_hops() -> Result {

@@ -515,6 +515,31 @@ pub(crate) fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
+/// How many programs tcx has at a link, going in (46, `BPF_TCX_INGRESS`) or out (47): `bpf(BPF_PROG_QUERY)`, Linux 6.6,
+/// `CAP_NET_ADMIN` (`tcx_prog_query()` of `kernel/bpf/tcx.c`). `EINVAL` before.
+pub(crate) fn count_tcx(index: IfIndex, direction: u32) -> io::Result<u32> {
+    /// The head of `union bpf_attr` for this command, up to the last field that the kernel writes.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        index: u32,
+        attach_type: u32,
+        flags: u32,
+        attach_flags: u32,
+        program_ids: u64,
+        count: u32,
+        hole: u32,
+        /// Pointers that are not asked for.
+        lists: [u64; 3],
+        revision: u64,
+    }
+    const BPF_PROG_QUERY: c_int = 16;
+    let mut query = Query { index: index.get(), attach_type: direction, ..Query::default() };
+    // SAFETY: the structure is this command's, its pointers are null, and there is room for all that the kernel writes.
+    unsafe { bpf(BPF_PROG_QUERY, &mut query) }?;
+    Ok(query.count)
+}
+
 /// The head of `union bpf_attr` for the commands that go by a path.
 #[repr(C)]
 struct ByPath {

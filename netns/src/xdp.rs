@@ -30,6 +30,10 @@ const NO_PROGRAM: i32 = -1;
 /// `BPF_LINK_TYPE_XDP` (`enum bpf_link_type` of `include/uapi/linux/bpf.h`).
 const LINK_TYPE_XDP: u32 = 6;
 
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` (`enum bpf_attach_type`).
+const TCX_INGRESS: u32 = 46;
+const TCX_EGRESS: u32 = 47;
+
 /// The netdev family (Linux 6.3, `Documentation/netlink/specs/netdev.yaml`).
 const NETDEV: &str = "netdev";
 const NETDEV_CMD_DEV_GET: u8 = 1;
@@ -359,6 +363,26 @@ impl Host {
             }
         }
         Ok(modes)
+    }
+
+    /// Whether somebody's programs are attached to a link by tcx, which a move to another namespace leaves where they are. Those
+    /// of a `clsact` are among the [disciplines](Self::disciplines).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without `CAP_NET_ADMIN`.
+    pub fn has_tcx_programs(&mut self, index: IfIndex) -> Result<bool, Error> {
+        for direction in [TCX_INGRESS, TCX_EGRESS] {
+            match sys::count_tcx(index, direction) {
+                Ok(0) => {}
+                Ok(_) => return Ok(true),
+                // Before Linux 6.6, or a link that never had one.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => {}
+                Err(error) => {
+                    return Err(Error::refused("look for tcx programs", Subject::from(index))(error));
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Keeps a program, found by its id, under a path of a bpf file system: attached nowhere it would be gone.

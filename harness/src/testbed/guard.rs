@@ -63,6 +63,8 @@ pub enum Objection {
         /// Its kind.
         kind: String,
     },
+    /// Programs are attached to it by tcx: they stay, and see the frames of the trial.
+    TrafficPrograms,
     /// Next hops that are objects of their own go through it, and with it.
     NextHops {
         /// Their numbers.
@@ -111,6 +113,9 @@ impl fmt::Display for Objection {
             Self::Wireless => f.write_str("it is a wireless device"),
             Self::Discipline { kind } => {
                 write!(f, "it has a queueing discipline that someone has chosen ({kind}), which would be lost")
+            }
+            Self::TrafficPrograms => {
+                f.write_str("programs are attached to it by tcx, which would stay and see the frames of the trial")
             }
             Self::NextHops { ids } => {
                 let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
@@ -192,6 +197,9 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
     }
     let chosen = host.disciplines(link.index)?.into_iter().filter(|discipline| discipline.chosen);
     found.extend(chosen.map(|discipline| Objection::Discipline { kind: discipline.kind }));
+    if host.has_tcx_programs(link.index)? {
+        found.push(Objection::TrafficPrograms);
+    }
     let ids = host.next_hops(link.index)?;
     if !ids.is_empty() {
         found.push(Objection::NextHops { ids });
