@@ -29,8 +29,8 @@ const PANIC: &str = "Kernel panic - not syncing";
 /// Prints `xdproof: cell NAME` in the kernel's log when a cell begins, so that what follows can be told apart.
 const MARKER: &str = "xdproof: cell ";
 
-/// Lines of a console that are told of a breakdown.
-const TAIL: usize = 40;
+/// Lines of a console that are told of a breakdown: a panic with its trace, and what came before.
+const TAIL: usize = 100;
 
 /// Something that a kernel said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,12 +201,12 @@ mod tests {
 
     #[test]
     fn a_panic_is_found_and_the_end_is_kept() {
-        let text: String = (0..100).map(|number| format!("line {number}\u{1b}[0m\r\n")).collect();
+        let text: String = (0..200).map(|number| format!("line {number}\u{1b}[0m\r\n")).collect();
         let console =
             Console::parse(&format!("{text}[   9.1] Kernel panic - not syncing: sysrq triggered crash\n"));
         assert_eq!(console.panic.as_deref(), Some("Kernel panic - not syncing: sysrq triggered crash"));
         assert_eq!(console.tail.lines().count(), TAIL);
-        assert!(console.tail.starts_with("line 61[0m\n"), "{}", console.tail);
+        assert!(console.tail.starts_with("line 101[0m\n"), "{}", console.tail);
         assert_eq!(Console::read(Path::new("/nonexistent")), Console::default());
     }
 }

@@ -48,7 +48,7 @@ was not proved: an infrastructure error that a second try did not mend, or an in
 #[derive(Debug, Parser)]
 #[command(name = "ci/matrix", version, after_help = AFTER_HELP, max_term_width = 110)]
 struct Cli {
-    /// Kernels, separated by commas: series of ci/kernels.toml, or IMAGE[:MODULES], a bzImage or vmlinux and a directory like
+    /// Kernels, separated by commas: series of ci/kernels.toml, or IMAGE or IMAGE:MODULES, a bzImage or vmlinux and a directory like
     /// /lib/modules/RELEASE; the default is all series.
     #[arg(long, value_delimiter = ',', value_name = "KERNEL")]
     kernel: Vec<String>,

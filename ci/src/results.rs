@@ -144,7 +144,7 @@ pub(crate) fn write(file: &Path, value: &impl Serialize) -> Result<()> {
     write_bytes(file, &bytes)
 }
 
-/// As [`write`], for what is bytes already.
+/// As [`write()`], for what is bytes already.
 pub(crate) fn write_bytes(file: &Path, bytes: &[u8]) -> Result<()> {
     let directory = file.parent().context("a file needs a directory")?;
     fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
