@@ -140,18 +140,14 @@ impl<'a> Store<'a> {
             Some(newest) => newest,
             None => (cached(&place)?.context("it is not in the cache")?, String::new()),
         };
-        let directory = place.join(&release);
-        if !directory.join("vmlinux").is_file() {
-            anstream::eprintln!("fetching kernel {release}");
-            self.fetch(series, &release, &version, &directory)?;
-            // The archives drop old releases, and so does the cache.
-            for entry in fs::read_dir(&place)? {
-                let entry = entry?;
-                if entry.file_name() != OsStr::new(&release) {
-                    fs::remove_dir_all(entry.path())?;
-                }
+        let (release, directory) = match self.fetch_if_missing(series, &release, &version, &place) {
+            Ok(()) => (release.clone(), place.join(&release)),
+            Err(error) => {
+                let Some(older) = cached(&place)? else { return Err(error) };
+                anstream::eprintln!("{release} is not to be had, so {older} has to do: {error:#}");
+                (older.clone(), place.join(&older))
             }
-        }
+        };
         let root = directory.join("root");
         let config = [format!("boot/config-{release}"), format!("usr/lib/modules/{release}/config")];
         Ok(Kernel {
@@ -161,6 +157,23 @@ impl<'a> Store<'a> {
             module_root: Some(root),
             release,
         })
+    }
+
+    fn fetch_if_missing(&self, series: &Series, release: &str, version: &str, place: &Path) -> Result<()> {
+        let directory = place.join(release);
+        if directory.join("vmlinux").is_file() {
+            return Ok(());
+        }
+        anstream::eprintln!("fetching kernel {release}");
+        self.fetch(series, release, version, &directory)?;
+        // The archives drop old releases, and so does the cache.
+        for entry in fs::read_dir(place)? {
+            let entry = entry?;
+            if entry.file_name() != OsStr::new(release) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The newest release of a series that the lists have, and the version of its first package.
