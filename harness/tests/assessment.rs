@@ -6,8 +6,8 @@ mod measurement;
 mod results;
 
 use results::{
-    ON_A_WIRE, TEST_RUN, clean, collection, environment, finding, matrix, measurements, not_run, passed,
-    scenarios, stripped,
+    ON_A_WIRE, TEST_RUN, clean, environment, finding, matrix, measurements, not_run, passed, scenarios,
+    stripped,
 };
 use xdproof::{
     measure::{Judgement, record::Measurement},
@@ -24,7 +24,7 @@ use xdproof::{
 /// A collection of one result, of these trials out of a plan of as many.
 fn of(trials: Vec<TrialRecord>, measurements: Vec<Measurement>) -> Collection {
     let planned = trials.len();
-    collection(vec![RunResult::new(environment("6.12.0"), trials, measurements, planned)], Vec::new())
+    Collection::new(vec![RunResult::new(environment("6.12.0"), trials, measurements, planned)], Vec::new())
 }
 
 fn skipped() -> Vec<TrialRecord> {
@@ -62,7 +62,7 @@ fn page(collection: &Collection) -> String {
 #[test]
 fn nothing_is_no_pass() {
     expect(&of(Vec::new(), Vec::new()), Standing::Empty, &["neither trials nor measurements"]);
-    expect(&collection(Vec::new(), Vec::new()), Standing::Empty, &["neither"]);
+    expect(&Collection::new(Vec::new(), Vec::new()), Standing::Empty, &["neither"]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_was_never_begun_leaves_a_gap() {
     let trials = clean();
     let planned = trials.len() + 1;
     let result = RunResult::new(environment("6.12.0"), trials, Vec::new(), planned);
-    expect(&collection(vec![result], Vec::new()), Standing::Incomplete, &["1 trial was never begun"]);
+    expect(&Collection::new(vec![result], Vec::new()), Standing::Incomplete, &["1 trial was never begun"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@
 mod browser;
 #[path = "report_page/extremes.rs"]
 mod extremes;
+#[path = "gate/mod.rs"]
+mod gate;
 #[path = "measurement/mod.rs"]
 mod measurement;
 #[path = "report_page/results.rs"]
@@ -18,7 +20,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    process::ExitCode,
+    process::{Command, ExitCode, Output, Stdio},
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -40,13 +42,13 @@ const MATRIX: Made = ("matrix", results::matrix);
 const HOSTILE: Made = ("hostile", extremes::hostile);
 const MEASURED: Made = ("measured", |_| {
     let measured = RunResult::new(results::environment("6.12.0"), Vec::new(), results::measurements(), 0);
-    results::collection(vec![measured], Vec::new())
+    Collection::new(vec![measured], Vec::new())
 });
-const EMPTY: Made = ("empty", |_| results::collection(Vec::new(), Vec::new()));
+const EMPTY: Made = ("empty", |_| Collection::new(Vec::new(), Vec::new()));
 const CLEAN: Made = ("clean", |_| {
     let trials = results::clean();
     let planned = trials.len();
-    results::collection(
+    Collection::new(
         vec![RunResult::new(results::environment("6.12.0"), trials, Vec::new(), planned)],
         Vec::new(),
     )
@@ -70,9 +72,13 @@ const CHECKS: [(&str, &str, Made); 12] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let scenarios = results::scenarios();
+    let scenarios = match gate::corpus() {
+        Ok(scenarios) => scenarios,
+        Err(error) => return gate::broken(&error),
+    };
     let browser = if arguments.list { Err("only listed".to_owned()) } else { Browser::find() };
     let obstacle = browser.as_ref().err().cloned();
+    let unprivileged = gate::obstacle();
     let browser = Arc::new(browser);
     let mut tests = Vec::new();
     let mut test = |name: &str, run: Box<dyn FnOnce(&Browser) -> Result + Send>| {
@@ -89,14 +95,49 @@ fn main() -> ExitCode {
         Box::new(|browser| fast(browser, scenarios, 10_000)),
     );
     test("a_hundred_thousand_trials_still_work", Box::new(|browser| fast(browser, scenarios, 100_000)));
+    let real = {
+        let browser = Arc::clone(&browser);
+        move || of_real_results(browser.as_ref().as_ref().map_err(Failed::from)?)
+    };
+    tests.push(
+        Test::test("real_results_make_one_page", real)
+            .with_ignored_flag(obstacle.is_some() || unprivileged.is_some()),
+    );
     let conclusion = libtest_mimic::run(&arguments, tests);
     if let Some(reason) = obstacle.filter(|_| !arguments.list) {
         eprintln!("the page is not looked at: {reason}");
         if std::env::var("XDPROOF_REQUIRE_BROWSER").as_deref() == Ok("1") {
             return ExitCode::FAILURE;
         }
+        return conclusion.exit_code();
     }
-    conclusion.exit_code()
+    gate::conclude(&arguments, unprivileged.as_deref(), &conclusion)
+}
+
+/// Our counter and one that opens only one tag on a veth, and a bench, as a user gets them, and a report of all three.
+fn of_real_results(browser: &Browser) -> Result {
+    let directory = tempfile::tempdir()?;
+    let out = |name: &str| directory.path().join(name).display().to_string();
+    let mutants = concat!(env!("OUT_DIR"), "/xdproof-mutants");
+    let (ours, theirs, rates, page) = (out("ours"), out("theirs"), out("rates"), out("report"));
+    let foreign = ["--object", mutants, "--program", "one_tag", "--out", theirs.as_str()];
+    let vlan = ["validate", "-q", "--scenario", "vlan/*"];
+    run(&[&vlan[..], &foreign].concat(), &[1])?;
+    run(&[&vlan[..], &["--scenario", "jumbo/*", "--out", &ours]].concat(), &[0])?;
+    // What it comes to is this machine's affair.
+    run(&["bench", "-q", "--budget", "2s", "--injector", "live_frames", "--out", &rates], &[0, 1, 4])?;
+    run(&["report", &ours, &theirs, &rates, "--format", "html", "--out", &page], &[0])?;
+    browser.check("real", &directory.path().join("report/report.html"))
+}
+
+fn run(arguments: &[&str], codes: &[i32]) -> Result {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
+    let Output { status, stdout, stderr } = command.args(arguments).stdin(Stdio::null()).output()?;
+    if status.code().is_some_and(|code| codes.contains(&code)) {
+        return Ok(());
+    }
+    let said = [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    Err(format!("xdproof {}: {status}\n{}{}", arguments.join(" "), said[0], said[1]).into())
 }
 
 /// Pages that are written, by their names.

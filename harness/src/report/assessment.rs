@@ -177,7 +177,7 @@ impl Assessment {
     #[must_use]
     pub fn of(collection: &Collection) -> Self {
         let results = &collection.results;
-        let summary = count(results);
+        let summary = Summary::total(results);
         let obstacles = obstacles(collection, &summary);
         let worst = obstacles.iter().map(|obstacle| obstacle.kind.severity()).min();
         let tally = Tally::of(results, &summary);
@@ -200,23 +200,6 @@ impl Assessment {
             .chunk_by(|a, b| a.kind == b.kind)
             .filter_map(|group| group.first().map(|first| (first.kind, group)))
     }
-}
-
-/// Trials by verdict, of all results.
-fn count(results: &[RunResult]) -> Summary {
-    let mut all = Summary::default();
-    for result in results {
-        let Summary { pass, fail, skip, xfail, error, unreachable, not_run: _ } =
-            Summary::new(&result.trials, 0);
-        all.pass += pass;
-        all.fail += fail;
-        all.skip += skip;
-        all.xfail += xfail;
-        all.error += error;
-        all.unreachable += unreachable;
-        all.not_run = all.not_run.saturating_add(result.summary.not_run);
-    }
-    all
 }
 
 /// What there is to be counted in results.

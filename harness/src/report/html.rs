@@ -203,6 +203,8 @@ struct EnvironmentOf<'a> {
     anchor: String,
     title: String,
     environment: &'a Environment,
+    /// Of a run that was split, the parts that are here.
+    parts: String,
     virtual_machine: Option<bool>,
     mitigations: Vec<(&'a str, &'a str)>,
     messages: Vec<Message<'a>>,
@@ -271,7 +273,7 @@ impl<'a> Page<'a> {
 
 /// What to call each result: by its kernel, its NICs and its program, as far as they differ, else by its number.
 fn labels(results: &[RunResult]) -> Vec<String> {
-    let parts = results.iter().map(|result| {
+    let parts = results.iter().zip(columns::programs(results)).map(|(result, program)| {
         let mut nics: Vec<&str> = result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
         nics.extend(result.devices.iter().filter(|its| its.role == Role::Dut).map(|its| its.nic.as_str()));
         nics.sort_unstable();
@@ -280,11 +282,7 @@ fn labels(results: &[RunResult]) -> Vec<String> {
         if nics.len() > 40 {
             nics = "several NICs".to_owned();
         }
-        [
-            visible(&result.environment.kernel_release).into_owned(),
-            visible(&nics).into_owned(),
-            columns::program(result),
-        ]
+        [visible(&result.environment.kernel_release).into_owned(), visible(&nics).into_owned(), program]
     });
     let parts: Vec<[String; 3]> = parts.collect();
     let differ = |at: usize| parts.iter().any(|part| part[at] != parts[0][at]);
@@ -506,14 +504,27 @@ fn rest(obstacle: &Obstacle, collection: &Collection) -> String {
 /// Paths that are named.
 const SHOWN_PATHS: usize = 4;
 
-/// Paths by their names, and how many more there are.
+/// Paths by their names, what they have in common first, and how many more there are.
 fn named(paths: &[usize], columns: &Columns) -> String {
-    let columns_of = paths.iter().take(SHOWN_PATHS).filter_map(|path| columns.all.get(*path));
-    let mut names: Vec<String> = columns_of.map(|column| column.label(columns.several)).collect();
-    if paths.len() > SHOWN_PATHS {
-        names.push(format!("{} paths more", paths.len() - SHOWN_PATHS));
+    let all =
+        paths.iter().filter_map(|path| columns.all.get(*path)).map(|column| column.parts(columns.several));
+    let all: Vec<[Option<&str>; 5]> = all.collect();
+    let is_common = |at: usize| all.iter().all(|parts| parts[at] == all[0][at]);
+    let (common, apart): (Vec<usize>, Vec<usize>) = (0..5).partition(|at| is_common(*at));
+    let words = |parts: &[Option<&str>; 5], chosen: &[usize], between| {
+        chosen.iter().filter_map(|at| parts[*at]).collect::<Vec<_>>().join(between)
+    };
+    let mut names = vec![all.first().map(|parts| words(parts, &common, " · ")).unwrap_or_default()];
+    if !apart.is_empty() {
+        let mut each: Vec<String> =
+            all.iter().take(SHOWN_PATHS).map(|parts| words(parts, &apart, " ")).collect();
+        if all.len() > SHOWN_PATHS {
+            each.push(format!("{} paths more", all.len() - SHOWN_PATHS));
+        }
+        names.push(each.join(", "));
     }
-    names.join(" and ")
+    names.retain(|name| !name.is_empty());
+    names.join(": ")
 }
 
 /// Several scenarios that came out otherwise on the same paths.
@@ -728,7 +739,12 @@ fn environments<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<Environm
             ),
             text: &message.text,
         });
+        let parts = result.partition.as_ref().map(|its| {
+            let parts: Vec<String> = its.parts.iter().map(u64::to_string).collect();
+            format!("{} of {}", parts.join(", "), its.count)
+        });
         EnvironmentOf {
+            parts: parts.unwrap_or_default(),
             anchor: format!("environment-{}", run + 1),
             title: label.clone(),
             environment: &result.environment,

@@ -232,6 +232,26 @@ const checks = {
     assert.ok(wide <= 1280, `${wide} pixels`);
   },
 
+  // Of our counter, one that opens only one tag, and a bench, on a veth of this machine.
+  async real() {
+    const page = await open();
+    assert.match(await page.locator(".sentence").innerText(), /trials failed/);
+    const programs = await page.locator(".tested").innerText();
+    assert.ok(programs.includes("xdproof_count (built in)") && programs.includes("one_tag ("), programs);
+    const good = page.locator(".matrix tbody", { hasText: "xdproof_count" });
+    assert.equal(await good.locator("a.v-fail, a.v-error").count(), 0, "ours counts as it has to");
+    const bad = page.locator(".matrix tbody", { hasText: "one_tag" }).locator("a.v-fail");
+    assert.ok(await bad.count() > 0, "theirs does not");
+    await bad.first().click();
+    await page.locator(".row").first().click();
+    const text = await page.locator("#trial").innerText();
+    for (const words of ["0 other", "← differs", "802.1", "--program one_tag", "Frames as a capture"]) assert.ok(text.includes(words), words);
+    assert.ok(await page.locator(".support, #support").innerText().then((its) => its.includes("veth")));
+    assert.ok(await page.locator(".rates tbody th").count() > 0, "the measurements are there");
+    assert.ok(await page.locator(".forest circle").count() > 0, "and drawn");
+    assert.match(await page.locator(".verdict .worth").innerText(), /Of \d+ counters with one planted fault each, .* would have found \d+/);
+  },
+
   // A page of less than everything: it opens, its sections are there, its switch works, and nothing is amiss.
   async plain() {
     for (const width of [390, 1280]) {

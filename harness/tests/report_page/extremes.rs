@@ -15,7 +15,7 @@ use xdproof_scenarios::Scenario;
 
 use super::{
     measurement::measurement,
-    results::{ON_A_WIRE, TEST_RUN, collection, device, environment, passed, rules, stripped},
+    results::{ON_A_WIRE, TEST_RUN, device, environment, passed, rules, stripped},
 };
 
 /// At least so many trials, as of very many devices.
@@ -41,7 +41,7 @@ pub(crate) fn many(scenarios: &[Scenario], least: usize) -> Collection {
         let planned = trials.len();
         results.push(RunResult::new(environment(&kernel), trials, Vec::new(), planned));
     }
-    collection(results, Vec::new())
+    Collection::new(results, Vec::new())
 }
 
 /// What tries to break out of wherever it is put.
@@ -116,5 +116,5 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     }
     let breakdown =
         Breakdown { cell: text(), what: text(), attempts: u32::MAX, recovered: false, console: text() };
-    collection(vec![result], vec![breakdown])
+    Collection::new(vec![result], vec![breakdown])
 }

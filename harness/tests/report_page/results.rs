@@ -16,7 +16,7 @@ use xdproof::{
             Breakdown, Channels, DeviceRecord, Feature, Finding, FindingKind, KernelMessage, PathTraits,
             Rings, Role, Statistic, StatisticSource, Weight,
         },
-        json::{COLLECTION_SCHEMA, Collection, Outcome, RuleResult, RunResult, Summary, TrialRecord},
+        json::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
     },
     rules::StepRecord,
     verdict::{Counts, Expected, Frames, Observation, Verdict, VerdictKind},
@@ -53,22 +53,6 @@ pub(crate) fn environment(kernel: &str) -> Environment {
             tag: "ac51964683292ff9".to_owned(),
         },
     }
-}
-
-pub(crate) fn collection(results: Vec<RunResult>, breakdowns: Vec<Breakdown>) -> Collection {
-    let mut summary = Summary::default();
-    for Summary { pass, fail, skip, xfail, error, unreachable, not_run } in
-        results.iter().map(|its| &its.summary)
-    {
-        summary.pass += pass;
-        summary.fail += fail;
-        summary.skip += skip;
-        summary.xfail += xfail;
-        summary.error += error;
-        summary.unreachable += unreachable;
-        summary.not_run += not_run;
-    }
-    Collection { schema: COLLECTION_SCHEMA.to_owned(), results, breakdowns, summary }
 }
 
 /// A trial whose frames came through as they had to.
@@ -192,7 +176,7 @@ pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
             console: "[    6.020100] e1000e 0000:00:04.0: Refused to change power state\n".to_owned(),
         },
     ];
-    collection(results.collect(), breakdowns)
+    Collection::new(results.collect(), breakdowns)
 }
 
 const NICS: [(&str, &str); 5] = [
@@ -345,6 +329,7 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
         path: (role == Role::Dut).then_some(PathTraits {
             shortest: 14,
             padded_to: if is_software { 0 } else { 60 },
+            shortest: 14,
             window: 64,
             longest: 1514,
         }),

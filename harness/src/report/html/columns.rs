@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::text::visible;
 use crate::{
+    environment::ProgramIdentity,
     plan::{InjectorKind, Mode},
     report::json::{Collection, RunResult, TrialRecord},
 };
@@ -53,11 +54,13 @@ impl Columns {
         let mut all: Vec<Column> = Vec::new();
         let mut taken = BTreeSet::new();
         let mut by_trial = Vec::new();
+        let programs = programs(&collection.results);
         for (run, result) in collection.results.iter().enumerate() {
             let mut columns = BTreeMap::new();
             let keys: BTreeSet<_> = result.trials.iter().map(key).collect();
             for (nic, mode, injector) in keys {
-                let column = Column::new(run, result, nic.as_deref(), mode, injector, &mut taken);
+                let path = (nic.as_deref(), mode, injector);
+                let column = Column::new(run, result, path, programs[run].clone(), &mut taken);
                 columns.insert((nic, mode, injector), all.len());
                 all.push(column);
             }
@@ -102,19 +105,29 @@ fn differ<T: PartialEq + ?Sized>(columns: &[Column], of: impl Fn(&Column) -> &T)
     columns.windows(2).any(|two| of(&two[0]) != of(&two[1]))
 }
 
-/// A program by its name and its tag.
-pub(super) fn program(result: &RunResult) -> String {
-    let program = &result.environment.program;
-    visible(&format!("{} {}", program.name, program.tag)).into_owned()
+/// The program of each result: by its name, and by its tag where the name does not tell it from others.
+pub(super) fn programs(results: &[RunResult]) -> Vec<String> {
+    let tells = |program: &ProgramIdentity| {
+        results
+            .iter()
+            .map(|result| &result.environment.program)
+            .all(|other| other.name != program.name || other == program)
+    };
+    let name = |result: &RunResult| {
+        let program = &result.environment.program;
+        let name =
+            if tells(program) { program.name.clone() } else { format!("{} {}", program.name, program.tag) };
+        visible(&name).into_owned()
+    };
+    results.iter().map(name).collect()
 }
 
 impl Column {
     fn new(
         run: usize,
         result: &RunResult,
-        nic: Option<&str>,
-        mode: Mode,
-        injector: InjectorKind,
+        (nic, mode, injector): (Option<&str>, Mode, InjectorKind),
+        program: String,
         taken: &mut BTreeSet<String>,
     ) -> Self {
         let kernel = visible(&result.environment.kernel_release).into_owned();
@@ -124,23 +137,24 @@ impl Column {
         let suffix = std::iter::once(wanted.clone()).chain(more).find(|suffix| !taken.contains(suffix));
         let suffix = suffix.unwrap_or(wanted);
         taken.insert(suffix.clone());
-        Self { run, kernel, nic, mode, injector, program: program(result), suffix }
+        Self { run, kernel, nic, mode, injector, program, suffix }
     }
 
     /// In the fewest words what it is, where there are others.
     pub(super) fn label(&self, several: Several) -> String {
-        let mut parts = Vec::new();
-        let mut part = |needed: bool, text: &str| {
-            if needed {
-                parts.push(text.to_owned());
-            }
-        };
-        part(several.kernel, &self.kernel);
-        part(several.nic && self.nic != NO_DEVICE, &self.nic);
-        part(several.mode || !several.injector, self.mode.name());
-        part(several.injector, self.injector.name());
-        part(several.program, &self.program);
-        parts.join(" · ")
+        self.parts(several).into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+
+    /// What tells it from others: kernel, program, NIC, mode, injector.
+    pub(super) fn parts(&self, several: Several) -> [Option<&str>; 5] {
+        let part = |needed: bool, text| if needed { Some(text) } else { None };
+        [
+            part(several.kernel, self.kernel.as_str()),
+            part(several.program, self.program.as_str()),
+            part(several.nic && self.nic != NO_DEVICE, self.nic.as_str()),
+            part(several.mode || !several.injector, self.mode.name()),
+            part(several.injector, self.injector.name()),
+        ]
     }
 
     /// The part of a link that shows its trials and no others.

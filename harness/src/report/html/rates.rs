@@ -41,6 +41,7 @@ pub(super) struct Row {
     pub(super) reference: String,
     pub(super) gate: String,
     pub(super) blocks: usize,
+    pub(super) void: usize,
     pub(super) badge: Option<Badge>,
     pub(super) drawn: Option<Drawn>,
     pub(super) remarks: Vec<String>,
@@ -217,7 +218,8 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
     remarks.extend(unmeasured.as_ref().map(|its| its.reason.clone()));
     remarks.extend(verdict.and_then(|verdict| verdict.reason()).map(|reason| reason.to_string()));
     let Beside { void, .. } = beside;
-    if !void.is_empty() {
+    let is_doubtful = matches!(verdict, Some(Judgement::Inconclusive { .. }));
+    if is_doubtful && !void.is_empty() {
         let each: Vec<String> = void.iter().map(|(name, times)| format!("{times} by {name}")).collect();
         remarks.push(format!("void blocks: {}", each.join(", ")));
     }
@@ -232,6 +234,7 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
         reference: reference(measurement),
         gate: gate.map_or_else(none, |its| span(its.interval, 3)),
         blocks: ratio.map_or(0, |its| its.n),
+        void: void.values().sum(),
         badge,
         drawn,
         remarks,
@@ -317,7 +320,7 @@ fn size_charts(measurements: &[Measurement]) -> Vec<SizeChart> {
         }
     }
     let several = |modes: &BTreeMap<Mode, BTreeMap<usize, &Measurement>>| {
-        modes.values().map(BTreeMap::len).max().unwrap_or(0) > 1
+        modes.values().map(BTreeMap::len).max().unwrap_or(0) > 2
     };
     let charts = families.into_iter().filter(|(_, modes)| several(modes));
     charts.map(|((injector, mix), modes)| size_chart(injector, mix, &modes)).collect()
