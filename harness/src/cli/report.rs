@@ -1,6 +1,7 @@
 //! `xdproof report`, and `--report` of the verbs that make results.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
@@ -123,14 +124,14 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
     fs::create_dir_all(out)
         .with_context(|| format!("failed to make {}", out.display()))
         .map_err(Failure::Input)?;
-    let told = with_missing(collection.clone());
+    let told = with_missing(collection);
     let mut formats = formats.to_vec();
     formats.sort_unstable();
     formats.dedup();
     let write = |format: Format| {
         let file = out.join(format.file());
         // What is missing is for those who read a report; whoever reads the results finds it out anew.
-        let collection = if format == Format::Json { collection } else { &told };
+        let collection = if format == Format::Json { collection } else { told.as_ref() };
         File::create(&file)
             .and_then(|to| format.write(collection, BufWriter::new(to)))
             .with_context(|| format!("failed to write {}", file.display()))
@@ -141,14 +142,19 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
 }
 
 /// The parts of runs that are missing, among what came to nothing.
-fn with_missing(mut collection: Collection) -> Collection {
-    let missing = missing(&collection).into_iter().map(|missing| Breakdown {
+fn with_missing(collection: &Collection) -> Cow<'_, Collection> {
+    let missing = missing(collection).into_iter().map(|missing| Breakdown {
         cell: missing.run.clone(),
         what: missing.to_string(),
         attempts: 0,
         recovered: false,
         console: String::new(),
     });
-    collection.breakdowns.extend(missing.collect::<Vec<_>>());
-    collection
+    let missing: Vec<Breakdown> = missing.collect();
+    if missing.is_empty() {
+        return Cow::Borrowed(collection);
+    }
+    let mut told = collection.clone();
+    told.breakdowns.extend(missing);
+    Cow::Owned(told)
 }
