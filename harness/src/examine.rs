@@ -86,6 +86,15 @@ impl Watch {
         let go_on = || !cancelled.load(Ordering::Relaxed);
         if let Ground::Devices(path) = lab.ground() {
             examined.findings.clone_from(&path.findings);
+            if path.lost() > 0 {
+                let what = format!(
+                    "{} of the frames do not arrive as they were sent, program or not; the trials that need them say which",
+                    path.lost()
+                );
+                let (kind, weight) = (FindingKind::AlteredFrames, Weight::Note);
+                let nic = Some(path.nic.clone());
+                examined.findings.push(Finding { kind, weight, nic, mode: None, what });
+            }
             let attached = lab.pool.attached();
             let unknown = unknown(lab, path);
             let known =

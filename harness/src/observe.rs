@@ -34,6 +34,10 @@ pub(crate) const WINDOW: usize = 64;
 /// After how long a lone frame counts as lost while a device is still being set up.
 const PROBE: Duration = Duration::from_millis(100);
 
+/// How often to look for frames before resting, and how long to rest.
+const LOOKS: u32 = 8;
+const REST: Duration = Duration::from_millis(1);
+
 /// Room in the capture's socket: a window many times over.
 pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
 
@@ -139,6 +143,22 @@ impl Capture {
         self.take()
     }
 
+    /// Takes in what comes until a certain frame has come, or `within` has passed; then gives everything else that came.
+    pub(crate) fn take_until(&mut self, last: &[u8], within: Duration) -> Result<Frames, ObserveError> {
+        let deadline = Instant::now() + within;
+        self.drain()?;
+        while !self.seen.contains_key(last) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.socket.wait_readable(left)? {
+                break;
+            }
+            self.drain()?;
+        }
+        let mut seen = self.take()?;
+        seen.remove(last);
+        Ok(seen)
+    }
+
     /// Everything that was received since the last call.
     fn take(&mut self) -> Result<Frames, ObserveError> {
         self.drain()?;
@@ -171,12 +191,15 @@ pub struct Manner<'a> {
     pub spread: bool,
     /// Each CPU has its turn to send.
     pub turns: Option<&'a Turns>,
+    /// Whether to wait for frames without keeping the CPU busy: where they come from a device, whose interrupt wakes us up. A veth
+    /// delivers while it sends, so that there is nothing to wait for.
+    pub rests: bool,
 }
 
 impl Default for Manner<'_> {
     /// As a veth takes them.
     fn default() -> Self {
-        Self { window: WINDOW, patience: MUST_ARRIVE, spread: false, turns: None }
+        Self { window: WINDOW, patience: MUST_ARRIVE, spread: false, turns: None, rests: false }
     }
 }
 
@@ -199,7 +222,7 @@ pub fn on_wire<'a>(
     nonce: u64,
     manner: Manner<'_>,
 ) -> Result<Observation, ObserveError> {
-    let Manner { window: most, patience, spread, turns } = manner;
+    let Manner { window: most, patience, spread, turns, rests } = manner;
     let Ports { sender, capture, returned } = ports;
     let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
@@ -211,7 +234,7 @@ pub fn on_wire<'a>(
             let over = turns.filter(|turns| turns.is_over(sent + window.len() as u64));
             if window.len() >= most || over.is_some() {
                 sent += flush(sender, &mut window)?;
-                if !settle(counter, capture, start, sent, patience)? {
+                if !settle(counter, capture, start, sent, patience, rests)? {
                     break 'sending;
                 }
             }
@@ -222,7 +245,7 @@ pub fn on_wire<'a>(
         }
     }
     sent += flush(sender, &mut window)?;
-    settle(counter, capture, start, sent, patience)?;
+    settle(counter, capture, start, sent, patience, rests)?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(counter.width(), &before, &counter.counts()?);
 
@@ -314,8 +337,10 @@ fn settle(
     start: u64,
     sent: u64,
     patience: Duration,
+    rests: bool,
 ) -> Result<bool, ObserveError> {
     let deadline = Instant::now() + patience;
+    let mut looks = 0;
     loop {
         capture.drain()?;
         if counter.runs()?.wrapping_sub(start) >= sent {
@@ -324,7 +349,13 @@ fn settle(
         if Instant::now() > deadline {
             return Ok(false);
         }
-        std::thread::yield_now();
+        looks += 1;
+        if rests && looks > LOOKS {
+            // What the program drops arrives nowhere: look again all the same.
+            capture.socket.wait_readable(REST)?;
+        } else {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`run`] does it for a whole plan, in parallel; `cargo test` calls [`Lab::run`] for one trial at a time.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{
@@ -18,7 +19,7 @@ use std::{
 };
 
 use xdproof_netns::XdpFeatures;
-use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, oracle};
+use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle};
 
 use crate::{
     attach::{AttachError, Counter, Identity, Object, RunCounting},
@@ -36,7 +37,10 @@ use crate::{
     },
     rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
     support::{self, Refused, Request, Support},
-    testbed::{Port, Topology},
+    testbed::{
+        Port, Topology,
+        path::{Fate, PathError},
+    },
     verdict::{Counts, Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
 };
 
@@ -341,9 +345,18 @@ impl Lab {
                 "what arrives of a frame of {shortest} bytes cannot be foretold: this path carries frames from {least} bytes on"
             ));
         }
-        (longest > carried).then(|| {
-            format!("a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes")
-        })
+        if longest > carried {
+            return Some(format!(
+                "a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes"
+            ));
+        }
+        let (frame, fate) =
+            trial.scenario.frames.iter().find_map(|frame| Some((frame, path.fate(&frame.bytes)?)))?;
+        let what = match fate {
+            Fate::Lost => "does not arrive",
+            Fate::Altered => "arrives otherwise than it was sent",
+        };
+        Some(format!("{what}, program or not: {}", describe(&frame.bytes)))
     }
 
     /// What the scenario needs and this trial does not offer.
@@ -482,11 +495,37 @@ impl Lab {
         }
     }
 
+    /// Finds out which frames of a plan do not arrive at devices as they should, before any program is attached.
+    fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
+        let Some(path) = self.pool.ground.devices() else { return Ok(()) };
+        let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
+        for trial in plan.iter().filter(|trial| trial.path.mode.attach().is_some()) {
+            let mtu = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground).spec.mtu;
+            let frames = trial.scenario.frames.iter().map(|frame| frame.bytes.as_slice());
+            by_mtu.entry(mtu).or_default().extend(frames);
+        }
+        for (mtu, frames) in by_mtu {
+            if cancelled.load(Ordering::Relaxed) {
+                break;
+            }
+            match path.set_mtu(mtu) {
+                Ok(()) => path.survey(frames.into_iter())?,
+                // The trials that need it say so.
+                Err(PathError::Mtu { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// How the ground takes frames.
     pub(crate) fn manner(&self) -> Manner<'static> {
         match self.pool.ground.devices() {
             None => Manner::default(),
-            Some(path) => Manner { window: path.traits.window, spread: path.queues > 1, ..Manner::default() },
+            Some(path) => {
+                let (window, spread) = (path.traits.window, path.queues > 1);
+                Manner { window, spread, rests: true, ..Manner::default() }
+            }
         }
     }
 
@@ -573,6 +612,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Resu
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let watch = Watch::begin(lab.ground());
+    lab.survey(plan, cancelled).map_err(io::Error::other)?;
     let trials = run_trials(lab, order, reporter)?;
     let Examined { devices, mut findings, kernel_messages, rules } =
         watch.end(lab, &trials, rules, cancelled);

@@ -10,7 +10,7 @@ mod objects;
 
 use std::{
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
@@ -21,7 +21,7 @@ use xdproof::{
     report::{
         Event, Reporter,
         device::{FindingKind, Weight},
-        json::RunResult,
+        json::{RunResult, TrialRecord},
     },
     run::{CountedAction, Ground, Lab, Order, nothing_to_give_back, run},
     testbed::{DevicePath, Spec, Testbed, path::PathError},
@@ -45,7 +45,8 @@ fn main() -> ExitCode {
         test("short_frames_that_arrive_padded_count_as_their_padded_bytes", padded),
         test("padding_of_other_bytes_than_zeros_is_told_and_nothing_is_held_against_it", leaking),
         test("frames_that_are_too_long_for_the_path_are_no_failure", too_long),
-        test("frames_that_the_path_loses_fail_and_are_named", lossy),
+        test("frames_that_do_not_arrive_without_a_program_are_no_failure", not_carried),
+        test("frames_that_the_path_loses_meanwhile_fail", lossy),
         test("a_driver_that_drops_what_the_program_passes_is_found_out", lying),
         test("two_devices_that_are_not_wired_together_are_told", not_wired),
         test("a_wire_on_which_others_speak_is_told", not_quiet),
@@ -55,10 +56,12 @@ fn main() -> ExitCode {
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
-struct Nobody;
+/// Calls a function with each event.
+struct Tell<'a>(&'a dyn Fn(&Event<'_>));
 
-impl Reporter for Nobody {
-    fn report(&mut self, _: Event<'_>) -> std::io::Result<()> {
+impl Reporter for Tell<'_> {
+    fn report(&mut self, event: Event<'_>) -> std::io::Result<()> {
+        (self.0)(&event);
         Ok(())
     }
 }
@@ -73,6 +76,16 @@ fn explore(testbed: &Arc<Testbed>) -> Result<DevicePath, PathError> {
 
 /// Everything that is selected, on a pair.
 fn validate(testbed: &Arc<Testbed>, object: Object, scenarios: &[&str], rules: bool) -> Result<RunResult> {
+    validate_telling(testbed, object, scenarios, rules, &mut Tell(&|_| ()))
+}
+
+fn validate_telling(
+    testbed: &Arc<Testbed>,
+    object: Object,
+    scenarios: &[&str],
+    rules: bool,
+    reporter: &mut dyn Reporter,
+) -> Result<RunResult> {
     let path = explore(testbed)?;
     let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(path)));
     let selection = Selection {
@@ -83,7 +96,7 @@ fn validate(testbed: &Arc<Testbed>, object: Object, scenarios: &[&str], rules: b
     let (plan, paths) = (&selection.plan(gate::corpus()?)?, &selection.paths());
     let cancelled = &AtomicBool::new(false);
     let order = Order { plan, paths, jobs: 1, rules, cancelled, give_back: &nothing_to_give_back };
-    Ok(run(&lab, order, &mut Nobody)?)
+    Ok(run(&lab, order, reporter)?)
 }
 
 /// Fails, with what came out, unless all trials came out in one of these ways.
@@ -163,15 +176,43 @@ fn too_long() -> Result {
     expect(said.contains("1518") && said.contains("program or not"), &said, &result)
 }
 
-fn lossy() -> Result {
+/// What does not arrive without a program says nothing of the driver's XDP.
+fn not_carried() -> Result {
     let testbed = pair()?;
     let _loses = Shaper::lose_type(&testbed.tester, &testbed.topology.tester.name, 0x86dd)?;
     let result = validate(&testbed, Object::default(), &["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"], false)?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     let wrong = result.trials.iter().filter(|trial| {
-        let lost = trial.reason.as_deref().unwrap_or("").contains("the program ran 0 times");
-        (trial.verdict == VerdictKind::Fail && lost) != trial.scenario.starts_with("ipv6/")
+        let said =
+            trial.reason.as_deref().unwrap_or("").contains("does not arrive, program or not: Ethernet");
+        (trial.verdict == VerdictKind::Unreachable && said) != trial.scenario.starts_with("ipv6/")
     });
-    expect(wrong.count() == 0 && of(&result, VerdictKind::Fail) > 0, "not exactly IPv6 is lost", &result)
+    expect(wrong.count() == 0 && of(&result, VerdictKind::Pass) > 0, "not exactly IPv6 is lost", &result)?;
+    let told = |finding: &xdproof::report::device::Finding| finding.what.contains("program or not");
+    expect(result.findings.iter().any(told), "it is not told", &result)
+}
+
+/// The path begins to lose frames when it has been tried.
+fn lossy() -> Result {
+    let testbed = pair()?;
+    let loses = Mutex::new(None);
+    let starts = |event: &Event<'_>| {
+        if matches!(event, Event::Trial(_)) {
+            let port = &testbed.topology.tester;
+            let mut loses = loses.lock().unwrap_or_else(PoisonError::into_inner);
+            loses.get_or_insert_with(|| Shaper::lose_type(&testbed.tester, &port.name, 0x86dd));
+        }
+    };
+    let scenarios = ["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"];
+    let result = validate_telling(&testbed, Object::default(), &scenarios, false, &mut Tell(&starts))?;
+    let lost = |trial: &&TrialRecord| {
+        trial.verdict == VerdictKind::Fail
+            && trial.reason.as_deref().unwrap_or("").contains("the program ran 0 times")
+    };
+    let failed = result.trials.iter().filter(lost).count();
+    expect(failed > 0 && failed == of(&result, VerdictKind::Fail), "no loss is found", &result)?;
+    let right = result.trials.iter().filter(lost).all(|trial| trial.scenario.starts_with("ipv6/"));
+    expect(right && result.is_bad(), "what is lost is not IPv6", &result)
 }
 
 /// Generic mode shows both receive queues as 0, so that what happens on queue 1 happens in native mode alone.

@@ -5,7 +5,7 @@
 //! not known beforehand (padding, the window that it takes, the longest frame) is found out by frames.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use crate::{
     delivery::{Delivery, Strips},
     observe::{self, Capture, ObserveError},
     report::device::{DeviceRecord, Finding, FindingKind, PathTraits, Role, Weight},
-    verdict::Frames,
+    verdict::{Frames, stack_discards},
 };
 
 /// What a device does to received frames, or keeps from a program. Each is switched off at both ends.
@@ -44,6 +44,9 @@ const SETTLES: Duration = Duration::from_secs(10);
 
 /// After how long a frame that is under way alone is lost.
 const ARRIVES: Duration = Duration::from_millis(300);
+
+/// How much later frames may arrive by another receive queue than the one that was sent after them.
+const OTHER_QUEUES: Duration = Duration::from_millis(20);
 
 /// The longest frame that anything pads (IEEE 802.3, clause 4A.2.3.2.2: 60 bytes without FCS), and some more.
 const LONGEST_PADDED: usize = 64;
@@ -86,6 +89,17 @@ pub struct DevicePath {
     pub usual_mtu: u32,
     /// The longest frame that arrives, by MTU.
     carried: Mutex<BTreeMap<u32, usize>>,
+    /// Frames that do not arrive as they should, program or not, and how they arrive if they do.
+    lost: Mutex<HashMap<Vec<u8>, Fate>>,
+}
+
+/// What becomes of a frame that does not arrive as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It does not arrive.
+    Lost,
+    /// Something else arrives in its place.
+    Altered,
 }
 
 /// Why a path is of no use.
@@ -144,6 +158,8 @@ struct Probe<'a> {
     socket: PacketSocket,
     capture: Capture,
     path: &'a Testbed,
+    /// Receive queues of the DUT.
+    queues: u32,
     sent: u32,
 }
 
@@ -194,6 +210,7 @@ impl DevicePath {
             queues,
             usual_mtu,
             carried: Mutex::default(),
+            lost: Mutex::default(),
         };
         path.wait_running()?;
         let testbed = Arc::clone(&path.testbed);
@@ -309,6 +326,45 @@ impl DevicePath {
         Ok(longest)
     }
 
+    /// Sends frames once while no program is attached, and keeps in mind which of them do not arrive as they should: a device that
+    /// does not send or take a malformed frame does so with a program too. Frames that the stack discards cannot be seen.
+    ///
+    /// # Errors
+    ///
+    /// When frames cannot be sent or seen.
+    pub fn survey<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> Result<(), PathError> {
+        let mut probe = Probe::open(&self.testbed)?;
+        let distinct: HashSet<&[u8]> = frames.filter(|frame| frame.len() >= self.traits.shortest).collect();
+        let distinct: Vec<(&[u8], Vec<u8>)> = distinct
+            .into_iter()
+            .map(|frame| (frame, self.delivery.arriving(frame).into_owned()))
+            .filter(|(_, arriving)| !stack_discards(arriving))
+            .collect();
+        let mut missing = Vec::new();
+        for window in distinct.chunks(self.traits.window.max(1)) {
+            let arrived = probe.exchange(&window.iter().map(|(frame, _)| *frame).collect::<Vec<_>>())?;
+            missing.extend(window.iter().filter(|(_, arriving)| !arrived.contains_key(arriving)));
+        }
+        for (frame, arriving) in missing {
+            if let Some(fate) = probe.fate(frame, arriving)? {
+                self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(frame.to_vec(), fate);
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a frame that was [surveyed](Self::survey) and does not arrive as it should.
+    #[must_use]
+    pub fn fate(&self, frame: &[u8]) -> Option<Fate> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(frame).copied()
+    }
+
+    /// How many frames that were surveyed do not arrive as they should.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Switches offloads of the DUT; gives the name of the first that it cannot switch.
     ///
     /// # Errors
@@ -380,7 +436,9 @@ impl<'a> Probe<'a> {
             .tester
             .call(move |host| host.packet_socket(index, xdproof_netns::PacketOptions::default()))?;
         let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?);
-        Ok(Self { socket, capture, path, sent: 0 })
+        let index = path.topology.dut.index;
+        let queues = path.dut.call(move |host| host.link_by_index(index))?.rx_queues;
+        Ok(Self { socket, capture, path, queues, sent: 0 })
     }
 
     /// A frame of no protocol, of a length in bytes; each is another one, if there is room for a number.
@@ -467,6 +525,39 @@ impl<'a> Probe<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Sends frames at once, and one more behind them, and gives what arrived until that one did: frames of one queue keep their
+    /// order. Where there are several queues, the others get some time.
+    fn exchange(&mut self, frames: &[&[u8]]) -> Result<Frames, PathError> {
+        let last = self.frame(60, false);
+        match self.socket.send_all(frames) {
+            Ok(_) => {}
+            // One of them is too long; each is tried alone then.
+            Err(error) if error.errno() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.socket.send(&last)?;
+        let mut arrived = self.capture.take_until(&last, ARRIVES)?;
+        if self.queues > 1 && arrived.values().sum::<u64>() < frames.len() as u64 {
+            arrived.append(&mut self.capture.take_within(frames.len() as u64, OTHER_QUEUES)?);
+        }
+        Ok(arrived)
+    }
+
+    /// What becomes of a frame that is sent alone, unless it arrives as it should.
+    fn fate(&mut self, frame: &[u8], arriving: &[u8]) -> Result<Option<Fate>, PathError> {
+        let mut fate = Fate::Lost;
+        for _ in 0..2 {
+            let arrived = self.exchange(&[frame])?;
+            if arrived.contains_key(arriving) {
+                return Ok(None);
+            }
+            if !arrived.is_empty() {
+                fate = Fate::Altered;
+            }
+        }
+        Ok(Some(fate))
     }
 
     /// The most frames at once of which none is lost: at most [`observe::WINDOW`], tried with short and with full frames. Where a

@@ -329,7 +329,6 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
         path: (role == Role::Dut).then_some(PathTraits {
             shortest: 14,
             padded_to: if is_software { 0 } else { 60 },
-            shortest: 14,
             window: 64,
             longest: 1514,
         }),
