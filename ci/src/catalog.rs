@@ -39,10 +39,22 @@ pub(crate) const RELEASE: &str = "{release}";
 pub(crate) struct Nics {
     /// Modules that every guest loads.
     pub(crate) modules: Vec<String>,
+    /// What sends to those that QEMU emulates.
+    pub(crate) tester: Tester,
     /// Those that QEMU emulates.
     pub(crate) emulated: Vec<Emulated>,
     /// Those that the guest's kernel makes.
     pub(crate) software: Vec<Software>,
+}
+
+/// The NIC at the other end of the wire of those that QEMU emulates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tester {
+    /// QEMU's name of it.
+    pub(crate) device: String,
+    /// The driver that must bind to it.
+    pub(crate) driver: String,
 }
 
 /// A NIC that QEMU emulates.
@@ -294,6 +306,7 @@ mod tests {
 
     const NIC: &str = r#"
         modules = []
+        tester = { device = "virtio-net-pci", driver = "virtio_net" }
         [[emulated]]
         name = "igb"
         device = "igb"
@@ -347,7 +360,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_nic_is_said() {
         assert_eq!(nics(NIC), None);
-        says(nics(&NIC.replace("driver", "drivr")), "unknown field `drivr`");
+        says(nics(&NIC.replace("driver = \"igb\"", "drivr = \"igb\"")), "unknown field `drivr`");
         says(nics(&NIC.replace("\"bond\"\n        setup", "\"igb\"\n        setup")), "`igb` is there twice");
         says(nics(&NIC.replace("mode = \"802.3ad\"", "")), "a bond has a `mode`");
         says(nics(&NIC.replace("setup = \"bond\"", "setup = \"veth\"")), "a bond has a `mode`");

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    catalog::{GUEST, Nic},
+    catalog::{GUEST, Nic, Tester},
     console::Console,
     fault::{Fault, FaultKind},
     frames::{Frame, Received},
@@ -40,6 +40,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) programs: Programs,
     /// Modules that every guest loads.
     pub(crate) modules: Vec<String>,
+    /// What sends to the NICs that QEMU emulates.
+    pub(crate) tester: Tester,
     /// Each NIC with its number in `nics.toml`.
     pub(crate) nics: Vec<(usize, Nic)>,
     /// The attach modes of the cells of NICs, separated by commas.
@@ -249,7 +251,7 @@ impl<'a> KernelMatrix<'a> {
         let initrd = scratch.path().join("initrd");
         let line = |cell: &Cell| match &cell.nic {
             None => format!("{GUEST} own"),
-            Some((number, nic)) => plan_line(nic, *number),
+            Some((number, nic)) => plan_line(&self.lab.tester, nic, *number),
         };
         let plan = Plan {
             cells: self.pending.iter().map(line).collect(),
@@ -267,6 +269,7 @@ impl<'a> KernelMatrix<'a> {
             accelerator: self.lab.accelerator,
             kernel: self.kernel,
             initrd: initrd.clone(),
+            tester: &self.lab.tester,
             nics: emulated.collect(),
             parameters: fault.map(Fault::parameter).unwrap_or_default(),
             console: self.directory.join(format!("console-{machine}.log")),

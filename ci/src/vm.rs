@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
 
 use crate::{
-    catalog::{Bus, Emulated, Nic},
+    catalog::{Bus, Emulated, Nic, Tester},
     frames::{Damage, Decoder, Received},
     kernels::Kernel,
 };
@@ -48,7 +48,9 @@ pub(crate) struct Machine<'a> {
     pub(crate) accelerator: Accelerator,
     pub(crate) kernel: &'a Kernel,
     pub(crate) initrd: PathBuf,
-    /// The emulated NICs, each with its number, and whether it is left out of the machine on purpose.
+    /// What sends to the emulated NICs.
+    pub(crate) tester: &'a Tester,
+    /// The emulated NICs, each with its number.
     pub(crate) nics: Vec<(usize, &'a Emulated)>,
     /// More for the kernel's command line.
     pub(crate) parameters: String,
@@ -79,11 +81,11 @@ pub(crate) enum Ending {
 
 /// The address of a port: the NIC's number and which of the two it is.
 pub(crate) fn address(nic: &Emulated, number: usize, port: Port) -> String {
-    let last = match port {
-        Port::Tester => 0x0a,
-        Port::Dut => 0x0b,
+    let (first, last) = match port {
+        Port::Tester => (0x52, 0x0a),
+        Port::Dut => (nic.first_octet, 0x0b),
     };
-    format!("{:02x}:54:00:00:{number:02x}:{last:02x}", nic.first_octet)
+    format!("{first:02x}:54:00:00:{number:02x}:{last:02x}")
 }
 
 /// One of the two ports of a NIC.
@@ -96,12 +98,13 @@ pub(crate) enum Port {
 }
 
 /// A line of the guest's plan for a cell.
-pub(crate) fn plan_line(nic: &Nic, number: usize) -> String {
+pub(crate) fn plan_line(tester: &Tester, nic: &Nic, number: usize) -> String {
     match nic {
         Nic::Emulated(nic) => format!(
-            "{} emulated {} {} {}",
+            "{} emulated {} {} {} {}",
             nic.name,
             address(nic, number, Port::Tester),
+            tester.driver,
             address(nic, number, Port::Dut),
             nic.driver
         ),
@@ -115,7 +118,7 @@ pub(crate) fn plan_line(nic: &Nic, number: usize) -> String {
 impl Machine<'_> {
     /// QEMU's arguments.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let Self { accelerator, kernel, initrd, nics, parameters, console, results } = self;
+        let Self { accelerator, kernel, initrd, tester, nics, parameters, console, results } = self;
         let (accelerator, processor) = match accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg,thread=multi", "max"),
@@ -156,21 +159,22 @@ impl Machine<'_> {
             add("-device", "qemu-xhci,id=usb".to_owned());
         }
         for (number, nic) in nics {
-            for (port, side) in [(Port::Tester, 'a'), (Port::Dut, 'b')] {
-                let id = format!("{side}{number}");
-                add("-netdev", format!("hubport,id={id},hubid={number}"));
-                let place = match nic.bus {
-                    Bus::Root => ",romfile=".to_owned(),
-                    Bus::RootPort => {
-                        let slot = 2 * number + usize::from(port == Port::Dut) + 1;
-                        add("-device", format!("pcie-root-port,id=r{id},chassis={slot},slot={slot}"));
-                        format!(",romfile=,bus=r{id}")
-                    }
-                    Bus::Usb => ",bus=usb.0".to_owned(),
-                };
-                let mac = address(nic, *number, port);
-                add("-device", format!("{},netdev={id},mac={mac}{place}", nic.device));
+            for side in ['a', 'b'] {
+                add("-netdev", format!("hubport,id={side}{number},hubid={number}"));
             }
+            let mac = address(nic, *number, Port::Tester);
+            add("-device", format!("{},netdev=a{number},mac={mac},romfile=", tester.device));
+            let place = match nic.bus {
+                Bus::Root => "romfile=".to_owned(),
+                Bus::RootPort => {
+                    let slot = number + 1;
+                    add("-device", format!("pcie-root-port,id=r{number},chassis={slot},slot={slot}"));
+                    format!("romfile=,bus=r{number}")
+                }
+                Bus::Usb => "bus=usb.0".to_owned(),
+            };
+            let mac = address(nic, *number, Port::Dut);
+            add("-device", format!("{},netdev=b{number},mac={mac},{place}", nic.device));
         }
         arguments
     }
@@ -329,6 +333,7 @@ mod tests {
             accelerator,
             kernel: &kernel,
             initrd: PathBuf::from("/run/initrd"),
+            tester: &nics.tester,
             nics: chosen.collect(),
             parameters: "xdproof.fault=panic@igb".to_owned(),
             console: PathBuf::from("/out/a,b/console.log"),
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_of_nics_sits_on_a_hub_of_its_own() {
+    fn a_nic_and_its_tester_sit_on_a_hub_of_their_own() {
         let arguments = arguments(&["virtio-net", "vmxnet3"], Accelerator::Tcg);
         assert_eq!(
             values(&arguments, "-netdev"),
@@ -359,22 +364,21 @@ mod tests {
             [
                 "virtio-net-pci,netdev=a0,mac=52:54:00:00:00:0a,romfile=",
                 "virtio-net-pci,netdev=b0,mac=52:54:00:00:00:0b,romfile=",
-                "vmxnet3,netdev=a2,mac=52:54:00:00:02:0a,romfile=",
+                "virtio-net-pci,netdev=a2,mac=52:54:00:00:02:0a,romfile=",
                 "vmxnet3,netdev=b2,mac=52:54:00:00:02:0b,romfile=",
             ]
         );
     }
 
     #[test]
-    fn igb_sits_behind_root_ports_that_are_all_different() {
+    fn igb_sits_behind_a_root_port() {
         let arguments = arguments(&["igb"], Accelerator::Tcg);
         assert_eq!(
             values(&arguments, "-device")[1..],
             [
-                "pcie-root-port,id=ra1,chassis=3,slot=3",
-                "igb,netdev=a1,mac=52:54:00:00:01:0a,romfile=,bus=ra1",
-                "pcie-root-port,id=rb1,chassis=4,slot=4",
-                "igb,netdev=b1,mac=52:54:00:00:01:0b,romfile=,bus=rb1",
+                "virtio-net-pci,netdev=a1,mac=52:54:00:00:01:0a,romfile=",
+                "pcie-root-port,id=r1,chassis=2,slot=2",
+                "igb,netdev=b1,mac=52:54:00:00:01:0b,romfile=,bus=r1",
             ]
         );
     }
@@ -384,7 +388,8 @@ mod tests {
         let arguments = arguments(&["usb-net"], Accelerator::Tcg);
         let devices = values(&arguments, "-device");
         assert_eq!(devices[1], "qemu-xhci,id=usb");
-        assert_eq!(devices[2], "usb-net,netdev=a8,mac=40:54:00:00:08:0a,bus=usb.0");
+        assert_eq!(devices[2], "virtio-net-pci,netdev=a8,mac=52:54:00:00:08:0a,romfile=");
+        assert_eq!(devices[3], "usb-net,netdev=b8,mac=40:54:00:00:08:0b,bus=usb.0");
     }
 
     #[test]
@@ -405,12 +410,13 @@ mod tests {
 
     #[test]
     fn a_guest_gets_its_plan_line_by_line() {
+        let Nics { tester, .. } = nics();
         let nics = nics().all();
         let line = |name: &str| {
             let (number, nic) = nics.iter().enumerate().find(|(_, nic)| nic.name() == name).unwrap();
-            plan_line(nic, number)
+            plan_line(&tester, nic, number)
         };
-        assert_eq!(line("igb"), "igb emulated 52:54:00:00:01:0a 52:54:00:00:01:0b igb");
+        assert_eq!(line("igb"), "igb emulated 52:54:00:00:01:0a virtio_net 52:54:00:00:01:0b igb");
         assert_eq!(line("bond-802.3ad"), "bond-802.3ad software bond 802.3ad");
         assert_eq!(line("veth-pair"), "veth-pair software veth");
     }

@@ -239,7 +239,7 @@ fn no_nic() -> Outcome {
 
 fn no_module() -> Outcome {
     let ended = Matrix::start("virtio-net,igb", Some("no-module@igb"))?.end()?;
-    ended.is_lost("igb", "no port has the address 52:54:00:00:01:0a: the guest has 0 of 2 ports")?;
+    ended.is_lost("igb", "no port has the address 52:54:00:00:01:0b: the guest has 1 of 2 ports")?;
     ended.passes("virtio-net")
 }
 
