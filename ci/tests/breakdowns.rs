@@ -278,7 +278,8 @@ fn interrupted() -> Outcome {
 }
 
 fn orphaned() -> Outcome {
-    let mut matrix = Matrix::start("veth-pair", None)?;
+    // Such a guest does not end by itself.
+    let mut matrix = Matrix::start("veth-pair", Some("hang@guest"))?;
     matrix.wait_for("xdproof: cell guest")?;
     check(!matrix.machines()?.is_empty(), "no machine is there")?;
     matrix.child.kill()?;
