@@ -168,7 +168,7 @@ const checks = {
   async accessible() {
     for (const colorScheme of ["light", "dark"]) {
       for (const [width, hash] of [[1280, ""], [1280, "#list&verdict=fail&nic=igb"], [390, ""]]) {
-        const page = await open({ colorScheme, viewport: { width, height: 900 }, bypassCSP: true }, hash);
+        const page = await open({ colorScheme, viewport: { width, height: 900 } }, hash);
         if (hash) {
           await page.locator(".row").first().click();
           await page.locator("#trial mark").first().waitFor();
@@ -255,7 +255,7 @@ const checks = {
   // A page of less than everything: it opens, its sections are there, its switch works, and nothing is amiss.
   async plain() {
     for (const width of [390, 1280]) {
-      const page = await open({ viewport: { width, height: 900 }, bypassCSP: true });
+      const page = await open({ viewport: { width, height: 900 } });
       for (const link of await page.locator("nav a").all()) {
         await link.click();
         assert.equal(await page.locator((await link.getAttribute("href")).split("&")[0]).count(), 1);
