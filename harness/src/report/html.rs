@@ -221,7 +221,7 @@ struct Message<'a> {
 const SHOWN_OBSTACLES: usize = 8;
 
 /// Places of an obstacle that are linked.
-const SHOWN_PLACES: usize = 24;
+const SHOWN_PLACES: usize = 16;
 
 /// Characters of a reason that are shown in an overview.
 const SHOWN_REASON: usize = 220;
