@@ -46,6 +46,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) nics: Vec<(usize, Nic)>,
     /// The attach modes of the cells of NICs, separated by commas.
     pub(crate) modes: String,
+    /// Scenarios that send more frames are left out of the cells of NICs.
+    pub(crate) most_frames: u64,
     /// What `xdproof validate` gets for every cell.
     pub(crate) arguments: Vec<String>,
     pub(crate) limits: Limits,
@@ -256,6 +258,7 @@ impl<'a> KernelMatrix<'a> {
         let plan = Plan {
             cells: self.pending.iter().map(line).collect(),
             modes: self.lab.modes.clone(),
+            most_frames: self.lab.most_frames,
             arguments: self.lab.arguments.clone(),
         };
         initrd::write(&initrd, &self.lab.programs, self.kernel, &modules, &plan)?;

@@ -20,7 +20,11 @@ use crate::{
     observe::{self, Capture, ObserveError, Refusals},
     plan::{InjectorKind, Mode, Path, Trial},
     run::chain,
-    testbed::{DevicePath, Spec, Testbed, path::PathError, veth},
+    testbed::{
+        DevicePath, Spec, Testbed,
+        path::{self, PathError},
+        veth,
+    },
 };
 
 /// How long a device may take until the first frame reaches a program that was just attached.
@@ -88,6 +92,8 @@ pub(crate) struct Wire {
     pub(crate) capture: Capture,
     pub(crate) returned: Capture,
     pub(crate) testbed: Arc<Testbed>,
+    /// How long the link may take to come up again after a trial; a veth's never goes down.
+    comes_up_within: Duration,
     runs: u64,
 }
 
@@ -405,6 +411,8 @@ impl Wire {
                 }
             }
         })?;
+        path.wait_running().map_err(broken)?;
+        wire.comes_up_within = path::LINK_UP;
         let captures = [&mut wire.capture, &mut wire.returned];
         let first =
             observe::first_frame(&wire.counter, &mut wire.sender, captures, FIRST_FRAME).map_err(broken)?;
@@ -437,7 +445,8 @@ impl Wire {
         }
         let sender = Sender::open(injector, &testbed).map_err(broken)?;
         let runs = counter.runs().map_err(broken)?;
-        Ok(Self { attachment, counter, sender, capture, returned, testbed, runs })
+        let comes_up_within = Duration::ZERO;
+        Ok(Self { attachment, counter, sender, capture, returned, testbed, comes_up_within, runs })
     }
 
     fn check_clean(&mut self) -> Result<(), String> {
@@ -448,8 +457,19 @@ impl Wire {
             }
         }
         let Attachment { index, id, mode, .. } = self.attachment;
-        let link =
-            self.testbed.dut.call(move |host| host.link_by_index(index)).map_err(|error| chain(&error))?;
+        let patience = self.comes_up_within;
+        let link = self.testbed.dut.call(move |host| {
+            let link = host.link_by_index(index)?;
+            if link.running || patience.is_zero() {
+                return Ok(link);
+            }
+            // Switching an offload resets some devices (e1000e), whose link then takes its time.
+            match host.wait_running(index, patience) {
+                Err(xdproof_netns::Error::Timeout { .. }) => host.link_by_index(index),
+                link => link,
+            }
+        });
+        let link = link.map_err(|error| chain(&error))?;
         if !link.running || link.xdp.attached(mode) != Some(id) {
             return Err(format!("the DUT was left with {} attached, running: {}", link.xdp, link.running));
         }

@@ -44,6 +44,9 @@ pub(super) struct Validate {
     /// Run only the I-th of N parts of the trials; which trial is in which part never changes.
     #[arg(long, value_name = "I/N")]
     partition: Option<Partition>,
+    /// Leave out scenarios that send more frames, as skips.
+    #[arg(long, value_name = "N")]
+    most_frames: Option<u64>,
     /// Trials that run at once; the default is the number of processors, but at most 16.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -159,6 +162,7 @@ impl Validate {
             object,
             expect_action,
             partition,
+            most_frames,
             jobs,
             out,
             rules,
@@ -171,7 +175,10 @@ impl Validate {
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
         let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
-        let lab = Lab::open(object.object(), expect_action)?.repeated_with(origin).of_part(partition);
+        let lab = Lab::open(object.object(), expect_action)?
+            .repeated_with(origin)
+            .of_part(partition)
+            .with_at_most(most_frames);
         let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
         let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
         let pair = devices.take(output)?;

@@ -37,7 +37,7 @@ const CUSTOMER_TAG: &str = "rx-vlan-hw-parse";
 const SERVICE_TAG: &str = "rx-vlan-stag-hw-parse";
 
 /// A link of a device that resets itself: igb takes half a second, a copper link some seconds more.
-const LINK_UP: Duration = Duration::from_secs(10);
+pub(crate) const LINK_UP: Duration = Duration::from_secs(10);
 
 /// How long frames may take until they arrive for the first time on a link that has just come up.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -454,14 +454,19 @@ impl<'a> Probe<'a> {
         frame
     }
 
+    /// Sends a frame; false if it is too long for the tester. A driver whose ring is full is waited for.
+    fn send(&self, frame: &[u8]) -> Result<bool, PathError> {
+        match self.socket.send_all(&[frame]) {
+            Ok(_) => Ok(true),
+            Err(error) if error.errno() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends a frame and gives what arrived of it; nothing if it did not, or was not taken.
     fn try_one(&mut self, frame: &[u8], within: Duration) -> Result<Option<Vec<u8>>, PathError> {
-        match self.socket.send(frame) {
-            Ok(_) => {}
-            Err(error) if error.errno() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
+        if !self.send(frame)? {
+            return Ok(None);
         }
         let deadline = Instant::now() + within;
         loop {
@@ -537,7 +542,7 @@ impl<'a> Probe<'a> {
             Err(error) if error.errno() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {}
             Err(error) => return Err(error.into()),
         }
-        self.socket.send(&last)?;
+        self.send(&last)?;
         let mut arrived = self.capture.take_until(&last, ARRIVES)?;
         if self.queues > 1 && arrived.values().sum::<u64>() < frames.len() as u64 {
             arrived.append(&mut self.capture.take_within(frames.len() as u64, OTHER_QUEUES)?);
