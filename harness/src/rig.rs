@@ -173,6 +173,9 @@ impl Pool {
             }
         }
         if self.ground.devices().is_some() {
+            if let Some(refusal) = self.refused_altogether(kind) {
+                return Err(Obstacle::Refused(refusal));
+            }
             // There is one DUT: what sits on it has to go first.
             self.clear();
         }
@@ -189,6 +192,16 @@ impl Pool {
             self.shelves().insert(kind.clone(), Shelf::Barred(obstacle.clone()));
         }
         rig
+    }
+
+    /// A driver that does not take the program in a mode as it is usually set (EOPNOTSUPP, EINVAL) does not take it with a greater
+    /// MTU either; setting that would only reset the device.
+    fn refused_altogether(&self, kind: &RigKind) -> Option<Refusal> {
+        let usual = RigKind { path: kind.path, ..RigKind::usual(kind.path.mode, &self.ground) };
+        match self.shelves().get(&usual) {
+            Some(Shelf::Barred(Obstacle::Refused(refusal))) => Some(refusal.clone()),
+            _ => None,
+        }
     }
 
     /// How attaching to devices came out, by mode.
