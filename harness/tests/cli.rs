@@ -57,6 +57,7 @@ const PRIVILEGED: &[Case] = &[
     ("validate_writes_what_it_found", validate_writes_result),
     ("validate_in_json_prints_the_result_and_nothing_else", validate_json),
     ("partitions_add_up_to_the_whole", partitions),
+    ("scenarios_of_more_frames_than_are_wanted_are_skips", most_frames),
     ("offload_is_skipped_with_the_reason_and_proves_nothing", offload),
     ("a_counter_that_opens_one_tag_is_found", one_tag),
     ("a_counter_that_opens_one_tag_is_found_by_the_faster_injectors", one_tag_faster),
@@ -207,6 +208,22 @@ fn validate_json() -> Result {
     let result: Value = serde_json::from_slice(&output.stdout)?;
     expect(result["trials"].as_array().is_some_and(|trials| trials.len() == 3), "not three trials", &output)?;
     expect(stderr(&output).contains("3 trials: 3 pass"), "people are told nothing", &output)
+}
+
+fn most_frames() -> Result {
+    let out = tempfile::tempdir()?;
+    let to = out.path().display().to_string();
+    let scenarios = ["--scenario", "ipv4/every_protocol", "--scenario", "ipv4/udp", "--mode", "generic"];
+    let output = run(&[&["validate", "--most-frames", "1000", "--out", &to][..], &scenarios].concat())?;
+    expect_code(&output, 0)?;
+    let result = read_result(out.path())?;
+    let verdict = |scenario: &str| {
+        let trial = result["trials"].as_array()?.iter().find(|trial| trial["scenario"] == scenario)?;
+        Some((trial["verdict"].as_str()?, trial["reason"].as_str().unwrap_or_default()))
+    };
+    let (left_out, tried) = (verdict("ipv4/every_protocol"), verdict("ipv4/udp"));
+    let told = left_out.is_some_and(|(verdict, why)| verdict == "skip" && why.contains("32640 frames"));
+    expect(told && tried == Some(("pass", "")), "not the one and only that", &output)
 }
 
 fn partitions() -> Result {
