@@ -614,6 +614,17 @@ pub struct Order<'a> {
     pub give_back: &'a (dyn Fn() -> Vec<Finding> + Sync),
 }
 
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A reporter cannot pass on what it is told, or the machine cannot be read.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    /// The path between two devices cannot be tried.
+    #[error("failed to find out what arrives at the DUT without a program")]
+    Path(#[from] PathError),
+}
+
 /// For what needs nothing to be put back.
 #[must_use]
 pub fn nothing_to_give_back() -> Vec<Finding> {
@@ -624,13 +635,13 @@ pub fn nothing_to_give_back() -> Vec<Finding> {
 ///
 /// # Errors
 ///
-/// When a reporter cannot pass on what it is told, or the machine cannot be read.
-pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<RunResult> {
+/// [`RunError`].
+pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<RunResult, RunError> {
     let Order { plan, paths, jobs: _, rules, cancelled, give_back } = order;
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let watch = Watch::begin(lab.ground());
-    lab.survey(plan, cancelled).map_err(io::Error::other)?;
+    lab.survey(plan, cancelled)?;
     let trials = run_trials(lab, order, reporter)?;
     let Examined { devices, mut findings, kernel_messages, rules } =
         watch.end(lab, &trials, rules, cancelled);

@@ -22,7 +22,7 @@ use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
     report::{console::Verbosity, progress::Progress, store::StoreError},
-    run::{LabError, Origin, chain},
+    run::{LabError, Origin, RunError, chain},
     testbed::DeviceError,
 };
 
@@ -300,6 +300,15 @@ impl From<LabError> for Failure {
         match error {
             LabError::Attach(error) => error.into(),
             LabError::Environment(_) => Self::Machine(error.into()),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Output(error) => Self::output(error),
+            RunError::Path(_) => Self::Machine(error.into()),
         }
     }
 }

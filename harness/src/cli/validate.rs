@@ -195,7 +195,7 @@ impl Validate {
         let (plan, paths) = (&plan, &selection.paths());
         let give_back = || taken.give_back();
         let order = Order { plan, paths, jobs, rules, cancelled: &cancelled, give_back: &give_back };
-        let result = run(&lab, order, &mut reporters).map_err(Failure::output)?;
+        let result = run(&lab, order, &mut reporters)?;
         report.write(frames_in.as_deref())?;
         if output.json {
             write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
