@@ -72,6 +72,8 @@ pub(crate) struct Emulated {
     /// Where it is plugged in.
     #[serde(default)]
     pub(crate) bus: Bus,
+    /// The most frames under way to it at once, if it takes fewer than it seems to.
+    pub(crate) window: Option<u16>,
     /// Why it is tried only where it is named, if that is so.
     apart: Option<String>,
     /// The first octet of its address, where QEMU does not let it be chosen.

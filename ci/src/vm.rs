@@ -101,12 +101,13 @@ pub(crate) enum Port {
 pub(crate) fn plan_line(tester: &Tester, nic: &Nic, number: usize) -> String {
     match nic {
         Nic::Emulated(nic) => format!(
-            "{} emulated {} {} {} {}",
+            "{} emulated {} {} {} {}{}",
             nic.name,
             address(nic, number, Port::Tester),
             tester.driver,
             address(nic, number, Port::Dut),
-            nic.driver
+            nic.driver,
+            nic.window.map(|window| format!(" {window}")).unwrap_or_default()
         ),
         Nic::Software(nic) => {
             let mode = nic.mode.as_ref().map(|mode| format!(" {mode}")).unwrap_or_default();

@@ -359,6 +359,13 @@ impl Lab {
                 "a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes"
             ));
         }
+        let discarded = |frame: &&Frame| stack_discards(&path.delivery.arriving(&frame.bytes));
+        if path.is_stacked()
+            && let Some(frame) = trial.scenario.frames.iter().find(discarded)
+        {
+            let frame = describe(&frame.bytes);
+            return Some(format!("the stack of the device beneath discards it, program or not: {frame}"));
+        }
         let (frame, fate) =
             trial.scenario.frames.iter().find_map(|frame| Some((frame, path.fate(&frame.bytes)?)))?;
         let what = match fate {

@@ -84,6 +84,9 @@ struct DeviceArgs {
     /// What results call the DUT; the default is its driver's name.
     #[arg(long, value_name = "NAME", requires = "dut")]
     label: Option<String>,
+    /// The most frames under way at once; the default is what the devices take without losing any, at most 64.
+    #[arg(long, value_name = "N", requires = "dut", value_parser = clap::value_parser!(u16).range(1..=64))]
+    window: Option<u16>,
     /// Take devices although something speaks against it: an address in use, a default route.
     #[arg(long, requires = "dut")]
     force: bool,
@@ -108,7 +111,11 @@ impl DeviceArgs {
     fn ground(&self, pair: Option<&DevicePair>) -> Result<Ground, Failure> {
         let Some(pair) = pair else { return Ok(Ground::Veth) };
         let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone());
-        path.map(Arc::new).map(Ground::Devices).map_err(|error| Failure::Machine(error.into()))
+        let window = usize::from(self.window.unwrap_or(u16::MAX));
+        path.map(|path| path.with_window(window))
+            .map(Arc::new)
+            .map(Ground::Devices)
+            .map_err(|error| Failure::Machine(error.into()))
     }
 
     /// Injectors that need no device of a kind.

@@ -48,6 +48,10 @@ const ARRIVES: Duration = Duration::from_millis(300);
 /// How much later frames may arrive by another receive queue than the one that was sent after them.
 const OTHER_QUEUES: Duration = Duration::from_millis(20);
 
+/// Drivers of devices that get their frames from the stack of another (`rx_handler`, called behind `skb_vlan_untag()` in
+/// `__netif_receive_skb_core()` of `net/core/dev.c`).
+const STACKED: [&str; 6] = ["macvlan", "ipvlan", "macvtap", "bridge", "team", "802.1Q VLAN Support"];
+
 /// The longest frame that anything pads (IEEE 802.3, clause 4A.2.3.2.2: 60 bytes without FCS), and some more.
 const LONGEST_PADDED: usize = 64;
 
@@ -227,6 +231,20 @@ impl DevicePath {
             path.note(FindingKind::AlteredFrames, Weight::Note, "the device takes outer VLAN tags out of frames before a program gets them, and cannot be kept from it".to_owned());
         }
         Ok(path)
+    }
+
+    /// Lets fewer frames be under way at once than the path was found to take.
+    #[must_use]
+    pub fn with_window(mut self, most: usize) -> Self {
+        self.traits.window = self.traits.window.min(most).max(1);
+        self.devices[0].path = Some(self.traits);
+        self
+    }
+
+    /// Whether the DUT stands on another device, whose stack has discarded already what its own would.
+    #[must_use]
+    pub fn is_stacked(&self) -> bool {
+        STACKED.contains(&self.driver.as_str())
     }
 
     fn ports(&self) -> [&Port; 2] {
