@@ -201,7 +201,12 @@ impl DevicePath {
         let (queues, advertised) = testbed
             .dut
             .call(move |host| Ok((host.link_by_index(index)?.rx_queues, host.xdp_features(index)?)))?;
-        let strips = strips(&testbed.dut, index)?;
+        let strips = if STACKED.contains(&driver.as_str()) {
+            // That stack has put the outer tag beside the frame.
+            Strips { customer: true, service: true }
+        } else {
+            strips(&testbed.dut, index)?
+        };
         let mut path = Self {
             testbed,
             nic,
@@ -228,7 +233,7 @@ impl DevicePath {
         path.traits.longest = path.longest(path.usual_mtu)?;
         path.devices[0].path = Some(path.traits);
         if strips != Strips::default() {
-            path.note(FindingKind::AlteredFrames, Weight::Note, "the device takes outer VLAN tags out of frames before a program gets them, and cannot be kept from it".to_owned());
+            path.note(FindingKind::AlteredFrames, Weight::Note, "outer VLAN tags are taken out of frames before a program gets them, which cannot be switched off here".to_owned());
         }
         Ok(path)
     }
