@@ -75,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) modes: String,
     /// Scenarios that send more frames are left out of the cells of NICs.
     pub(crate) most_frames: u64,
+    /// Whether the rules of attaching are tried on NICs.
+    pub(crate) rules: bool,
     /// What xdproof is called with, beside modes and devices.
     pub(crate) arguments: Vec<String>,
 }
@@ -177,7 +179,7 @@ pub(crate) fn write(
         archive.file(&name, 0o644, &content)?;
         order.push_str(&format!("/{name} {parameters}\n"));
     }
-    let Plan { cells, modes, most_frames, arguments } = plan;
+    let Plan { cells, modes, most_frames, rules, arguments } = plan;
     for line in cells.iter().chain([modes]).chain(arguments) {
         ensure!(!line.contains('\n'), "`{line}` has more than one line");
     }
@@ -185,6 +187,7 @@ pub(crate) fn write(
     archive.file("plan/modules", 0o644, order.as_bytes())?;
     archive.file("plan/cells", 0o644, lines(cells).as_bytes())?;
     archive.file("plan/modes", 0o644, format!("{modes}\n").as_bytes())?;
+    archive.file("plan/rules", 0o644, if *rules { b"--rules\n" } else { b"\n" })?;
     archive.file("plan/most_frames", 0o644, format!("{most_frames}\n").as_bytes())?;
     archive.file("plan/arguments", 0o644, lines(arguments).as_bytes())?;
     archive.finish()?.flush().with_context(|| format!("failed to write {}", to.display()))

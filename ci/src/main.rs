@@ -62,6 +62,9 @@ struct Cli {
     /// guest's own veth, and are skips elsewhere.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     most_frames: u64,
+    /// Do not try the rules of attaching on NICs: some devices take a second for each program that is attached.
+    #[arg(long)]
+    without_rules: bool,
     /// Only scenarios whose id matches; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     scenario: Vec<String>,
@@ -138,6 +141,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
         nic,
         mode,
         most_frames,
+        without_rules,
         scenario,
         partition,
         jobs,
@@ -221,6 +225,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
         arguments: arguments(&scenario, partition.as_deref()),
         modes: mode.join(","),
         most_frames,
+        rules: !without_rules,
         limits: Limits { whole: Duration::from_secs(timeout), silence: Duration::from_secs(silence) },
         out,
         keep,
@@ -288,7 +293,8 @@ fn accelerator(lab: &Lab<'_>, kernel: &Kernel) -> Accelerator {
 fn boots_with_kvm(lab: &Lab<'_>, kernel: &Kernel) -> Result<bool> {
     let scratch = tempfile::tempdir()?;
     let initrd = scratch.path().join("initrd");
-    let plan = Plan { cells: Vec::new(), modes: String::new(), most_frames: 0, arguments: Vec::new() };
+    let plan =
+        Plan { cells: Vec::new(), modes: String::new(), most_frames: 0, rules: false, arguments: Vec::new() };
     initrd::write(&initrd, &lab.programs, kernel, &[], &plan)?;
     let machine = Machine {
         accelerator: Accelerator::Kvm,

@@ -48,6 +48,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) modes: String,
     /// Scenarios that send more frames are left out of the cells of NICs.
     pub(crate) most_frames: u64,
+    /// Whether the rules of attaching are tried on NICs.
+    pub(crate) rules: bool,
     /// What `xdproof validate` gets for every cell.
     pub(crate) arguments: Vec<String>,
     pub(crate) limits: Limits,
@@ -259,6 +261,7 @@ impl<'a> KernelMatrix<'a> {
             cells: self.pending.iter().map(line).collect(),
             modes: self.lab.modes.clone(),
             most_frames: self.lab.most_frames,
+            rules: self.lab.rules,
             arguments: self.lab.arguments.clone(),
         };
         initrd::write(&initrd, &self.lab.programs, self.kernel, &modules, &plan)?;
