@@ -148,8 +148,9 @@ mod tests {
         let Ok(mut log) = KernelLog::from_now() else { return };
         // Another test, or the machine, may print; what was there before is gone in any case.
         let mut printed = File::options().write(true).open("/dev/kmsg").unwrap();
+        // A record that does not end its line stays open for more, and nobody can read it yet (`LOG_CONT` of kernel/printk/printk.c).
         let ours = format!("xdproof test {}", std::process::id());
-        io::Write::write_all(&mut printed, format!("<4>{ours}").as_bytes()).unwrap();
+        io::Write::write_all(&mut printed, format!("<4>{ours}\n").as_bytes()).unwrap();
         let read = log.take().unwrap();
         assert_eq!(read.iter().filter(|message| message.text.contains(&ours)).count(), 1, "{read:?}");
         assert!(!log.take().unwrap().iter().any(|message| message.text.contains(&ours)));
