@@ -63,7 +63,7 @@ fn install() -> Result<(), Box<dyn std::error::Error>> {
     }
     fs::write(directory.join("package.json"), PACKAGE)?;
     fs::write(directory.join("package-lock.json"), LOCK)?;
-    let npm = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    let npm = ["ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"];
     let Output { status, stderr, .. } =
         Command::new("npm").args(npm).current_dir(&directory).stdin(Stdio::null()).output()?;
     if !status.success() {
