@@ -1,7 +1,7 @@
 //! What happens when a machine, a guest or a NIC breaks down: never a test result, tried once more, and what came out before
 //! stays. Where QEMU or a kernel is not to be had, the tests are ignored, with the reason; so they are unless
-//! `XDPROOF_BREAKDOWNS=1` asks for them, for each starts machines that have to be waited for: some minutes for all. `ci/test` asks for
-//! two.
+//! `XDPROOF_BREAKDOWNS=1` asks for them, for each starts machines that have to be waited for: some minutes for all, more than `ci/test`
+//! has.
 
 use std::{
     collections::BTreeSet,
