@@ -14,6 +14,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{PidfdFlags, pidfd_open},
+};
 
 use crate::{
     catalog::{Bus, Emulated, Nic, Tester},
@@ -226,7 +231,7 @@ impl Machine<'_> {
                     silence.as_secs()
                 )));
             }
-            std::thread::sleep(TICK);
+            guard.wait(TICK)?;
         }
     }
 }
@@ -237,6 +242,16 @@ struct Guard {
 }
 
 impl Guard {
+    /// Returns when QEMU has ended, or after a while.
+    fn wait(&self, most: Duration) -> Result<()> {
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+        let most = Timespec::try_from(most)?;
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&most)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn start(qemu: &Path, arguments: &[String], words: &Path) -> Result<Self> {
         let own = std::env::current_exe().context("failed to find this program")?;
         let child = Command::new(own)

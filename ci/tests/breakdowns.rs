@@ -180,7 +180,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) -> Outcome {
     let deadline = Instant::now() + SOON;
     while !holds() {
         check(Instant::now() < deadline, &format!("this did not come: {what}"))?;
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::yield_now();
     }
     Ok(())
 }
