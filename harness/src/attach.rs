@@ -456,8 +456,8 @@ impl Counter {
             return Err(AttachError::Strays { key });
         }
         let mut per_cpu: Vec<Counts> = Vec::new();
-        for protocol in 0..=u8::MAX {
-            let values = self.values(protocol)?;
+        let failed = |error| kernel("read the counters")(ProgramError::MapError(error));
+        for (protocol, values) in (0..=u8::MAX).zip(self.map.all_values().map_err(failed)?) {
             per_cpu.resize_with(values.len().max(per_cpu.len()), Counts::new);
             for (counts, value) in per_cpu.iter_mut().zip(values) {
                 if value != 0 {

@@ -456,19 +456,9 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<RawLinkInfo> {
         hole: u32,
         index: u32,
     }
-    /// The head of `union bpf_attr` for this command.
-    #[repr(C)]
-    struct Query {
-        link: c_int,
-        length: u32,
-        info: u64,
-    }
-    const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
     let mut info = Info { kind: 0, id: 0, program: 0, hole: 0, index: 0 };
-    let mut query =
-        Query { link: link.as_raw_fd(), length: narrow(size_of_val(&info))?, info: (&raw mut info) as u64 };
-    // SAFETY: the structure is this command's; `info` is alive, and the length is its own.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
+    // SAFETY: that is what a link's descriptor gives, and it is made of integers.
+    unsafe { object_info(link, &mut info) }?;
     Ok(RawLinkInfo { kind: info.kind, program: info.program, index: info.index })
 }
 
@@ -513,6 +503,140 @@ pub(crate) fn next_link(id: u32) -> io::Result<Option<u32>> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Asks the kernel what is behind a descriptor: `bpf(BPF_OBJ_GET_INFO_BY_FD)`.
+///
+/// # Safety
+/// `info` is the head of the structure that the kernel gives for this kind of descriptor, and any bytes are a value of it.
+unsafe fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    /// The head of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct Query {
+        object: c_int,
+        length: u32,
+        info: u64,
+    }
+    const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
+    let length = narrow(size_of_val(info))?;
+    let mut query = Query { object: object.as_raw_fd(), length, info: (&raw mut *info) as u64 };
+    // SAFETY: the structure is this command's; `info` is alive, the length is its own, and the rest is the caller's promise.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }.map(drop)
+}
+
+/// An array in which counters of 4 or 8 bytes are, under keys of 4 bytes, and how the kernel lays their values out.
+#[derive(Debug)]
+pub(crate) struct CounterArray {
+    map: OwnedFd,
+    keys: u32,
+    layout: CounterLayout,
+}
+
+/// How the kernel lays out what it gives of an array of counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CounterLayout {
+    /// Bytes of a counter: 4 or 8.
+    pub(crate) width: usize,
+    /// Bytes from one to the next: in a map that is per CPU, each begins at a multiple of 8 bytes (`bpf_map_value_size()` of
+    /// `kernel/bpf/syscall.c`).
+    pub(crate) stride: usize,
+    /// Counters of a key: one for each possible CPU, or one.
+    pub(crate) places: usize,
+}
+
+impl CounterArray {
+    /// Looks at a map (`bpf_map_get_info_by_fd()` of `kernel/bpf/syscall.c`, Linux 4.13); nothing if it is no such array.
+    pub(crate) fn of(map: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        /// The head of `struct bpf_map_info`.
+        #[repr(C)]
+        #[derive(Default)]
+        struct Info {
+            kind: u32,
+            id: u32,
+            key: u32,
+            value: u32,
+            keys: u32,
+            flags: u32,
+        }
+        /// `enum bpf_map_type` of `include/uapi/linux/bpf.h`.
+        const ARRAY: u32 = 2;
+        const PERCPU_ARRAY: u32 = 6;
+        let mut info = Info::default();
+        // SAFETY: that is what a map's descriptor gives, and it is made of integers.
+        unsafe { object_info(map, &mut info) }?;
+        let width = match (info.key, info.value) {
+            (4, 4) => 4,
+            (4, 8) => 8,
+            _ => return Ok(None),
+        };
+        let layout = match info.kind {
+            ARRAY => CounterLayout { width, stride: width, places: 1 },
+            PERCPU_ARRAY => CounterLayout { width, stride: 8, places: possible_cpus()? },
+            _ => return Ok(None),
+        };
+        Ok(Some(Self { map: map.try_clone_to_owned()?, keys: info.keys, layout }))
+    }
+
+    pub(crate) fn layout(&self) -> CounterLayout {
+        self.layout
+    }
+
+    /// The values of all keys, one behind the other: `bpf(BPF_MAP_LOOKUP_BATCH)`, Linux 5.6, `CAP_SYS_ADMIN` or `CAP_BPF`
+    /// (`generic_map_lookup_batch()` of `kernel/bpf/syscall.c`). `EINVAL` before, `ENOTSUPP` (524) for a type of map that has no
+    /// such call.
+    pub(crate) fn values(&self) -> io::Result<Vec<u8>> {
+        /// `union bpf_attr` for this command.
+        #[repr(C)]
+        struct Batch {
+            from: u64,
+            next: u64,
+            keys: u64,
+            values: u64,
+            count: u32,
+            map: c_int,
+            element_flags: u64,
+            flags: u64,
+        }
+        const BPF_MAP_LOOKUP_BATCH: c_int = 24;
+        let CounterLayout { stride, places, .. } = self.layout;
+        let keys: usize = narrow(self.keys)?;
+        let (mut next, mut names, mut values) =
+            (0_u32, vec![0_u32; keys], vec![0_u8; keys * stride * places]);
+        let mut batch = Batch {
+            from: 0,
+            next: (&raw mut next) as u64,
+            keys: names.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: self.keys,
+            map: self.map.as_raw_fd(),
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the structure is this command's, and what it points to is alive and writable: a key and the values of all CPUs
+        // for each of `count` entries, in the sizes that the kernel has named for this map.
+        match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) } {
+            // ENOENT: these were the last ones.
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+            _ if batch.count == self.keys => Ok(values),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// How many CPUs there may come to be: so many values has an entry that is per CPU (`num_possible_cpus()`).
+fn possible_cpus() -> io::Result<usize> {
+    const LIST: &str = "/sys/devices/system/cpu/possible";
+    let list = std::fs::read_to_string(LIST)?;
+    cpus_of(&list).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{LIST} says `{list}`")))
+}
+
+/// How many CPUs a list names, as in `0-3,8`.
+fn cpus_of(list: &str) -> Option<usize> {
+    list.trim().split(',').try_fold(0_usize, |cpus, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        cpus.checked_add(last.checked_sub(first)?)?.checked_add(1)
+    })
 }
 
 /// How many programs tcx has at a link, going in (46, `BPF_TCX_INGRESS`) or out (47): `bpf(BPF_PROG_QUERY)`, Linux 6.6,
@@ -616,4 +740,18 @@ pub(crate) fn load_passing_program() -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(BPF_PROG_LOAD, &mut load) }?;
     // SAFETY: the call gave a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpus_of;
+
+    #[test]
+    fn cpus_are_counted_by_their_ranges() {
+        assert_eq!(cpus_of("0\n"), Some(1));
+        assert_eq!(cpus_of("0-3,8,10-11\n"), Some(7));
+        for broken in ["", "a", "3-1", "0-", "0-18446744073709551615"] {
+            assert_eq!(cpus_of(broken), None, "{broken}");
+        }
+    }
 }

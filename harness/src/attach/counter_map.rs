@@ -3,6 +3,8 @@
 //! It promises to take only a map whose slots mean the same as the counter's: a number of packets for every protocol
 //! number, in one place or in one place a CPU.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues},
@@ -10,6 +12,7 @@ use aya::{
     util::nr_cpus,
 };
 use xdproof_ebpf::abi;
+use xdproof_netns::CounterArray;
 
 /// How wide a counter's values are, and so where they wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +35,18 @@ impl Width {
 }
 
 /// A map of counters by protocol number.
-pub(super) enum CounterMap {
+pub(super) struct CounterMap {
+    tables: Tables,
+    /// The same map, where it can be read at once.
+    array: Option<CounterArray>,
+}
+
+enum Tables {
     Bits32(Table<u32>),
     Bits64(Table<u64>),
 }
 
-pub(super) enum Table<V: Pod> {
+enum Table<V: Pod> {
     Array(Array<MapData, V>),
     Hash(HashMap<MapData, u32, V>),
     PerCpuArray(PerCpuArray<MapData, V>),
@@ -51,50 +60,63 @@ impl CounterMap {
             return Err(what);
         }
         let value = data(&map)?.info().map_err(|error| error.to_string())?.value_size();
-        let taken = match value {
-            4 => Table::new(map).map(Self::Bits32),
-            _ => Table::new(map).map(Self::Bits64),
+        let array = CounterArray::of(data(&map)?.fd().as_fd()).map_err(|error| error.to_string())?;
+        let tables = match value {
+            4 => Table::new(map).map(Tables::Bits32),
+            _ => Table::new(map).map(Tables::Bits64),
         };
-        taken.map_err(|error| error.to_string())
+        Ok(Self { tables: tables.map_err(|error| error.to_string())?, array })
     }
 
     pub(super) fn width(&self) -> Width {
-        match self {
-            Self::Bits32(_) => Width::Bits32,
-            Self::Bits64(_) => Width::Bits64,
+        match &self.tables {
+            Tables::Bits32(_) => Width::Bits32,
+            Tables::Bits64(_) => Width::Bits64,
         }
     }
 
     /// A key that counts something and is no protocol number, if there is one.
     pub(super) fn stray(&self) -> Option<u32> {
-        match self {
-            Self::Bits32(table) => table.stray(),
-            Self::Bits64(table) => table.stray(),
+        match &self.tables {
+            Tables::Bits32(table) => table.stray(),
+            Tables::Bits64(table) => table.stray(),
         }
     }
 
     /// Whether each CPU has values of its own.
     pub(super) fn is_per_cpu(&self) -> bool {
         matches!(
-            self,
-            Self::Bits32(Table::PerCpuArray(_) | Table::PerCpuHash(_))
-                | Self::Bits64(Table::PerCpuArray(_) | Table::PerCpuHash(_))
+            self.tables,
+            Tables::Bits32(Table::PerCpuArray(_) | Table::PerCpuHash(_))
+                | Tables::Bits64(Table::PerCpuArray(_) | Table::PerCpuHash(_))
         )
     }
 
     /// Writes a value into a slot, on every possible CPU.
     pub(super) fn preset(&mut self, slot: u8, value: u64) -> Result<(), MapError> {
-        match self {
-            Self::Bits32(table) => table.preset(slot, u32::try_from(value).unwrap_or(u32::MAX)),
-            Self::Bits64(table) => table.preset(slot, value),
+        match &mut self.tables {
+            Tables::Bits32(table) => table.preset(slot, u32::try_from(value).unwrap_or(u32::MAX)),
+            Tables::Bits64(table) => table.preset(slot, value),
         }
     }
 
     /// The values of a slot: one for each possible CPU, or one for all of them; none where nothing was ever counted.
     pub(super) fn values(&self, slot: u8) -> Result<Vec<u64>, MapError> {
-        match self {
-            Self::Bits32(table) => table.values(slot),
-            Self::Bits64(table) => table.values(slot),
+        match &self.tables {
+            Tables::Bits32(table) => table.values(slot),
+            Tables::Bits64(table) => table.values(slot),
+        }
+    }
+
+    /// The [values](Self::values) of every slot.
+    pub(super) fn all_values(&self) -> Result<Vec<Vec<u64>>, MapError> {
+        let failed = |io_error| SyscallError { call: "bpf_map_lookup_batch", io_error };
+        match self.array.as_ref().map(CounterArray::read).transpose().map_err(failed)?.flatten() {
+            Some(mut values) => {
+                values.truncate(abi::SLOTS as usize);
+                Ok(values)
+            }
+            None => (0..=u8::MAX).map(|slot| self.values(slot)).collect(),
         }
     }
 }
