@@ -74,6 +74,20 @@ pub struct Received {
 }
 
 impl Host {
+    /// Opens a packet socket for whoever binds it to a link and sends by it: it is not shown the frames that leave by the link
+    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20), each of which costs a copy of its head and, behind it, one of the frame in XDP.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW`.
+    pub fn sending_socket(&mut self) -> Result<OwnedFd, Error> {
+        let open = || {
+            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+            ignore_outgoing(socket.as_fd())?;
+            Ok(socket)
+        };
+        open().map_err(Error::refused::<io::Error>("open a packet socket", None))
+    }
+
     /// Opens a packet socket on a link. The link may still be down.
     ///
     /// # Errors
@@ -88,11 +102,7 @@ impl Host {
             setsockopt(&socket, RcvBufForce, &receive_buffer)?;
             sys::set_packet_option(socket.as_fd(), libc::PACKET_AUXDATA, 1)?;
             if !outgoing {
-                match sys::set_packet_option(socket.as_fd(), libc::PACKET_IGNORE_OUTGOING, 1) {
-                    // Before Linux 4.20: receive() leaves them out.
-                    Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
-                    set => set?,
-                }
+                ignore_outgoing(socket.as_fd())?;
             }
             if direct {
                 sys::set_packet_option(socket.as_fd(), libc::PACKET_QDISC_BYPASS, 1)?;
@@ -105,6 +115,14 @@ impl Host {
             Ok(PacketSocket { socket, index, outgoing })
         };
         open().map_err(Error::refused::<io::Error>("open a packet socket", Subject::from(index)))
+    }
+}
+
+/// Keeps the frames that leave by the link from a socket. Before Linux 4.20 it gets them all the same.
+fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match sys::set_packet_option(socket, libc::PACKET_IGNORE_OUTGOING, 1) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        set => set,
     }
 }
 

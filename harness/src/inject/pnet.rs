@@ -1,6 +1,6 @@
 //! One `AF_PACKET` send a frame, by pnet: slow (a `poll` and a `sendto` each) and exact.
 
-use std::io;
+use std::{io, os::fd::IntoRawFd as _};
 
 use pnet::datalink::{self, Channel, Config, DataLinkSender, NetworkInterface};
 use xdproof_netns::{MacAddr, Worker};
@@ -37,9 +37,13 @@ impl PnetSender {
             ips: Vec::new(),
             flags: IFF_UP,
         };
-        let config = Config { promiscuous: false, ..Config::default() };
-        let opened = worker.run(move |_| datalink::channel(&interface, config)).map_err(io::Error::other)?;
-        match opened? {
+        let opened = worker.run(move |host| {
+            // pnet closes it, whether it opens the channel or not.
+            let socket = host.sending_socket().map_err(io::Error::other)?.into_raw_fd();
+            let config = Config { promiscuous: false, socket_fd: Some(socket), ..Config::default() };
+            datalink::channel(&interface, config)
+        });
+        match opened.map_err(io::Error::other)?? {
             Channel::Ethernet(sender, _receiver) => Ok(Self { sender }),
             _ => Err(io::Error::other("pnet opened a channel that is not Ethernet")),
         }
