@@ -10,11 +10,12 @@ use std::{
 
 use rustix::io::Errno;
 use xdproof_ebpf::abi;
-use xdproof_netns::{Offload, XdpFlags, XdpMode};
-use xdproof_scenarios::{Frame, SHORTEST_FRAME};
+use xdproof_netns::{NetNs, Offload, Worker, XdpFlags, XdpMode};
+use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME};
 
 use crate::{
-    attach::{AttachError, Attachment, Counter, Object},
+    attach::{AttachError, Attachment, Counter, Held, Object},
+    environment,
     findings::Attached,
     inject::sender::Sender,
     observe::{self, Capture, ObserveError, Refusals},
@@ -29,6 +30,10 @@ use crate::{
 
 /// How long a device may take until the first frame reaches a program that was just attached.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+/// The first kernel of which it is known that a test run which is not repeated leaves the XDP dispatcher alone. On 5.10 each one
+/// switches it, which takes some hundred microseconds even with one CPU.
+const LONE_RUNS_KERNEL: KernelVersion = KernelVersion { major: 6, minor: 1, patch: 0 };
 
 /// On what trials take place.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +85,15 @@ pub(crate) enum Rig {
     /// A program on a device.
     Wire(Box<Wire>),
     /// A program on its own.
-    Unattached(Box<Counter>),
+    Unattached(Box<Alone>),
+}
+
+/// A program that is on no device which frames reach.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    pub(crate) counter: Counter,
+    /// Where each test run would else wait for all CPUs.
+    _held: Option<Held>,
 }
 
 // The order of the fields is the order in which they are let go: the program comes off before its device goes.
@@ -335,7 +348,7 @@ impl Rig {
                 };
                 wire.map(Box::new).map(Self::Wire)
             }
-            (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(counter))),
+            (None, InjectorKind::TestRun) => Ok(Self::Unattached(Box::new(Alone::new(counter)?))),
             (mode, injector) => Err(Obstacle::Broken(format!(
                 "{injector} does not go with {}",
                 mode.map_or(Mode::Unattached.name(), |_| path.mode.name())
@@ -348,8 +361,8 @@ impl Rig {
         let frames = frames.iter().map(|frame| frame.bytes.as_slice());
         match self {
             Self::Wire(wire) => observe::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
-            Self::Unattached(counter) => observe::refusals(frames, |frame| {
-                let taken = counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
+            Self::Unattached(alone) => observe::refusals(frames, |frame| {
+                let taken = alone.counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
                 taken.map(drop).map_err(|source| ObserveError::TestRun { source })
             }),
         }
@@ -358,7 +371,7 @@ impl Rig {
     pub(crate) fn counter(&mut self) -> &mut Counter {
         match self {
             Self::Wire(wire) => &mut wire.counter,
-            Self::Unattached(counter) => counter,
+            Self::Unattached(alone) => &mut alone.counter,
         }
     }
 
@@ -376,6 +389,20 @@ impl Rig {
             Self::Wire(wire) => wire.check_clean(),
             Self::Unattached(_) => Ok(()),
         }
+    }
+}
+
+impl Alone {
+    fn new(counter: Counter) -> Result<Self, Obstacle> {
+        let version = environment::kernel_version().map_err(broken)?;
+        let held = if version < LONE_RUNS_KERNEL {
+            let shelf =
+                NetNs::create().and_then(|namespace| Worker::spawn(&namespace, "shelf")).map_err(broken)?;
+            Some(Held::in_dispatcher(&shelf, counter.descriptor().map_err(broken)?).map_err(broken)?)
+        } else {
+            None
+        };
+        Ok(Self { counter, _held: held })
     }
 }
 

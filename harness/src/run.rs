@@ -514,8 +514,8 @@ impl Lab {
                 let spread = manner.spread || scenario.spread != Spread::default();
                 observe::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
             }
-            Rig::Unattached(counter) => {
-                observe::alone(counter, |counter| test_run::run(counter, &scenario.frames, turns))
+            Rig::Unattached(alone) => {
+                observe::alone(&alone.counter, |counter| test_run::run(counter, &scenario.frames, turns))
             }
         }
     }
