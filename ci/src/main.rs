@@ -71,7 +71,8 @@ struct Cli {
     /// Only the I-th of N parts of the trials.
     #[arg(long, value_name = "I/N")]
     partition: Option<String>,
-    /// Machines that run at once; the default is the number of processors.
+    /// Machines that run at once; the default is one a processor where KVM works, else three: devices leave a machine idle
+    /// for a quarter of the time, while their links come up.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Where results and consoles go.
@@ -233,13 +234,22 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
         cancelled: &cancelled,
     };
     lab.accelerator = accelerator(&lab, &ready[0]);
-    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let jobs = jobs.unwrap_or_else(|| usual_jobs(lab.accelerator)).max(1);
     let mut runs = matrix::run(&lab, &ready, jobs);
     runs.extend(lost);
     let collected = collect(&lab, &runs, report);
     anstream::print!("{}", summary::describe(&runs, begun.elapsed()));
     collected.map_err(Failure::Machine)?;
     Ok(Outcome::of(&runs))
+}
+
+/// How many machines run at once where nobody says it.
+fn usual_jobs(accelerator: Accelerator) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    match accelerator {
+        Accelerator::Kvm => processors,
+        Accelerator::Tcg => 3 * processors,
+    }
 }
 
 /// What `xdproof validate` gets for every cell.
