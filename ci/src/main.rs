@@ -69,7 +69,7 @@ struct Cli {
     #[arg(long, value_name = "GLOB")]
     scenario: Vec<String>,
     /// Only the I-th of N parts of the trials.
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, value_name = "I/N", value_parser = part)]
     partition: Option<String>,
     /// Machines that run at once; the default is one a processor where KVM works, else three: devices leave a machine idle
     /// for a quarter of the time, while their links come up.
@@ -211,6 +211,7 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
         Some(directory) => program::built_in(&directory).map_err(Failure::Input)?,
         None => program::build(&cache, &ours("..")).map_err(Failure::Machine)?,
     };
+    results::check_scenarios(&xdproof, &scenario).map_err(Failure::Input)?;
     let out = std::path::absolute(&out).map_err(|error| Failure::Input(error.into()))?;
     fs::create_dir_all(&out)
         .with_context(|| format!("failed to make {}", out.display()))
@@ -241,6 +242,15 @@ fn run_matrix(cli: Cli) -> Result<Outcome, Failure> {
     anstream::print!("{}", summary::describe(&runs, begun.elapsed()));
     collected.map_err(Failure::Machine)?;
     Ok(Outcome::of(&runs))
+}
+
+/// A part, as xdproof takes it.
+fn part(text: &str) -> Result<String, String> {
+    let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((part, of)) if (1..=of).contains::<u32>(&part) => Ok(text.to_owned()),
+        _ => Err("expected the number of a part and how many there are, as in 1/3".to_owned()),
+    }
 }
 
 /// How many machines run at once where nobody says it.

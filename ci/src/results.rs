@@ -119,6 +119,20 @@ pub(crate) fn of_breakdowns(breakdowns: &[Breakdown]) -> Value {
     json!({ "schema": COLLECTION_SCHEMA, "results": [], "breakdowns": breakdowns, "summary": summary })
 }
 
+/// Has xdproof look for the scenarios that are wanted, before machines are started in vain.
+///
+/// # Errors
+///
+/// What xdproof said, if one of the patterns matches none.
+pub(crate) fn check_scenarios(xdproof: &Path, patterns: &[String]) -> Result<()> {
+    let options = patterns.iter().flat_map(|pattern| ["--scenario", pattern]);
+    let output = Command::new(xdproof).args(["list", "--quiet"]).args(options).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("failed to start {}", xdproof.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", said.trim().trim_start_matches("error: "));
+    Ok(())
+}
+
 /// Has xdproof join result files into one in a directory.
 ///
 /// # Errors
