@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -87,6 +88,13 @@ impl Node {
         }
     }
 
+    /// Whether there is a variable in this value.
+    pub(crate) fn has_variable(&self) -> bool {
+        let mut any = false;
+        self.visit_variables(&mut |_| any = true);
+        any
+    }
+
     fn wrong(&self, expected: &str) -> Problem {
         let found = match &self.value {
             Value::Integer(value) => format!("{value}"),
@@ -154,7 +162,7 @@ impl Problem {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bindings<'a> {
     /// Every variable that there is, for a hint.
-    pub(crate) names: Vec<&'a str>,
+    pub(crate) names: Rc<[&'a str]>,
     /// Those that have a value here.
     pub(crate) values: Vec<(&'a str, &'a Value)>,
 }
@@ -188,6 +196,16 @@ impl<'a> Context<'a> {
                 self.bindings.names.iter().copied(),
             )),
         }
+    }
+
+    /// As [`read`](Self::read), for the value of a key: none where it is wrong, which is reported.
+    pub(crate) fn take<T: Field>(&self, key: &str, node: &Node) -> Option<T> {
+        self.read(node).map_err(|problem| self.report_value(key, problem)).ok()
+    }
+
+    /// Reports what is wrong with the value of a key.
+    fn report_value(&self, key: &str, problem: Problem) {
+        self.report(Problem { message: format!("`{key}`: {}", problem.message), ..problem });
     }
 
     /// The entries of a table; `place` is what it is called in an error.
@@ -244,22 +262,14 @@ pub(crate) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The entry of a key as it stands.
     pub(crate) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
-        if !self.asked.contains(&key) {
-            self.asked.push(key);
-        }
+        self.asked.push(key);
         self.entries.iter().find(|(known, _)| known.name == key).map(|(_, node)| node)
     }
 
     /// The value of a key; none where it is absent or wrong, and a wrong one is reported.
     pub(crate) fn take<T: Field>(&mut self, key: &'static str) -> Option<T> {
         let node = self.node(key)?;
-        let value = self.context.read(node);
-        value.map_err(|problem| self.report(key, problem)).ok()
-    }
-
-    /// Reports what is wrong with the value of a key.
-    pub(crate) fn report(&self, key: &str, problem: Problem) {
-        self.context.report(Problem { message: format!("`{key}`: {}", problem.message), ..problem });
+        self.context.take(key, node)
     }
 
     /// Reports that the value of a key has the right type and is wrong all the same.
@@ -269,7 +279,7 @@ impl<'a> Table<'a> {
             .iter()
             .find(|(known, _)| known.name == key)
             .map_or(self.span, |(_, node)| &node.span);
-        self.report(key, Problem::new(place.clone(), message));
+        self.context.report_value(key, Problem::new(place.clone(), message));
     }
 
     /// Notes that a key is absent that must be there.
@@ -291,7 +301,10 @@ impl<'a> Table<'a> {
         let Self { context, place, span, entries, asked, absent } = self;
         let unknown: Vec<_> = entries.iter().filter(|(key, _)| !asked.contains(&key.name.as_str())).collect();
         for (key, _) in &unknown {
-            let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, asked.iter().copied());
+            // A key may have been asked for more than once, and is named once.
+            let known = asked.iter().enumerate().filter(|(index, key)| !asked[..*index].contains(key));
+            let known = known.map(|(_, key)| *key);
+            let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, known);
             problem.message.push_str(&format!(" in {place}"));
             context.report(problem);
         }

@@ -21,6 +21,9 @@ use crate::value::{Addresses, Bits, EtherType, Protocol};
 /// What a header's bytes are before it is written.
 const UNWRITTEN: u8 = 0xa5;
 
+/// The least room in front of a frame that needs more; most frames take up less.
+const MIN_ROOM: usize = 256;
+
 /// The largest length field of an IEEE 802.3 frame (clause 3.2.6); above 0x0600 it is an EtherType.
 const MAX_LLC_LENGTH: usize = 1_500;
 
@@ -82,11 +85,51 @@ impl Frame {
     ///
     /// [`CraftError`] where a field is neither given nor derivable from the other layers.
     pub fn craft(layers: Vec<Layer>, repeat: u32) -> Result<Self, CraftError> {
-        let mut bytes = Vec::new();
+        Draft::default().craft(layers, repeat)
+    }
+}
+
+/// A frame while it is crafted, from its last byte to its first. It serves for one frame after another.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    bytes: Vec<u8>,
+    /// Where the frame begins; in front of it is room.
+    start: usize,
+}
+
+impl Draft {
+    /// As [`Frame::craft`].
+    pub(crate) fn craft(&mut self, layers: Vec<Layer>, repeat: u32) -> Result<Frame, CraftError> {
+        self.start = self.bytes.len();
         for (index, layer) in layers.iter().enumerate().rev() {
-            bytes = Place { layers: &layers, index, rest: &bytes }.write(layer)?;
+            let behind = self.bytes.len() - self.start;
+            Place { layers: &layers, index, behind }.write(layer, self)?;
         }
-        Ok(Self { bytes, repeat, layers })
+        Ok(Frame { bytes: self.bytes[self.start..].to_vec(), repeat, layers })
+    }
+
+    /// An unwritten header of `length` bytes in front of the rest; the whole frame so far.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        if let Some(missing @ 1..) = length.checked_sub(self.start) {
+            let more = missing.max(self.bytes.len()).max(MIN_ROOM);
+            self.bytes.splice(..0, std::iter::repeat_n(UNWRITTEN, more));
+            self.start += more;
+        }
+        self.start -= length;
+        let frame = &mut self.bytes[self.start..];
+        frame[..length].fill(UNWRITTEN);
+        frame
+    }
+
+    /// The parts of a header in front of the rest; the whole frame so far.
+    fn lay(&mut self, header: &[&[u8]]) -> &mut [u8] {
+        let frame = self.room(header.iter().map(|part| part.len()).sum());
+        let mut from = 0;
+        for part in header {
+            frame[from..][..part.len()].copy_from_slice(part);
+            from += part.len();
+        }
+        frame
     }
 }
 
@@ -94,49 +137,49 @@ impl Frame {
 /// exist: they stay [`UNWRITTEN`].
 macro_rules! set {
     ($view:ident of $bytes:expr; $($setter:ident($value:expr)),* $(,)?) => {
-        if let Some(mut view) = $view::new(&mut $bytes) {
+        if let Some(mut view) = $view::new(&mut *$bytes) {
             $( view.$setter($value); )*
         }
     };
 }
 
-/// A layer's place in its frame: what is in front of it and the finished bytes behind it.
+/// A layer's place in its frame: what is in front of it, and how many finished bytes are behind it.
 struct Place<'a> {
     layers: &'a [Layer],
     index: usize,
-    rest: &'a [u8],
+    behind: usize,
 }
 
 impl Place<'_> {
-    /// The bytes of `layer`, which is the one at this place, and of everything behind it.
-    fn write(&self, layer: &Layer) -> Result<Vec<u8>, CraftError> {
-        Ok(match layer {
+    /// Writes `layer`, which is the one at this place, in front of everything behind it.
+    fn write(&self, layer: &Layer, draft: &mut Draft) -> Result<(), CraftError> {
+        match layer {
             Layer::Ethernet(ethernet) => {
-                let mut bytes = self.room(14);
+                let bytes = draft.room(14);
                 set! { MutableEthernetPacket of bytes;
                     set_destination(ethernet.destination.0.into()),
                     set_source(ethernet.source.0.into()),
                     set_ethertype(PnetEtherType(self.ether_type(ethernet.ethertype)?)),
                 }
-                bytes
             }
             Layer::Vlan(vlan) => {
-                let mut bytes = self.room(4);
+                let bytes = draft.room(4);
                 set! { MutableVlanPacket of bytes;
                     set_priority_code_point(ClassOfService(vlan.pcp.get())),
                     set_drop_eligible_indicator(vlan.dei.into()),
                     set_vlan_identifier(vlan.vid.get()),
                     set_ethertype(PnetEtherType(self.ether_type(vlan.ethertype)?)),
                 }
-                bytes
             }
-            Layer::Llc(llc) => self.lay(&[&[llc.dsap, llc.ssap, llc.control]]),
+            Layer::Llc(llc) => {
+                draft.lay(&[&[llc.dsap, llc.ssap, llc.control]]);
+            }
             Layer::Snap(snap) => {
                 let [_, oui @ ..] = snap.oui.get().to_be_bytes();
-                self.lay(&[&oui, &self.ether_type(snap.ethertype)?.to_be_bytes()])
+                draft.lay(&[&oui, &self.ether_type(snap.ethertype)?.to_be_bytes()]);
             }
             Layer::Arp(arp) => {
-                let mut bytes = self.room(28);
+                let bytes = draft.room(28);
                 set! { MutableArpPacket of bytes;
                     set_hardware_type(ArpHardwareType(1)),
                     set_protocol_type(PnetEtherType(EtherType::IPV4.0)),
@@ -148,11 +191,10 @@ impl Place<'_> {
                     set_target_hw_addr(arp.target_mac.0.into()),
                     set_target_proto_addr(arp.target_ip),
                 }
-                bytes
             }
             Layer::Ipv4(ip) => {
                 let options = ip.options.as_bytes();
-                let mut bytes = self.room(20 + options.len());
+                let bytes = draft.room(20 + options.len());
                 let length = bytes.len();
                 bytes[20..][..options.len()].copy_from_slice(options);
                 set! { MutableIpv4Packet of bytes;
@@ -170,38 +212,36 @@ impl Place<'_> {
                     set_destination(ip.destination),
                 }
                 let checksum =
-                    ip.checksum.or_else(|| Ipv4Packet::new(&bytes).map(|packet| ipv4::checksum(&packet)));
+                    ip.checksum.or_else(|| Ipv4Packet::new(bytes).map(|packet| ipv4::checksum(&packet)));
                 set! { MutableIpv4Packet of bytes; set_checksum(checksum.unwrap_or_default()) }
-                bytes
             }
             Layer::Ipv6(ip) => {
-                let mut bytes = self.room(40);
+                let bytes = draft.room(40);
                 set! { MutableIpv6Packet of bytes;
                     set_version(ip.version.get()),
                     set_traffic_class(ip.traffic_class),
                     set_flow_label(ip.flow_label.get()),
-                    set_payload_length(self.length("payload_length", ip.payload_length, self.rest.len())?),
+                    set_payload_length(self.length("payload_length", ip.payload_length, self.behind)?),
                     set_next_header(IpNextHeaderProtocol(self.protocol("next_header", ip.next_header)?)),
                     set_hop_limit(ip.hop_limit),
                     set_source(ip.source),
                     set_destination(ip.destination),
                 }
-                bytes
             }
             Layer::HopByHop(header) => {
-                self.extension(header.next_header, header.length, &padded_options(&header.options.0))?
+                self.extension(draft, header.next_header, header.length, &padded_options(&header.options.0))?;
             }
             Layer::DestinationOptions(header) => {
-                self.extension(header.next_header, header.length, &padded_options(&header.options.0))?
+                self.extension(draft, header.next_header, header.length, &padded_options(&header.options.0))?;
             }
             Layer::Routing(routing) => {
                 let mut body = vec![routing.r#type, routing.segments_left];
                 body.extend(&routing.data.0);
                 body.resize((2 + body.len()).next_multiple_of(8) - 2, 0);
-                self.extension(routing.next_header, routing.length, &body)?
+                self.extension(draft, routing.next_header, routing.length, &body)?;
             }
             Layer::Fragment(fragment) => {
-                let mut bytes = self.room(8);
+                let bytes = draft.room(8);
                 let next = self.protocol("next_header", fragment.next_header)?;
                 let offset_and_flags = fragment.offset.get() << 3 | u16::from(fragment.more_fragments);
                 set! { MutableFragmentPacket of bytes;
@@ -210,23 +250,24 @@ impl Place<'_> {
                     set_fragment_offset_with_flags(offset_and_flags),
                     set_id(fragment.identification),
                 }
-                bytes
             }
             Layer::Ah(ah) => {
                 let next = self.protocol("next_header", ah.next_header)?;
                 // In 32-bit words, minus 2: the header's first three make it 1 (RFC 4302 section 2.2).
                 let length = ah.length.unwrap_or(1 + ah.icv.words());
-                self.lay(&[
+                draft.lay(&[
                     &[next, length, 0, 0],
                     &ah.spi.to_be_bytes(),
                     &ah.sequence.to_be_bytes(),
                     ah.icv.as_bytes(),
-                ])
+                ]);
             }
-            Layer::Esp(esp) => self.lay(&[&esp.spi.to_be_bytes(), &esp.sequence.to_be_bytes()]),
-            Layer::Gre(gre) => self.gre(gre)?,
+            Layer::Esp(esp) => {
+                draft.lay(&[&esp.spi.to_be_bytes(), &esp.sequence.to_be_bytes()]);
+            }
+            Layer::Gre(gre) => self.gre(draft, gre)?,
             Layer::Udp(udp) => {
-                let mut bytes = self.room(8);
+                let bytes = draft.room(8);
                 let length = bytes.len();
                 set! { MutableUdpPacket of bytes;
                     set_source(udp.source),
@@ -235,14 +276,13 @@ impl Place<'_> {
                 }
                 // A computed 0 is sent as its other form, because 0 says "no checksum" (RFC 768).
                 let computed =
-                    || Some(self.checksum(&bytes, 3, 17)).filter(|&sum| sum != 0).unwrap_or(u16::MAX);
+                    || Some(self.checksum(bytes, 3, 17)).filter(|&sum| sum != 0).unwrap_or(u16::MAX);
                 let checksum = udp.checksum.unwrap_or_else(computed);
                 set! { MutableUdpPacket of bytes; set_checksum(checksum) }
-                bytes
             }
             Layer::Tcp(tcp) => {
                 let options = tcp.options.as_bytes();
-                let mut bytes = self.room(20 + options.len());
+                let bytes = draft.room(20 + options.len());
                 bytes[20..][..options.len()].copy_from_slice(options);
                 set! { MutableTcpPacket of bytes;
                     set_source(tcp.source),
@@ -255,50 +295,52 @@ impl Place<'_> {
                     set_window(tcp.window),
                     set_urgent_ptr(tcp.urgent),
                 }
-                let checksum = tcp.checksum.unwrap_or_else(|| self.checksum(&bytes, 8, 6));
+                let checksum = tcp.checksum.unwrap_or_else(|| self.checksum(bytes, 8, 6));
                 set! { MutableTcpPacket of bytes; set_checksum(checksum) }
-                bytes
             }
             // ICMPv6's checksum covers a pseudo-header (RFC 4443 section 2.3), ICMP's does not; their echo is
             // the same.
             &Layer::Icmp(Icmp { r#type, code, checksum, identifier, sequence }) => {
-                self.echo([r#type, code], checksum, [identifier, sequence], |bytes| util::checksum(bytes, 1))
+                let bytes = draft.room(8);
+                echo(bytes, [r#type, code], checksum, [identifier, sequence], |bytes| {
+                    util::checksum(bytes, 1)
+                });
             }
             &Layer::Icmpv6(Icmpv6 { r#type, code, checksum, identifier, sequence }) => {
-                self.echo([r#type, code], checksum, [identifier, sequence], |bytes| {
+                let bytes = draft.room(8);
+                echo(bytes, [r#type, code], checksum, [identifier, sequence], |bytes| {
                     self.checksum(bytes, 1, 58)
-                })
+                });
             }
             Layer::Igmp(igmp) => {
-                let unsummed = self.lay(&[&[igmp.r#type, igmp.max_response, 0, 0], &igmp.group.octets()]);
-                let checksum = igmp.checksum.unwrap_or_else(|| util::checksum(&unsummed, 1));
-                overwrite(unsummed, 2, &checksum.to_be_bytes())
+                let bytes = draft.lay(&[&[igmp.r#type, igmp.max_response, 0, 0], &igmp.group.octets()]);
+                let checksum = igmp.checksum.unwrap_or_else(|| util::checksum(bytes, 1));
+                bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
             }
             Layer::Sctp(sctp) => {
-                let ports = [sctp.source.to_be_bytes(), sctp.destination.to_be_bytes()].concat();
-                let unsummed = self.lay(&[&ports, &sctp.verification_tag.to_be_bytes(), &[0; 4]]);
+                let bytes = draft.lay(&[
+                    &sctp.source.to_be_bytes(),
+                    &sctp.destination.to_be_bytes(),
+                    &sctp.verification_tag.to_be_bytes(),
+                    &[0; 4],
+                ]);
                 // The CRC is transmitted as the little-endian number that it is (RFC 9260 appendix A).
-                let checksum =
-                    sctp.checksum.map_or_else(|| crc32c(&unsummed).to_le_bytes(), u32::to_be_bytes);
-                overwrite(unsummed, 8, &checksum)
+                let checksum = sctp.checksum.map_or_else(|| crc32c(bytes).to_le_bytes(), u32::to_be_bytes);
+                bytes[8..12].copy_from_slice(&checksum);
             }
-            Layer::Raw(raw) => self.lay(&[&raw.hex.0]),
+            Layer::Raw(raw) => {
+                draft.lay(&[&raw.hex.0]);
+            }
             Layer::Payload(payload) => {
-                let counting = (0..=u8::MAX).cycle().map(|byte| payload.fill.unwrap_or(byte));
-                let bytes: Vec<u8> = counting.take(payload.length.into()).collect();
-                self.lay(&[&bytes])
+                let length = usize::from(payload.length);
+                let bytes = &mut draft.room(length)[..length];
+                match payload.fill {
+                    Some(byte) => bytes.fill(byte),
+                    None => write_counting(bytes),
+                }
             }
-        })
-    }
-
-    /// An unwritten header of `length` bytes in front of the rest.
-    fn room(&self, length: usize) -> Vec<u8> {
-        self.lay(&[&vec![UNWRITTEN; length]])
-    }
-
-    /// The parts of a header in front of the rest.
-    fn lay(&self, header: &[&[u8]]) -> Vec<u8> {
-        [&header.concat(), self.rest].concat()
+        }
+        Ok(())
     }
 
     fn name(&self) -> &'static str {
@@ -312,7 +354,7 @@ impl Place<'_> {
     /// The EtherType to write: the one given, or what announces the next layer.
     fn ether_type(&self, given: Option<EtherType>) -> Result<u16, CraftError> {
         if given.is_none() && matches!(self.next(), Some(Layer::Llc(_))) {
-            return self.fit("ethertype", self.rest.len(), MAX_LLC_LENGTH);
+            return self.fit("ethertype", self.behind, MAX_LLC_LENGTH);
         }
         let derived = || self.next()?.ether_type();
         given.or_else(derived).map(u16::from).ok_or_else(|| self.underivable("ethertype"))
@@ -351,42 +393,25 @@ impl Place<'_> {
     /// An IPv6 extension header in units of 8 bytes: next header, length, `body`.
     fn extension(
         &self,
+        draft: &mut Draft,
         next: Option<Protocol>,
         length: Option<u8>,
         body: &[u8],
-    ) -> Result<Vec<u8>, CraftError> {
+    ) -> Result<(), CraftError> {
         let next = self.protocol("next_header", next)?;
         let units = (2 + body.len()) / 8 - 1;
         let length = length.map_or_else(|| self.fit("length", units, u8::MAX.into()), Ok)?;
-        Ok(self.lay(&[&[next, length], body]))
+        draft.lay(&[&[next, length], body]);
+        Ok(())
     }
 
     /// RFC 2784 section 2.1 with the key and sequence number of RFC 2890 section 2.
-    fn gre(&self, gre: &Gre) -> Result<Vec<u8>, CraftError> {
+    fn gre(&self, draft: &mut Draft, gre: &Gre) -> Result<(), CraftError> {
         let flags = u16::from(gre.key.is_some()) << 13 | u16::from(gre.sequence.is_some()) << 12;
         let options: Vec<u8> =
             [gre.key, gre.sequence].into_iter().flatten().flat_map(u32::to_be_bytes).collect();
-        Ok(self.lay(&[&flags.to_be_bytes(), &self.ether_type(gre.ethertype)?.to_be_bytes(), &options]))
-    }
-
-    /// The 8 bytes that begin a message of ICMP, for IPv4 or IPv6.
-    fn echo(
-        &self,
-        [r#type, code]: [u8; 2],
-        checksum: Option<u16>,
-        [identifier, sequence]: [u16; 2],
-        compute: impl Fn(&[u8]) -> u16,
-    ) -> Vec<u8> {
-        let mut bytes = self.room(8);
-        set! { MutableEchoRequestPacket of bytes;
-            set_icmp_type(IcmpType(r#type)),
-            set_icmp_code(IcmpCode(code)),
-            set_identifier(identifier),
-            set_sequence_number(sequence),
-        }
-        let checksum = checksum.unwrap_or_else(|| compute(&bytes));
-        set! { MutableEchoRequestPacket of bytes; set_checksum(checksum) }
-        bytes
+        draft.lay(&[&flags.to_be_bytes(), &self.ether_type(gre.ethertype)?.to_be_bytes(), &options]);
+        Ok(())
     }
 
     /// The Internet checksum of a segment and the pseudo-header of the nearest IP header in front of it; the
@@ -406,10 +431,31 @@ impl Place<'_> {
     }
 }
 
-/// The bytes with `part` written at an offset.
-fn overwrite(mut bytes: Vec<u8>, offset: usize, part: &[u8]) -> Vec<u8> {
-    bytes[offset..][..part.len()].copy_from_slice(part);
-    bytes
+/// Writes the 8 bytes that begin a message of ICMP, for IPv4 or IPv6.
+fn echo(
+    bytes: &mut [u8],
+    [r#type, code]: [u8; 2],
+    checksum: Option<u16>,
+    [identifier, sequence]: [u16; 2],
+    compute: impl Fn(&[u8]) -> u16,
+) {
+    set! { MutableEchoRequestPacket of bytes;
+        set_icmp_type(IcmpType(r#type)),
+        set_icmp_code(IcmpCode(code)),
+        set_identifier(identifier),
+        set_sequence_number(sequence),
+    }
+    let checksum = checksum.unwrap_or_else(|| compute(bytes));
+    set! { MutableEchoRequestPacket of bytes; set_checksum(checksum) }
+}
+
+/// Writes 0, 1, 2, .. 255, 0, ..
+fn write_counting(bytes: &mut [u8]) {
+    let mut next = 0_u8;
+    for byte in bytes {
+        *byte = next;
+        next = next.wrapping_add(1);
+    }
 }
 
 /// Options padded so that they and the two bytes in front fill whole units of 8: with `Pad1` (one zero) or

@@ -4,9 +4,11 @@
 //! derived while the frame is crafted (from the layer behind it, from lengths, or as a checksum) unless the
 //! scenario gives it; a given value always stands, right or wrong: that is how malformed frames are made.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ptr;
 
-use crate::document::{Context, Field, Node, Problem, Value};
+use crate::document::{Context, Field, Key, Node, Problem, Value};
 use crate::value::{
     Addresses, Bits, DUT_MAC, EtherType, Hex, MacAddr, Options, Protocol, TESTER_MAC, Tpid, VlanId,
 };
@@ -20,6 +22,14 @@ const DUT_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const CLIENT_PORT: u16 = 40_000;
 /// Destination port of UDP, TCP and SCTP: the discard service (RFC 863).
 const DISCARD_PORT: u16 = 9;
+
+/// A field's key in TOML: its name without the `r#` of one that is a keyword of Rust.
+const fn key(field: &'static str) -> &'static str {
+    match field.split_at_checked(2) {
+        Some((raw, key)) if matches!(raw.as_bytes(), b"r#") => key,
+        _ => field,
+    }
+}
 
 macro_rules! layers {
     ($(
@@ -68,19 +78,14 @@ macro_rules! layers {
                 }
             }
 
-            fn read_fields<'a>(
-                name: &str,
-                place: &'a str,
-                context: Context<'a>,
-                node: &'a Node,
-            ) -> Option<Self> {
+            fn read_fields(name: &str, context: Context<'_>, node: &Node) -> Option<Self> {
                 match name {
                     $(
                         $key => {
-                            let mut table = context.table(place, node)?;
+                            let mut table = context.table(concat!("`", $key, "`"), node)?;
                             let layer = $name {
                                 $( $field: table
-                                    .take(stringify!($field).trim_start_matches("r#"))
+                                    .take(const { key(stringify!($field)) })
                                     .unwrap_or_else(|| $default), )*
                             };
                             table.finish();
@@ -88,6 +93,19 @@ macro_rules! layers {
                         }
                     )*
                     _ => None,
+                }
+            }
+
+            /// Reads one field once more, because a variable in it has another value now.
+            fn read_field(&mut self, name: &str, context: Context<'_>, node: &Node) {
+                match self {
+                    $(
+                        Self::$name(layer) => {
+                            $( if name == const { key(stringify!($field)) } {
+                                layer.$field = context.take(name, node).unwrap_or_else(|| $default);
+                            } )*
+                        }
+                    )*
                 }
             }
         }
@@ -416,7 +434,51 @@ impl Field for Node {
     }
 }
 
+/// The layers of a frame that is read for one combination of its variables' values after another. A layer is read as a
+/// whole once, and afterwards only its fields that vary.
+///
+/// Layers are told apart by where they are in memory, so that one of these serves one document.
+#[derive(Debug, Default)]
+pub(crate) struct Layers(BTreeMap<*const Node, Known>);
+
+/// A layer that was read, and nothing was wrong with it.
+#[derive(Debug)]
+struct Known {
+    layer: Layer,
+    /// Those of its fields that have a variable, by their places in its table.
+    varying: Vec<usize>,
+}
+
+impl Layers {
+    /// As [`Layer::read`].
+    pub(crate) fn read(&mut self, context: Context<'_>, node: &Node) -> Option<Layer> {
+        if let Some(Known { layer, varying }) = self.0.get(&ptr::from_ref(node)) {
+            let mut layer = layer.clone();
+            for (key, value) in varying.iter().filter_map(|index| Layer::fields(node)?.get(*index)) {
+                layer.read_field(&key.name, context, value);
+            }
+            return Some(layer);
+        }
+        let before = context.problems.borrow().len();
+        let layer = Layer::read(context, node)?;
+        if context.problems.borrow().len() == before {
+            let fields = Layer::fields(node).unwrap_or_default().iter().enumerate();
+            let varying = fields.filter(|(_, (_, value))| value.has_variable()).map(|(index, _)| index);
+            let known = Known { layer: layer.clone(), varying: varying.collect() };
+            self.0.insert(ptr::from_ref(node), known);
+        }
+        Some(layer)
+    }
+}
+
 impl Layer {
+    /// The fields of a layer that can be read.
+    fn fields(node: &Node) -> Option<&[(Key, Node)]> {
+        let Value::Table(entries) = &node.value else { return None };
+        let [(_, Node { value: Value::Table(fields), .. })] = entries.as_slice() else { return None };
+        Some(fields)
+    }
+
     /// Reads one layer: a table with one key, which names it.
     pub(crate) fn read(context: Context<'_>, node: &Node) -> Option<Self> {
         let Value::Table(entries) = &node.value else {
@@ -439,7 +501,7 @@ impl Layer {
             context.report(Problem::unknown(key.span.clone(), "layer", &key.name, known));
             return None;
         }
-        Self::read_fields(&key.name, &format!("`{}`", key.name), context, fields)
+        Self::read_fields(&key.name, context, fields)
     }
 
     /// The EtherType by which a header in front announces this layer, if it has one.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::document::{Bindings, Context, Node, Problem, Table, Value, Wide};
-use crate::frame::Frame;
-use crate::layer::Layer;
+use crate::frame::{Draft, Frame};
+use crate::layer::Layers;
 use crate::matrix::Matrix;
 use crate::model::{
     Deviation, Expectation, INJECTORS, MODES, OFFLOADS, Requires, SHORTEST_FRAME, Scenario, ScenarioId,
@@ -200,11 +200,7 @@ fn read_scenario(
     matrix.report_unused(context, nodes);
     let mut frames = Vec::new();
     for node in nodes {
-        for bindings in context.keep(matrix.bindings(node)).unwrap_or_default() {
-            frames.extend(
-                read_frames(Context { bindings: &bindings, ..context }, node, beside).unwrap_or_default(),
-            );
-        }
+        read_frames(context, &matrix, node, beside, &mut frames);
     }
     let expect = table.node("expect");
     if expect.is_none() {
@@ -233,37 +229,54 @@ fn read_scenario(
     })
 }
 
-/// The frames of one `[[frame]]`: more than one only where it names a pcap file.
-fn read_frames(context: Context<'_>, node: &Node, beside: Beside<'_>) -> Option<Vec<Frame>> {
+/// Reads the frames of one `[[frame]]`: one for each combination of the values of its variables, or more where it names a
+/// pcap file.
+fn read_frames(
+    context: Context<'_>,
+    matrix: &Matrix,
+    node: &Node,
+    beside: Beside<'_>,
+    frames: &mut Vec<Frame>,
+) -> Option<()> {
+    let mut combinations = context.keep(matrix.bindings(node))?.peekable();
+    combinations.peek()?;
     let mut table = context.table("[[frame]]", node)?;
-    let repeat = table.take("repeat").unwrap_or(1);
-    let truncate = table.take::<u16>("truncate").map(usize::from);
-    let layers = table.node("layers");
-    let given = [layers, table.node("hex"), table.node("pcap")].iter().flatten().count();
-    let plain = |bytes| Frame { bytes, repeat, layers: Vec::new() };
-    let hex = table.take::<Hex>("hex").map(|Hex(bytes)| vec![plain(bytes)]);
-    let pcap = table.take::<String>("pcap").and_then(|name| {
-        let frames = read_pcap(&name, beside).map_err(|message| table.refuse("pcap", message));
-        Some(frames.ok()?.into_iter().map(plain).collect())
-    });
+    let (repeat, truncate) = (table.node("repeat"), table.node("truncate"));
+    let (layers, hex, pcap) = (table.node("layers"), table.node("hex"), table.node("pcap"));
+    let given = [layers, hex, pcap].iter().flatten().count();
     if given != 1 {
         let message = format!("a frame is given by one of `layers`, `hex` and `pcap`, found {given}");
         context.report(Problem::new(node.span.clone(), message));
     }
-    if repeat == 0 {
-        table.refuse("repeat", "a frame is sent at least once");
-    }
-    let crafted = layers.and_then(|node| Some(vec![craft(context, node, repeat)?]));
-    let mut frames = crafted.or(hex).or(pcap).unwrap_or_default();
-    for bytes in frames.iter_mut().map(|frame| &mut frame.bytes) {
-        let whole = bytes.len();
-        if truncate.is_some_and(|length| length > whole) {
-            table.refuse("truncate", format!("more than the {whole} bytes of the frame"));
+    let mut crafting = layers.map(Crafting::new);
+    for bindings in combinations {
+        let context = Context { bindings: &bindings, ..context };
+        let repeat = repeat.and_then(|node| context.take("repeat", node)).unwrap_or(1);
+        if repeat == 0 {
+            table.refuse("repeat", "a frame is sent at least once");
         }
-        bytes.truncate(truncate.unwrap_or(whole));
+        let truncate: Option<u16> = truncate.and_then(|node| context.take("truncate", node));
+        let first = frames.len();
+        let plain = |bytes| Frame { bytes, repeat, layers: Vec::new() };
+        let hex = hex.and_then(|node| context.take("hex", node)).map(|Hex(bytes)| plain(bytes));
+        let pcap = pcap
+            .and_then(|node| context.take::<String>("pcap", node))
+            .and_then(|name| read_pcap(&name, beside).map_err(|message| table.refuse("pcap", message)).ok());
+        match crafting.as_mut().and_then(|crafting| crafting.craft(context, repeat)).or(hex) {
+            Some(frame) => frames.push(frame),
+            None => frames.extend(pcap.into_iter().flatten().map(plain)),
+        }
+        for bytes in frames[first..].iter_mut().map(|frame| &mut frame.bytes) {
+            let whole = bytes.len();
+            let length = truncate.map_or(whole, usize::from);
+            if length > whole {
+                table.refuse("truncate", format!("more than the {whole} bytes of the frame"));
+            }
+            bytes.truncate(length);
+        }
     }
     table.finish();
-    Some(frames)
+    Some(())
 }
 
 fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
@@ -275,16 +288,44 @@ fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
     if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
 }
 
-fn craft(context: Context<'_>, node: &Node, repeat: u32) -> Option<Frame> {
-    let nodes = context.splice(node);
-    // Every layer is read before the first that failed ends it, so that all problems are seen.
-    let layers: Vec<_> = nodes.iter().map(|(_, node)| Layer::read(context, node)).collect();
-    let layers = layers.into_iter().collect::<Option<Vec<_>>>()?;
-    context.keep(Frame::craft(layers, repeat).map_err(|error| {
-        // What a variable stands for is wrong where it is used, not where it is written.
-        let place = nodes.get(error.index()).map_or(node, |(place, _)| *place);
-        Problem::new(place.span.clone(), error.to_string())
-    }))
+/// Frames from the `layers` of one `[[frame]]`, for one combination of values after another.
+struct Crafting<'a> {
+    node: &'a Node,
+    layers: Layers,
+    draft: Draft,
+    /// Whether the frame is the same for every combination, because no variable is in its layers.
+    constant: bool,
+    /// Such a frame, once it is made.
+    made: Option<Frame>,
+}
+
+impl<'a> Crafting<'a> {
+    fn new(node: &'a Node) -> Self {
+        let constant = !node.has_variable();
+        Self { node, layers: Layers::default(), draft: Draft::default(), constant, made: None }
+    }
+
+    fn craft(&mut self, context: Context<'_>, repeat: u32) -> Option<Frame> {
+        if let Some(frame) = &self.made {
+            return Some(Frame { repeat, ..frame.clone() });
+        }
+        let nodes = context.splice(self.node);
+        // Every layer is read before the first that failed ends it, so that all problems are seen.
+        let mut layers = Vec::with_capacity(nodes.len());
+        layers.extend(nodes.iter().filter_map(|(_, node)| self.layers.read(context, node)));
+        if layers.len() < nodes.len() {
+            return None;
+        }
+        let frame = context.keep(self.draft.craft(layers, repeat).map_err(|error| {
+            // What a variable stands for is wrong where it is used, not where it is written.
+            let place = nodes.get(error.index()).map_or(self.node, |(place, _)| *place);
+            Problem::new(place.span.clone(), error.to_string())
+        }))?;
+        if self.constant {
+            self.made = Some(frame.clone());
+        }
+        Some(frame)
+    }
 }
 
 /// Reads what is declared and, where the frames are sound, holds it against what the oracle says of them.

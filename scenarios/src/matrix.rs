@@ -1,6 +1,8 @@
 //! Variables that make many frames out of one: `[matrix]` gives each a list of values, a frame refers to it
 //! as `"$name"` and is made once for every combination of the values of the variables that it refers to.
 
+use std::rc::Rc;
+
 use crate::document::{Bindings, Context, Key, Node, Problem, Value};
 
 /// Most frames that one `[[frame]]` can make.
@@ -31,29 +33,36 @@ impl Matrix {
 
     /// Every combination of the values of the variables in `node`; one that binds nothing where there is
     /// none.
-    pub(crate) fn bindings<'a>(&'a self, node: &Node) -> Result<Vec<Bindings<'a>>, Problem> {
+    pub(crate) fn bindings<'a>(
+        &'a self,
+        node: &Node,
+    ) -> Result<impl Iterator<Item = Bindings<'a>> + use<'a>, Problem> {
         let mut wanted = Vec::new();
         node.visit_variables(&mut |name| wanted.push(name));
-        let names = self.0.iter().map(|variable| variable.key.name.as_str()).collect();
-        let mut all = vec![Bindings { names, values: Vec::new() }];
-        for variable in self.0.iter().filter(|variable| wanted.contains(&variable.key.name.as_str())) {
-            if all.len() * variable.values.len() > MAX_FRAMES {
+        let is_wanted = |variable: &&Variable| wanted.contains(&variable.key.name.as_str());
+        let variables: Vec<&Variable> = self.0.iter().filter(is_wanted).collect();
+        let mut count = 1;
+        for variable in &variables {
+            count *= variable.values.len();
+            if count > MAX_FRAMES {
                 return Err(Problem::new(
                     node.span.clone(),
                     format!("the matrix makes more than {MAX_FRAMES} frames"),
                 ));
             }
-            let with = |bindings: &Bindings<'a>, value| {
-                let mut bindings = bindings.clone();
-                bindings.values.push((&variable.key.name, value));
-                bindings
-            };
-            all = all
-                .iter()
-                .flat_map(|bindings| variable.values.iter().map(move |value| with(bindings, value)))
-                .collect();
         }
-        Ok(all)
+        let names: Rc<[&str]> = self.0.iter().map(|variable| variable.key.name.as_str()).collect();
+        Ok((0..count).map(move |number| {
+            // The digits of the number choose the values: those of the last variable change fastest.
+            let mut above = count;
+            let value = |variable: &&'a Variable| {
+                let below = above / variable.values.len();
+                let value = &variable.values[number % above / below];
+                above = below;
+                (variable.key.name.as_str(), value)
+            };
+            Bindings { names: Rc::clone(&names), values: variables.iter().map(value).collect() }
+        }))
     }
 
     /// Reports the variables that no frame refers to.
