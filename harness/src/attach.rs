@@ -28,7 +28,7 @@ use aya::{
 };
 use aya_obj::{ProgramSection, maps::PinningType};
 use xdproof_ebpf::abi;
-use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState};
+use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState, below_root};
 use xdproof_scenarios::KernelVersion;
 
 use self::counter_map::{CounterMap, misfit};
@@ -348,7 +348,7 @@ impl Counter {
         };
         let parsed = parse(path, &bytes)?;
         refuse_maps(object, &parsed)?;
-        let mut ebpf = load_bytes(&bytes).map_err(|error| load_error(object, error))?;
+        let mut ebpf = load_parsed(&parsed, &bytes).map_err(|error| load_error(object, error))?;
         let program = choose_program(object, &ebpf)?;
         let map_name = choose_map(object, &ebpf)?;
         let map = take_counter(object, &mut ebpf, &map_name)?;
@@ -721,15 +721,31 @@ fn errno(error: &ProgramError) -> Option<io::Error> {
     code.map(io::Error::from_raw_os_error)
 }
 
+/// Makes the maps of one of our own objects and readies its programs.
+pub(crate) fn load_bytes(bytes: &[u8]) -> Result<Ebpf, EbpfError> {
+    load_parsed(&aya_obj::Object::parse(bytes)?, bytes)
+}
+
 /// Makes an object's maps and readies its programs.
 ///
-/// aya's loader reads the types of the whole kernel when it is made (`EbpfLoader::new`), which takes longer than everything
-/// else that a trial needs: one is made for the process.
-pub(crate) fn load_bytes(bytes: &[u8]) -> Result<Ebpf, EbpfError> {
+/// aya's loader reads the types of the whole kernel when it is made, which takes longer than everything else that a trial
+/// needs. Only an object that is to be relocated by those types needs such a loader, and one is made for the process.
+fn load_parsed(parsed: &aya_obj::Object, bytes: &[u8]) -> Result<Ebpf, EbpfError> {
     static LOADER: OnceLock<Mutex<EbpfLoader<'static>>> = OnceLock::new();
-    let loader = LOADER.get_or_init(|| Mutex::new(EbpfLoader::new()));
+    static LOADER_WITHOUT_TYPES: OnceLock<Mutex<EbpfLoader<'static>>> = OnceLock::new();
+    let loader = if parsed.has_btf_relocations() {
+        LOADER.get_or_init(|| Mutex::new(EbpfLoader::new()))
+    } else {
+        LOADER_WITHOUT_TYPES.get_or_init(|| Mutex::new(loader_without_types()))
+    };
     // What it holds does not change by a load, so that one which panicked has broken nothing.
     loader.lock().unwrap_or_else(PoisonError::into_inner).load(bytes)
+}
+
+/// A loader that does not know the kernel's types. `EbpfLoader::new` looks for them and cannot be told not to, so that it is
+/// called where there is no `/sys/kernel/btf/vmlinux`; and as ever where that is refused.
+pub(crate) fn loader_without_types() -> EbpfLoader<'static> {
+    below_root(Path::new("/sys"), EbpfLoader::new).unwrap_or_else(|_| EbpfLoader::new())
 }
 
 fn load_error(object: &Object, error: EbpfError) -> AttachError {

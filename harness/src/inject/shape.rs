@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, Map, MapError},
     programs::{
         Program, ProgramError, SchedClassifier, TcAttachType, Xdp,
@@ -14,7 +14,10 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{IfIndex, LinkName, Worker};
 use xdproof_scenarios::KernelVersion;
 
-use crate::{attach::load_bytes, environment};
+use crate::{
+    attach::{load_bytes, loader_without_types},
+    environment,
+};
 
 /// The tools, as built by `build.rs`.
 static TOOLS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-tools"));
@@ -107,7 +110,7 @@ impl Shaper {
         let link = link.to_string();
         worker.run(move |_| {
             let mut ebpf =
-                EbpfLoader::new().override_global(abi::TARGET_GLOBAL, &target, true).load(TOOLS)?;
+                loader_without_types().override_global(abi::TARGET_GLOBAL, &target, true).load(TOOLS)?;
             let failed = |action| move |source| ToolError::Program { action, name, source: Box::new(source) };
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(failed("load"))?;
