@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use xdproof_netns::XdpFeatures;
@@ -185,10 +185,20 @@ impl Lab {
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
         let delivery = self.delivery(trial.path);
         let arriving = delivery.scenario(trial.scenario);
-        let expected = self.expected(&arriving, trial.path, delivery);
-        let outcome = self.outcome(trial, &arriving, &expected);
+        let (expected, outcome) = match self.unmet_requirement(trial) {
+            Some(reason) => {
+                // What is not sent need not be looked at, frame by frame.
+                (self.expected_numbers(&arriving), Outcome::without_running(Verdict::Skip { reason }))
+            }
+            None => {
+                let expected = self.expected(&arriving, trial.path, delivery);
+                let outcome = self.outcome(trial, &arriving, &expected);
+                (expected, outcome)
+            }
+        };
         let nic = trial.path.mode.attach().map(|_| self.pool.ground.nic());
-        TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, &self.repeat_command(trial))
+        let repeat = || self.repeat_command(trial);
+        TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
     }
 
     /// Gives the namespaces of one rig of each kind names that outlive this process, under `prefix`; returns their paths.
@@ -224,18 +234,21 @@ impl Lab {
             *(if passes(frame) { &mut undecided_passed } else { &mut undecided_dropped }) +=
                 u64::from(frame.repeat);
         }
+        Expected { passed, undecided_passed, undecided_dropped, ..self.expected_numbers(arriving) }
+    }
+
+    /// What they must come to in numbers, and over what they are spread.
+    fn expected_numbers(&self, arriving: &Scenario) -> Expected {
         let mut numbers = arriving.expect.clone();
         if self.counted == CountedAction::Drop {
             numbers.dropped += std::mem::take(&mut numbers.passed);
         }
-        Expected { numbers, passed, undecided_passed, undecided_dropped, spread: arriving.spread }
+        let spread = arriving.spread;
+        Expected { numbers, passed: Frames::new(), undecided_passed: 0, undecided_dropped: 0, spread }
     }
 
     fn outcome(&self, trial: &Trial<'_>, arriving: &Scenario, expected: &Expected) -> Outcome {
-        let without_running = |verdict| Outcome { verdict, observation: None, duration: Duration::ZERO };
-        if let Some(reason) = self.unmet_requirement(trial) {
-            return without_running(Verdict::Skip { reason });
-        }
+        let without_running = Outcome::without_running;
         let kind = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground);
         let support = self.support(trial, &kind);
         let rig = match (self.pool.take(&self.object, &kind), support) {

@@ -1,7 +1,7 @@
 //! What all verbs have in common: options, exit codes, how errors are told.
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -21,7 +21,7 @@ use super::{bench, compare, doctor, export, list, manual, merge, report, restore
 use crate::{
     attach::{AttachError, Object},
     plan::PlanError,
-    report::{console::Verbosity, progress::Progress, store::StoreError},
+    report::{console::Verbosity, json::write_pretty, progress::Progress, store::StoreError},
     run::{LabError, Origin, RunError, chain},
     testbed::DeviceError,
 };
@@ -179,12 +179,7 @@ impl Output {
 
     /// Prints a document for programs.
     pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-        let print = || {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, value)?;
-            writeln!(stdout)
-        };
-        print().map_err(Failure::output)
+        write_pretty(io::stdout().lock(), value).map_err(Failure::output)
     }
 
     /// A stream that keeps or strips colours, as wanted.

@@ -83,7 +83,7 @@ fn write(comparison: &Comparison, formats: &[Format], out: &Path, output: Output
     let write = |format: &Format, to: File| -> io::Result<()> {
         match format {
             Format::Text => write_text(comparison, output.verbosity(), &mut anstream::StripStream::new(to)),
-            Format::Json => write_pretty(BufWriter::new(to), comparison),
+            Format::Json => write_pretty(to, comparison),
             Format::Markdown => write_markdown(comparison, BufWriter::new(to)),
             Format::Html => write_html(comparison, BufWriter::new(to)),
         }

@@ -47,11 +47,7 @@ impl Export {
             entries.push(Entry { id, file, frames: scenario.sent(), expect: &scenario.expect });
         }
         if output.json {
-            let mut stdout = io::stdout().lock();
-            serde_json::to_writer_pretty(&mut stdout, &entries)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(stdout))
-                .map_err(Failure::output)?;
+            Output::print_json(&entries)?;
         } else {
             print(&entries, &out, output).map_err(Failure::output)?;
         }

@@ -3,6 +3,7 @@
 //! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs, io,
     path::{Path as FilePath, PathBuf},
@@ -293,8 +294,15 @@ pub struct Outcome {
     pub duration: std::time::Duration,
 }
 
+impl Outcome {
+    /// What is known of a trial in which no frame was sent.
+    pub(crate) fn without_running(verdict: Verdict) -> Self {
+        Self { verdict, observation: None, duration: std::time::Duration::ZERO }
+    }
+}
+
 impl TrialRecord {
-    /// Writes a trial down.
+    /// Writes a trial down; `repeat` gives the command that repeats it, where somebody needs that.
     #[must_use]
     pub fn new(
         scenario: &Scenario,
@@ -302,13 +310,13 @@ impl TrialRecord {
         nic: Option<&str>,
         expected: &Expected,
         outcome: &Outcome,
-        repeat: &str,
+        repeat: impl FnOnce() -> String,
     ) -> Self {
         let Outcome { verdict, observation, duration } = outcome;
         let failure = (!verdict.mismatches().is_empty()).then(|| Failure {
             mismatches: verdict.mismatches().to_vec(),
             frames: scenario.frames.iter().map(SentFrame::new).collect(),
-            repeat: repeat.to_owned(),
+            repeat: repeat(),
             pcap: None,
         });
         Self {
@@ -494,26 +502,35 @@ impl Reporter for JsonFile {
             self.keep_frames(trial, failure)?;
         }
         if let Event::Ended { result } = event {
-            let mut result = result.clone();
-            for trial in &mut result.trials {
-                let pcap = Self::frames_of(trial);
-                if let Some(failure) = &mut trial.failure {
-                    failure.pcap = Some(pcap);
+            let mut result = Cow::Borrowed(result);
+            // A copy of it all is dear, and most runs need none.
+            if result.trials.iter().any(|trial| trial.failure.is_some()) {
+                for trial in &mut result.to_mut().trials {
+                    let pcap = Self::frames_of(trial);
+                    if let Some(failure) = &mut trial.failure {
+                        failure.pcap = Some(pcap);
+                    }
                 }
             }
             self.file.set_len(0)?;
-            write_pretty(io::BufWriter::new(&self.file), &result)?;
+            write_pretty(&self.file, result.as_ref())?;
         }
         Ok(())
     }
 }
+
+/// Bytes of a document that are written at once.
+const AT_ONCE: usize = 1 << 16;
 
 /// Writes a result or a [`Collection`] as files have it: indented, with a newline at the end.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn write_pretty<T: Serialize>(mut to: impl io::Write, result: &T) -> io::Result<()> {
+pub fn write_pretty<T: Serialize>(to: impl io::Write, result: &T) -> io::Result<()> {
+    use io::Write as _;
+    // Standard output would write each line of its own accord.
+    let mut to = io::BufWriter::with_capacity(AT_ONCE, to);
     serde_json::to_writer_pretty(&mut to, result)?;
     writeln!(to)?;
     to.flush()

@@ -147,11 +147,13 @@ fn record(
     observation: Option<Observation>,
 ) -> TrialRecord {
     let outcome = Outcome { verdict, observation, duration: Duration::from_micros(7_300) };
-    let repeat = format!(
-        "xdproof validate --scenario {} --mode {} --injector {} --dut eth1 --tester eth2",
-        scenario.id, path.mode, path.injector
-    );
-    TrialRecord::new(scenario, path, nic, expected, &outcome, &repeat)
+    let repeat = || {
+        format!(
+            "xdproof validate --scenario {} --mode {} --injector {} --dut eth1 --tester eth2",
+            scenario.id, path.mode, path.injector
+        )
+    };
+    TrialRecord::new(scenario, path, nic, expected, &outcome, repeat)
 }
 
 /// Four kernels by five NICs, in which something of everything happened.
