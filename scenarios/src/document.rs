@@ -226,8 +226,9 @@ impl<'a> Context<'a> {
     /// The items of an array, each with its place in it. An item that is a variable stands for the items of the array
     /// that is its value.
     pub(crate) fn splice(self, node: &'a Node) -> Vec<(&'a Node, &'a Node)> {
-        let mut spliced = Vec::new();
-        for item in self.array(node) {
+        let items = self.array(node);
+        let mut spliced = Vec::with_capacity(items.len());
+        for item in items {
             let value = item.variable().and_then(|name| {
                 self.bindings.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
             });

@@ -272,7 +272,10 @@ fn read_frames(
             if length > whole {
                 table.refuse("truncate", format!("more than the {whole} bytes of the frame"));
             }
-            bytes.truncate(length);
+            if length < whole {
+                bytes.truncate(length);
+                bytes.shrink_to_fit();
+            }
         }
     }
     table.finish();
