@@ -372,3 +372,17 @@ fn show(kernels: &Kernels, nics: &Nics) {
     }
     anstream::println!("and in every kernel: {GUEST}, which is doctor and a veth pair of xdproof's own");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn a_part_is_one_of_those_there_are() {
+        assert_eq!(part("1/3").as_deref(), Ok("1/3"));
+        assert_eq!(part("3/3").as_deref(), Ok("3/3"));
+        for wrong in ["0/3", "4/3", "0/0", "1", "a/b", "1/", "-1/2"] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
+}

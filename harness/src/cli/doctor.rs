@@ -10,7 +10,7 @@ use clap::Args;
 use procfs::{ConfigSetting, ProcError, process::Process};
 use serde::Serialize;
 use xdproof_netns::{NetNs, XdpMode};
-use xdproof_scenarios::load;
+use xdproof_scenarios::{Scenario, load};
 
 use super::args::{Exit, Failure, Output};
 use crate::{
@@ -215,6 +215,8 @@ fn tries() -> Vec<Check> {
         });
         checks.push(Check::new(format!("XDP in {mode} mode"), attached, true, root));
     }
+    let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are wrong", errors.len()));
+    let whole_way = |injectors: &[InjectorKind]| whole_way(scenarios.as_ref()?, injectors);
     checks.push(Check::new(
         "the whole way",
         whole_way(&[]),
@@ -251,14 +253,13 @@ fn advertised(testbed: &Testbed) -> Result<String, String> {
 }
 
 /// Runs one scenario on every path of some injectors, or on those that are tried by default.
-fn whole_way(injectors: &[InjectorKind]) -> Result<String, String> {
-    let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are wrong", errors.len()))?;
+fn whole_way(scenarios: &[Scenario], injectors: &[InjectorKind]) -> Result<String, String> {
     let selection = Selection {
         scenarios: vec![SAMPLE.to_owned()],
         injectors: injectors.to_vec(),
         ..Selection::default()
     };
-    let plan: Vec<Trial<'_>> = selection.plan(&scenarios).map_err(|error| chain(&error))?;
+    let plan: Vec<Trial<'_>> = selection.plan(scenarios).map_err(|error| chain(&error))?;
     let lab = Lab::open(Object::default(), CountedAction::Pass).map_err(|error| chain(&error))?;
     let mut ids = Vec::new();
     for trial in &plan {
