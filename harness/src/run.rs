@@ -252,7 +252,7 @@ impl Lab {
         let kind = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground);
         let support = self.support(trial, &kind);
         let rig = match (self.pool.take(&self.object, &kind), support) {
-            (Ok(rig), Support::Supported | Support::Unknown) => rig,
+            (Ok(rig), Support::Supported | Support::Depends(_) | Support::Unknown) => rig,
             (Ok(_), Support::Unsupported(Refused { reason, .. })) => {
                 let what = format!("attached, although it is known to be impossible: {reason}");
                 return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
@@ -329,12 +329,13 @@ impl Lab {
     fn refused(&self, trial: &Trial<'_>, refusal: Refusal, support: Support) -> Verdict {
         let Refusal { errno, answer } = refusal;
         let what = match support {
-            Support::Unsupported(known) if known.is(errno, &answer) => {
+            Support::Unsupported(known) | Support::Depends(known) if known.is(errno, &answer) => {
                 let Refused { reason, .. } = known;
                 return Verdict::Skip { reason: format!("{reason} ({answer})") };
             }
-            Support::Unsupported(Refused { reason, errnos, text }) => {
-                let sentence = text.map_or_else(String::new, |text| format!(", \"{text}\""));
+            Support::Unsupported(Refused { reason, errnos, texts })
+            | Support::Depends(Refused { reason, errnos, texts }) => {
+                let sentence: String = texts.iter().map(|text| format!(", \"{text}\"")).collect();
                 format!("refused otherwise than is known ({reason}: {errnos:?}{sentence}): {answer}")
             }
             Support::Supported => match self.too_long(trial) {

@@ -24,6 +24,8 @@ pub enum Support {
     Supported,
     /// Attaching must be refused.
     Unsupported(Refused),
+    /// It depends on something that the table does not know, as a bond's mode: attaching must succeed, or be refused so.
+    Depends(Refused),
     /// Nothing is known.
     Unknown,
 }
@@ -35,8 +37,8 @@ pub struct Refused {
     pub reason: String,
     /// One of these is what the kernel answers.
     pub errnos: Vec<Errno>,
-    /// A part of the sentence that comes with it.
-    pub text: Option<String>,
+    /// Parts of sentences of which one comes with it; none: any may.
+    pub texts: Vec<String>,
 }
 
 impl Refused {
@@ -44,7 +46,7 @@ impl Refused {
     #[must_use]
     pub fn is(&self, errno: Option<Errno>, answer: &str) -> bool {
         errno.is_some_and(|errno| self.errnos.contains(&errno))
-            && self.text.as_deref().is_none_or(|text| answer.contains(text))
+            && (self.texts.is_empty() || self.texts.iter().any(|text| answer.contains(text)))
     }
 }
 
@@ -82,7 +84,10 @@ struct Entry {
     program: Option<Program>,
     mtu: Option<u32>,
     answer: Answer,
-    text: Option<String>,
+    #[serde(default)]
+    texts: Vec<String>,
+    #[serde(default)]
+    depends: bool,
     #[serde(default)]
     reason: String,
 }
@@ -156,11 +161,14 @@ impl Entry {
     fn support(&self) -> Support {
         match &self.answer {
             Answer::Yes(Yes::Yes) => Support::Supported,
-            Answer::Errors(errnos) => Support::Unsupported(Refused {
-                reason: self.reason.clone(),
-                errnos: errnos.iter().map(|&errno| errno.into()).collect(),
-                text: self.text.clone(),
-            }),
+            Answer::Errors(errnos) => {
+                let refused = Refused {
+                    reason: self.reason.clone(),
+                    errnos: errnos.iter().map(|&errno| errno.into()).collect(),
+                    texts: self.texts.clone(),
+                };
+                if self.depends { Support::Depends(refused) } else { Support::Unsupported(refused) }
+            }
         }
     }
 }
@@ -192,7 +200,7 @@ fn veth(request: Request<'_>) -> Option<Support> {
                 "the program takes frames of one buffer, and veth does not put a frame of this MTU into one"
                     .to_owned(),
             errnos: vec![Errno::RANGE],
-            text: None,
+            texts: Vec::new(),
         })
     })
 }
@@ -238,7 +246,7 @@ mod tests {
         match support {
             Support::Supported => None,
             Support::Unsupported(refused) => Some(refused.errnos),
-            Support::Unknown => panic!("unknown"),
+            Support::Depends(_) | Support::Unknown => panic!("not sure"),
         }
     }
 
@@ -250,7 +258,9 @@ mod tests {
             let refuses = matches!(&entry.answer, Answer::Errors(errnos) if !errnos.is_empty());
             assert!(refuses || matches!(entry.answer, Answer::Yes(_)), "{entry:?}");
             assert_eq!(refuses, !entry.reason.is_empty(), "{entry:?}");
-            assert!(refuses || entry.text.is_none(), "{entry:?}");
+            assert!(refuses || entry.texts.is_empty(), "{entry:?}");
+            // What may be refused must be told from what goes wrong.
+            assert!(!entry.depends || !entry.texts.is_empty(), "{entry:?}");
         }
     }
 
@@ -294,6 +304,21 @@ mod tests {
         assert!(!known.is(Some(Errno::INVAL), sentence));
         assert!(!known.is(Some(Errno::OPNOTSUPP), "refused: something else"));
         assert!(!known.is(None, sentence));
+    }
+
+    /// The table knows no bonding modes.
+    #[test]
+    fn a_bond_takes_a_native_program_or_says_that_its_mode_does_not() {
+        let bond = |major, minor| {
+            let kernel = KernelVersion { major, minor, patch: 0 };
+            lookup(Request { kernel, ..request("bonding", Mode::Native) })
+        };
+        assert!(matches!(bond(5, 10), Support::Unsupported(_)));
+        let Support::Depends(known) = bond(6, 12) else { panic!() };
+        let sentence = "refused: No native XDP support for the current bonding mode";
+        assert!(known.is(Some(Errno::OPNOTSUPP), sentence));
+        assert!(!known.is(Some(Errno::INVAL), sentence));
+        assert!(!known.is(Some(Errno::OPNOTSUPP), "refused: something else"));
     }
 
     #[test]

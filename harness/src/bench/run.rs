@@ -350,7 +350,9 @@ impl Stand {
             });
             let given = error.errno().map(rustix::io::Errno::from_raw_os_error);
             match (known, given) {
-                (Support::Unsupported(known), Some(given)) if known.errnos.contains(&given) => {
+                (Support::Unsupported(known) | Support::Depends(known), Some(given))
+                    if known.errnos.contains(&given) =>
+                {
                     Obstacle::declared(format!("{} ({given})", known.reason))
                 }
                 _ => Obstacle::broken(&error),
