@@ -213,7 +213,7 @@ impl Lab {
     /// What frames become on the way to the program.
     fn delivery(&self, path: Path) -> Delivery {
         let devices = self.pool.ground.devices().filter(|_| path.mode.attach().is_some());
-        devices.map_or_else(Delivery::default, |path| path.delivery)
+        devices.map_or_else(Delivery::default, |ground| ground.delivery(path.mode))
     }
 
     /// What the frames that arrive must come to for the program under test.
@@ -373,8 +373,9 @@ impl Lab {
                 "a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes"
             ));
         }
-        let discarded = |frame: &&Frame| stack_discards(&path.delivery.arriving(&frame.bytes));
-        if path.is_stacked()
+        let discarded =
+            |frame: &&Frame| stack_discards(&path.delivery(trial.path.mode).arriving(&frame.bytes));
+        if path.is_stacked(trial.path.mode)
             && let Some(frame) = trial.scenario.frames.iter().find(discarded)
         {
             let frame = describe(&frame.bytes);

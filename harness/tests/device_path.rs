@@ -137,7 +137,7 @@ fn padded() -> Result {
     let port = &testbed.topology.tester;
     let _pads = Shaper::pad_short(&testbed.tester, &port.name, 0)?;
     let path = explore(&testbed)?;
-    if (path.traits.padded_to, path.delivery.padded_to) != (60, 60) {
+    if (path.traits.padded_to, path.delivery(Mode::Generic).padded_to) != (60, 60) {
         return Err(format!("{:?}", path.traits).into());
     }
     let result = validate(&testbed, Object::default(), &[], false)?;

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdproof_netns::{IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
+use xdproof_netns::{Host, IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use super::{Port, Testbed, inventory, veth};
 use crate::{
     delivery::{Delivery, Strips},
     observe::{self, Capture, ObserveError},
+    plan::Mode,
     report::device::{DeviceRecord, Finding, FindingKind, PathTraits, Role, Weight},
     verdict::{Frames, stack_discards},
 };
@@ -49,8 +50,10 @@ const ARRIVES: Duration = Duration::from_millis(300);
 const OTHER_QUEUES: Duration = Duration::from_millis(20);
 
 /// Drivers of devices that get their frames from the stack of another (`rx_handler`, called behind `skb_vlan_untag()` in
-/// `__netif_receive_skb_core()` of `net/core/dev.c`).
-const STACKED: [&str; 6] = ["macvlan", "ipvlan", "macvtap", "bridge", "team", "802.1Q VLAN Support"];
+/// `__netif_receive_skb_core()` of `net/core/dev.c`). A native program of a bond runs before that, in the drivers of its ports
+/// (`bond_xdp_set()` of `drivers/net/bonding/bond_main.c`).
+const STACKED: [&str; 7] =
+    ["macvlan", "ipvlan", "macvtap", "bridge", "team", "bonding", "802.1Q VLAN Support"];
 
 /// The longest frame that anything pads (IEEE 802.3, clause 4A.2.3.2.2: 60 bytes without FCS), and some more.
 const LONGEST_PADDED: usize = 64;
@@ -77,8 +80,10 @@ pub struct DevicePath {
     pub nic: String,
     /// The kernel's name of the DUT's driver.
     pub driver: String,
-    /// What frames become on the way.
-    pub delivery: Delivery,
+    /// Tags that are taken out of frames before a program gets them from a stack.
+    stack_strips: Strips,
+    /// Tags that are taken out of frames before a program gets them from a driver.
+    driver_strips: Strips,
     /// What was found out by probing.
     pub traits: PathTraits,
     /// Both devices as they were found: the DUT, the tester.
@@ -201,17 +206,26 @@ impl DevicePath {
         let (queues, advertised) = testbed
             .dut
             .call(move |host| Ok((host.link_by_index(index)?.rx_queues, host.xdp_features(index)?)))?;
-        let strips = if STACKED.contains(&driver.as_str()) {
-            // That stack has put the outer tag beside the frame.
-            Strips { customer: true, service: true }
+        let is_stacked = STACKED.contains(&driver.as_str());
+        let driver_strips = if is_stacked {
+            // The drivers are those of its ports.
+            let mut any = Strips::default();
+            for port in ports_of(&testbed.dut, index)? {
+                let Strips { customer, service } = strips(&testbed.dut, port)?;
+                (any.customer, any.service) = (any.customer || customer, any.service || service);
+            }
+            any
         } else {
             strips(&testbed.dut, index)?
         };
+        // The stack beneath has put the outer tag beside the frame.
+        let stack_strips = if is_stacked { Strips { customer: true, service: true } } else { driver_strips };
         let mut path = Self {
             testbed,
             nic,
             driver,
-            delivery: Delivery { padded_to: 0, strips },
+            stack_strips,
+            driver_strips,
             devices,
             traits: PathTraits { shortest: SHORTEST_FRAME, ..PathTraits::default() },
             findings: Vec::new(),
@@ -232,8 +246,16 @@ impl DevicePath {
         path.traits.window = probe.widest_window(path.usual_mtu)?;
         path.traits.longest = path.longest(path.usual_mtu)?;
         path.devices[0].path = Some(path.traits);
-        if strips != Strips::default() {
+        for (strips, mode) in [(stack_strips, Mode::Generic), (driver_strips, Mode::Native)] {
+            if strips == Strips::default() {
+                continue;
+            }
             path.note(FindingKind::AlteredFrames, Weight::Note, "outer VLAN tags are taken out of frames before a program gets them, which cannot be switched off here".to_owned());
+            if let Some(finding) = path.findings.last_mut().filter(|_| stack_strips != driver_strips) {
+                finding.mode = Some(mode);
+            } else {
+                break;
+            }
         }
         Ok(path)
     }
@@ -246,10 +268,18 @@ impl DevicePath {
         self
     }
 
-    /// Whether the DUT stands on another device, whose stack has discarded already what its own would.
+    /// What frames become on the way to a program that is attached in a mode.
     #[must_use]
-    pub fn is_stacked(&self) -> bool {
-        STACKED.contains(&self.driver.as_str())
+    pub fn delivery(&self, mode: Mode) -> Delivery {
+        let strips = if mode == Mode::Native { self.driver_strips } else { self.stack_strips };
+        Delivery { padded_to: self.traits.padded_to, strips }
+    }
+
+    /// Whether a program that is attached in a mode gets its frames from the stack of another device, which has discarded
+    /// already what the DUT's own would.
+    #[must_use]
+    pub fn is_stacked(&self, mode: Mode) -> bool {
+        mode != Mode::Native && STACKED.contains(&self.driver.as_str())
     }
 
     fn ports(&self) -> [&Port; 2] {
@@ -278,18 +308,27 @@ impl DevicePath {
         if self.change_mtu(mtu)? { self.settle() } else { Ok(()) }
     }
 
-    /// Says whether there was something to change.
+    /// Sets the MTU of both ends, and of ports that carry less; says whether there was something to change.
     fn change_mtu(&self, mtu: u32) -> Result<bool, PathError> {
         let mut changed = false;
         for (worker, port) in [&self.testbed.dut, &self.testbed.tester].into_iter().zip(self.ports()) {
             let index = port.index;
             let set = worker.run(move |host| {
-                if host.link_by_index(index)?.mtu == mtu {
-                    return Ok(false);
+                let mut changed = false;
+                if host.link_by_index(index)?.mtu != mtu {
+                    host.set_mtu(index, mtu)?;
+                    changed = true;
                 }
-                host.set_mtu(index, mtu).map(|()| true)
+                // A bond has set its ports; a bridge leaves them as they are.
+                for port in
+                    host.links()?.iter().filter(|port| port.controller == Some(index) && port.mtu < mtu)
+                {
+                    host.set_mtu(port.index, mtu)?;
+                    changed = true;
+                }
+                Ok(changed)
             })?;
-            changed |= set.map_err(|error| PathError::Mtu {
+            changed |= set.map_err(|error: xdproof_netns::Error| PathError::Mtu {
                 device: port.name.to_string(),
                 mtu,
                 answer: crate::run::chain(&error),
@@ -357,10 +396,12 @@ impl DevicePath {
     /// When frames cannot be sent or seen.
     pub fn survey<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> Result<(), PathError> {
         let mut probe = Probe::open(&self.testbed)?;
+        // Tags are taken out before a program, and are there again for whoever looks.
+        let delivery = self.delivery(Mode::Unattached);
         let distinct: HashSet<&[u8]> = frames.filter(|frame| frame.len() >= self.traits.shortest).collect();
         let distinct: Vec<(&[u8], Vec<u8>)> = distinct
             .into_iter()
-            .map(|frame| (frame, self.delivery.arriving(frame).into_owned()))
+            .map(|frame| (frame, delivery.arriving(frame).into_owned()))
             .filter(|(_, arriving)| !stack_discards(arriving))
             .collect();
         let mut missing = Vec::new();
@@ -437,7 +478,6 @@ impl DevicePath {
             return Ok(());
         }
         self.traits.padded_to = padded_to;
-        self.delivery.padded_to = padded_to;
         if padded_to > 0 {
             self.note(FindingKind::AlteredFrames, Weight::Note, format!("frames shorter than {padded_to} bytes arrive with zeros behind them; what they must count follows from that"));
         }
@@ -621,13 +661,21 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// Switches off whatever of [`MEDDLING`] can be.
+/// Switches off whatever of [`MEDDLING`] can be, at a device and at its ports.
 fn leave_frames_alone(worker: &Worker, index: IfIndex) -> Result<(), PathError> {
-    for name in MEDDLING {
-        // What stays on is either told by `strips`, or has no effect on lone frames.
-        let _off = set_if_possible(worker, index, name, false)?;
+    for index in ports_of(worker, index)?.into_iter().chain([index]) {
+        for name in MEDDLING {
+            // What stays on is either told by `strips`, or has no effect on lone frames.
+            let _off = set_if_possible(worker, index, name, false)?;
+        }
     }
     Ok(())
+}
+
+/// The ports of a bridge, a bond or the like.
+fn ports_of(worker: &Worker, index: IfIndex) -> Result<Vec<IfIndex>, PathError> {
+    let links = worker.call(Host::links)?;
+    Ok(links.iter().filter(|link| link.controller == Some(index)).map(|link| link.index).collect())
 }
 
 /// Switches an offload, and says whether it is as wanted now.
