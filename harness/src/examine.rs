@@ -157,7 +157,7 @@ impl Watch {
 
 /// What the DUT and the tester have counted.
 fn readings(path: &DevicePath) -> Result<Vec<StatisticsReading>, ExamineError> {
-    let Testbed { topology, dut, tester } = &*path.testbed;
+    let Testbed { topology, dut, tester, .. } = &*path.testbed;
     Ok(vec![
         StatisticsReading::read(dut, topology.dut.index)?,
         StatisticsReading::read(tester, topology.tester.index)?,

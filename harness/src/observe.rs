@@ -44,6 +44,10 @@ pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
 /// The largest frame that a socket hands up: a merged one of 64 KiB, with headers to spare.
 const MAX_FRAME: usize = 128 * 1024;
 
+/// What a bond sends by itself over its ports: LACP and markers (`PKT_TYPE_LACPDU`, the slow protocols' type), and the learning
+/// packets of balance-alb (`ETH_P_LOOPBACK`; `alb_send_lp_vid()` of `drivers/net/bonding/bond_alb.c`).
+const BOND_TYPES: [[u8; 2]; 2] = [[0x88, 0x09], [0x90, 0x00]];
+
 /// `EtherType` for local experiments (IEEE 802, clause 9.2.4): the closing frame's.
 const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
 
@@ -53,6 +57,8 @@ pub struct Capture {
     socket: PacketSocket,
     buffer: Vec<u8>,
     seen: Frames,
+    /// At the other end is a bond, whose own frames are nothing of a trial.
+    beside_bond: bool,
 }
 
 /// Why there is no observation.
@@ -107,7 +113,14 @@ impl Capture {
     /// Keeps what the socket receives from now on.
     #[must_use]
     pub fn new(socket: PacketSocket) -> Self {
-        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new() }
+        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), beside_bond: false }
+    }
+
+    /// Leaves out what a bond at the other end says by itself.
+    #[must_use]
+    pub fn beside_bond(mut self, is_bond: bool) -> Self {
+        self.beside_bond = is_bond;
+        self
     }
 
     /// Takes in whatever waits in the socket.
@@ -117,6 +130,9 @@ impl Capture {
                 continue;
             }
             let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
+            if self.beside_bond && is_of_bond(bytes) {
+                continue;
+            }
             add(&mut self.seen, bytes);
         }
         Ok(())
@@ -167,6 +183,12 @@ impl Capture {
             frames => Err(ObserveError::CaptureLost { frames }),
         }
     }
+}
+
+/// Whether a bond has made a frame by itself, and not sent back what the tester had sent.
+fn is_of_bond(frame: &[u8]) -> bool {
+    let is_from_tester = frame.get(6..12) == Some(&xdproof_scenarios::TESTER_MAC[..]);
+    !is_from_tester && BOND_TYPES.iter().any(|kind| frame.get(12..14) == Some(&kind[..]))
 }
 
 /// Both ends of a wire: where frames go in, and where they are seen.
@@ -485,6 +507,15 @@ mod tests {
     fn a_counter_that_wrapped_to_zero_still_counts() {
         let before = [Counts::from([(6, u64::MAX)])];
         assert_eq!(difference(Width::Bits64, &before, &[Counts::new()]), [Counts::from([(6, 1)])]);
+    }
+
+    #[test]
+    fn what_a_bond_says_is_not_what_the_tester_had_sent() {
+        let frame = |from: [u8; 6], kind: [u8; 2]| [&[1, 0x80, 0xc2, 0, 0, 2], &from[..], &kind].concat();
+        let bond = [2, 0, 0, 0, 0, 9];
+        assert!(is_of_bond(&frame(bond, [0x88, 0x09])) && is_of_bond(&frame(bond, [0x90, 0x00])));
+        assert!(!is_of_bond(&frame(xdproof_scenarios::TESTER_MAC, [0x88, 0x09])));
+        assert!(!is_of_bond(&frame(bond, [0x08, 0x00])) && !is_of_bond(&[0; 13]));
     }
 
     #[test]

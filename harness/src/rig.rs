@@ -479,6 +479,7 @@ impl Wire {
         let injector = kind.path.injector;
         let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        let returned = returned.beside_bond(testbed.dut_is_bond);
         set_offloads(&testbed)?;
         if injector == InjectorKind::LiveFrames {
             testbed.take_redirected(mode).map_err(broken)?;

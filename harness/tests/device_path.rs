@@ -232,7 +232,7 @@ fn not_wired() -> Result {
     let apart = || -> Result<Testbed> { Arc::into_inner(pair()?).ok_or_else(|| "shared".into()) };
     let (one, other) = (apart()?, apart()?);
     let topology = xdproof::testbed::Topology { tester: one.topology.tester, dut: other.topology.dut };
-    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut });
+    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut, dut_is_bond: false });
     // The other ends have to stay, or these lose their carrier.
     let _ends = (one.dut, other.tester);
     match explore(&crossed) {

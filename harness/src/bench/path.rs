@@ -302,7 +302,7 @@ impl Wire {
             let link = worker.call(move |host| host.link_by_index(index)).map_err(io::Error::other)?;
             Ok::<_, io::Error>(link.statistics)
         };
-        let Testbed { topology, tester, dut } = &self.testbed;
+        let Testbed { topology, tester, dut, .. } = &self.testbed;
         // The DUT's first: what it has counted, the tester has counted before.
         let dut = statistics(dut, topology.dut.index)?;
         let tester = statistics(tester, topology.tester.index)?;

@@ -75,7 +75,8 @@ pub(super) struct Validate {
 #[command(next_help_heading = "Devices of this host")]
 struct DeviceArgs {
     /// The network interface to test. Both it and the tester are on this host and wired together: by a cable, a switch that is
-    /// silent, a hub of an emulator. For the run they are moved to namespaces of ours; then they are put back as they were.
+    /// silent, a hub of an emulator. For the run they are moved to namespaces of ours; then they are put back as they were. A bond
+    /// or a bridge, which the kernel keeps where it is, stays there with its ports, and has no address meanwhile.
     #[arg(long, value_name = "DEV", requires = "tester", conflicts_with = "nic")]
     dut: Option<LinkName>,
     /// The network interface that sends.

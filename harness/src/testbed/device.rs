@@ -5,6 +5,10 @@
 //! (no address, no ARP, no IPv6); when the pair is given back, or dropped, or the process was killed and `xdproof restore` was
 //! called, they are as they were.
 //!
+//! The kernel keeps some devices in their namespace, bonds and bridges above all (`dev_change_net_namespace()` of
+//! `net/core/dev.c` answers EINVAL): such a device stays among the host's interfaces, as silent as it would be elsewhere, and so
+//! do its ports.
+//!
 //! A service that manages interfaces (`NetworkManager`, `systemd-networkd`, `udev`) sees them go and come back, and may set them up
 //! in its own way when they do: have it leave them alone.
 
@@ -34,6 +38,13 @@ const CARRIER: Duration = Duration::from_secs(10);
 const VIRTUAL_CARRIER: Duration = Duration::from_secs(2);
 /// How long to try whether a frame comes through.
 const PROBING: Duration = Duration::from_millis(2_500);
+/// How long to try it where a bond is: one by 802.3ad waits for its partner before it lets frames through
+/// (`AD_AGGREGATOR_SELECTION_TIMER` of 8 s and more, `drivers/net/bonding/bond_3ad.c`).
+const BOND_PROBING: Duration = Duration::from_secs(15);
+/// The kind of a bond.
+const BOND: &str = "bond";
+/// What the kernel answers when a device is to leave that has to stay.
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 /// How long to wait for one probe: igb and e1000 lose the first frames after their link is up.
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
 /// "IEEE Std 802 - Local Experimental Ethertype 1".
@@ -69,9 +80,9 @@ pub enum Step {
     Namespaces,
     /// XDP programs are off, and kept.
     Programs,
-    /// The tester is in its namespace.
+    /// The tester is in its namespace, or silent where it has to stay.
     TesterMoved,
-    /// The DUT is in its namespace.
+    /// The DUT is in its namespace, or silent where it has to stay.
     DutMoved,
     /// Both run.
     Running,
@@ -232,7 +243,8 @@ impl fmt::Display for NotRestored {
     }
 }
 
-/// Two devices of this host, up and wired together, each alone in a namespace of its own under the name that it had.
+/// Two devices of this host, up and wired together, each alone in a namespace of its own under the name that it had, unless the
+/// kernel keeps it where it is.
 #[derive(Debug)]
 pub struct DevicePair {
     /// Both ends.
@@ -246,8 +258,8 @@ impl DevicePair {
     /// Takes two devices of the calling thread's namespace. What dead runs have left of this namespace's devices is put back
     /// first. Needs `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
     ///
-    /// It takes as long as the devices need for a carrier (10 s at most, 2 s if one is virtual) and for the first frame that
-    /// comes through (2.5 s at most).
+    /// It takes as long as the devices need for a carrier (10 s at most, 2 s if one is virtual and none is a bond) and for the
+    /// first frame that comes through (2.5 s at most, 15 s if one is a bond).
     ///
     /// # Errors
     ///
@@ -273,11 +285,18 @@ impl DevicePair {
         // From here on, whatever ends this function puts back what was changed.
         let mut taken = Taken { run, origin, behind, given_back: false };
         behind(Step::Journal);
-        let moved = match move_away(&taken, &devices, behind) {
+        let moved = match move_away(&mut taken, &devices, behind) {
             Ok(workers) => {
                 drop(journals);
                 let [tester, dut] = workers;
-                wire(&devices, &tester, &dut, behind).map(|topology| Testbed { topology, tester, dut })
+                let [_, settings] = &devices;
+                let dut_is_bond = settings.kind.as_deref() == Some(BOND);
+                wire(&devices, &tester, &dut, behind).map(|topology| Testbed {
+                    topology,
+                    tester,
+                    dut,
+                    dut_is_bond,
+                })
             }
             Err(error) => Err(error),
         };
@@ -361,9 +380,10 @@ fn examine(origin: &Worker, role: Role, name: &LinkName, force: bool) -> Result<
     Ok(settings)
 }
 
-/// Moves the tester and the DUT to namespaces of their own, their programs taken off.
+/// Moves the tester and the DUT to namespaces of their own, their programs taken off. One that the kernel does not let go is made
+/// silent where it is.
 fn move_away(
-    taken: &Taken,
+    taken: &mut Taken,
     devices: &[DeviceSettings; 2],
     behind: fn(Step),
 ) -> Result<[Worker; 2], DeviceError> {
@@ -373,7 +393,7 @@ fn move_away(
         namespace.hold_at(&run.namespace(role))?;
         Ok(Worker::spawn(&namespace, label)?)
     };
-    let workers = [make(Role::Tester, "tester")?, make(Role::Dut, "dut")?];
+    let mut workers = [make(Role::Tester, "tester")?, make(Role::Dut, "dut")?];
     behind(Step::Namespaces);
     let pins = devices
         .iter()
@@ -387,9 +407,19 @@ fn move_away(
         }
     }
     behind(Step::Programs);
-    for ((settings, worker), step) in devices.iter().zip(&workers).zip([Step::TesterMoved, Step::DutMoved]) {
+    for ((settings, worker), (label, step)) in
+        devices.iter().zip(&mut workers).zip([("tester", Step::TesterMoved), ("dut", Step::DutMoved)])
+    {
         let to = worker.namespace().clone();
-        at(origin, settings, move |host, index| host.move_link(index, &to))?;
+        match at(origin, settings, move |host, index| host.move_link(index, &to)) {
+            Err(error) if error.errno() == Some(EINVAL) => {
+                run.stays(settings.role)?;
+                let silent = settings.clone();
+                at(origin, settings, move |host, index| silent.silence(host, index))?;
+                *worker = Worker::spawn(origin.namespace(), label)?;
+            }
+            moved => moved?,
+        }
         behind(step);
     }
     Ok(workers)
@@ -421,8 +451,10 @@ fn wire(
         tester: bring_up(tester, sending.name.parse()?)?,
         dut: bring_up(dut, receiving.name.parse()?)?,
     };
-    let is_virtual = devices.iter().any(|settings| settings.kind.is_some());
-    let deadline = if is_virtual { VIRTUAL_CARRIER } else { CARRIER };
+    let is_bond = |settings: &DeviceSettings| settings.kind.as_deref() == Some(BOND);
+    let (bonds, virtuals) =
+        (devices.iter().any(is_bond), devices.iter().any(|settings| settings.kind.is_some()));
+    let deadline = if virtuals && !bonds { VIRTUAL_CARRIER } else { CARRIER };
     for (worker, port, other) in
         [(tester, &topology.tester, &topology.dut), (dut, &topology.dut, &topology.tester)]
     {
@@ -436,7 +468,7 @@ fn wire(
         }
     }
     behind(Step::Running);
-    probe(&topology, tester, dut)?;
+    probe(&topology, tester, dut, if bonds { BOND_PROBING } else { PROBING })?;
     behind(Step::Probed);
     Ok(topology)
 }
@@ -449,7 +481,7 @@ fn nonce() -> [u8; 16] {
 }
 
 /// Sends frames that nobody else sends from the tester until the DUT's stack has received one.
-fn probe(topology: &Topology, tester: &Worker, dut: &Worker) -> Result<(), DeviceError> {
+fn probe(topology: &Topology, tester: &Worker, dut: &Worker, probing: Duration) -> Result<(), DeviceError> {
     let open = |worker: &Worker, index| {
         worker.call(move |host| {
             host.packet_socket(index, PacketOptions { receive_buffer: 1 << 20, ..PacketOptions::default() })
@@ -462,7 +494,7 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker) -> Result<(), Devic
     frame.resize(PROBE_LENGTH, 0);
     let begun = Instant::now();
     let mut buffer = [0; 2048];
-    while begun.elapsed() < PROBING {
+    while begun.elapsed() < probing {
         // A ring that is full, or a link that is not ready yet, is what the next attempt is for.
         drop(to.send(&frame));
         if !from.wait_readable(PROBE_AGAIN)? {
@@ -475,5 +507,5 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker) -> Result<(), Devic
         }
     }
     let (tester, dut) = (topology.tester.name.clone(), topology.dut.name.clone());
-    Err(DeviceError::NoPeer { tester, dut, waited: PROBING })
+    Err(DeviceError::NoPeer { tester, dut, waited: probing })
 }

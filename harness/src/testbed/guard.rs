@@ -46,10 +46,15 @@ pub enum Objection {
         /// Which one.
         controller: LinkName,
     },
-    /// It is a bridge, a bond or the like.
+    /// Others are ports of it, or are meant to be: a team, a VRF.
     Controls {
         /// What it is.
         kind: String,
+    },
+    /// It is a bridge with several ports, to all of which it sends the frames of the trial.
+    Floods {
+        /// How many ports it has.
+        ports: usize,
     },
     /// Others stand on it, and go with it.
     StoodOn {
@@ -106,6 +111,9 @@ impl fmt::Display for Objection {
             Self::PacketSocket => f.write_str("a packet socket is bound to it (a DHCP client, a capture)"),
             Self::PortOf { controller } => write!(f, "it is a port of {controller}"),
             Self::Controls { kind } => write!(f, "it is a {kind}"),
+            Self::Floods { ports } => {
+                write!(f, "it is a bridge of {ports} ports, which would send the frames of the trial on to all of them")
+            }
             Self::StoodOn { by } => {
                 let names: Vec<_> = by.iter().map(LinkName::as_ref).collect();
                 write!(f, "others stand on it and would go with it: {}", names.join(", "))
@@ -139,8 +147,12 @@ pub enum LookError {
     Sockets(#[from] io::Error),
 }
 
-/// Kinds of links that others are ports of.
-const CONTROLLERS: [&str; 6] = ["bridge", "bond", "team", "vrf", "hsr", "openvswitch"];
+/// Kinds of links that others are ports of, and that mean something else without their network.
+const CONTROLLERS: [&str; 4] = ["team", "vrf", "hsr", "openvswitch"];
+/// Kinds of links that are taken with their ports: the kernel keeps them in their namespace (`bond_setup()` of
+/// `drivers/net/bonding/bond_main.c`, `br_dev_setup()` of `net/bridge/br_device.c`), where they keep what they control.
+const WITH_PORTS: [&str; 2] = [BRIDGE, "bond"];
+const BRIDGE: &str = "bridge";
 
 /// Everything that speaks against taking a link, the gravest first.
 pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>, LookError> {
@@ -185,9 +197,14 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
         found.push(Objection::PortOf { controller: host.link_by_index(controller)?.name });
     }
     let others = host.links()?;
-    let ports = others.iter().any(|other| other.controller == Some(link.index));
-    if let Some(kind) = link.kind.clone().filter(|kind| ports || CONTROLLERS.contains(&kind.as_str())) {
-        found.push(Objection::Controls { kind });
+    let ports = others.iter().filter(|other| other.controller == Some(link.index)).count();
+    match link.kind.as_deref() {
+        Some(BRIDGE) if ports > 1 => found.push(Objection::Floods { ports }),
+        Some(kind) if WITH_PORTS.contains(&kind) => {}
+        Some(kind) if ports > 0 || CONTROLLERS.contains(&kind) => {
+            found.push(Objection::Controls { kind: kind.to_owned() });
+        }
+        _ => {}
     }
     // A veth is tied to its other end, which does not stand on it.
     let on_it = |other: &&Link| other.tied_to == Some(link.index) && other.kind.as_deref() != Some("veth");

@@ -6,7 +6,7 @@
 //! | | |
 //! |---|---|
 //! | `journal.json` | the [settings](DeviceSettings) of its devices |
-//! | `tester`, `dut` | the namespaces that the devices are in, bound to these files: they outlive the run, for the kernel deletes virtual devices together with their namespace |
+//! | `tester`, `dut` | the namespaces that the devices are in, bound to these files: they outlive the run, for the kernel deletes virtual devices together with their namespace; that of a device which stays where it is has nothing in it |
 //! | `bpf` | a bpf file system with the XDP programs that were attached by netlink |
 //!
 //! A run is alive as long as its directory is locked (`flock`), which the kernel ends with the process; process ids prove
@@ -300,6 +300,14 @@ impl Run {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("bpf", &path, "bpf", flags, None).map_err(at("mount a bpf file system on", &path))?;
         Ok(path)
+    }
+
+    /// Writes down that a device stays where it is, before anything is changed at it.
+    pub(super) fn stays(&mut self, role: Role) -> Result<(), JournalError> {
+        for settings in self.journal.devices.iter_mut().filter(|settings| settings.role == role) {
+            settings.stays = true;
+        }
+        self.write()
     }
 
     /// Writes the journal so that it is whole or not there, and is there when this returns.

@@ -43,7 +43,7 @@ pub struct Topology {
     pub dut: Port,
 }
 
-/// Both ends, up, each in a namespace of its own.
+/// Both ends, up, each in a namespace of its own, unless it is a device that the kernel keeps in the host's.
 #[derive(Debug)]
 pub struct Testbed {
     /// Both ends.
@@ -52,6 +52,8 @@ pub struct Testbed {
     pub tester: Worker,
     /// The thread in the DUT's namespace.
     pub dut: Worker,
+    /// The DUT is a bond, which speaks by itself over its ports.
+    pub dut_is_bond: bool,
 }
 
 impl Testbed {

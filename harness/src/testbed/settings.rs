@@ -1,6 +1,8 @@
 //! What is set at a device of the host, and how it is given back: everything that a move to another namespace takes away
 //! (addresses, routes, neighbours, switches below `/proc/sys/net`, its place and name), and everything that a trial may
-//! change (MTU, flags, offloads, rings, channels, the XDP program).
+//! change (MTU, flags, offloads, rings, channels, the XDP program). A device that the kernel keeps in its namespace loses the
+//! same things where it is ([`DeviceSettings::silence`]), and gets them back in the same way; what a trial changes at its ports
+//! is put back, too.
 //!
 //! Promises: nothing is changed that is as it was; one thing that cannot be put back keeps nothing else from being put back;
 //! what was put back is looked at once more, and what is otherwise is told.
@@ -28,6 +30,15 @@ use crate::{
 /// How long the kernel may take for addresses and routes that it makes by itself. It takes milliseconds.
 const BY_ITSELF: Duration = Duration::from_secs(5);
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
+/// What the kernel answers when a record is to be removed that went with another: addresses (IPv4, IPv6), routes.
+const GONE: [i32; 3] = [
+    rustix::io::Errno::ADDRNOTAVAIL.raw_os_error(),
+    rustix::io::Errno::SRCH.raw_os_error(),
+    rustix::io::Errno::NOENT.raw_os_error(),
+];
+/// Switches of a device that says and answers nothing. Without an address of its own and with a strict reverse path filter it
+/// takes no IPv4 packet for other addresses of the host (`__fib_validate_source()` of `net/ipv4/fib_frontend.c`).
+const SILENT: [(&str, &str); 2] = [("ipv6/conf/*/disable_ipv6", "1"), ("ipv4/conf/*/rp_filter", "1")];
 /// How long a device that had a carrier may take to have one again.
 const CARRIER: Duration = Duration::from_secs(10);
 /// Switches that stand otherwise until the addresses are there. An address that comes back is good at once: it was this
@@ -69,6 +80,12 @@ pub struct DeviceSettings {
     pub group: u32,
     /// The bridge or bond that it is a port of.
     pub controller: Option<String>,
+    /// Its ports, where it is a bridge, a bond or the like.
+    #[serde(default)]
+    pub ports: Vec<PortSettings>,
+    /// The kernel keeps it in its namespace: it was made silent there, and not moved.
+    #[serde(default)]
+    pub stays: bool,
     /// What goes for good with its move, in words; it was taken all the same.
     pub forgone: Vec<String>,
     /// It is switched on.
@@ -101,6 +118,19 @@ pub struct DeviceSettings {
     pub routes: Vec<StoredRecord>,
     /// Neighbours that someone has entered.
     pub neighbours: Vec<StoredRecord>,
+}
+
+/// What a trial may change at a port of a device that stays where it is: a bond gives its MTU to its ports
+/// (`bond_change_mtu()` of `drivers/net/bonding/bond_main.c`), and their offloads change frames before it has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSettings {
+    /// Its name.
+    pub name: String,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Offloads by name.
+    pub offloads: BTreeMap<String, Wanted>,
 }
 
 /// How an offload stands.
@@ -159,7 +189,18 @@ impl DeviceSettings {
         let stored = |host: &mut Host, kind| -> Result<Vec<StoredRecord>, Error> {
             Ok(host.records(kind, index)?.iter().map(StoredRecord::of).collect())
         };
-        let wanted = |state: xdproof_netns::OffloadState| Wanted { wanted: state.wanted, on: state.active };
+        let ports: Vec<Link> =
+            host.links()?.into_iter().filter(|port| port.controller == Some(index)).collect();
+        let ports = ports
+            .iter()
+            .map(|port| {
+                Ok(PortSettings {
+                    name: port.name.to_string(),
+                    mtu: port.mtu,
+                    offloads: offloads(host, port.index)?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
         Ok(Self {
             role,
             name: link.name.to_string(),
@@ -172,6 +213,8 @@ impl DeviceSettings {
             alias: link.alias.clone(),
             group: link.group,
             controller: controller.map(|controller| controller.name.to_string()),
+            ports,
+            stays: false,
             forgone: Vec::new(),
             up: link.up,
             running: link.running,
@@ -182,13 +225,7 @@ impl DeviceSettings {
             token: link.token,
             rings: host.rings(index)?.map(Rings::from),
             channels: host.channels(index)?.map(Channels::from),
-            offloads: host
-                .offloads(index)?
-                .iter()
-                // A bit that this kernel has given up has no name.
-                .filter(|(name, _)| !name.as_ref().is_empty())
-                .map(|(name, state)| (name.to_string(), wanted(state)))
-                .collect(),
+            offloads: offloads(host, index)?,
             xdp: link.xdp.iter().map(|(mode, id)| AttachedProgram { mode: mode.into(), id }).collect(),
             switches: host.switches(&link.name)?,
             addresses: stored(host, RecordKind::Address)?,
@@ -212,6 +249,28 @@ impl DeviceSettings {
         Ok(())
     }
 
+    /// Makes the link say and answer nothing where it is: no ARP, no IPv6, and no address, route or neighbour of its own. Its
+    /// ports are left to it.
+    pub(super) fn silence(&self, host: &mut Host, index: IfIndex) -> Result<(), Error> {
+        let name = self.link_name()?;
+        host.set_arp(index, false)?;
+        for (switch, value) in SILENT {
+            // A kernel without IPv6, or a link that has nothing of it, has no such switch.
+            if self.switches.contains_key(switch) {
+                host.set_switch(&name, switch, value)?;
+            }
+        }
+        for kind in [RecordKind::Address, RecordKind::Route, RecordKind::Neighbour] {
+            for record in host.records(kind, index)? {
+                match host.remove_record(index, &record) {
+                    Err(error) if error.errno().is_some_and(|errno| GONE.contains(&errno)) => {}
+                    removed => removed?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn link_name(&self) -> Result<LinkName, Error> {
         self.name.parse()
     }
@@ -222,6 +281,30 @@ impl DeviceSettings {
         let same = link.index.get() == self.index || link.mac.map(|mac| mac.to_string()) == self.mac;
         link.kind == self.kind && link.parent == self.parent && same
     }
+}
+
+fn offloads(host: &mut Host, index: IfIndex) -> Result<BTreeMap<String, Wanted>, Error> {
+    Ok(host
+        .offloads(index)?
+        .iter()
+        // A bit that this kernel has given up has no name.
+        .filter(|(name, _)| !name.as_ref().is_empty())
+        .map(|(name, state)| (name.to_string(), Wanted { wanted: state.wanted, on: state.active }))
+        .collect())
+}
+
+/// Takes XDP programs off a link that were attached by netlink and not kept.
+fn take_off_others(host: &mut Host, link: &Link, kept: &[AttachedProgram]) -> Result<(), Error> {
+    for (mode, id) in link.xdp.iter() {
+        if !kept.iter().any(|program| program.id == id && program.mode.attach() == Some(mode)) {
+            match host.detach_xdp(link.index, mode) {
+                // By a link that somebody holds still: it goes when he does.
+                Err(error) if error.errno() == Some(EBUSY) => {}
+                detached => detached?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One thing that was to be put back.
@@ -331,7 +414,7 @@ struct Returning {
     index: Option<IfIndex>,
     /// It was away.
     moved: bool,
-    /// It was away, or is up anew, or lacks addresses: the kernel makes things by itself now.
+    /// It was away or silent, or is up anew, or lacks addresses: the kernel makes things by itself now.
     anew: bool,
     told: Vec<PutBack>,
 }
@@ -367,15 +450,7 @@ impl Returning {
                     link => link?,
                 };
                 host.set_up(link.index, false)?;
-                for (mode, id) in link.xdp.iter() {
-                    if !kept.iter().any(|program| program.id == id && program.mode.attach() == Some(mode)) {
-                        match host.detach_xdp(link.index, mode) {
-                            // By a link that somebody holds still: it goes when he does.
-                            Err(error) if error.errno() == Some(EBUSY) => {}
-                            detached => detached?,
-                        }
-                    }
-                }
+                take_off_others(host, &link, &kept)?;
                 let wanted = wanted.unwrap_or(link.index);
                 match host.move_link_as(link.index, &home, &name, wanted) {
                     Err(error) if error.errno() == Some(EBUSY) => {
@@ -393,6 +468,14 @@ impl Returning {
         match origin.call(move |host| host.link(&name)) {
             Ok(link) if self.settings.is(&link) => {
                 self.index = Some(link.index);
+                if self.settings.stays {
+                    // It was the run's own: what is attached now and was not before is of the run.
+                    let (link, kept) = (link.clone(), self.settings.xdp.clone());
+                    let taken_off = origin.call(move |host| take_off_others(host, &link, &kept));
+                    if let Err(error) = taken_off {
+                        self.failed("XDP program".to_owned(), &error);
+                    }
+                }
                 if self.moved {
                     self.tell(PLACE.to_owned(), Outcome::Done);
                 }
@@ -428,6 +511,15 @@ impl Returning {
         }
         if link.mtu != was.mtu {
             self.done(format!("MTU {}", was.mtu), host.set_mtu(index, was.mtu));
+        }
+        for port in &was.ports {
+            // Behind its controller, which gives it its own.
+            if let Some(link) = port_of(host, index, port).filter(|link| link.mtu != port.mtu) {
+                self.done(
+                    format!("MTU {} of its port {}", port.mtu, port.name),
+                    host.set_mtu(link.index, port.mtu),
+                );
+            }
         }
         if link.tx_queue_length != was.tx_queue_length {
             let what = format!("transmit queue length {}", was.tx_queue_length);
@@ -481,7 +573,7 @@ impl Returning {
         let bare = host
             .records(RecordKind::Address, index)
             .is_ok_and(|there| addresses.iter().any(|record| !is_there(&there, record)));
-        self.anew = self.moved || link.up != was.up || bare;
+        self.anew = self.moved || was.stays || link.up != was.up || bare;
         self.set_switches(host, &link.name, self.anew);
         if let Some(token) = was.token
             && link.token != was.token
@@ -537,12 +629,29 @@ impl Returning {
     }
 
     fn set_offloads(&mut self, host: &mut Host, index: IfIndex, _: &Path, _: Duration) {
+        // What a port can do decides what its controller can.
+        for port in self.settings.ports.clone() {
+            if let Some(link) = port_of(host, index, &port) {
+                self.want_offloads(
+                    host,
+                    link.index,
+                    &port.offloads,
+                    &format!("offloads of its port {}", port.name),
+                );
+            }
+        }
+        let own = self.settings.offloads.clone();
+        self.want_offloads(host, index, &own, "offloads");
+    }
+
+    /// Asks for the offloads that are otherwise than they were.
+    fn want_offloads(&mut self, host: &mut Host, index: IfIndex, was: &BTreeMap<String, Wanted>, what: &str) {
         let otherwise = host.offloads(index).map(|now| {
             let differs = |name: &String, was: &Wanted| {
                 now.get(&Offload::from(name.as_str()))
                     .is_some_and(|now| now.changeable && (now.wanted != was.wanted || now.active != was.on))
             };
-            let wanted = self.settings.offloads.iter().filter(|(name, was)| differs(name, was));
+            let wanted = was.iter().filter(|(name, was)| differs(name, was));
             wanted.map(|(name, was)| (Offload::from(name.as_str()), was.wanted)).collect::<Vec<_>>()
         });
         match otherwise {
@@ -552,9 +661,9 @@ impl Returning {
                     otherwise.iter().map(|(offload, on)| switch(offload.as_ref(), *on)).collect();
                 let wanted = otherwise.iter().map(|(offload, on)| (offload, *on));
                 let done = host.want_offloads(index, wanted);
-                self.done(format!("offloads: {}", names.join(", ")), done);
+                self.done(format!("{what}: {}", names.join(", ")), done);
             }
-            Err(error) => self.failed("offloads".to_owned(), &error),
+            Err(error) => self.failed(what.to_owned(), &error),
         }
     }
 
@@ -684,6 +793,8 @@ impl Returning {
             alias,
             group,
             controller,
+            ports,
+            stays,
             forgone,
             up,
             // The carrier is the other end's.
@@ -738,14 +849,27 @@ impl Returning {
         differ(*token == now.token, "token".to_owned(), format!("{:?}", now.token));
         differ(*rings == now.rings, "rings".to_owned(), format!("{:?}", now.rings));
         differ(*channels == now.channels, "channels".to_owned(), format!("{:?}", now.channels));
+        let words = |state: &Wanted| match (state.on, state.wanted) {
+            (true, _) => "on",
+            (false, true) => "off and wanted",
+            (false, false) => "off",
+        };
         for (name, was) in offloads {
             let is = now.offloads.get(name).unwrap_or(was);
-            let words = |state: &Wanted| match (state.on, state.wanted) {
-                (true, _) => "on",
-                (false, true) => "off and wanted",
-                (false, false) => "off",
-            };
             differ(was == is, format!("offload {name} {}", words(was)), words(is).to_owned());
+        }
+        // Those of a device that was moved are none any more, which is told as what goes with it.
+        for PortSettings { name: port, mtu, offloads } in ports.iter().filter(|_| !self.moved) {
+            let Some(is_port) = now.ports.iter().find(|other| other.name == *port) else {
+                differ(false, format!("its port {port}"), "none".to_owned());
+                continue;
+            };
+            differ(*mtu == is_port.mtu, format!("MTU {mtu} of its port {port}"), is_port.mtu.to_string());
+            for (name, was) in offloads {
+                let is = is_port.offloads.get(name).unwrap_or(was);
+                let what = format!("offload {name} {} of its port {port}", words(was));
+                differ(was == is, what, words(is).to_owned());
+            }
         }
         differ(*xdp == now.xdp, "XDP program".to_owned(), format!("{:?}", now.xdp));
         for (name, was) in switches {
@@ -756,7 +880,9 @@ impl Returning {
                 is.cloned().unwrap_or_else(|| "not there".to_owned()),
             );
         }
-        if *discipline != now.discipline {
+        // A device that was never up has none of its own yet, and keeps the one that it gets by being up; only a move takes it away.
+        let was_never_up = *stays && discipline.as_deref() == Some(NOT_READY);
+        if *discipline != now.discipline && !was_never_up {
             let why = format!("it is {} now", shown(&now.discipline));
             found.push((format!("queueing discipline {}", shown(discipline)), Outcome::Lost(why)));
         }
@@ -789,6 +915,12 @@ impl Returning {
         }
         found
     }
+}
+
+/// A port as it is now, if it is still one.
+fn port_of(host: &mut Host, controller: IfIndex, port: &PortSettings) -> Option<Link> {
+    let name = port.name.parse().ok()?;
+    host.link(&name).ok().filter(|link| link.controller == Some(controller))
 }
 
 pub(super) fn read(kind: RecordKind, stored: &[StoredRecord]) -> Vec<Record> {
