@@ -319,6 +319,10 @@ mod tests {
         assert!(known.is(Some(Errno::OPNOTSUPP), sentence));
         assert!(!known.is(Some(Errno::INVAL), sentence));
         assert!(!known.is(Some(Errno::OPNOTSUPP), "refused: something else"));
+        let jumbo = Request { mtu: 9000, ..request("bonding", Mode::Native) };
+        let Support::Depends(known) = lookup(jumbo) else { panic!() };
+        assert!(known.is(Some(Errno::RANGE), "refused: veth: Peer MTU is too large to set XDP"));
+        assert!(known.is(Some(Errno::OPNOTSUPP), sentence));
     }
 
     #[test]

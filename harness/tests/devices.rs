@@ -1064,10 +1064,16 @@ fn bridge_down() -> Result {
     let stand = Stand::with(
         "ip link add t0 type veth peer name t1\nip link add d0 type bridge\nip link set t1 master d0\nip address add 192.0.2.1/24 dev d0\nip link set t1 up",
     )?;
-    // A queueing discipline it gets by being up, and has one since.
+    // A queueing discipline it gets by being up, and has one since. A program that a trial leaves by netlink goes.
     let look = || Ok::<_, Failed>(stand.sh("ip address show dev d0")?.replace("qdisc noqueue", "qdisc noop"));
     let before = look()?;
-    stand.take().map_err(|error| chain(&error))?.give_back()?;
+    let pair = stand.take().map_err(|error| chain(&error))?;
+    let index = pair.testbed.topology.dut.index;
+    let program = Counter::load(&Object::default())?.descriptor()?;
+    pair.testbed.dut.call(move |host| {
+        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())
+    })?;
+    pair.give_back()?;
     let after = look()?;
     expect(before == after && before.contains("state DOWN"), &format!("{before}\n{after}"))
 }
