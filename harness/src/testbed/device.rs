@@ -7,7 +7,8 @@
 //!
 //! The kernel keeps some devices in their namespace, bonds and bridges above all (`dev_change_net_namespace()` of
 //! `net/core/dev.c` answers EINVAL): such a device stays among the host's interfaces, as silent as it would be elsewhere, and so
-//! do its ports.
+//! do its ports. Two things of a bridge cannot be put back: it knows the tester's address until that ages, and once its MTU was
+//! set it does not follow its ports' any more (`br_change_mtu()` of `net/bridge/br_device.c`).
 //!
 //! A service that manages interfaces (`NetworkManager`, `systemd-networkd`, `udev`) sees them go and come back, and may set them up
 //! in its own way when they do: have it leave them alone.
