@@ -26,6 +26,9 @@ use crate::{
     kernels::Kernel,
 };
 
+/// This program, even if its file was replaced since it was started.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// The first argument by which this program becomes one that does not outlive its parent.
 pub(crate) const BECOME: &str = "run-with-parent";
 
@@ -257,8 +260,7 @@ impl Guard {
     }
 
     fn start(qemu: &Path, arguments: &[String], words: &Path) -> Result<Self> {
-        let own = std::env::current_exe().context("failed to find this program")?;
-        let child = Command::new(own)
+        let child = Command::new(OURSELVES)
             .arg(BECOME)
             .arg(std::process::id().to_string())
             .arg(qemu)
@@ -269,7 +271,7 @@ impl Guard {
             // Ctrl-C on the terminal is for us alone.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("failed to start {}", qemu.display()))?;
+            .with_context(|| format!("failed to start {OURSELVES} for {}", qemu.display()))?;
         Ok(Self { child })
     }
 }
