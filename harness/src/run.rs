@@ -185,16 +185,13 @@ impl Lab {
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
         let delivery = self.delivery(trial.path);
         let arriving = delivery.scenario(trial.scenario);
-        let (expected, outcome) = match self.unmet_requirement(trial) {
-            Some(reason) => {
-                // What is not sent need not be looked at, frame by frame.
-                (self.expected_numbers(&arriving), Outcome::without_running(Verdict::Skip { reason }))
-            }
-            None => {
-                let expected = self.expected(&arriving, trial.path, delivery);
-                let outcome = self.outcome(trial, &arriving, &expected);
-                (expected, outcome)
-            }
+        let (expected, outcome) = if let Some(reason) = self.unmet_requirement(trial) {
+            // What is not sent need not be looked at, frame by frame.
+            (self.expected_numbers(&arriving), Outcome::without_running(Verdict::Skip { reason }))
+        } else {
+            let expected = self.expected(&arriving, trial.path, delivery);
+            let outcome = self.outcome(trial, &arriving, &expected);
+            (expected, outcome)
         };
         let nic = trial.path.mode.attach().map(|_| self.pool.ground.nic());
         let repeat = || self.repeat_command(trial);
