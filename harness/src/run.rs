@@ -536,7 +536,10 @@ impl Lab {
     fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
         let Some(path) = self.pool.ground.devices() else { return Ok(()) };
         let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
-        for trial in plan.iter().filter(|trial| trial.path.mode.attach().is_some()) {
+        let is_sent = |trial: &&Trial<'_>| {
+            trial.path.mode.attach().is_some() && self.unmet_requirement(trial).is_none()
+        };
+        for trial in plan.iter().filter(is_sent) {
             let mtu = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground).spec.mtu;
             let frames = trial.scenario.frames.iter().map(|frame| frame.bytes.as_slice());
             by_mtu.entry(mtu).or_default().extend(frames);
