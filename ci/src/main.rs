@@ -85,7 +85,7 @@ struct Cli {
     #[arg(long)]
     keep: bool,
     /// How long a machine may take, in seconds.
-    #[arg(long, value_name = "S", default_value_t = 900)]
+    #[arg(long, value_name = "S", default_value_t = 3600)]
     timeout: u64,
     /// How long a machine may say nothing, in seconds.
     #[arg(long, value_name = "S", default_value_t = 90)]
