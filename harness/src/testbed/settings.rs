@@ -1,7 +1,7 @@
 //! What is set at a device of the host, and how it is given back: everything that a move to another namespace takes away
 //! (addresses, routes, neighbours, switches below `/proc/sys/net`, its place and name), and everything that a trial may
 //! change (MTU, flags, offloads, rings, channels, the XDP program). A device that the kernel keeps in its namespace loses the
-//! same things where it is ([`DeviceSettings::silence`]), and gets them back in the same way; what a trial changes at its ports
+//! same things where it is (`DeviceSettings::silence`), and gets them back in the same way; what a trial changes at its ports
 //! is put back, too.
 //!
 //! Promises: nothing is changed that is as it was; one thing that cannot be put back keeps nothing else from being put back;
