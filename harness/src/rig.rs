@@ -258,6 +258,9 @@ impl Pool {
                 rigs.append(ready);
             }
         }
+        if rigs.is_empty() {
+            return;
+        }
         // Closing a packet socket or a `bpf_link` waits for an RCU grace period of some ten milliseconds, and grace periods
         // that are waited for at the same time are one.
         std::thread::scope(|scope| {
@@ -265,6 +268,10 @@ impl Pool {
                 scope.spawn(move || drop(rig));
             }
         });
+        if let Some(path) = self.ground.devices() {
+            // What is in the way of the next program, its own refusal tells.
+            let _bare = path.wait_bare();
+        }
     }
 
     /// Gives the namespaces of one rig of each kind names that outlive this process, under `prefix`; returns their paths.

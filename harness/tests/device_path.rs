@@ -9,7 +9,7 @@ mod gate;
 mod objects;
 
 use std::{
-    process::ExitCode,
+    process::{Command, ExitCode},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         test("frames_that_are_too_long_for_the_path_are_no_failure", too_long),
         test("frames_that_do_not_arrive_without_a_program_are_no_failure", not_carried),
         test("frames_that_the_path_loses_meanwhile_fail", lossy),
+        test(HELD, held_by_child),
         test("a_driver_that_drops_what_the_program_passes_is_found_out", lying),
         test("two_devices_that_are_not_wired_together_are_told", not_wired),
         test("a_wire_on_which_others_speak_is_told", not_quiet),
@@ -213,6 +214,42 @@ fn lossy() -> Result {
     expect(failed > 0 && failed == of(&result, VerdictKind::Fail), "no loss is found", &result)?;
     let right = result.trials.iter().filter(lost).all(|trial| trial.scenario.starts_with("ipv6/"));
     expect(right && result.is_bad(), "what is lost is not IPv6", &result)
+}
+
+/// A test that starts many programs, in a process of its own: it would disturb the others.
+const HELD: &str = "a_program_that_a_child_still_holds_is_waited_for";
+const ALONE: &str = "XDPROOF_TEST_ALONE";
+
+/// A child process has its parent's descriptors until it has become another program, and with them the program under test, which is
+/// to make room for the next.
+fn held_by_child() -> Result {
+    if std::env::var_os(ALONE).is_none() {
+        let again =
+            Command::new(std::env::current_exe()?).args(["--exact", HELD]).env(ALONE, "1").output()?;
+        let said = String::from_utf8_lossy(&again.stdout);
+        let passed = again.status.success() && said.contains("1 passed");
+        return if passed { Ok(()) } else { Err(said.into_owned().into()) };
+    }
+    let testbed = pair()?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| {
+            let mut times = 0_u32;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                Command::new("true").status()?;
+                times += 1;
+            }
+            Ok::<_, std::io::Error>(times)
+        });
+        let validate = || validate(&testbed, Object::default(), &["ipv4/udp", "jumbo/qinq"], false);
+        let results: Result<Vec<RunResult>> = (0..3).map(|_| validate()).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let times = starts.join().map_err(|_| "whoever starts programs panicked")??;
+        for result in results? {
+            expect(times > 0 && !result.is_bad(), "a program was in the way", &result)?;
+        }
+        Ok(())
+    })
 }
 
 /// Generic mode shows both receive queues as 0, so that what happens on queue 1 happens in native mode alone.

@@ -40,6 +40,9 @@ const SERVICE_TAG: &str = "rx-vlan-stag-hw-parse";
 /// A link of a device that resets itself: igb takes half a second, a copper link some seconds more.
 pub(crate) const LINK_UP: Duration = Duration::from_secs(10);
 
+/// How long a program may stay that was taken off.
+const GOES: Duration = Duration::from_secs(3);
+
 /// How long frames may take until they arrive for the first time on a link that has just come up.
 const SETTLES: Duration = Duration::from_secs(10);
 
@@ -347,6 +350,21 @@ impl DevicePath {
             let index = port.index;
             worker.call(move |host| host.wait_running(index, LINK_UP))?;
         }
+        Ok(())
+    }
+
+    /// Waits until no program is attached to the DUT. One that was taken off stays as long as somebody else holds its link: whoever
+    /// lists all links (`bpftool link`), or a child process that has not yet become another program.
+    ///
+    /// # Errors
+    ///
+    /// When one stays.
+    pub fn wait_bare(&self) -> Result<(), PathError> {
+        let index = self.testbed.topology.dut.index;
+        let awaited = "see the last program go";
+        self.testbed
+            .dut
+            .call(move |host| host.wait_link(index, awaited, GOES, |link| link.xdp.is_empty()))?;
         Ok(())
     }
 
