@@ -584,9 +584,16 @@ fn validated() -> Result {
 }
 
 fn validate_interrupted() -> Result {
-    let stand = Stand::furnished()?;
+    expect_interruptible(&Stand::furnished()?, Stand::validate)
+}
+
+/// A run that is interrupted at its trials puts everything back.
+fn expect_interruptible(
+    stand: &Stand,
+    begin: impl FnOnce(&Stand) -> Result<(Child, JoinHandle<String>)>,
+) -> Result {
     let before = stand.look()?;
-    let (mut child, printed) = stand.validate()?;
+    let (mut child, printed) = begin(stand)?;
     user::signal(&child, Signal::INT)?;
     let status = child.wait()?;
     let printed = printed.join().map_err(|_| "the reader panicked")?;
@@ -1040,15 +1047,7 @@ fn expect_validated(stand: &Stand, verdicts: &[(&str, &str)]) -> Result {
 }
 
 fn bridge_interrupted() -> Result {
-    let stand = Stand::bridged()?;
-    let before = stand.look()?;
-    let (mut child, printed) = stand.validate_until("::generic::")?;
-    user::signal(&child, Signal::INT)?;
-    let status = child.wait()?;
-    let printed = printed.join().map_err(|_| "the reader panicked")?;
-    expect(status.code() == Some(4), &format!("it ended with {status}\n{printed}"))?;
-    expect(stand.runs()?.is_empty(), "the journal is left")?;
-    stand.expect_look(&before)
+    expect_interruptible(&Stand::bridged()?, |stand| stand.validate_until("::generic::"))
 }
 
 fn bridge_as_tester() -> Result {
