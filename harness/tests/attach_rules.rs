@@ -9,14 +9,21 @@ mod gate;
 #[path = "trying/mod.rs"]
 mod trying;
 
-use std::{collections::BTreeSet, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    os::fd::AsFd as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
+    attach::{Counter, Held, Object},
     rules::{self, Bench, Device, Ground, Rule, hold_if_asked},
     testbed::{Spec, Testbed},
     verdict::VerdictKind,
 };
+use xdproof_netns::{NetNs, Worker, XdpMode};
 
 fn main() -> ExitCode {
     if let Some(code) = hold_if_asked() {
@@ -35,6 +42,10 @@ fn main() -> ExitCode {
     tests.push(Test::test("every_row_of_the_tables_has_a_rule_or_a_reason", rows));
     tests.push(
         Test::test("rules_of_a_device_hold_on_one_after_another", move || in_turn(bench.as_deref()))
+            .with_ignored_flag(obstacle.is_some()),
+    );
+    tests.push(
+        Test::test("a_program_in_the_dispatcher_outlasts_the_thread_that_put_it_there", outlasts)
             .with_ignored_flag(obstacle.is_some()),
     );
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -67,6 +78,32 @@ fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
         Some((_, record)) => Err(format!("without native XDP: {record}").into()),
         None => Ok(()),
     }
+}
+
+/// A namespace ends with its last user, and loopback devices with it. One of ours that ends shows when another would have.
+fn outlasts() -> Result<(), Failed> {
+    const ENDS_WITHIN: Duration = Duration::from_secs(30);
+    let place = || Worker::spawn(&NetNs::create()?, "shelf");
+    let counter = Counter::load(&Object::default())?;
+    // The pair of sockets by which tokio learns of signals stays in the namespace in which a process first needs it.
+    drop(place()?);
+    let first = place()?;
+    let held = Held::in_dispatcher(&first, counter.descriptor()?)?;
+    drop(first);
+    let (second, program) = (place()?, counter.descriptor()?);
+    let ends = second.call(move |host| {
+        let loopback = host.link(&"lo".parse()?)?.index;
+        host.link_xdp(loopback, program.as_fd(), &[XdpMode::Generic], false)
+    })?;
+    drop(second);
+    let begun = Instant::now();
+    while ends.device()?.is_some() {
+        if begun.elapsed() > ENDS_WITHIN {
+            return Err("the other namespace did not end".into());
+        }
+        std::thread::yield_now();
+    }
+    if held.is_attached()? { Ok(()) } else { Err("the program is held no more".into()) }
 }
 
 fn rows() -> Result<(), Failed> {

@@ -5,12 +5,14 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use xdproof_netns::{Error, Worker, XdpLink, XdpMode};
+use xdproof_netns::{Error, NetNs, Worker, XdpLink, XdpMode};
 
 /// A program on the loopback device of a namespace of ours, where no frame passes. It comes off when this is dropped.
 #[derive(Debug)]
 pub struct Held {
-    _link: XdpLink,
+    link: XdpLink,
+    /// The loopback device ends with its namespace, and what is attached to it with the device.
+    _namespace: NetNs,
 }
 
 impl Held {
@@ -24,6 +26,15 @@ impl Held {
             let loopback = host.link(&"lo".parse()?)?.index;
             host.link_xdp(loopback, program.as_fd(), &[XdpMode::Generic], false)
         })?;
-        Ok(Self { _link: link })
+        Ok(Self { link, _namespace: worker.namespace().clone() })
+    }
+
+    /// Whether it is still attached.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say what the link is on.
+    pub fn is_attached(&self) -> Result<bool, Error> {
+        Ok(self.link.device()?.is_some())
     }
 }
