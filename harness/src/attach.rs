@@ -452,20 +452,19 @@ impl Counter {
     ///
     /// When the kernel does not answer.
     pub fn counts(&self) -> Result<Vec<Counts>, AttachError> {
-        if let Some(key) = self.map.stray() {
-            return Err(AttachError::Strays { key });
-        }
         let mut per_cpu: Vec<Counts> = Vec::new();
-        let failed = |error| kernel("read the counters")(ProgramError::MapError(error));
-        for (protocol, values) in (0..=u8::MAX).zip(self.map.all_values().map_err(failed)?) {
+        let stray = self.map.read(|protocol, values| {
             per_cpu.resize_with(values.len().max(per_cpu.len()), Counts::new);
-            for (counts, value) in per_cpu.iter_mut().zip(values) {
+            for (counts, &value) in per_cpu.iter_mut().zip(values) {
                 if value != 0 {
                     counts.insert(protocol, value);
                 }
             }
+        });
+        match stray.map_err(|error| kernel("read the counters")(ProgramError::MapError(error)))? {
+            Some(key) => Err(AttachError::Strays { key }),
+            None => Ok(per_cpu),
         }
-        Ok(per_cpu)
     }
 
     /// What a slot holds, for each possible CPU; in one place for a map that is not per CPU.

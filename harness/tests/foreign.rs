@@ -56,6 +56,7 @@ const CASES: &[Case] = &[
     ("32_bit_values_in_a_hash_are_counters", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
     ("a_32_bit_counter_that_wraps_while_it_counts_has_counted", wraps),
     ("more_slots_than_protocols_are_a_counter", || is_read(&["ENTRIES=1000"])),
+    ("counting_beyond_the_protocol_numbers_is_told", strays),
     ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
     ("two_maps_that_fit_are_asked_about_and_the_named_one_is_read", two_maps),
     ("a_key_of_8_bytes_is_named_as_wrong", || refused(&["KEY=__u64"], &["packets", "key has 8 bytes"])),
@@ -154,6 +155,23 @@ fn wraps() -> Result {
         return Ok(());
     }
     Err(format!("{}, then {}\n{}", first.verdict, second.verdict, explain(&second)).into())
+}
+
+/// Whichever way the map is read: at once, or key by key.
+fn strays() -> Result {
+    for map in ["PERCPU_ARRAY", "ARRAY", "HASH", "PERCPU_HASH"] {
+        let compiled = Compiled::new(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}"), "ENTRIES=1000", "ALSO=300"])?;
+        let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
+        let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
+        let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
+        let path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+        let record = lab.run(&Trial { scenario, path });
+        let told = record.reason.as_deref().is_some_and(|reason| reason.contains("key 300"));
+        if record.verdict != VerdictKind::Error || !told {
+            return Err(format!("{map}: {}: {:?}", record.verdict, record.reason).into());
+        }
+    }
+    Ok(())
 }
 
 /// What a frame comes to for a counter that sees its first 60 bytes or nothing.

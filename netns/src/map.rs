@@ -34,7 +34,7 @@ impl CounterArray {
     ///
     /// # Errors
     /// What the kernel answered else.
-    pub fn read(&self) -> io::Result<Option<Vec<Vec<u64>>>> {
+    pub fn read(&self) -> io::Result<Option<CounterReading>> {
         if self.refused.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -52,7 +52,22 @@ impl CounterArray {
             [a, b, c, d, e, f, g, h] => u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
             _ => 0,
         };
-        let by_key = values.chunks_exact(stride * places);
-        Ok(Some(by_key.map(|places| places.chunks_exact(stride).map(counter).collect()).collect()))
+        Ok(Some(CounterReading { values: values.chunks_exact(stride).map(counter).collect(), places }))
+    }
+}
+
+/// What an array of counters held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterReading {
+    /// By key, and for each key by CPU where they are per CPU.
+    values: Vec<u64>,
+    /// Counters of a key.
+    places: usize,
+}
+
+impl CounterReading {
+    /// The counters of each key, from key 0 on: one for each possible CPU where they are per CPU.
+    pub fn by_key(&self) -> impl Iterator<Item = &[u64]> {
+        self.values.chunks_exact(self.places)
     }
 }

@@ -75,14 +75,6 @@ impl CounterMap {
         }
     }
 
-    /// A key that counts something and is no protocol number, if there is one.
-    pub(super) fn stray(&self) -> Option<u32> {
-        match &self.tables {
-            Tables::Bits32(table) => table.stray(),
-            Tables::Bits64(table) => table.stray(),
-        }
-    }
-
     /// Whether each CPU has values of its own.
     pub(super) fn is_per_cpu(&self) -> bool {
         matches!(
@@ -108,16 +100,29 @@ impl CounterMap {
         }
     }
 
-    /// The [values](Self::values) of every slot.
-    pub(super) fn all_values(&self) -> Result<Vec<Vec<u64>>, MapError> {
+    /// Hands out the [values](Self::values) of every slot, and gives a key that counts something and is no protocol number, if there
+    /// is one.
+    pub(super) fn read(&self, mut each: impl FnMut(u8, &[u64])) -> Result<Option<u32>, MapError> {
         let failed = |io_error| SyscallError { call: "bpf_map_lookup_batch", io_error };
-        match self.array.as_ref().map(CounterArray::read).transpose().map_err(failed)?.flatten() {
-            Some(mut values) => {
-                values.truncate(abi::SLOTS as usize);
-                Ok(values)
+        let Some(reading) =
+            self.array.as_ref().map(CounterArray::read).transpose().map_err(failed)?.flatten()
+        else {
+            for slot in 0..=u8::MAX {
+                each(slot, &self.values(slot)?);
             }
-            None => (0..=u8::MAX).map(|slot| self.values(slot)).collect(),
+            return Ok(match &self.tables {
+                Tables::Bits32(table) => table.stray(),
+                Tables::Bits64(table) => table.stray(),
+            });
+        };
+        for (key, values) in (0..).zip(reading.by_key()) {
+            match u8::try_from(key) {
+                Ok(slot) => each(slot, values),
+                Err(_) if values.iter().any(|&value| value != 0) => return Ok(Some(key)),
+                Err(_) => {}
+            }
         }
+        Ok(None)
     }
 }
 

@@ -13,6 +13,7 @@
 //   FIRST_60                        60 bytes are loaded first, and a shorter frame is dropped
 //   UNCHECKED                       the frame's end is not looked at: no kernel takes that
 //   SLOW                            so many multiplications for each frame, of which each waits for the one before it
+//   ALSO                            every packet is counted under this key, too
 //   LIES                            a frame that arrives on this receive queue is dropped, though counted: in the place of a driver
 //                                   that keeps back what the program passes
 //   RIVAL                           the same rules by rival.c, in fewer instructions
@@ -175,6 +176,9 @@ int count_by_protocol(struct xdp_md *ctx)
 	spend(key);
 #endif
 	count(key);
+#ifdef ALSO
+	count(ALSO);
+#endif
 #ifdef LIES
 	if (ctx->rx_queue_index == LIES)
 		return XDP_DROP;
