@@ -161,6 +161,12 @@ impl Ground {
         }
     }
 
+    /// What a rig of that kind needs and devices have not, as far as it is known without touching them.
+    fn lacks(&self, kind: &RigKind) -> Option<String> {
+        let (needed, queues) = (kind.spec.queues, self.devices()?.queues);
+        (needed > queues).then(|| format!("the scenario needs {needed} receive queues; the DUT has {queues}"))
+    }
+
     /// The devices, where it is devices.
     pub(crate) fn devices(&self) -> Option<&Arc<DevicePath>> {
         match self {
@@ -188,6 +194,9 @@ impl Pool {
         if self.ground.devices().is_some() {
             if let Some(refusal) = self.refused_altogether(kind) {
                 return Err(Obstacle::Refused(refusal));
+            }
+            if let Some(reason) = self.ground.lacks(kind) {
+                return Err(Obstacle::Unfit(reason));
             }
             // There is one DUT: what sits on it has to go first.
             self.clear();
@@ -438,12 +447,6 @@ impl Wire {
             PathError::Mtu { .. } => Obstacle::Unfit(error.to_string()),
             error => broken(error),
         };
-        let (needed, queues) = (kind.spec.queues, path.queues);
-        if needed > queues {
-            return Err(Obstacle::Unfit(format!(
-                "the scenario needs {needed} receive queues; the DUT has {queues}"
-            )));
-        }
         path.set_mtu(kind.spec.mtu).map_err(unfit)?;
         // While nothing is attached.
         path.longest(kind.spec.mtu).map_err(unfit)?;
