@@ -9,6 +9,7 @@ use std::{
 };
 
 use xdproof_netns::PacketSocket;
+use xdproof_scenarios::{DUT_MAC, TESTER_MAC, describe};
 
 use crate::{
     attach::{AttachError, Counter, Width},
@@ -49,9 +50,17 @@ pub(crate) const CAPTURE_BUFFER: usize = 4 << 20;
 /// The largest frame that a socket hands up: a merged one of 64 KiB, with headers to spare.
 const MAX_FRAME: usize = 128 * 1024;
 
-/// What a bond sends by itself over its ports: LACP and markers (`PKT_TYPE_LACPDU`, the slow protocols' type), and the learning
-/// packets of balance-alb (`ETH_P_LOOPBACK`; `alb_send_lp_vid()` of `drivers/net/bonding/bond_alb.c`).
-const BOND_TYPES: [[u8; 2]; 2] = [[0x88, 0x09], [0x90, 0x00]];
+/// What devices and switches say by themselves, by its `EtherType`: LACP and markers of a bond (`PKT_TYPE_LACPDU`, the slow
+/// protocols' type), the learning packets of balance-alb (`ETH_P_LOOPBACK`; `alb_send_lp_vid()` of
+/// `drivers/net/bonding/bond_alb.c`), and LLDP, which some NICs' firmware sends, too (IEEE 802.1AB, clause 8).
+const LINK_TYPES: [[u8; 2]; 3] = [[0x88, 0x09], [0x90, 0x00], [0x88, 0xcc]];
+
+/// And by its destination: the addresses that no bridge forwards (STP among them; IEEE 802.1Q, table 8-1), and CDP's.
+const LINK_GROUPS: [&[u8]; 2] = [&[0x01, 0x80, 0xc2, 0, 0], &[0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]];
+
+/// IGMP, by which a bridge tells that it snoops (`br_ip4_multicast_join_snoopers()` of `net/bridge/br_multicast.c`), some seconds after it
+/// came up.
+const IGMP: u8 = 2;
 
 /// `EtherType` for local experiments (IEEE 802, clause 9.2.4): the closing frame's.
 const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
@@ -62,8 +71,8 @@ pub struct Capture {
     socket: PacketSocket,
     buffer: Vec<u8>,
     seen: Frames,
-    /// At the other end is a bond, whose own frames are nothing of a trial.
-    beside_bond: bool,
+    /// Frames that are the link's own are left out.
+    without_links_own: bool,
 }
 
 /// Why there is no observation.
@@ -96,6 +105,12 @@ pub enum ObserveError {
     /// The capture failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
+    /// A frame came to the DUT that was not sent: the program has counted it.
+    #[error("a frame of somebody else's came in between: {frame}")]
+    Stranger {
+        /// Its layers.
+        frame: String,
+    },
     /// A capture lost frames, so that it proves nothing.
     #[error("a capture lost {frames} frames")]
     CaptureLost {
@@ -118,13 +133,13 @@ impl Capture {
     /// Keeps what the socket receives from now on.
     #[must_use]
     pub fn new(socket: PacketSocket) -> Self {
-        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), beside_bond: false }
+        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), without_links_own: false }
     }
 
-    /// Leaves out what a bond at the other end says by itself.
+    /// Leaves out what devices and switches say by themselves: nothing of it has gone through the program.
     #[must_use]
-    pub fn beside_bond(mut self, is_bond: bool) -> Self {
-        self.beside_bond = is_bond;
+    pub fn without_links_own(mut self) -> Self {
+        self.without_links_own = true;
         self
     }
 
@@ -135,7 +150,7 @@ impl Capture {
                 continue;
             }
             let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
-            if self.beside_bond && is_of_bond(bytes) {
+            if self.without_links_own && is_links_own(bytes) {
                 continue;
             }
             add(&mut self.seen, bytes);
@@ -143,10 +158,11 @@ impl Capture {
         Ok(())
     }
 
-    /// Whether nothing was received since the last observation.
-    pub(crate) fn is_empty(&mut self) -> Result<bool, xdproof_netns::Error> {
+    /// A frame that was received since the last observation and is not the link's own, if there is one.
+    pub(crate) fn late(&mut self) -> Result<Option<&[u8]>, xdproof_netns::Error> {
         self.drain()?;
-        Ok(self.seen.is_empty())
+        self.seen.retain(|frame, _| !is_links_own(frame));
+        Ok(self.seen.keys().next().map(Vec::as_slice))
     }
 
     /// Takes in what comes until it is enough, or `within` has passed.
@@ -192,10 +208,23 @@ impl Capture {
     }
 }
 
-/// Whether a bond has made a frame by itself, and not sent back what the tester had sent.
-fn is_of_bond(frame: &[u8]) -> bool {
-    let is_from_tester = frame.get(6..12) == Some(&xdproof_scenarios::TESTER_MAC[..]);
-    !is_from_tester && BOND_TYPES.iter().any(|kind| frame.get(12..14) == Some(&kind[..]))
+/// Whether devices or switches say a frame by themselves, and nobody sends it through them: it comes from neither of the two ends of
+/// a scenario.
+fn is_links_own(frame: &[u8]) -> bool {
+    let Some((destination, source, kind, rest)) = (|| {
+        let (destination, rest) = frame.split_at_checked(6)?;
+        let (source, rest) = rest.split_at_checked(6)?;
+        let (kind, rest) = rest.split_at_checked(2)?;
+        Some((destination, source, kind, rest))
+    })() else {
+        return false;
+    };
+    let is_sent = [TESTER_MAC, DUT_MAC].iter().any(|end| source == end);
+    let is_igmp = kind == [0x08, 0x00] && rest.get(9) == Some(&IGMP);
+    !is_sent
+        && (is_igmp
+            || LINK_TYPES.iter().any(|own| kind == own)
+            || LINK_GROUPS.iter().any(|group| destination.starts_with(group)))
 }
 
 /// Both ends of a wire: where frames go in, and where they are seen.
@@ -242,17 +271,21 @@ impl Default for Manner<'_> {
 ///
 /// # Errors
 ///
-/// A frame that cannot be sent, counters that cannot be read, a capture that lost frames.
+/// A frame that cannot be sent, counters that cannot be read, a capture that lost frames, a frame that is the link's own.
 pub fn on_wire<'a>(
     counter: &Counter,
     ports: Ports<'_>,
-    frames: impl Iterator<Item = (&'a [u8], u32)>,
+    frames: impl Iterator<Item = (&'a [u8], u32)> + Clone,
     passes: bool,
     nonce: u64,
     manner: Manner<'_>,
 ) -> Result<Observation, ObserveError> {
     let Manner { window: most, patience, spread, turns, rests } = manner;
     let Ports { sender, capture, returned } = ports;
+    let is_sent = {
+        let frames = frames.clone();
+        move |one: &[u8]| frames.clone().any(|(frame, _)| frame == one)
+    };
     let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
     let start = counter.runs()?;
@@ -293,6 +326,12 @@ pub fn on_wire<'a>(
     let mut passed = capture.take()?;
     passed.remove(closing.as_slice());
     let mut returned = returned.take()?;
+    // Nobody can tell whether the program has counted it or one of ours. Whoever tries again finds nothing of this try.
+    if let Some(stranger) = passed.keys().find(|frame| is_links_own(frame) && !is_sent(frame)) {
+        barrier(capture)?;
+        drop(capture.take()?);
+        return Err(ObserveError::Stranger { frame: describe(stranger) });
+    }
     returned.remove(closing.as_slice());
     Ok(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() })
 }
@@ -481,8 +520,8 @@ pub fn first_frame(
 /// A frame of 60 bytes from the tester to the DUT that nothing else sends.
 pub(crate) fn closing_frame(nonce: u64) -> Vec<u8> {
     let mut frame = Vec::with_capacity(60);
-    frame.extend_from_slice(&xdproof_scenarios::DUT_MAC);
-    frame.extend_from_slice(&xdproof_scenarios::TESTER_MAC);
+    frame.extend_from_slice(&DUT_MAC);
+    frame.extend_from_slice(&TESTER_MAC);
     frame.extend_from_slice(&CLOSING_TYPE);
     frame.extend_from_slice(b"xdproof closing frame ");
     frame.extend_from_slice(&nonce.to_be_bytes());
@@ -526,12 +565,31 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bond_says_is_not_what_the_tester_had_sent() {
-        let frame = |from: [u8; 6], kind: [u8; 2]| [&[1, 0x80, 0xc2, 0, 0, 2], &from[..], &kind].concat();
-        let bond = [2, 0, 0, 0, 0, 9];
-        assert!(is_of_bond(&frame(bond, [0x88, 0x09])) && is_of_bond(&frame(bond, [0x90, 0x00])));
-        assert!(!is_of_bond(&frame(xdproof_scenarios::TESTER_MAC, [0x88, 0x09])));
-        assert!(!is_of_bond(&frame(bond, [0x08, 0x00])) && !is_of_bond(&[0; 13]));
+    fn what_devices_and_switches_say_is_not_what_an_end_had_sent() {
+        const HOST: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
+        const SOME: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 0x16];
+        let frame = |to: [u8; 6], from: [u8; 6], kind: [u8; 2], protocol: u8| {
+            let mut bytes = [&to[..], &from, &kind, &[0; 46]].concat();
+            bytes[14 + 9] = protocol;
+            bytes
+        };
+        let stp = [0x01, 0x80, 0xc2, 0, 0, 0];
+        let own = [
+            (SOME, [0x88, 0x09], 0),
+            (SOME, [0x90, 0x00], 0),
+            (SOME, [0x88, 0xcc], 0),
+            (SOME, [0x08, 0x00], IGMP),
+            (stp, [0x00, 0x26], 0),
+            ([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc], [0x00, 0x40], 0),
+        ];
+        for (to, kind, protocol) in own {
+            assert!(is_links_own(&frame(to, HOST, kind, protocol)), "{to:x?} {kind:x?}");
+            for end in [TESTER_MAC, DUT_MAC] {
+                assert!(!is_links_own(&frame(to, end, kind, protocol)), "{to:x?} {kind:x?}");
+            }
+        }
+        assert!(!is_links_own(&frame(SOME, HOST, [0x08, 0x00], 17)) && !is_links_own(&[0; 13]));
+        assert!(!is_links_own(&frame(DUT_MAC, HOST, [0x86, 0xdd], IGMP)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use rustix::io::Errno;
 use xdproof_ebpf::abi;
 use xdproof_netns::{NetNs, Offload, Worker, XdpFlags, XdpMode};
-use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME};
+use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 
 use crate::{
     attach::{AttachError, Attachment, Counter, Held, Object},
@@ -489,7 +489,7 @@ impl Wire {
         let injector = kind.path.injector;
         let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
-        let returned = returned.beside_bond(testbed.dut_is_bond);
+        let returned = returned.without_links_own();
         set_offloads(&testbed)?;
         if injector == InjectorKind::LiveFrames {
             testbed.take_redirected(mode).map_err(broken)?;
@@ -502,9 +502,10 @@ impl Wire {
 
     fn check_clean(&mut self) -> Result<(), String> {
         self.runs = self.counter.runs().map_err(|error| chain(&error))?;
-        for capture in [&mut self.capture, &mut self.returned] {
-            if !capture.is_empty().map_err(|error| chain(&error))? {
-                return Err("a frame arrived after the trial had ended".to_owned());
+        for (capture, port) in [(&mut self.capture, "DUT"), (&mut self.returned, "tester")] {
+            if let Some(frame) = capture.late().map_err(|error| chain(&error))? {
+                let frame = describe(frame);
+                return Err(format!("a frame arrived at the {port} after the trial had ended: {frame}"));
             }
         }
         let Attachment { index, id, mode, .. } = self.attachment;

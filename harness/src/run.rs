@@ -46,6 +46,9 @@ use crate::{
 
 pub use crate::rig::Ground;
 
+/// How often a trial is begun anew because a switch or a device has put in a word of its own: they speak every second at most.
+const TRIES: u32 = 5;
+
 /// What the program under test does with a frame that it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CountedAction {
@@ -467,8 +470,8 @@ impl Lab {
         };
         let showing = RigKind::for_trial(trial, Role::ShowQueues, &self.pool.ground);
         let mut shows = take(&self.object, &showing)?;
-        let observation =
-            self.observe(&mut shows, trial.scenario, CountedAction::Pass).map_err(|error| chain(&error))?;
+        let observation = undisturbed(|| self.observe(&mut shows, trial.scenario, CountedAction::Pass));
+        let observation = observation.map_err(|error| chain(&error))?;
         let queues = observation.counts();
         let counted: u64 = queues.values().sum();
         if counted != observation.sent || observation.ran != observation.sent {
@@ -482,14 +485,16 @@ impl Lab {
 
     /// As [`Lab::observe`], with the scenario's slots set before it and back at 0 after it.
     fn observe_preset(&self, rig: &mut Rig, scenario: &Scenario) -> Result<Observation, ObserveError> {
-        for (&protocol, &start) in &scenario.preset {
-            rig.counter().preset(protocol, start)?;
-        }
-        let observed = self.observe(rig, scenario, self.counted);
-        for &protocol in scenario.preset.keys() {
-            rig.counter().preset(protocol, 0)?;
-        }
-        observed
+        undisturbed(|| {
+            for (&protocol, &start) in &scenario.preset {
+                rig.counter().preset(protocol, start)?;
+            }
+            let observed = self.observe(rig, scenario, self.counted);
+            for &protocol in scenario.preset.keys() {
+                rig.counter().preset(protocol, 0)?;
+            }
+            observed
+        })
     }
 
     fn observe(
@@ -725,6 +730,19 @@ fn in_turn<'a>(lab: &Lab, order: Order<'a>) -> (Vec<(usize, &'a Trial<'a>)>, usi
             (trials, 1)
         }
     }
+}
+
+/// Observes until nobody else has spoken meanwhile. What is judged is one try and no part of another.
+fn undisturbed(
+    mut observe: impl FnMut() -> Result<Observation, ObserveError>,
+) -> Result<Observation, ObserveError> {
+    for _ in 1..TRIES {
+        match observe() {
+            Err(ObserveError::Stranger { .. }) => {}
+            observed => return observed,
+        }
+    }
+    observe()
 }
 
 /// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.

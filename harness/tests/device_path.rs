@@ -11,6 +11,7 @@ mod objects;
 use std::{
     process::{Command, ExitCode},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    time::Duration,
 };
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         test("a_driver_that_drops_what_the_program_passes_is_found_out", lying),
         test("two_devices_that_are_not_wired_together_are_told", not_wired),
         test("a_wire_on_which_others_speak_is_told", not_quiet),
+        test("what_a_switch_says_by_itself_is_no_frame_of_a_trial", switched),
         test(RULES, || alone(RULES, rules)),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -237,13 +239,6 @@ fn alone(name: &str, check: fn() -> Result) -> Result {
 /// A child process has its parent's descriptors until it has become another program, and with them the program under test, which is
 /// to make room for the next.
 fn held_by_child() -> Result {
-    if std::env::var_os(ALONE).is_none() {
-        let again =
-            Command::new(std::env::current_exe()?).args(["--exact", HELD]).env(ALONE, "1").output()?;
-        let said = String::from_utf8_lossy(&again.stdout);
-        let passed = again.status.success() && said.contains("1 passed");
-        return if passed { Ok(()) } else { Err(said.into_owned().into()) };
-    }
     let testbed = pair()?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -283,7 +278,7 @@ fn not_wired() -> Result {
     let apart = || -> Result<Testbed> { Arc::into_inner(pair()?).ok_or_else(|| "shared".into()) };
     let (one, other) = (apart()?, apart()?);
     let topology = xdproof::testbed::Topology { tester: one.topology.tester, dut: other.topology.dut };
-    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut, dut_is_bond: false });
+    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut });
     // The other ends have to stay, or these lose their carrier.
     let _ends = (one.dut, other.tester);
     match explore(&crossed) {
@@ -300,8 +295,9 @@ fn not_quiet() -> Result {
     let stopped = Arc::clone(&stop);
     let (begins, begun) = std::sync::mpsc::channel();
     let speaks = std::thread::spawn(move || {
-        // Spanning tree, as a switch speaks it.
-        let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 9, 0, 38, 0x42, 0x42, 3];
+        // A host that asks for another one's address.
+        let mut frame =
+            [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]].concat();
         frame.resize(60, 0);
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             if socket.send(&frame).is_err() {
@@ -321,6 +317,36 @@ fn not_quiet() -> Result {
         Err(error @ PathError::NotQuiet { .. }) if error.to_string().contains("02:00:00:00:00:09") => Ok(()),
         other => Err(format!("{other:?}").into()),
     }
+}
+
+/// Spanning tree comes to the DUT and to the tester all the time, before trials, in them and between them.
+fn switched() -> Result {
+    const EVERY: Duration = Duration::from_millis(50);
+    let testbed = pair()?;
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let open = |worker: &xdproof_netns::Worker, index| {
+        worker.call(move |host| host.packet_socket(index, PacketOptions::default()))
+    };
+    let topology = &testbed.topology;
+    let sockets = [open(&testbed.tester, topology.tester.index)?, open(&testbed.dut, topology.dut.index)?];
+    let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 9, 0, 38, 0x42, 0x42, 3];
+    frame.resize(60, 0);
+    let speaks = std::thread::spawn(move || {
+        let mut spoken = 0;
+        while stopped.recv_timeout(EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            for socket in &sockets {
+                socket.send(&frame)?;
+            }
+            spoken += 1;
+        }
+        Ok::<u32, xdproof_netns::Error>(spoken)
+    });
+    let result = validate(&testbed, Object::default(), &["boundary/*", "non_ip/*", "vlan/q*"], false);
+    drop(stop);
+    let spoken = speaks.join().map_err(|_| "the speaker panicked")??;
+    let result = result?;
+    all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
+    expect(spoken > 3, "it hardly spoke", &result)
 }
 
 fn rules() -> Result {

@@ -290,14 +290,7 @@ impl DevicePair {
             Ok(workers) => {
                 drop(journals);
                 let [tester, dut] = workers;
-                let [_, settings] = &devices;
-                let dut_is_bond = settings.kind.as_deref() == Some(BOND);
-                wire(&devices, &tester, &dut, behind).map(|topology| Testbed {
-                    topology,
-                    tester,
-                    dut,
-                    dut_is_bond,
-                })
+                wire(&devices, &tester, &dut, behind).map(|topology| Testbed { topology, tester, dut })
             }
             Err(error) => Err(error),
         };

@@ -52,8 +52,6 @@ pub struct Testbed {
     pub tester: Worker,
     /// The thread in the DUT's namespace.
     pub dut: Worker,
-    /// The DUT is a bond, which speaks by itself over its ports.
-    pub dut_is_bond: bool,
 }
 
 impl Testbed {

@@ -516,7 +516,7 @@ impl<'a> Probe<'a> {
         let socket = path
             .tester
             .call(move |host| host.packet_socket(index, xdproof_netns::PacketOptions::default()))?;
-        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?);
+        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?).without_links_own();
         let index = path.topology.dut.index;
         let queues = path.dut.call(move |host| host.link_by_index(index))?.rx_queues;
         Ok(Self { socket, capture, path, queues, sent: 0 })

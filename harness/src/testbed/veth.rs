@@ -65,7 +65,7 @@ impl Testbed {
             let index = port.index;
             worker.call(move |host| host.wait_running(index, LINK_UP))?;
         }
-        Ok(Self { topology, tester, dut, dut_is_bond: false })
+        Ok(Self { topology, tester, dut })
     }
 }
 
