@@ -397,17 +397,6 @@ impl Verdict {
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn compare(expected: &Expected, observed: &Observation) -> Vec<Mismatch> {
     let mut found = Vec::new();
     if observed.sent != observed.ran {
@@ -432,14 +421,14 @@ fn compare(expected: &Expected, observed: &Observation) -> Vec<Mismatch> {
         found.push(Mismatch::Answer { action, times });
     }
     for (bytes, &times) in &observed.returned {
-        found.push(Mismatch::Returned { hex: hex(bytes), times });
+        found.push(Mismatch::Returned { hex: hex::encode(bytes), times });
     }
     for (bytes, expected, observed) in side_by_side(&expected.passed, &observed.passed) {
         if expected > observed {
-            found.push(Mismatch::Missing { hex: hex(bytes), times: expected - observed });
+            found.push(Mismatch::Missing { hex: hex::encode(bytes), times: expected - observed });
         }
         if expected < observed {
-            found.push(Mismatch::Unexpected { hex: hex(bytes), times: observed - expected });
+            found.push(Mismatch::Unexpected { hex: hex::encode(bytes), times: observed - expected });
         }
     }
     if observed.closed == Some(false) {

@@ -23,7 +23,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, Counter, Object},
-    verdict::{Counts, Observation, hex},
+    verdict::{Counts, Observation},
 };
 use xdproof_ebpf::{
     abi,
@@ -103,7 +103,7 @@ impl fmt::Display for Case {
         writeln!(f, "# {}", describe(&self.bytes))?;
         writeln!(f, "# the oracle: {:?}", oracle::fate(&self.bytes))?;
         writeln!(f, "linear {}", self.linear)?;
-        writeln!(f, "bytes {}", hex(&self.bytes))
+        writeln!(f, "bytes {}", hex::encode(&self.bytes))
     }
 }
 

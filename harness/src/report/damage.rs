@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use xdproof_scenarios::{Hex, describe};
+use xdproof_scenarios::describe;
 
 use crate::verdict::Mismatch;
 
@@ -46,8 +46,8 @@ impl<'a> Damage<'a> {
                 Mismatch::Unexpected { hex, times } => (&mut unexpected, hex, times),
                 _ => continue,
             };
-            match hex.parse() {
-                Ok(Hex(bytes)) => strays.push(Some(Stray { bytes, times: *times })),
+            match hex::decode(hex) {
+                Ok(bytes) => strays.push(Some(Stray { bytes, times: *times })),
                 Err(_) => unread.push(mismatch),
             }
         }
@@ -75,7 +75,7 @@ pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Resul
             writeln!(to, "  {what} {times} x {}", describe(&bytes))?;
             let shown = bytes.get(..SHOWN_BYTES).unwrap_or(&bytes);
             let rest = if shown.len() < bytes.len() { " ..." } else { "" };
-            writeln!(to, "      {}{rest}", crate::verdict::hex(shown))?;
+            writeln!(to, "      {}{rest}", hex::encode(shown))?;
         }
     }
     Ok(())
@@ -165,7 +165,7 @@ fn write_marked(to: &mut String, what: &str, bytes: &[u8], marked: &[usize]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::hex;
+    use hex::encode as hex;
 
     fn text(missing: &[&[u8]], unexpected: &[&[u8]]) -> String {
         let missing = missing.iter().map(|bytes| Mismatch::Missing { hex: hex(bytes), times: 1 });

@@ -22,7 +22,7 @@ use crate::{
     measure::record::Measurement,
     plan::{InjectorKind, Mode, Partition, Path},
     rules::{self, StepRecord},
-    verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind, hex},
+    verdict::{Counts, Expected, Mismatch, Observation, Verdict, VerdictKind},
 };
 
 /// The version of the file's form.
@@ -344,7 +344,7 @@ impl TrialRecord {
 
 impl SentFrame {
     fn new(frame: &xdproof_scenarios::Frame) -> Self {
-        Self { layers: describe(&frame.bytes), hex: hex(&frame.bytes), times: frame.repeat }
+        Self { layers: describe(&frame.bytes), hex: hex::encode(&frame.bytes), times: frame.repeat }
     }
 }
 

@@ -20,22 +20,23 @@ use super::{
 
 /// At least so many trials, as of very many devices.
 pub(crate) fn many(scenarios: &[Scenario], least: usize) -> Collection {
+    let on_a_wire: Vec<_> =
+        scenarios.iter().flat_map(|scenario| ON_A_WIRE.map(|path| (scenario, path))).collect();
+    let passing: Vec<TrialRecord> =
+        on_a_wire.iter().map(|&(scenario, path)| passed(scenario, path, None)).collect();
     let mut results = Vec::new();
     let mut number = 0;
     while number < least {
         let kernel = format!("6.{}.0", results.len());
         let mut trials = Vec::new();
         for nic in ["igb", "ixgbe", "ice", "mlx5_core", "bnxt_en"] {
-            for scenario in scenarios {
-                for path in ON_A_WIRE {
-                    number += 1;
-                    let is_bad = number % 97 == 0 && !scenario.is_unreachable();
-                    trials.push(if is_bad {
-                        stripped(scenario, path, Some(nic), None)
-                    } else {
-                        passed(scenario, path, Some(nic))
-                    });
-                }
+            for (&(scenario, path), passes) in on_a_wire.iter().zip(&passing) {
+                number += 1;
+                trials.push(if number % 97 == 0 && !scenario.is_unreachable() {
+                    stripped(scenario, path, Some(nic), None)
+                } else {
+                    TrialRecord { nic: Some(nic.to_owned()), ..passes.clone() }
+                });
             }
         }
         let planned = trials.len();

@@ -19,7 +19,7 @@ use crate::{
         damage::{self, Damage, Stray},
         json::{Collection, Failure, Observed, TrialRecord},
     },
-    verdict::{Counts, Mismatch, VerdictKind, hex},
+    verdict::{Counts, Mismatch, VerdictKind},
 };
 
 /// Frames that are shown of a failure.
@@ -250,7 +250,7 @@ fn shown(marks: Vec<usize>) -> Vec<usize> {
 impl ShownFrame {
     fn stray(stray: &Stray) -> Self {
         let bytes = stray.bytes.get(..SHOWN_BYTES).unwrap_or(&stray.bytes);
-        Self(describe(&stray.bytes), hex(bytes), stray.bytes.len())
+        Self(describe(&stray.bytes), hex::encode(bytes), stray.bytes.len())
     }
 }
 
