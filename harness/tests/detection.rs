@@ -7,6 +7,8 @@
 
 #[path = "gate/mod.rs"]
 mod gate;
+#[path = "waiting/mod.rs"]
+mod waiting;
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +18,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use libtest_mimic::{Arguments, Failed, Trial as Test};
+use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     attach::{Object, programs_of},
     plan::{InjectorKind, Mode, Path, Trial},
@@ -44,7 +46,7 @@ const UPDATE: &str = "XDPROOF_UPDATE_DETECTION";
 type Found = Arc<Mutex<Table>>;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = waiting::arguments();
     let object = FilePath::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
     let (scenarios, mutants) = match (gate::corpus(), programs_of(object)) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),

@@ -7,6 +7,8 @@
 mod gate;
 #[path = "objects/mod.rs"]
 mod objects;
+#[path = "waiting/mod.rs"]
+mod waiting;
 
 use std::{
     process::{Command, ExitCode},
@@ -14,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use libtest_mimic::{Arguments, Failed, Trial as Test};
+use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     attach::Object,
     inject::shape::Shaper,
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     if let Some(code) = xdproof::rules::hold_if_asked() {
         return code;
     }
-    let arguments = Arguments::from_args();
+    let arguments = waiting::arguments();
     let obstacle = gate::obstacle();
     let test = |name, check: fn() -> Result| Test::test(name, check).with_ignored_flag(obstacle.is_some());
     let tests = vec![

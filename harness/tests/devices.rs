@@ -9,6 +9,8 @@ mod gate;
 #[path = "user/mod.rs"]
 #[expect(dead_code, reason = "only a part of it is needed")]
 mod user;
+#[path = "waiting/mod.rs"]
+mod waiting;
 
 use std::{
     fs,
@@ -20,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Failed, Trial as Test};
+use libtest_mimic::{Failed, Trial as Test};
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
     if let Ok(order) = std::env::var(ORDER) {
         return take_as_told(&order);
     }
-    let arguments = Arguments::from_args();
+    let arguments = waiting::arguments();
     let obstacle = gate::obstacle();
     let tests =
         CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));

@@ -6,6 +6,8 @@
 mod gate;
 #[path = "objects/mod.rs"]
 mod objects;
+#[path = "waiting/mod.rs"]
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +15,7 @@ use std::{
     sync::OnceLock,
 };
 
-use libtest_mimic::{Arguments, Failed, Trial as Test};
+use libtest_mimic::{Failed, Trial as Test};
 use objects::{Compiled, compiler};
 use xdproof::{
     attach::Object,
@@ -34,7 +36,7 @@ type Result<T = (), E = Failed> = std::result::Result<T, E>;
 type Case = (&'static str, fn() -> Result);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = waiting::arguments();
     let obstacle = gate::obstacle().or_else(|| compiler().err());
     let tests =
         CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));
