@@ -511,14 +511,14 @@ impl Wire {
         let Attachment { index, id, mode, .. } = self.attachment;
         let patience = self.comes_up_within;
         let link = self.testbed.dut.call(move |host| {
-            let link = host.link_by_index(index)?;
+            let link = host.link_state(index)?;
             if link.running || patience.is_zero() {
                 return Ok(link);
             }
             // Switching an offload resets some devices (e1000e), whose link then takes its time.
             match host.wait_running(index, patience) {
-                Err(xdproof_netns::Error::Timeout { .. }) => host.link_by_index(index),
-                link => link,
+                Ok(_) | Err(xdproof_netns::Error::Timeout { .. }) => host.link_state(index),
+                Err(error) => Err(error),
             }
         });
         let link = link.map_err(|error| chain(&error))?;

@@ -1,6 +1,6 @@
 //! The judge: holds what was observed against what had to be observed. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -462,16 +462,40 @@ pub(crate) fn side_by_side<'a, K: Ord>(
     left: &'a BTreeMap<K, u64>,
     right: &'a BTreeMap<K, u64>,
 ) -> impl Iterator<Item = (&'a K, u64, u64)> {
-    let mut keys: Vec<&K> = left.keys().chain(right.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let of = |map: &BTreeMap<K, u64>, key| map.get(key).copied().unwrap_or(0);
-    keys.into_iter().map(move |key| (key, of(left, key), of(right, key)))
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = |one: Option<&(&K, &u64)>, other: Option<&(&K, &u64)>| match (one, other) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        match order(left.peek(), right.peek()) {
+            Ordering::Less => left.next().map(|(key, value)| (key, *value, 0)),
+            Ordering::Greater => right.next().map(|(key, value)| (key, 0, *value)),
+            Ordering::Equal => {
+                left.next().zip(right.next()).map(|((key, left), (_, right))| (key, *left, *right))
+            }
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_are_walked_side_by_side() {
+        let walk = |left: &[(u8, u64)], right: &[(u8, u64)]| {
+            let [left, right] = [left, right].map(|map| Counts::from_iter(map.iter().copied()));
+            side_by_side(&left, &right).map(|(key, left, right)| (*key, left, right)).collect::<Vec<_>>()
+        };
+        assert_eq!(walk(&[], &[]), []);
+        assert_eq!(walk(&[(1, 5)], &[]), [(1, 5, 0)]);
+        assert_eq!(walk(&[], &[(1, 5)]), [(1, 0, 5)]);
+        assert_eq!(
+            walk(&[(1, 2), (4, 1), (6, 7)], &[(0, 3), (4, 9), (5, 8), (9, 1)]),
+            [(0, 0, 3), (1, 2, 0), (4, 1, 9), (5, 0, 8), (6, 7, 0), (9, 0, 1)]
+        );
+    }
 
     /// Three UDP frames and one that is dropped, and the observation that agrees.
     fn agreeing() -> (Expected, Observation) {

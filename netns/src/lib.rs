@@ -66,7 +66,7 @@ mod testing;
 pub use error::{Error, Subject};
 pub use ethtool::{Channels, Driver, Rings};
 pub use host::{Host, Kept};
-pub use link::{Link, Statistics, Tap, VethEnd, VethSpec, VirtualKind};
+pub use link::{Link, LinkState, Statistics, Tap, VethEnd, VethSpec, VirtualKind};
 pub use map::{CounterArray, CounterReading};
 pub use names::{IfIndex, LinkName, MacAddr};
 pub use namespace::{NetNs, Published};

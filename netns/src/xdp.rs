@@ -238,7 +238,7 @@ impl Host {
     /// # Errors
     /// [`Error::NoSuchIndex`].
     pub fn xdp(&mut self, index: IfIndex) -> Result<XdpState, Error> {
-        self.link_by_index(index).map(|link| link.xdp)
+        self.link_state(index).map(|state| state.xdp)
     }
 
     /// Attaches a program by netlink. It stays until it is detached or the link goes: the process's end does
