@@ -55,6 +55,8 @@ pub(crate) struct Tester {
     pub(crate) device: String,
     /// The driver that must bind to it.
     pub(crate) driver: String,
+    /// More properties where several frames may be under way to the NIC at once.
+    pub(crate) several: String,
 }
 
 /// A NIC that QEMU emulates.
@@ -308,7 +310,7 @@ mod tests {
 
     const NIC: &str = r#"
         modules = []
-        tester = { device = "virtio-net-pci", driver = "virtio_net" }
+        tester = { device = "virtio-net-pci", driver = "virtio_net", several = "tx=timer" }
         [[emulated]]
         name = "igb"
         device = "igb"

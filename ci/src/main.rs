@@ -71,8 +71,8 @@ struct Cli {
     /// Only the I-th of N parts of the trials.
     #[arg(long, value_name = "I/N", value_parser = part)]
     partition: Option<String>,
-    /// Machines that run at once; the default is one a processor, and one more where QEMU executes every instruction: devices
-    /// leave a machine idle for a quarter of the time, while their links come up.
+    /// Machines that run at once; the default is one a processor, and two and one more where QEMU executes every instruction: devices
+    /// leave a machine idle for a third of the time, while their links come up.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Where results and consoles go.
@@ -258,7 +258,7 @@ fn usual_jobs(accelerator: Accelerator) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     match accelerator {
         Accelerator::Kvm => processors,
-        Accelerator::Tcg => processors + 1,
+        Accelerator::Tcg => 2 * processors + 1,
     }
 }
 

@@ -42,6 +42,12 @@ const MEMORY: &str = "768M";
 /// be minded all the time (protection keys, five levels of pages) or does not get quicker by being emulated.
 const PLAIN: &str = "qemu64";
 
+/// What every kernel is told. What it thinks worth a warning goes to the console; an Oops is a panic, and a panic ends the machine. Where
+/// this machine is busy, a timer that ticks late is no reason to panic at once (`check_timer` of the IO-APIC). To ask security
+/// modules about each frame, and to keep a processor from guessing that guesses nothing here, took a seventh of all instructions.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check lsm=capability audit=0 \
+     mitigations=off randomize_kstack_offset=off";
+
 /// How often a machine is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -137,13 +143,7 @@ impl Machine<'_> {
             Accelerator::Tcg => ("tcg,thread=multi", PLAIN),
         };
         let escaped = |path: &Path| path.display().to_string().replace(',', ",,");
-        // What the kernel thinks worth a warning goes to the console; an Oops is a panic, and a panic ends the machine. Where
-        // this machine is busy, a timer that ticks late is no reason to panic at once (`check_timer` of the IO-APIC). Where QEMU
-        // executes every instruction, a tenth of them goes into asking security modules about each frame; a network's driver has
-        // nothing to do with them.
-        let command_line = format!(
-            "console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check lsm=capability audit=0 {parameters}"
-        );
+        let command_line = format!("{COMMAND_LINE} {parameters}");
         let mut arguments: Vec<String> = [
             "-machine",
             "q35",
@@ -179,7 +179,9 @@ impl Machine<'_> {
                 add("-netdev", format!("hubport,id={side}{number},hubid={number}"));
             }
             let mac = address(nic, *number, Port::Tester);
-            add("-device", format!("{},netdev=a{number},mac={mac},romfile=", tester.device));
+            let Tester { device, several, .. } = tester;
+            let several = if nic.window == Some(1) { String::new() } else { format!(",{several}") };
+            add("-device", format!("{device},netdev=a{number},mac={mac},romfile={several}"));
             let place = match nic.bus {
                 Bus::Root => "romfile=".to_owned(),
                 Bus::RootPort => {
@@ -387,9 +389,9 @@ mod tests {
         assert_eq!(
             values(&arguments, "-device")[1..],
             [
-                "virtio-net-pci,netdev=a0,mac=52:54:00:00:00:0a,romfile=",
+                "virtio-net-pci,netdev=a0,mac=52:54:00:00:00:0a,romfile=,tx=timer,x-txtimer=50000",
                 "virtio-net-pci,netdev=b0,mac=52:54:00:00:00:0b,romfile=",
-                "virtio-net-pci,netdev=a2,mac=52:54:00:00:02:0a,romfile=",
+                "virtio-net-pci,netdev=a2,mac=52:54:00:00:02:0a,romfile=,tx=timer,x-txtimer=50000",
                 "vmxnet3,netdev=b2,mac=52:54:00:00:02:0b,romfile=",
             ]
         );
@@ -401,7 +403,7 @@ mod tests {
         assert_eq!(
             values(&arguments, "-device")[1..],
             [
-                "virtio-net-pci,netdev=a1,mac=52:54:00:00:01:0a,romfile=",
+                "virtio-net-pci,netdev=a1,mac=52:54:00:00:01:0a,romfile=,tx=timer,x-txtimer=50000",
                 "pcie-root-port,id=r1,chassis=2,slot=2",
                 "igb,netdev=b1,mac=52:54:00:00:01:0b,romfile=,bus=r1",
             ]
@@ -409,21 +411,28 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_go_one_at_a_time_do_not_wait_for_others() {
+        let devices = arguments(&["i82559er"], Accelerator::Tcg);
+        let tester = values(&devices, "-device").into_iter().find(|device| device.contains("netdev=a"));
+        assert!(tester.is_some_and(|tester| !tester.contains("timer")));
+    }
+
+    #[test]
     fn a_usb_nic_brings_its_controller_and_has_no_rom() {
         let arguments = arguments(&["usb-net"], Accelerator::Tcg);
         let devices = values(&arguments, "-device");
         assert_eq!(devices[1], "qemu-xhci,id=usb");
-        assert_eq!(devices[2], "virtio-net-pci,netdev=a8,mac=52:54:00:00:08:0a,romfile=");
+        assert_eq!(
+            devices[2],
+            "virtio-net-pci,netdev=a8,mac=52:54:00:00:08:0a,romfile=,tx=timer,x-txtimer=50000"
+        );
         assert_eq!(devices[3], "usb-net,netdev=b8,mac=40:54:00:00:08:0b,bus=usb.0");
     }
 
     #[test]
     fn a_machine_ends_on_a_panic_and_has_no_way_out_but_its_serial_ports() {
         let arguments = arguments(&[], Accelerator::Kvm);
-        assert_eq!(
-            values(&arguments, "-append"),
-            ["console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check xdproof.fault=panic@igb"]
-        );
+        assert_eq!(values(&arguments, "-append"), [format!("{COMMAND_LINE} xdproof.fault=panic@igb")]);
         for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
             assert!(arguments.iter().any(|argument| argument == flag), "{flag}");
         }
