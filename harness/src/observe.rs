@@ -71,8 +71,8 @@ pub struct Capture {
     socket: PacketSocket,
     buffer: Vec<u8>,
     seen: Frames,
-    /// Frames that are the link's own are left out.
-    without_links_own: bool,
+    /// Others may speak on this link.
+    shared: bool,
 }
 
 /// Why there is no observation.
@@ -105,11 +105,13 @@ pub enum ObserveError {
     /// The capture failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// A frame came to the DUT that was not sent: the program has counted it.
+    /// A frame came to the DUT that was not sent and that may be the link's own: then the program has counted it.
     #[error("a frame of somebody else's came in between: {frame}")]
     Stranger {
         /// Its layers.
         frame: String,
+        /// Everything that was seen.
+        seen: Box<Observation>,
     },
     /// A capture lost frames, so that it proves nothing.
     #[error("a capture lost {frames} frames")]
@@ -133,14 +135,12 @@ impl Capture {
     /// Keeps what the socket receives from now on.
     #[must_use]
     pub fn new(socket: PacketSocket) -> Self {
-        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), without_links_own: false }
+        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), shared: false }
     }
 
-    /// Leaves out what devices and switches say by themselves: nothing of it has gone through the program.
-    #[must_use]
-    pub fn without_links_own(mut self) -> Self {
-        self.without_links_own = true;
-        self
+    /// From now on, devices and switches may speak by themselves, and what they say is told from what was sent.
+    pub fn share(&mut self) {
+        self.shared = true;
     }
 
     /// Takes in whatever waits in the socket.
@@ -150,18 +150,17 @@ impl Capture {
                 continue;
             }
             let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
-            if self.without_links_own && is_links_own(bytes) {
-                continue;
-            }
             add(&mut self.seen, bytes);
         }
         Ok(())
     }
 
-    /// A frame that was received since the last observation and is not the link's own, if there is one.
+    /// A frame that was received since the last observation, if there is one that is not the link's own.
     pub(crate) fn late(&mut self) -> Result<Option<&[u8]>, xdproof_netns::Error> {
         self.drain()?;
-        self.seen.retain(|frame, _| !is_links_own(frame));
+        if self.shared {
+            self.seen.retain(|frame, _| !is_links_own(frame));
+        }
         Ok(self.seen.keys().next().map(Vec::as_slice))
     }
 
@@ -208,9 +207,8 @@ impl Capture {
     }
 }
 
-/// Whether devices or switches say a frame by themselves, and nobody sends it through them: it comes from neither of the two ends of
-/// a scenario.
-fn is_links_own(frame: &[u8]) -> bool {
+/// Whether a frame is of a kind that devices and switches say by themselves: it comes from neither of the two ends of a scenario.
+pub(crate) fn is_links_own(frame: &[u8]) -> bool {
     let Some((destination, source, kind, rest)) = (|| {
         let (destination, rest) = frame.split_at_checked(6)?;
         let (source, rest) = rest.split_at_checked(6)?;
@@ -284,7 +282,8 @@ pub fn on_wire<'a>(
     let Ports { sender, capture, returned } = ports;
     let is_sent = {
         let frames = frames.clone();
-        move |one: &[u8]| frames.clone().any(|(frame, _)| frame == one)
+        // Something may have been put behind it on the way.
+        move |one: &[u8]| frames.clone().any(|(frame, _)| one.starts_with(frame))
     };
     let _in_order = Pinned::here().map_err(|source| ObserveError::Pin { source })?;
     let before = counter.counts()?;
@@ -325,15 +324,28 @@ pub fn on_wire<'a>(
     };
     let mut passed = capture.take()?;
     passed.remove(closing.as_slice());
+    let shared = returned.shared;
     let mut returned = returned.take()?;
-    // Nobody can tell whether the program has counted it or one of ours. Whoever tries again finds nothing of this try.
-    if let Some(stranger) = passed.keys().find(|frame| is_links_own(frame) && !is_sent(frame)) {
-        barrier(capture)?;
-        drop(capture.take()?);
-        return Err(ObserveError::Stranger { frame: describe(stranger) });
-    }
     returned.remove(closing.as_slice());
-    Ok(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() })
+    let is_stranger = |frame: &[u8]| is_links_own(frame) && !is_sent(frame);
+    if shared {
+        returned.retain(|frame, _| !is_stranger(frame));
+    }
+    let stranger = passed.keys().find(|frame| capture.shared && is_stranger(frame));
+    let Some(frame) = stranger.map(|frame| describe(frame)) else {
+        return Ok(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() });
+    };
+    // It may have been taken for the last of ours, which then are still under way.
+    if closed != Some(true) || spread {
+        capture.drain_until(HANDED_UP, |_| false)?;
+        for (frame, times) in capture.take()? {
+            *passed.entry(frame).or_default() += times;
+        }
+        passed.remove(closing.as_slice());
+    }
+    let seen =
+        Box::new(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() });
+    Err(ObserveError::Stranger { frame, seen })
 }
 
 /// Offers each frame to something that has to refuse it. Says what was answered, or that one was taken.

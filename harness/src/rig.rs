@@ -463,6 +463,8 @@ impl Wire {
         })?;
         path.wait_running().map_err(broken)?;
         wire.comes_up_within = path::LINK_UP;
+        wire.capture.share();
+        wire.returned.share();
         let captures = [&mut wire.capture, &mut wire.returned];
         let first =
             observe::first_frame(&wire.counter, &mut wire.sender, captures, FIRST_FRAME).map_err(broken)?;
@@ -489,7 +491,6 @@ impl Wire {
         let injector = kind.path.injector;
         let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
-        let returned = returned.without_links_own();
         set_offloads(&testbed)?;
         if injector == InjectorKind::LiveFrames {
             testbed.take_redirected(mode).map_err(broken)?;

@@ -435,7 +435,7 @@ impl Lab {
                 Err(error) => (Verdict::Error { reason: chain(&error) }, None, None),
             };
         }
-        match self.observe_preset(&mut rig, trial.scenario) {
+        match self.observe_preset(&mut rig, trial.scenario, expected) {
             Ok(observation) => {
                 let hidden = discarded(arriving).filter(|_| trial.path.mode.attach().is_some());
                 let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
@@ -470,7 +470,7 @@ impl Lab {
         };
         let showing = RigKind::for_trial(trial, Role::ShowQueues, &self.pool.ground);
         let mut shows = take(&self.object, &showing)?;
-        let observation = undisturbed(|| self.observe(&mut shows, trial.scenario, CountedAction::Pass));
+        let observation = undisturbed(None, || self.observe(&mut shows, trial.scenario, CountedAction::Pass));
         let observation = observation.map_err(|error| chain(&error))?;
         let queues = observation.counts();
         let counted: u64 = queues.values().sum();
@@ -484,8 +484,13 @@ impl Lab {
     }
 
     /// As [`Lab::observe`], with the scenario's slots set before it and back at 0 after it.
-    fn observe_preset(&self, rig: &mut Rig, scenario: &Scenario) -> Result<Observation, ObserveError> {
-        undisturbed(|| {
+    fn observe_preset(
+        &self,
+        rig: &mut Rig,
+        scenario: &Scenario,
+        expected: &Expected,
+    ) -> Result<Observation, ObserveError> {
+        undisturbed(Some(expected), || {
             for (&protocol, &start) in &scenario.preset {
                 rig.counter().preset(protocol, start)?;
             }
@@ -732,17 +737,24 @@ fn in_turn<'a>(lab: &Lab, order: Order<'a>) -> (Vec<(usize, &'a Trial<'a>)>, usi
     }
 }
 
-/// Observes until nobody else has spoken meanwhile. What is judged is one try and no part of another.
+/// Observes until nobody else has spoken meanwhile. What is judged is one try and no part of another: the first of which something that is
+/// expected is missing, for then it may be one of ours that was made into what looks like somebody else's.
 fn undisturbed(
+    expected: Option<&Expected>,
     mut observe: impl FnMut() -> Result<Observation, ObserveError>,
 ) -> Result<Observation, ObserveError> {
-    for _ in 1..TRIES {
+    let is_whole = |seen: &Observation| {
+        let mut passed = expected.iter().flat_map(|expected| &expected.passed);
+        passed.all(|(frame, times)| seen.passed.get(frame) == Some(times))
+    };
+    let mut tries = 1;
+    loop {
         match observe() {
-            Err(ObserveError::Stranger { .. }) => {}
+            Err(ObserveError::Stranger { seen, .. }) if !is_whole(&seen) => return Ok(*seen),
+            Err(ObserveError::Stranger { .. }) if tries < TRIES => tries += 1,
             observed => return observed,
         }
     }
-    observe()
 }
 
 /// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.

@@ -11,6 +11,7 @@ mod objects;
 mod waiting;
 
 use std::{
+    path::Path,
     process::{Command, ExitCode},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
@@ -31,6 +32,7 @@ use xdproof::{
     verdict::VerdictKind,
 };
 use xdproof_netns::PacketOptions;
+use xdproof_scenarios::{Scenario, capture, pcap};
 
 use objects::Compiled;
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         test("two_devices_that_are_not_wired_together_are_told", not_wired),
         test("a_wire_on_which_others_speak_is_told", not_quiet),
         test("what_a_switch_says_by_itself_is_no_frame_of_a_trial", switched),
+        test("what_a_program_damages_is_not_taken_for_somebody_elses", damaging),
         test(RULES, || alone(RULES, rules)),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -93,15 +96,23 @@ fn validate_telling(
 ) -> Result<RunResult> {
     let path = explore(testbed)?;
     let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(path)));
-    let selection = Selection {
-        scenarios: scenarios.iter().map(|&pattern| pattern.to_owned()).collect(),
-        modes: vec![Mode::Generic, Mode::Native],
-        ..Selection::default()
-    };
-    let (plan, paths) = (&selection.plan(gate::corpus()?)?, &selection.paths());
+    let scenarios = scenarios.iter().map(|&pattern| pattern.to_owned()).collect();
+    run_those(&lab, gate::corpus()?, scenarios, rules, reporter)
+}
+
+/// Those of some scenarios that match one of these patterns, all if there are none.
+fn run_those(
+    lab: &Lab,
+    of: &[Scenario],
+    scenarios: Vec<String>,
+    rules: bool,
+    reporter: &mut dyn Reporter,
+) -> Result<RunResult> {
+    let selection = Selection { scenarios, modes: vec![Mode::Generic, Mode::Native], ..Selection::default() };
+    let (plan, paths) = (&selection.plan(of)?, &selection.paths());
     let cancelled = &AtomicBool::new(false);
     let order = Order { plan, paths, jobs: 1, rules, cancelled, give_back: &nothing_to_give_back };
-    Ok(run(&lab, order, reporter)?)
+    Ok(run(lab, order, reporter)?)
 }
 
 /// Fails, with what came out, unless all trials came out in one of these ways.
@@ -349,6 +360,20 @@ fn switched() -> Result {
     let result = result?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     expect(spoken > 3, "it hardly spoke", &result)
+}
+
+/// A capture of many hosts' frames, among them what switches say: damaged, such a frame is none that was sent.
+fn damaging() -> Result {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/mixed.pcap");
+    let scenarios = capture::scenarios(&file, &pcap::read(&std::fs::read(&file)?)?);
+    let run_by = |object| -> Result<RunResult> {
+        let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(explore(&pair()?)?)));
+        run_those(&lab, &scenarios, Vec::new(), false, &mut Tell(&|_| ()))
+    };
+    all(&run_by(Object::default())?, &[VerdictKind::Pass])?;
+    let mutants = Some(concat!(env!("OUT_DIR"), "/xdproof-mutants").into());
+    let damages = Object { path: mutants, program: Some("damages_59th".to_owned()), ..Object::default() };
+    all(&run_by(damages)?, &[VerdictKind::Fail])
 }
 
 fn rules() -> Result {

@@ -516,7 +516,7 @@ impl<'a> Probe<'a> {
         let socket = path
             .tester
             .call(move |host| host.packet_socket(index, xdproof_netns::PacketOptions::default()))?;
-        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?).without_links_own();
+        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?);
         let index = path.topology.dut.index;
         let queues = path.dut.call(move |host| host.link_by_index(index))?.rx_queues;
         Ok(Self { socket, capture, path, queues, sent: 0 })
@@ -565,7 +565,9 @@ impl<'a> Probe<'a> {
     }
 
     fn all_ours(&self, arrived: &Frames) -> Result<(), PathError> {
-        let foreign = |bytes: &&Vec<u8>| bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]);
+        let foreign = |bytes: &&Vec<u8>| {
+            bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !observe::is_links_own(bytes)
+        };
         match arrived.keys().find(foreign) {
             None => Ok(()),
             Some(bytes) => {
@@ -639,7 +641,7 @@ impl<'a> Probe<'a> {
             if arrived.contains_key(arriving) {
                 return Ok(None);
             }
-            if !arrived.is_empty() {
+            if arrived.keys().any(|frame| !observe::is_links_own(frame)) {
                 fate = Fate::Altered;
             }
         }
@@ -673,7 +675,8 @@ impl<'a> Probe<'a> {
         let frames: Vec<Vec<u8>> = (0..window).map(|_| self.frame(length, false)).collect();
         let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.socket.send_all(&each)?;
-        let arrived = self.capture.take_within(window as u64, ARRIVES)?;
+        let mut arrived = self.capture.take_within(window as u64, ARRIVES)?;
+        arrived.retain(|frame, _| !observe::is_links_own(frame));
         self.all_ours(&arrived)?;
         Ok(arrived.values().sum())
     }
