@@ -57,6 +57,8 @@ pub(crate) struct Tester {
     pub(crate) driver: String,
     /// More properties where several frames may be under way to the NIC at once.
     pub(crate) several: String,
+    /// More properties where they go one at a time.
+    pub(crate) single: String,
 }
 
 /// A NIC that QEMU emulates.
@@ -310,7 +312,7 @@ mod tests {
 
     const NIC: &str = r#"
         modules = []
-        tester = { device = "virtio-net-pci", driver = "virtio_net", several = "tx=timer" }
+        tester = { device = "virtio-net-pci", driver = "virtio_net", several = "tx=timer", single = "ioeventfd=off" }
         [[emulated]]
         name = "igb"
         device = "igb"

@@ -179,9 +179,9 @@ impl Machine<'_> {
                 add("-netdev", format!("hubport,id={side}{number},hubid={number}"));
             }
             let mac = address(nic, *number, Port::Tester);
-            let Tester { device, several, .. } = tester;
-            let several = if nic.window == Some(1) { String::new() } else { format!(",{several}") };
-            add("-device", format!("{device},netdev=a{number},mac={mac},romfile={several}"));
+            let Tester { device, several, single, .. } = tester;
+            let how = if nic.window == Some(1) { single } else { several };
+            add("-device", format!("{device},netdev=a{number},mac={mac},romfile=,{how}"));
             let place = match nic.bus {
                 Bus::Root => "romfile=".to_owned(),
                 Bus::RootPort => {
@@ -389,9 +389,9 @@ mod tests {
         assert_eq!(
             values(&arguments, "-device")[1..],
             [
-                "virtio-net-pci,netdev=a0,mac=52:54:00:00:00:0a,romfile=,tx=timer,x-txtimer=50000",
+                "virtio-net-pci,netdev=a0,mac=52:54:00:00:00:0a,romfile=,tx=timer,x-txtimer=150000",
                 "virtio-net-pci,netdev=b0,mac=52:54:00:00:00:0b,romfile=",
-                "virtio-net-pci,netdev=a2,mac=52:54:00:00:02:0a,romfile=,tx=timer,x-txtimer=50000",
+                "virtio-net-pci,netdev=a2,mac=52:54:00:00:02:0a,romfile=,tx=timer,x-txtimer=150000",
                 "vmxnet3,netdev=b2,mac=52:54:00:00:02:0b,romfile=",
             ]
         );
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(
             values(&arguments, "-device")[1..],
             [
-                "virtio-net-pci,netdev=a1,mac=52:54:00:00:01:0a,romfile=,tx=timer,x-txtimer=50000",
+                "virtio-net-pci,netdev=a1,mac=52:54:00:00:01:0a,romfile=,tx=timer,x-txtimer=150000",
                 "pcie-root-port,id=r1,chassis=2,slot=2",
                 "igb,netdev=b1,mac=52:54:00:00:01:0b,romfile=,bus=r1",
             ]
@@ -414,7 +414,7 @@ mod tests {
     fn frames_that_go_one_at_a_time_do_not_wait_for_others() {
         let devices = arguments(&["i82559er"], Accelerator::Tcg);
         let tester = values(&devices, "-device").into_iter().find(|device| device.contains("netdev=a"));
-        assert!(tester.is_some_and(|tester| !tester.contains("timer")));
+        assert!(tester.is_some_and(|tester| tester.ends_with(",ioeventfd=off") && !tester.contains("timer")));
     }
 
     #[test]
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(devices[1], "qemu-xhci,id=usb");
         assert_eq!(
             devices[2],
-            "virtio-net-pci,netdev=a8,mac=52:54:00:00:08:0a,romfile=,tx=timer,x-txtimer=50000"
+            "virtio-net-pci,netdev=a8,mac=52:54:00:00:08:0a,romfile=,tx=timer,x-txtimer=150000"
         );
         assert_eq!(devices[3], "usb-net,netdev=b8,mac=40:54:00:00:08:0b,bus=usb.0");
     }
