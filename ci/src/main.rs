@@ -71,7 +71,7 @@ struct Cli {
     /// Only the I-th of N parts of the trials.
     #[arg(long, value_name = "I/N", value_parser = part)]
     partition: Option<String>,
-    /// Machines that run at once; the default is one a processor, and two and one more where QEMU executes every instruction: devices
+    /// Machines that run at once; the default is one a processor, or two a processor and one more where QEMU executes every instruction: devices
     /// leave a machine idle for a third of the time, while their links come up.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -87,7 +87,7 @@ struct Cli {
     /// How long a machine may take, in seconds.
     #[arg(long, value_name = "S", default_value_t = 3600)]
     timeout: u64,
-    /// How long a machine may say nothing, in seconds.
+    /// How long a machine may say nothing, in seconds; one that gets on says so every ten.
     #[arg(long, value_name = "S", default_value_t = 90)]
     silence: u64,
     /// A directory with xdproof and wire, linked statically, instead of what is built.

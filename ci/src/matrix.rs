@@ -115,7 +115,7 @@ pub(crate) fn run(lab: &Lab<'_>, kernels: &[Kernel], jobs: usize) -> Vec<KernelR
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     kernels.get(number).map(|kernel| (number, kernel))
                 } {
-                    let run = KernelMatrix::new(lab, kernel).from(number, kernels.len()).run();
+                    let run = KernelMatrix::new(lab, kernel).rotated(number, kernels.len()).run();
                     runs.lock().unwrap_or_else(PoisonError::into_inner).insert(number, run);
                 }
             });
@@ -192,7 +192,7 @@ impl<'a> KernelMatrix<'a> {
 
     /// Begins with another cell than the machines beside it: where NICs make a machine wait (igb for a minute, for its link), others
     /// have work meanwhile.
-    fn from(mut self, number: usize, machines: usize) -> Self {
+    fn rotated(mut self, number: usize, machines: usize) -> Self {
         let first = number * self.pending.len() / machines.max(1);
         self.pending.rotate_left(first);
         self

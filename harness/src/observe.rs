@@ -55,8 +55,11 @@ const MAX_FRAME: usize = 128 * 1024;
 /// `drivers/net/bonding/bond_alb.c`), and LLDP, which some NICs' firmware sends, too (IEEE 802.1AB, clause 8).
 const LINK_TYPES: [[u8; 2]; 3] = [[0x88, 0x09], [0x90, 0x00], [0x88, 0xcc]];
 
-/// And by its destination: the addresses that no bridge forwards (STP among them; IEEE 802.1Q, table 8-1), and CDP's.
-const LINK_GROUPS: [&[u8]; 2] = [&[0x01, 0x80, 0xc2, 0, 0], &[0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]];
+/// And by its destination: what the 16 addresses begin with that no bridge forwards (STP's among them; IEEE 802.1Q, table 8-1).
+const RESERVED: [u8; 5] = [0x01, 0x80, 0xc2, 0, 0];
+
+/// And CDP's.
+const CDP: [u8; 6] = [0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc];
 
 /// IGMP, by which a bridge tells that it snoops (`br_ip4_multicast_join_snoopers()` of `net/bridge/br_multicast.c`), some seconds after it
 /// came up.
@@ -209,20 +212,14 @@ impl Capture {
 
 /// Whether a frame is of a kind that devices and switches say by themselves: it comes from neither of the two ends of a scenario.
 pub(crate) fn is_links_own(frame: &[u8]) -> bool {
-    let Some((destination, source, kind, rest)) = (|| {
-        let (destination, rest) = frame.split_at_checked(6)?;
-        let (source, rest) = rest.split_at_checked(6)?;
-        let (kind, rest) = rest.split_at_checked(2)?;
-        Some((destination, source, kind, rest))
-    })() else {
-        return false;
-    };
-    let is_sent = [TESTER_MAC, DUT_MAC].iter().any(|end| source == end);
+    let Some((header, rest)) = frame.split_first_chunk::<14>() else { return false };
+    let (addresses, kind) = header.split_at(12);
+    let (destination, source) = addresses.split_at(6);
+    let is_of_an_end = [TESTER_MAC, DUT_MAC].iter().any(|end| source == end);
     let is_igmp = kind == [0x08, 0x00] && rest.get(9) == Some(&IGMP);
-    !is_sent
-        && (is_igmp
-            || LINK_TYPES.iter().any(|own| kind == own)
-            || LINK_GROUPS.iter().any(|group| destination.starts_with(group)))
+    let is_reserved = destination.starts_with(&RESERVED) && destination[5] <= 0x0f;
+    !is_of_an_end
+        && (is_igmp || is_reserved || destination == CDP || LINK_TYPES.iter().any(|own| kind == own))
 }
 
 /// Both ends of a wire: where frames go in, and where they are seen.
@@ -332,20 +329,20 @@ pub fn on_wire<'a>(
         returned.retain(|frame, _| !is_stranger(frame));
     }
     let stranger = passed.keys().find(|frame| capture.shared && is_stranger(frame));
-    let Some(frame) = stranger.map(|frame| describe(frame)) else {
-        return Ok(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() });
-    };
+    let stranger = stranger.map(|frame| describe(frame));
     // It may have been taken for the last of ours, which then are still under way.
-    if closed != Some(true) || spread {
+    if stranger.is_some() && (closed != Some(true) || spread) {
         capture.drain_until(HANDED_UP, |_| false)?;
         for (frame, times) in capture.take()? {
             *passed.entry(frame).or_default() += times;
         }
         passed.remove(closing.as_slice());
     }
-    let seen =
-        Box::new(Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() });
-    Err(ObserveError::Stranger { frame, seen })
+    let seen = Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() };
+    match stranger {
+        None => Ok(seen),
+        Some(frame) => Err(ObserveError::Stranger { frame, seen: Box::new(seen) }),
+    }
 }
 
 /// Offers each frame to something that has to refuse it. Says what was answered, or that one was taken.
@@ -602,6 +599,7 @@ mod tests {
         }
         assert!(!is_links_own(&frame(SOME, HOST, [0x08, 0x00], 17)) && !is_links_own(&[0; 13]));
         assert!(!is_links_own(&frame(DUT_MAC, HOST, [0x86, 0xdd], IGMP)));
+        assert!(!is_links_own(&frame([0x01, 0x80, 0xc2, 0, 0, 0x10], HOST, [0x00, 0x26], 0)));
     }
 
     #[test]

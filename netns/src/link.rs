@@ -407,7 +407,7 @@ impl Host {
         self.one_link(about(index), index.into(), || Error::NoSuchIndex { index })
     }
 
-    /// What changes at a link while it is used. It costs half of what [`link_by_index`](Self::link_by_index) does: the kernel leaves its
+    /// What changes at a link while it is used. It costs less than [`link_by_index`](Self::link_by_index): the kernel leaves the link's
     /// statistics out, those by protocol with them (`RTEXT_FILTER_SKIP_STATS`, Linux 4.4; `rtnl_fill_ifinfo()` of
     /// `net/core/rtnetlink.c`).
     ///
