@@ -41,7 +41,7 @@ pub(crate) trait Counter: Rules {
 
     /// The answer to a frame that was counted.
     #[inline(always)]
-    fn answer(ctx: &XdpContext, slot: u8) -> u32 {
+    fn action(ctx: &XdpContext, slot: u8) -> u32 {
         let _any = (ctx, slot);
         XDP_PASS
     }
@@ -64,7 +64,7 @@ pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: impl Packet) -> u32 {
         // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
         unsafe { *counter = C::counted(ctx, slot, *counter) };
     }
-    if truncated { C::TRUNCATED } else { C::answer(ctx, slot) }
+    if truncated { C::TRUNCATED } else { C::action(ctx, slot) }
 }
 
 /// What is left of a frame's linear part: addresses of its first byte and of the byte after its last.
