@@ -14,7 +14,7 @@ use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use xdproof_ebpf::classify::{Class, Sample, classify};
 use xdproof_scenarios::{
     Frame, Scenario, load,
-    oracle::{Fate, fate},
+    oracle::{CounterOutcome, outcome},
 };
 
 fn main() {
@@ -24,7 +24,7 @@ fn main() {
         black_box(classify::<Sample>(black_box(frame.bytes.as_slice())));
     });
     over(&mut criterion, "oracle", &corpus, &|frame| {
-        black_box(fate(black_box(&frame.bytes)));
+        black_box(outcome(black_box(&frame.bytes)));
     });
     craft(&mut criterion, &corpus);
     criterion.final_summary();
@@ -46,9 +46,9 @@ fn over(criterion: &mut Criterion, name: &str, corpus: &[Scenario], work: &dyn F
 }
 
 fn assert_agreed(kind: &str, frame: &Frame) {
-    let class = match fate(&frame.bytes) {
-        Fate::Counted(slot) => Class::Count(slot),
-        Fate::Dropped => Class::Truncated,
+    let class = match outcome(&frame.bytes) {
+        CounterOutcome::Counted(slot) => Class::Count(slot),
+        CounterOutcome::Dropped => Class::Truncated,
     };
     assert_eq!(classify::<Sample>(frame.bytes.as_slice()), class, "{kind}");
 }

@@ -25,7 +25,7 @@ use xdproof::{
     },
     plan::InjectorKind,
 };
-use xdproof_scenarios::oracle::{Fate, fate};
+use xdproof_scenarios::oracle::{CounterOutcome, outcome};
 
 fn main() -> ExitCode {
     if let Some(code) = gate::obstacle("program") {
@@ -70,9 +70,9 @@ fn traffic() -> Vec<(String, Vec<u8>)> {
 
 /// What `runs` runs of the program take this thread.
 fn cpu_time(program: &Loaded, frame: &[u8], runs: u64) -> Duration {
-    let slots: Vec<u8> = match fate(frame) {
-        Fate::Counted(slot) => vec![slot],
-        Fate::Dropped => (0..=u8::MAX).collect(),
+    let slots: Vec<u8> = match outcome(frame) {
+        CounterOutcome::Counted(slot) => vec![slot],
+        CounterOutcome::Dropped => (0..=u8::MAX).collect(),
     };
     let is_counted = !program.is_null && slots.len() == 1;
     let counted = || program.counter.counted(&slots).expect("the counter can be read");

@@ -63,8 +63,8 @@ impl Delivery {
 
     /// What becomes of a frame that [arrives](Self::arriving) when a counter gets it.
     #[must_use]
-    pub fn fate(&self, arriving: &[u8]) -> oracle::Fate {
-        oracle::fate(&self.given(arriving))
+    pub fn fate(&self, arriving: &[u8]) -> oracle::CounterOutcome {
+        oracle::outcome(&self.given(arriving))
     }
 
     /// A scenario as it arrives: its frames, and what they must count.
@@ -150,7 +150,7 @@ mod tests {
         let strips = Delivery { strips: Strips { customer: true, service: false }, ..Delivery::default() };
         let times = sent.sent();
         assert_eq!(strips.scenario(&sent).expect.counts, [(17, times)].into());
-        let counted: Vec<_> = sent.frames.iter().map(|frame| oracle::fate(&frame.bytes)).collect();
-        assert!(counted.iter().all(|fate| *fate == oracle::Fate::Counted(0)));
+        let counted: Vec<_> = sent.frames.iter().map(|frame| oracle::outcome(&frame.bytes)).collect();
+        assert!(counted.iter().all(|fate| *fate == oracle::CounterOutcome::Counted(0)));
     }
 }

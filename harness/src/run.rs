@@ -221,7 +221,7 @@ impl Lab {
         let on_device = path.mode.attach().is_some();
         let passes = |frame: &Frame| {
             self.counted == CountedAction::Pass
-                && matches!(delivery.fate(&frame.bytes), oracle::Fate::Counted(_))
+                && matches!(delivery.fate(&frame.bytes), oracle::CounterOutcome::Counted(_))
         };
         let mut passed = Frames::new();
         for frame in arriving.frames.iter().filter(|frame| passes(frame)) {

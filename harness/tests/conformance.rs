@@ -25,7 +25,7 @@ use xdproof::{
 use xdproof_ebpf::abi;
 use xdproof_scenarios::{
     Expectation, KernelVersion, Scenario,
-    oracle::{self, Fate},
+    oracle::{self, CounterOutcome},
 };
 
 /// Where the snapshots are, below this package.
@@ -108,15 +108,15 @@ fn run_split(scenario: &Scenario) -> Result<(), Failed> {
     let mut out = vec![0; 1 << 16];
     let mut expected = Counts::new();
     for frame in &scenario.frames {
-        let fate = oracle::fate(&frame.bytes);
+        let outcome = oracle::outcome(&frame.bytes);
         for linear in 0..=LONGEST_SPLIT.min(u32::try_from(frame.bytes.len())?) {
             let Answer { action, length } = counter.test_run_split(&frame.bytes, linear, &mut out)?;
-            let passed = match fate {
-                Fate::Counted(slot) => {
+            let passed = match outcome {
+                CounterOutcome::Counted(slot) => {
                     *expected.entry(slot).or_default() += 1;
                     true
                 }
-                Fate::Dropped => false,
+                CounterOutcome::Dropped => false,
             };
             let intact = out.get(..length) == Some(frame.bytes.as_slice());
             if (action == Answer::PASS) != passed || !intact {

@@ -31,7 +31,7 @@ use xdproof_ebpf::{
 };
 use xdproof_scenarios::{
     Hex, SHORTEST_FRAME, describe,
-    oracle::{self, Fate},
+    oracle::{self, CounterOutcome},
 };
 
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
@@ -101,7 +101,7 @@ struct Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# {}", describe(&self.bytes))?;
-        writeln!(f, "# the oracle: {:?}", oracle::fate(&self.bytes))?;
+        writeln!(f, "# the oracle: {:?}", oracle::outcome(&self.bytes))?;
         writeln!(f, "linear {}", self.linear)?;
         writeln!(f, "bytes {}", hex::encode(&self.bytes))
     }
@@ -123,11 +123,11 @@ struct Found {
 }
 
 /// Two readings without the kernel: what they agree on.
-fn on_host(case: &Case) -> Result<Fate, Found> {
-    let expected = oracle::fate(&case.bytes);
+fn on_host(case: &Case) -> Result<CounterOutcome, Found> {
+    let expected = oracle::outcome(&case.bytes);
     let read = match classify::<Sample>(case.bytes.as_slice()) {
-        Class::Count(slot) => Fate::Counted(slot),
-        Class::Truncated => Fate::Dropped,
+        Class::Count(slot) => CounterOutcome::Counted(slot),
+        Class::Truncated => CounterOutcome::Dropped,
     };
     if read == expected {
         return Ok(expected);
@@ -171,7 +171,7 @@ impl Reader {
     }
 
     /// What is wrong with the program's answer to a frame, if something is.
-    fn misread(&mut self, case: &Case, fate: Fate) -> Option<String> {
+    fn misread(&mut self, case: &Case, outcome: CounterOutcome) -> Option<String> {
         let short = case.bytes.len() < SHORTEST_FRAME;
         match self.answer(case) {
             Err(error) if short && error.kind() == io::ErrorKind::InvalidInput => None,
@@ -179,26 +179,26 @@ impl Reader {
             Ok(_) if short => Some("taken, although it is too short".to_owned()),
             Ok(Answer { action, length }) => {
                 let intact = self.out.get(..length) == Some(case.bytes.as_slice());
-                let passes = matches!(fate, Fate::Counted(_));
+                let passes = matches!(outcome, CounterOutcome::Counted(_));
                 let right = intact && (action == Answer::PASS) == passes;
                 (!right).then(|| format!("answered {action}, intact: {intact}"))
             }
         }
     }
 
-    /// Runs the program on cases of one expected fate; the first that it reads otherwise.
-    fn disagreement(&mut self, cases: &[&Case], fate: Fate) -> Result<Option<Found>> {
+    /// Runs the program on cases of one expected outcome; the first that it reads otherwise.
+    fn disagreement(&mut self, cases: &[&Case], outcome: CounterOutcome) -> Result<Option<Found>> {
         let cases: Vec<&Case> =
             cases.iter().filter(|case| case.bytes.len() <= self.longest).copied().collect();
         let found = |case: &Case, what: String| Found { case: case.clone(), what };
         for case in &cases {
-            if let Some(what) = self.misread(case, fate) {
+            if let Some(what) = self.misread(case, outcome) {
                 self.counted = self.read()?;
-                return Ok(Some(found(case, format!("{}: {what}, the oracle: {fate:?}", self.name))));
+                return Ok(Some(found(case, format!("{}: {what}, the oracle: {outcome:?}", self.name))));
             }
         }
         let mut expected = self.counted.clone();
-        if let (Fate::Counted(slot), 1..) = (fate, cases.len()) {
+        if let (CounterOutcome::Counted(slot), 1..) = (outcome, cases.len()) {
             *expected.entry(slot).or_default() += cases.len() as u64;
         }
         let now = self.read()?;
@@ -212,11 +212,11 @@ impl Reader {
                     .map(|(slot, _)| slot.to_string())
                     .collect();
                 let slots = if added.is_empty() { "no slot".to_owned() } else { added.join(" and ") };
-                Ok(Some(found(only, format!("{}: counted in {slots}, the oracle: {fate:?}", self.name))))
+                Ok(Some(found(only, format!("{}: counted in {slots}, the oracle: {outcome:?}", self.name))))
             }
             several => {
                 let (left, right) = several.split_at(several.len() / 2);
-                let halves = [self.disagreement(left, fate)?, self.disagreement(right, fate)?];
+                let halves = [self.disagreement(left, outcome)?, self.disagreement(right, outcome)?];
                 let together = || format!("{}: only {} cases together go wrong", self.name, several.len());
                 Ok(halves.into_iter().flatten().next().or_else(|| Some(found(several[0], together()))))
             }
@@ -242,18 +242,18 @@ fn everyone() -> Result<Vec<Reader>> {
 
 /// The first of the cases that anyone reads otherwise than the oracle.
 fn first_disagreement(cases: &[Case], readers: &mut [Reader]) -> Result<Option<Found>> {
-    let mut by_fate: BTreeMap<Option<u8>, (Fate, Vec<&Case>)> = BTreeMap::new();
+    let mut by_outcome: BTreeMap<Option<u8>, (CounterOutcome, Vec<&Case>)> = BTreeMap::new();
     for case in cases {
-        let fate = match on_host(case) {
-            Ok(fate) => fate,
+        let outcome = match on_host(case) {
+            Ok(outcome) => outcome,
             Err(found) => return Ok(Some(found)),
         };
-        let slot = if let Fate::Counted(slot) = fate { Some(slot) } else { None };
-        by_fate.entry(slot).or_insert_with(|| (fate, Vec::new())).1.push(case);
+        let slot = if let CounterOutcome::Counted(slot) = outcome { Some(slot) } else { None };
+        by_outcome.entry(slot).or_insert_with(|| (outcome, Vec::new())).1.push(case);
     }
-    for (fate, cases) in by_fate.values() {
+    for (outcome, cases) in by_outcome.values() {
         for reader in &mut *readers {
-            if let Some(found) = reader.disagreement(cases, *fate)? {
+            if let Some(found) = reader.disagreement(cases, *outcome)? {
                 return Ok(Some(found));
             }
         }

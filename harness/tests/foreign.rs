@@ -26,7 +26,7 @@ use xdproof::{
 };
 use xdproof_scenarios::{
     Scenario,
-    oracle::{self, Fate},
+    oracle::{self, CounterOutcome},
 };
 
 /// What the 60-byte counter loads before it looks at anything.
@@ -177,8 +177,8 @@ fn strays() -> Result {
 }
 
 /// What a frame comes to for a counter that sees its first 60 bytes or nothing.
-fn fate_of_first_60(bytes: &[u8]) -> Fate {
-    bytes.get(..FIRST).map_or(Fate::Dropped, oracle::fate)
+fn outcome_of_first_60(bytes: &[u8]) -> CounterOutcome {
+    bytes.get(..FIRST).map_or(CounterOutcome::Dropped, oracle::outcome)
 }
 
 /// Two tags and a whole IPv6 header, by the frame's own bytes: 62 bytes of headers.
@@ -193,7 +193,7 @@ fn first_60() -> Result {
     let mut failing = BTreeSet::new();
     for scenario in corpus()?.iter().filter(|scenario| !scenario.is_unreachable()) {
         for frame in &scenario.frames {
-            let differs = fate_of_first_60(&frame.bytes) != oracle::fate(&frame.bytes);
+            let differs = outcome_of_first_60(&frame.bytes) != oracle::outcome(&frame.bytes);
             if differs && frame.bytes.len() >= FIRST && !is_qinq_over_ipv6(&frame.bytes) {
                 return Err(format!("neither short nor QinQ over IPv6: {}", frame.describe()).into());
             }

@@ -22,7 +22,7 @@ const IPV6_NEXT_HEADER: usize = 6;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fate {
+pub enum CounterOutcome {
     /// Counted in this slot, and passed on (`XDP_PASS`).
     Counted(u8),
     /// Dropped (`XDP_DROP`), not counted.
@@ -31,16 +31,16 @@ pub enum Fate {
 
 /// What becomes of a frame of these bytes.
 ///
-/// Fewer than 14 bytes are [`Fate::Dropped`], too, although nothing can hand such a frame to a program.
+/// Fewer than 14 bytes are [`CounterOutcome::Dropped`], too, although nothing can hand such a frame to a program.
 #[must_use]
-pub fn fate(bytes: &[u8]) -> Fate {
-    let Ok(ethernet) = Ethernet2Slice::from_slice_without_fcs(bytes) else { return Fate::Dropped };
+pub fn outcome(bytes: &[u8]) -> CounterOutcome {
+    let Ok(ethernet) = Ethernet2Slice::from_slice_without_fcs(bytes) else { return CounterOutcome::Dropped };
     let (mut ether_type, mut rest) = (ethernet.ether_type(), ethernet.payload_slice());
     for _ in 0..MAX_TAGS {
         if !matches!(ether_type, EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING) {
             break;
         }
-        let Ok(tag) = SingleVlanSlice::from_slice(rest) else { return Fate::Dropped };
+        let Ok(tag) = SingleVlanSlice::from_slice(rest) else { return CounterOutcome::Dropped };
         (ether_type, rest) = (tag.ether_type(), tag.payload_slice());
     }
     // One byte of the header counts and no other is looked at: etherparse's own views of an IP header refuse
@@ -50,19 +50,19 @@ pub fn fate(bytes: &[u8]) -> Fate {
         EtherType::IPV6 => rest.get(..Ipv6Header::LEN).map(|header| header[IPV6_NEXT_HEADER]),
         _ => None,
     };
-    Fate::Counted(key.unwrap_or(OTHER))
+    CounterOutcome::Counted(key.unwrap_or(OTHER))
 }
 
 /// What must be observed after these frames, each sent as often as it says.
 pub fn expectation<'a>(frames: impl IntoIterator<Item = (&'a [u8], u64)>) -> Expectation {
     let mut expected = Expectation { counts: BTreeMap::new(), passed: 0, dropped: 0 };
     for (bytes, repeat) in frames.into_iter().filter(|(_, repeat)| *repeat > 0) {
-        match fate(bytes) {
-            Fate::Counted(key) => {
+        match outcome(bytes) {
+            CounterOutcome::Counted(key) => {
                 *expected.counts.entry(key).or_default() += repeat;
                 expected.passed += repeat;
             }
-            Fate::Dropped => expected.dropped += repeat,
+            CounterOutcome::Dropped => expected.dropped += repeat,
         }
     }
     expected
@@ -75,7 +75,7 @@ mod tests {
 
     #[track_caller]
     fn assert_key(layers: &str, key: u8) {
-        assert_eq!(fate(&bytes(layers)), Fate::Counted(key), "{layers}");
+        assert_eq!(outcome(&bytes(layers)), CounterOutcome::Counted(key), "{layers}");
     }
 
     const TAGS: [&str; 6] = [
@@ -179,38 +179,41 @@ mod tests {
             bytes("{ ethernet = {} }, { ipv4 = {} }, { udp = {} }, { payload = { length = 18 } }");
         for ether_type in (0..=u16::MAX).filter(|known| ![0x0800, 0x86dd, 0x8100, 0x88a8].contains(known)) {
             frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
-            assert_eq!(fate(&frame), Fate::Counted(OTHER), "{ether_type:#06x}");
+            assert_eq!(outcome(&frame), CounterOutcome::Counted(OTHER), "{ether_type:#06x}");
         }
     }
 
     /// What becomes of a frame at every length, as ranges: the lengths from one entry to the next share its
-    /// fate.
+    /// outcome.
     #[track_caller]
-    fn assert_fates(layers: &str, fates: &[(usize, Fate)]) {
+    fn assert_outcomes(layers: &str, outcomes: &[(usize, CounterOutcome)]) {
         let whole = bytes(layers);
         for length in 0..=whole.len() {
-            let expected = fates.iter().rfind(|(from, _)| *from <= length).unwrap().1;
-            assert_eq!(fate(&whole[..length]), expected, "{length} bytes of {layers}");
+            let expected = outcomes.iter().rfind(|(from, _)| *from <= length).unwrap().1;
+            assert_eq!(outcome(&whole[..length]), expected, "{length} bytes of {layers}");
         }
     }
 
     #[test]
     fn each_header_counts_from_the_length_at_which_it_fits() {
-        use Fate::{Counted, Dropped};
-        assert_fates("{ ethernet = {} }, { arp = {} }", &[(0, Dropped), (14, Counted(0))]);
+        use CounterOutcome::{Counted, Dropped};
+        assert_outcomes("{ ethernet = {} }, { arp = {} }", &[(0, Dropped), (14, Counted(0))]);
         for (net, length) in [("{ ipv4 = {} }", 20), ("{ ipv6 = {} }", 40)] {
-            let fates = [(0, Dropped), (14, Counted(0)), (14 + length, Counted(17))];
-            assert_fates(&format!("{{ ethernet = {{}} }}, {net}, {{ udp = {{}} }}"), &fates);
+            let outcomes = [(0, Dropped), (14, Counted(0)), (14 + length, Counted(17))];
+            assert_outcomes(&format!("{{ ethernet = {{}} }}, {net}, {{ udp = {{}} }}"), &outcomes);
             for (tags, count) in TAGS.iter().zip([1, 1, 2, 2, 2, 2]) {
                 let inner = 14 + 4 * count;
-                let fates = [(0, Dropped), (inner, Counted(0)), (inner + length, Counted(17))];
-                assert_fates(&format!("{{ ethernet = {{}} }}, {tags}, {net}, {{ udp = {{}} }}"), &fates);
+                let outcomes = [(0, Dropped), (inner, Counted(0)), (inner + length, Counted(17))];
+                assert_outcomes(
+                    &format!("{{ ethernet = {{}} }}, {tags}, {net}, {{ udp = {{}} }}"),
+                    &outcomes,
+                );
             }
         }
         // The third tag is not opened, so it need not fit either.
         let three =
             "{ ethernet = {} }, { vlan = {} }, { vlan = {} }, { vlan = {} }, { ipv4 = {} }, { udp = {} }";
-        assert_fates(three, &[(0, Dropped), (22, Counted(0))]);
+        assert_outcomes(three, &[(0, Dropped), (22, Counted(0))]);
     }
 
     #[test]

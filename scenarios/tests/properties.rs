@@ -9,7 +9,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use xdproof_scenarios::layer::{Arp, Ethernet, Icmp, Icmpv6, Ipv4, Ipv6, Payload, Tcp, Udp, Vlan};
-use xdproof_scenarios::oracle::{Fate, fate};
+use xdproof_scenarios::oracle::{CounterOutcome, outcome};
 use xdproof_scenarios::{Frame, Layer, Protocol, SHORTEST_FRAME, Tpid, VlanId, describe, pcap};
 
 /// The same cases in every run.
@@ -43,21 +43,21 @@ fn network() -> impl Strategy<Value = (Layer, usize, u8)> {
 }
 
 /// What the construction intends, by the places of its layers and not by their bytes.
-fn intended(tags: &[Vlan], (needs, key): (usize, u8), length: usize) -> Fate {
+fn intended(tags: &[Vlan], (needs, key): (usize, u8), length: usize) -> CounterOutcome {
     let mut offset = 14;
     for (index, tag) in tags.iter().enumerate() {
         if index == 2 || ![Tpid::CUSTOMER, Tpid::SERVICE].contains(&tag.tpid) {
-            return if length < offset { Fate::Dropped } else { Fate::Counted(0) };
+            return if length < offset { CounterOutcome::Dropped } else { CounterOutcome::Counted(0) };
         }
         offset += 4;
         if length < offset {
-            return Fate::Dropped;
+            return CounterOutcome::Dropped;
         }
     }
     match length {
-        short if short < offset => Fate::Dropped,
-        short if short < offset + needs => Fate::Counted(0),
-        _ => Fate::Counted(key),
+        short if short < offset => CounterOutcome::Dropped,
+        short if short < offset + needs => CounterOutcome::Counted(0),
+        _ => CounterOutcome::Counted(key),
     }
 }
 
@@ -66,7 +66,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_oracle_or_the_description_panic(bytes in vec(any::<u8>(), 0..200)) {
-        prop_assert!(bytes.len() >= SHORTEST_FRAME || fate(&bytes) == Fate::Dropped);
+        prop_assert!(bytes.len() >= SHORTEST_FRAME || outcome(&bytes) == CounterOutcome::Dropped);
         prop_assert!(!describe(&bytes).contains('\n'));
     }
 
@@ -84,7 +84,7 @@ proptest! {
         // A version that fits makes the decoder go on.
         bytes.extend(rest.first().map(|byte| if byte % 2 == 0 { 0x45 } else { 0x60 }));
         bytes.extend(&rest);
-        prop_assert!(bytes.len() >= SHORTEST_FRAME || fate(&bytes) == Fate::Dropped);
+        prop_assert!(bytes.len() >= SHORTEST_FRAME || outcome(&bytes) == CounterOutcome::Dropped);
         prop_assert!(!describe(&bytes).contains('\n'));
     }
 
@@ -124,7 +124,7 @@ proptest! {
         layers.extend([network, Payload { length: payload, fill: None }.into()]);
         let mut bytes = Frame::craft(layers, 1).unwrap().bytes;
         bytes.truncate(cut);
-        prop_assert_eq!(fate(&bytes), intended(&tags, (needs, key), bytes.len()));
+        prop_assert_eq!(outcome(&bytes), intended(&tags, (needs, key), bytes.len()));
     }
 
     #[test]
