@@ -21,7 +21,7 @@ use xdproof::{
 };
 use xdproof_scenarios::{
     capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
-    pcap,
+    capture_file,
 };
 
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
@@ -102,7 +102,7 @@ fn validate(arguments: &[&str], code: i32) -> Result<RunResult> {
 fn capture_of(frames: &[Vec<u8>]) -> Result<(tempfile::TempDir, String)> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("some.pcap");
-    pcap::write(fs::File::create(&file)?, frames.iter().map(Vec::as_slice))?;
+    capture_file::write(fs::File::create(&file)?, frames.iter().map(Vec::as_slice))?;
     Ok((directory, file.display().to_string()))
 }
 
@@ -190,7 +190,11 @@ fn live_tshark() -> Result {
     let [first, second] = [converted, captures().join("mixed.pcap")].map(fs::read);
     let (converted, classic) = (first?, second?);
     expect(converted.starts_with(b"\n\r\r\n"), "not pcapng", &written)?;
-    expect(pcap::read(&converted)? == pcap::read(&classic)?, "pcapng holds other frames", &written)?;
+    expect(
+        capture_file::read(&converted)? == capture_file::read(&classic)?,
+        "pcapng holds other frames",
+        &written,
+    )?;
     let text = String::from_utf8(output.stdout)?;
     mixed_traffic_counts_as(&counts(text.lines().map(|line| (1, line)))?)
 }
@@ -273,9 +277,9 @@ fn failed_frames() -> Result {
     expect_code(&output, 1)?;
     let file = out.path().join("failed/vlan/qinq_ipv6.pcap");
     expect(said(&output).contains(&format!("frames: {}", file.display())), "the file is not named", &output)?;
-    let sent = pcap::read(&fs::read(&file)?)?;
+    let sent = capture_file::read(&fs::read(&file)?)?;
     let scenario = gate::corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
-    let frames = scenario.map(|scenario| scenario.on_the_wire().map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let frames = scenario.map(|scenario| scenario.sent_frames().map(<[u8]>::to_vec).collect::<Vec<_>>());
     expect(frames.as_ref() == Some(&sent), "not the frames that were sent", &output)?;
     let result: Value = serde_json::from_slice(&fs::read(out.path().join("result.json"))?)?;
     let named = &result["trials"][0]["failure"]["pcap"];
@@ -308,7 +312,7 @@ fn damaged_byte() -> Result {
         &output,
     )?;
     let came = fs::read(out.path().join("failed/ipv4/udp.unattached.test_run.unexpected.pcap"))?;
-    let damaged = pcap::read(&came)?;
+    let damaged = capture_file::read(&came)?;
     expect(!damaged.is_empty(), "the frames that came are not kept", &output)
 }
 
@@ -322,8 +326,8 @@ fn export() -> Result {
     expect(entries.len() == corpus.len(), "not every scenario", &output)?;
     for scenario in corpus {
         let file = out.path().join(format!("{}.pcap", scenario.id));
-        let frames = pcap::read(&fs::read(&file)?)?;
-        let same = frames.iter().map(Vec::as_slice).eq(scenario.on_the_wire());
+        let frames = capture_file::read(&fs::read(&file)?)?;
+        let same = frames.iter().map(Vec::as_slice).eq(scenario.sent_frames());
         if !same || frames.len() as u64 != scenario.sent() {
             return Err(format!("{} holds other frames", file.display()).into());
         }

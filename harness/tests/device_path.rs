@@ -32,7 +32,7 @@ use xdproof::{
     verdict::VerdictKind,
 };
 use xdproof_netns::PacketOptions;
-use xdproof_scenarios::{Scenario, capture, pcap};
+use xdproof_scenarios::{Scenario, capture, capture_file};
 
 use objects::Compiled;
 
@@ -365,7 +365,7 @@ fn switched() -> Result {
 /// A capture of many hosts' frames, among them what switches say: damaged, such a frame is none that was sent.
 fn damaging() -> Result {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/mixed.pcap");
-    let scenarios = capture::scenarios(&file, &pcap::read(&std::fs::read(&file)?)?);
+    let scenarios = capture::scenarios(&file, &capture_file::read(&std::fs::read(&file)?)?);
     let run_by = |object| -> Result<RunResult> {
         let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(explore(&pair()?)?)));
         run_those(&lab, &scenarios, Vec::new(), false, &mut Tell(&|_| ()))

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::{KernelRange, KernelVersion};
+use crate::kernel::{KernelRange, KernelVersion};
 use crate::value::{Bits, EtherType, Hex, MacAddr, Options, Protocol, Tpid};
 
 /// A byte range of the document.

@@ -26,25 +26,29 @@
 //! ```
 
 pub mod capture;
+pub mod capture_file;
 pub mod layer;
 pub mod load;
 pub mod oracle;
-pub mod pcap;
 
+mod capture_error;
 mod describe;
 mod document;
 mod frame;
+mod kernel;
 mod matrix;
 mod model;
+mod pcap;
 mod pcapng;
 mod value;
 
 pub use describe::describe;
 pub use frame::{CraftError, Frame};
+pub use kernel::{KernelRange, KernelVersion};
 pub use layer::Layer;
 pub use model::{
-    Deviation, Expectation, INJECTORS, KernelRange, KernelVersion, MODES, OFFLOADS, Requires, SHORTEST_FRAME,
-    Scenario, ScenarioId, Spread,
+    Deviation, Expectation, INJECTORS, MODES, OFFLOADS, Requires, SHORTEST_FRAME, Scenario, ScenarioId,
+    Spread,
 };
 pub use value::{
     Bits, DUT_MAC, EtherType, Hex, MacAddr, Options, ParseError, Protocol, TESTER_MAC, Tpid, VlanId,

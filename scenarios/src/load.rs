@@ -14,7 +14,7 @@ use crate::model::{
     Spread,
 };
 use crate::value::{Hex, Protocol};
-use crate::{oracle, pcap};
+use crate::{capture_file, oracle};
 
 /// The files of the corpus in the repository, by their paths below it.
 const BUILTIN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/corpus.rs"));
@@ -287,7 +287,7 @@ fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
         return Err(format!("`{name}` is not the name of a file beside the scenario"));
     }
     let file = beside(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
-    let frames = pcap::read(&file).map_err(|error| format!("{name}: {error}"))?;
+    let frames = capture_file::read(&file).map_err(|error| format!("{name}: {error}"))?;
     if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
 }
 

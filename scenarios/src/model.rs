@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
+use crate::kernel::{KernelRange, KernelVersion};
 use crate::value::{ParseError, Protocol};
 
 /// The shortest frame that anything can hand to an XDP program: an Ethernet header. The kernel refuses less
@@ -109,7 +110,7 @@ impl Scenario {
     }
 
     /// The frames as they are sent, each as often as it says.
-    pub fn on_the_wire(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn sent_frames(&self) -> impl Iterator<Item = &[u8]> {
         let times = |frame: &Frame| usize::try_from(frame.repeat).unwrap_or(usize::MAX);
         self.frames.iter().flat_map(move |frame| std::iter::repeat_n(frame.bytes.as_slice(), times(frame)))
     }
@@ -221,100 +222,6 @@ impl Deviation {
     }
 }
 
-/// A kernel's version, such as 6.12 or 6.12.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KernelVersion {
-    /// First number.
-    pub major: u16,
-    /// Second number.
-    pub minor: u16,
-    /// Third number; 0 where there is none.
-    pub patch: u16,
-}
-
-impl KernelVersion {
-    pub(crate) const EXPECTED: &str = "a kernel version like 6.1 or 6.1.12";
-
-    /// The version at the start of a release such as `6.12.4-amd64` (what `uname -r` prints).
-    #[must_use]
-    pub fn from_release(release: &str) -> Option<Self> {
-        let end = release.find(|character: char| !character.is_ascii_digit() && character != '.');
-        release[..end.unwrap_or(release.len())].trim_end_matches('.').parse().ok()
-    }
-}
-
-impl FromStr for KernelVersion {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let numbers: Option<Vec<u16>> = text.split('.').map(|part| part.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some(&[major, minor]) => Ok(Self { major, minor, patch: 0 }),
-            Some(&[major, minor, patch]) => Ok(Self { major, minor, patch }),
-            _ => Err(ParseError::new(Self::EXPECTED, text)),
-        }
-    }
-}
-
-impl fmt::Display for KernelVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { major, minor, patch } = self;
-        match patch {
-            0 => write!(f, "{major}.{minor}"),
-            _ => write!(f, "{major}.{minor}.{patch}"),
-        }
-    }
-}
-
-/// A range of kernels, written `>=6.1`, `<6.12` or `>=6.1, <6.12`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelRange {
-    /// The first kernel in it.
-    pub since: Option<KernelVersion>,
-    /// The first kernel behind it.
-    pub before: Option<KernelVersion>,
-}
-
-impl KernelRange {
-    pub(crate) const EXPECTED: &str = "a kernel range like >=6.1, <6.12";
-
-    /// Whether a kernel is in the range.
-    #[must_use]
-    pub fn contains(&self, kernel: KernelVersion) -> bool {
-        self.since.is_none_or(|since| since <= kernel) && self.before.is_none_or(|before| kernel < before)
-    }
-}
-
-impl FromStr for KernelRange {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = || ParseError::new(Self::EXPECTED, text);
-        let mut range = Self { since: None, before: None };
-        for bound in text.split(',').map(str::trim) {
-            let (place, version) = match (bound.strip_prefix(">="), bound.strip_prefix('<')) {
-                (Some(version), _) => (&mut range.since, version),
-                (_, Some(version)) => (&mut range.before, version),
-                _ => return Err(wrong()),
-            };
-            let version = version.trim().parse().map_err(|_| wrong())?;
-            if place.replace(version).is_some() {
-                return Err(wrong());
-            }
-        }
-        let empty = matches!(range, Self { since: Some(since), before: Some(before) } if since >= before);
-        if empty { Err(wrong()) } else { Ok(range) }
-    }
-}
-
-impl fmt::Display for KernelRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bounds =
-            [self.since.map(|since| format!(">={since}")), self.before.map(|before| format!("<{before}"))];
-        f.write_str(&bounds.into_iter().flatten().collect::<Vec<_>>().join(", "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,36 +234,6 @@ mod tests {
         for wrong in ["", "/udp", "udp/", "a//b", "../a", "a/.b", "A", "a b", "a\\b"] {
             assert!(wrong.parse::<ScenarioId>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_kernel_version_is_what_a_release_begins_with() {
-        let version = |major, minor, patch| Some(KernelVersion { major, minor, patch });
-        assert_eq!(KernelVersion::from_release("6.12.4-amd64"), version(6, 12, 4));
-        assert_eq!(KernelVersion::from_release("6.18.0"), version(6, 18, 0));
-        assert_eq!(KernelVersion::from_release("5.4-rc1"), version(5, 4, 0));
-        assert_eq!(KernelVersion::from_release("6.1.-odd"), version(6, 1, 0));
-        assert_eq!(KernelVersion::from_release("linux"), None);
-        assert_eq!("6".parse::<KernelVersion>().ok(), None);
-        assert_eq!("6.12.4-amd64".parse::<KernelVersion>().ok(), None);
-    }
-
-    #[test]
-    fn a_kernel_range_holds_its_first_version_and_not_the_one_behind_it() {
-        let contains = |range: &str, version: &str| {
-            range.parse::<KernelRange>().unwrap().contains(version.parse().unwrap())
-        };
-        for version in ["6.1", "6.1.12", "6.11.99"] {
-            assert!(contains(">=6.1, <6.12", version), "{version}");
-        }
-        for version in ["6.0.99", "6.12", "6.12.1"] {
-            assert!(!contains(">=6.1, <6.12", version), "{version}");
-        }
-        assert!(contains(">=6.1", "9.0") && contains("<6.1", "5.4"));
-        for wrong in ["", "6.1", "=6.1", ">6.1", ">=6.1, >=6.2", ">=6.1, <6.1", ">=6.1,"] {
-            assert!(wrong.parse::<KernelRange>().is_err(), "{wrong}");
-        }
-        assert_eq!(">=6.1,<6.12".parse::<KernelRange>().unwrap().to_string(), ">=6.1, <6.12");
     }
 
     #[test]

@@ -1,166 +1,137 @@
-//! Captures in pcapng (draft-ietf-opsawg-pcapng), which tshark, Wireshark and dumpcap write unless told otherwise: read only.
+//! Captures in pcapng (draft-ietf-opsawg-pcapng), the default format of tshark, Wireshark and dumpcap: read only.
 
-use crate::pcap::PcapError;
+use pcap_parser::pcapng::{
+    parse_block_be, parse_block_le, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
+    parse_unknownblock_be, parse_unknownblock_le,
+};
+use pcap_parser::traits::PcapNGPacketBlock as _;
+use pcap_parser::{Block, EPB_MAGIC, EnhancedPacketBlock, Linktype, OptionCode, PcapNGOption, SHB_MAGIC};
 
-/// Type of a section header block, with which every file and section begins.
-pub(crate) const SECTION: u32 = 0x0a0d_0d0a;
-/// A section's word by which its byte order is known.
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
-const INTERFACE: u32 = 1;
-const OBSOLETE_PACKET: u32 = 2;
-const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
-/// Option of an interface: how many bytes of FCS its frames have.
-const IF_FCSLEN: u16 = 13;
-/// Option of an enhanced packet: flags, of which [`FLAG_FCS`] tell how many bytes of FCS it has.
-const EPB_FLAGS: u16 = 2;
+use crate::capture_error::{CaptureError, check_link_type, push_whole};
+
+/// Type of the obsolete packet block, in both byte orders.
+const OBSOLETE_PACKET: [[u8; 4]; 2] = [[2, 0, 0, 0], [0, 0, 0, 2]];
+/// Option of an interface: bytes of FCS at the end of its frames.
+const IF_FCSLEN: OptionCode = OptionCode(13);
+/// Option of a packet: flags, of which [`FLAG_FCS`] give its bytes of FCS.
+const PACKET_FLAGS: OptionCode = OptionCode(2);
 const FLAG_FCS: u32 = 0xf << 5;
-/// Type, length, and the length once more behind the body.
-const FRAMING: usize = 12;
 
-/// What is known of an interface.
 struct Interface {
-    link_type: u32,
+    link_type: Linktype,
     with_fcs: bool,
-    /// Bytes of a frame that are captured at most; 0 is no limit.
-    limit: u32,
+    /// Most bytes of a frame that are captured; 0 is no limit.
+    snap_length: u32,
 }
 
-/// A block's body, with the byte order of its section.
-struct Body<'a> {
-    bytes: &'a [u8],
-    big: bool,
-    /// Where the block starts in the file.
-    offset: usize,
-}
-
-impl<'a> Body<'a> {
-    fn broken(&self) -> PcapError {
-        PcapError::Block { offset: self.offset }
-    }
-
-    fn u16(&self, at: usize) -> Result<u16, PcapError> {
-        let bytes = *self.bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(|| self.broken())?;
-        Ok(if self.big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-    }
-
-    fn u32(&self, at: usize) -> Result<u32, PcapError> {
-        let bytes = *self.bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(|| self.broken())?;
-        Ok(if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
-
-    fn part(&self, at: usize, length: u32) -> Result<&'a [u8], PcapError> {
-        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
-        end.and_then(|end| self.bytes.get(at..end)).ok_or_else(|| self.broken())
-    }
-
-    /// Where the value of an option is, if it is among those that begin at `at`.
-    fn option(&self, wanted: u16, mut at: usize) -> Result<Option<usize>, PcapError> {
-        while at < self.bytes.len() {
-            let (code, length) = (self.u16(at)?, self.u16(at + 2)?);
-            match code {
-                0 => break,
-                _ if code == wanted => return Ok(Some(at + 4)),
-                _ => at += 4 + usize::from(length).next_multiple_of(4),
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The frames of a pcapng file, in its order.
-pub(crate) fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, PcapError> {
+/// Reads the frames of a file that begins with a section header block.
+pub(crate) fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, CaptureError> {
     let (mut frames, mut interfaces): (Vec<Vec<u8>>, Vec<Interface>) = (Vec::new(), Vec::new());
-    let (mut offset, mut big) = (0, false);
-    while offset < file.len() {
-        let short = || PcapError::Short { offset, length: file.len() };
-        let framed = file.get(offset..).filter(|rest| rest.len() >= FRAMING).ok_or_else(short)?;
-        let mut head = Body { bytes: framed, big, offset };
-        // The type of a section reads the same in both byte orders.
-        if head.u32(0)? == SECTION {
-            if head.u32(8)? != BYTE_ORDER {
-                big = !big;
-                head.big = big;
-            }
-            if head.u32(8)? != BYTE_ORDER {
-                return Err(head.broken());
-            }
+    let (mut rest, mut big) = (file, false);
+    while !rest.is_empty() {
+        let offset = file.len() - rest.len();
+        let malformed = || CaptureError::Block { offset };
+        let short = || CaptureError::Short { offset, length: file.len(), whole: frames.len() };
+        if rest.starts_with(&SHB_MAGIC.to_le_bytes()) {
+            big = match rest.get(8..12).ok_or_else(short)? {
+                [0x1a, 0x2b, 0x3c, 0x4d] => true,
+                [0x4d, 0x3c, 0x2b, 0x1a] => false,
+                _ => return Err(malformed()),
+            };
             interfaces.clear();
         }
-        let (kind, length) = (head.u32(0)?, head.u32(4)?);
-        let length = usize::try_from(length).ok().filter(|length| *length >= FRAMING && length % 4 == 0);
-        let length = length.ok_or_else(|| head.broken())?;
-        let body = framed.get(8..length - 4).filter(|_| framed.len() >= length).ok_or_else(short)?;
-        if head.u32(4)? != head.u32(length - 4)? {
-            return Err(head.broken());
+        // Framed apart from the parsing, which says of a file that is cut the same as of a block that is malformed.
+        let frame = if big { parse_unknownblock_be } else { parse_unknownblock_le };
+        let framed = frame(rest).map_err(|error| if error.is_incomplete() { short() } else { malformed() });
+        let (behind, framing) = framed?;
+        let (block, _) = rest.split_at(rest.len() - behind.len());
+        if framing.block_len1 != framing.block_len2 || block.len() % 4 != 0 {
+            return Err(malformed());
         }
-        let body = Body { bytes: body, big, offset };
-        match kind {
-            INTERFACE => {
-                let fcs = body.option(IF_FCSLEN, 8)?.and_then(|at| body.bytes.get(at));
-                interfaces.push(Interface {
-                    link_type: body.u16(0)?.into(),
-                    with_fcs: fcs.is_some_and(|length| *length != 0),
-                    limit: body.u32(4)?,
-                });
+        rest = behind;
+        let parse = if big { parse_block_be } else { parse_block_le };
+        match parse(block).map_err(|_| malformed())?.1 {
+            Block::InterfaceDescription(block) => interfaces.push(Interface {
+                link_type: block.linktype,
+                with_fcs: option(&block.options, IF_FCSLEN).is_some_and(|value| value != [0]),
+                snap_length: block.snaplen,
+            }),
+            Block::EnhancedPacket(packet) => {
+                push_packet(&mut frames, &packet, &interfaces).ok_or_else(malformed)??;
             }
-            ENHANCED_PACKET => {
-                let (captured, length) = (body.u32(12)?, body.u32(16)?);
-                let frame = body.part(20, captured)?;
-                let flags = body.option(EPB_FLAGS, 20 + frame.len().next_multiple_of(4))?;
-                let with_fcs =
-                    flags.map(|at| body.u32(at)).transpose()?.is_some_and(|flags| flags & FLAG_FCS != 0);
-                let interface = usize::try_from(body.u32(0)?).ok().and_then(|index| interfaces.get(index));
-                take(&mut frames, frame, length, interface, with_fcs, &body)?;
+            Block::SimplePacket(packet) => {
+                let interface = interfaces.first().ok_or_else(malformed)?;
+                check_link_type(interface.link_type, interface.with_fcs)?;
+                let limit = if interface.snap_length == 0 { u32::MAX } else { interface.snap_length };
+                let captured = usize::try_from(packet.origlen.min(limit)).ok();
+                let frame =
+                    captured.and_then(|captured| packet.data.get(..captured)).ok_or_else(malformed)?;
+                push_whole(&mut frames, frame, packet.origlen)?;
             }
-            OBSOLETE_PACKET => {
-                let (captured, length) = (body.u32(12)?, body.u32(16)?);
-                let interface = interfaces.get(usize::from(body.u16(0)?));
-                take(&mut frames, body.part(20, captured)?, length, interface, false, &body)?;
-            }
-            SIMPLE_PACKET => {
-                let length = body.u32(0)?;
-                let interface = interfaces.first();
-                let limit = interface.map_or(0, |interface| interface.limit);
-                let captured = if limit == 0 { length } else { length.min(limit) };
-                take(&mut frames, body.part(4, captured)?, length, interface, false, &body)?;
+            Block::Unknown(_) if OBSOLETE_PACKET.iter().any(|kind| block.starts_with(kind)) => {
+                let block = into_enhanced(block, big).ok_or_else(malformed)?;
+                let parse = if big { parse_enhancedpacketblock_be } else { parse_enhancedpacketblock_le };
+                let (_, packet) = parse(&block).map_err(|_| malformed())?;
+                push_packet(&mut frames, &packet, &interfaces).ok_or_else(malformed)??;
             }
             // Names, statistics and whatever else holds no frame.
             _ => {}
         }
-        offset += length;
     }
     Ok(frames)
 }
 
-fn take(
+/// Appends the frame of a packet; none if the packet is malformed.
+fn push_packet(
     frames: &mut Vec<Vec<u8>>,
-    frame: &[u8],
-    length: u32,
-    interface: Option<&Interface>,
-    with_fcs: bool,
-    body: &Body<'_>,
-) -> Result<(), PcapError> {
-    let interface = interface.ok_or_else(|| body.broken())?;
-    crate::pcap::check_link_type(interface.link_type, interface.with_fcs || with_fcs)?;
-    let captured = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    if captured != length {
-        return Err(PcapError::Cut { record: frames.len(), captured, length });
-    }
-    frames.push(frame.to_vec());
-    Ok(())
+    packet: &EnhancedPacketBlock<'_>,
+    interfaces: &[Interface],
+) -> Option<Result<(), CaptureError>> {
+    let interface = interfaces.get(usize::try_from(packet.if_id).ok()?)?;
+    let frame = packet.data.get(..usize::try_from(packet.caplen).ok()?)?;
+    let flags = match option(&packet.options, PACKET_FLAGS) {
+        Some(value) if packet.big_endian() => u32::from_be_bytes(value.try_into().ok()?),
+        Some(value) => u32::from_le_bytes(value.try_into().ok()?),
+        None => 0,
+    };
+    let checked = check_link_type(interface.link_type, interface.with_fcs || flags & FLAG_FCS != 0);
+    Some(checked.and_then(|()| push_whole(frames, frame, packet.origlen)))
+}
+
+/// Returns the value of the first option with a code.
+fn option<'a>(options: &'a [PcapNGOption<'_>], code: OptionCode) -> Option<&'a [u8]> {
+    let until_end = options.iter().take_while(|option| option.code != OptionCode::EndOfOpt);
+    until_end.into_iter().find(|option| option.code == code)?.as_bytes().ok()
+}
+
+/// Turns an obsolete packet block into the enhanced one with the same content: an interface of 32 bits takes the place
+/// of one of 16 bits and a count of drops.
+fn into_enhanced(block: &[u8], big: bool) -> Option<Vec<u8>> {
+    let mut enhanced = block.to_vec();
+    let interface = *block.get(8..)?.first_chunk()?;
+    let (kind, interface) = if big {
+        (EPB_MAGIC.to_be_bytes(), u32::from(u16::from_be_bytes(interface)).to_be_bytes())
+    } else {
+        (EPB_MAGIC.to_le_bytes(), u32::from(u16::from_le_bytes(interface)).to_le_bytes())
+    };
+    enhanced[..4].copy_from_slice(&kind);
+    enhanced[8..12].copy_from_slice(&interface);
+    Some(enhanced)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pcap;
+    const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+    const INTERFACE: u32 = 1;
+    const SIMPLE_PACKET: u32 = 3;
+    const STATISTICS: u32 = 5;
 
     /// A block of a type, in a byte order.
     fn block(big: bool, kind: u32, body: &[&[u8]]) -> Vec<u8> {
         let mut body = body.concat();
         body.resize(body.len().next_multiple_of(4), 0);
-        let length = word(big, u32::try_from(body.len() + FRAMING).unwrap());
+        let length = word(big, u32::try_from(body.len() + 12).unwrap());
         [&word(big, kind)[..], &length, &body, &length].concat()
     }
 
@@ -173,7 +144,7 @@ mod tests {
     }
 
     fn section(big: bool) -> Vec<u8> {
-        block(big, SECTION, &[&word(big, BYTE_ORDER), &half(big, 1), &half(big, 0), &[0xff; 8]])
+        block(big, SHB_MAGIC, &[&word(big, BYTE_ORDER), &half(big, 1), &half(big, 0), &[0xff; 8]])
     }
 
     fn interface(big: bool, link_type: u16, options: &[u8]) -> Vec<u8> {
@@ -181,7 +152,7 @@ mod tests {
     }
 
     fn packet(big: bool, captured: u32, length: u32, frame: &[u8]) -> Vec<u8> {
-        block(big, ENHANCED_PACKET, &[&[0; 12], &word(big, captured), &word(big, length), frame])
+        block(big, EPB_MAGIC, &[&[0; 12], &word(big, captured), &word(big, length), frame])
     }
 
     #[test]
@@ -189,8 +160,8 @@ mod tests {
         let mut file = Vec::new();
         for big in [false, true] {
             let simple = block(big, SIMPLE_PACKET, &[&word(big, 5), &[3; 5]]);
-            let old = block(big, OBSOLETE_PACKET, &[&[0; 12], &word(big, 6), &word(big, 6), &[4; 6]]);
-            let statistics = block(big, 5, &[&[0; 12]]);
+            let old = block(big, 2, &[&[0; 12], &word(big, 6), &word(big, 6), &[4; 6]]);
+            let statistics = block(big, STATISTICS, &[&[0; 12]]);
             let parts = [
                 section(big),
                 interface(big, 1, &[]),
@@ -202,49 +173,49 @@ mod tests {
             file.extend(parts.concat());
         }
         let once = [vec![1; 14], vec![3; 5], vec![4; 6]];
-        assert_eq!(pcap::read(&file).unwrap(), [once.clone(), once].concat());
+        assert_eq!(read(&file).unwrap(), [once.clone(), once].concat());
     }
 
     #[test]
-    fn cut_frames_frames_with_fcs_and_other_links_are_refused() {
-        let refused = |parts: &[Vec<u8>]| pcap::read(&parts.concat()).unwrap_err();
+    fn cut_frames_frames_with_fcs_and_other_links_are_rejected() {
+        let rejected = |parts: &[Vec<u8>]| read(&parts.concat()).unwrap_err();
         let cut = [section(false), interface(false, 1, &[]), packet(false, 14, 60, &[1; 14])];
-        assert_eq!(refused(&cut), PcapError::Cut { record: 0, captured: 14, length: 60 });
+        assert_eq!(rejected(&cut), CaptureError::Cut { packet: 1, captured: 14, length: 60 });
         let raw_ip = [section(false), interface(false, 101, &[]), packet(false, 1, 1, &[1])];
-        assert_eq!(refused(&raw_ip), PcapError::LinkType { link_type: 101 });
+        assert_eq!(rejected(&raw_ip), CaptureError::LinkType { link_type: 101 });
         let fcs =
             [section(false), interface(false, 1, &[13, 0, 1, 0, 4, 0, 0, 0]), packet(false, 1, 1, &[1])];
-        assert!(matches!(refused(&fcs), PcapError::LinkType { .. }));
+        assert_eq!(rejected(&fcs), CaptureError::Fcs);
         let mut flags = [1; 4].to_vec();
         flags.extend([2, 0, 4, 0, 4 << 5, 0, 0, 0]);
         let flagged = [section(false), interface(false, 1, &[]), packet(false, 4, 4, &flags)];
-        assert!(matches!(refused(&flagged), PcapError::LinkType { .. }));
+        assert_eq!(rejected(&flagged), CaptureError::Fcs);
         let no_interface = [section(false), packet(false, 1, 1, &[1])];
-        assert_eq!(refused(&no_interface), PcapError::Block { offset: 28 });
+        assert_eq!(rejected(&no_interface), CaptureError::Block { offset: 28 });
     }
 
     #[test]
-    fn a_file_that_ends_early_is_refused_at_every_length_but_between_blocks() {
+    fn a_file_that_ends_early_is_rejected_at_every_length_but_between_blocks() {
         let parts = [section(false), interface(false, 1, &[]), packet(false, 14, 14, &[1; 14])];
         let ends: Vec<usize> = (1..=3).map(|blocks| parts[..blocks].concat().len()).collect();
         let whole = parts.concat();
-        for length in 0..=whole.len() {
-            assert_eq!(pcap::read(&whole[..length]).is_ok(), ends.contains(&length), "{length}");
+        for length in 1..=whole.len() {
+            assert_eq!(read(&whole[..length]).is_ok(), ends.contains(&length), "{length}");
         }
     }
 
     #[test]
-    fn an_unknown_byte_order_is_refused() {
+    fn an_unknown_byte_order_is_rejected() {
         let mut file = section(false);
         file[8] = 0;
-        assert_eq!(pcap::read(&file), Err(PcapError::Block { offset: 0 }));
+        assert_eq!(read(&file), Err(CaptureError::Block { offset: 0 }));
     }
 
     #[test]
-    fn a_block_whose_two_lengths_differ_is_refused() {
+    fn a_block_whose_two_lengths_differ_is_rejected() {
         let mut file = [section(false), interface(false, 1, &[])].concat();
         let last = file.len() - 4;
         file[last] += 4;
-        assert_eq!(pcap::read(&file), Err(PcapError::Block { offset: 28 }));
+        assert_eq!(read(&file), Err(CaptureError::Block { offset: 28 }));
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use xdproof_scenarios::load::{self, LoadError};
-use xdproof_scenarios::{KernelVersion, SHORTEST_FRAME, Scenario, Spread, describe, pcap};
+use xdproof_scenarios::{KernelVersion, SHORTEST_FRAME, Scenario, Spread, capture_file, describe};
 
 /// Two UDP frames that count; each test changes one thing in it.
 const SOUND: &str = r#"summary = "UDP"
@@ -100,9 +100,9 @@ fn the_corpus_reaches_every_slot_and_every_fate() {
 fn a_corpus_survives_being_written_as_pcap() {
     for scenario in load::builtin().unwrap() {
         let mut file = Vec::new();
-        pcap::write(&mut file, scenario.frames.iter().map(|frame| frame.bytes.as_slice())).unwrap();
+        capture_file::write(&mut file, scenario.frames.iter().map(|frame| frame.bytes.as_slice())).unwrap();
         let frames: Vec<_> = scenario.frames.into_iter().map(|frame| frame.bytes).collect();
-        assert_eq!(pcap::read(&file).unwrap(), frames, "{}", scenario.id);
+        assert_eq!(capture_file::read(&file).unwrap(), frames, "{}", scenario.id);
     }
 }
 
@@ -439,7 +439,7 @@ fn a_pcap_file_is_read_from_beside_the_scenario() {
     let folder = tempfile::tempdir().unwrap();
     let frames = [vec![0; 14], vec![1; 60]];
     let mut file = Vec::new();
-    pcap::write(&mut file, frames.iter().map(Vec::as_slice)).unwrap();
+    capture_file::write(&mut file, frames.iter().map(Vec::as_slice)).unwrap();
     fs::create_dir(folder.path().join("kind")).unwrap();
     fs::write(folder.path().join("kind/frames.pcap"), file).unwrap();
     let text = SOUND

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngSeed};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use xdproof_scenarios::layer::{Arp, Ethernet, Icmp, Icmpv6, Ipv4, Ipv6, Payload, Tcp, Udp, Vlan};
 use xdproof_scenarios::oracle::{CounterOutcome, outcome};
-use xdproof_scenarios::{Frame, Layer, Protocol, SHORTEST_FRAME, Tpid, VlanId, describe, pcap};
+use xdproof_scenarios::{Frame, Layer, Protocol, SHORTEST_FRAME, Tpid, VlanId, capture_file, describe};
 
 /// The same cases in every run.
 fn config() -> Config {
@@ -94,7 +94,7 @@ proptest! {
         mut bytes in vec(any::<u8>(), 4..100),
     ) {
         bytes[..4].copy_from_slice(&magic);
-        pcap::read(&bytes).ok();
+        capture_file::read(&bytes).ok();
     }
 
     #[test]
@@ -109,7 +109,7 @@ proptest! {
         };
         let section = block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
         let interface = block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0][..], &options.concat()].concat());
-        pcap::read(&[section, interface, block(kind, &body.concat())].concat()).ok();
+        capture_file::read(&[section, interface, block(kind, &body.concat())].concat()).ok();
     }
 
     #[test]

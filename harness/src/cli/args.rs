@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use xdproof_scenarios::{Scenario, capture, load, pcap};
+use xdproof_scenarios::{Scenario, capture, capture_file, load};
 
 use super::{bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate, watch};
 use crate::{
@@ -256,7 +256,7 @@ impl CorpusArgs {
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {
     let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let frames = pcap::read(&bytes).with_context(|| file.display().to_string())?;
+    let frames = capture_file::read(&bytes).with_context(|| file.display().to_string())?;
     let scenarios = capture::scenarios(file, &frames);
     anyhow::ensure!(!scenarios.is_empty(), "{} holds no frame", file.display());
     Ok(scenarios)

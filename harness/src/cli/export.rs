@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use xdproof_scenarios::{Scenario, pcap};
+use xdproof_scenarios::{Scenario, capture_file};
 
 use super::args::{CorpusArgs, Exit, Failure, Output};
 use crate::plan::Selection;
@@ -60,7 +60,7 @@ fn write(scenario: &Scenario, file: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
     }
     let mut to = io::BufWriter::new(fs::File::create(file)?);
-    pcap::write(&mut to, scenario.on_the_wire())?;
+    capture_file::write(&mut to, scenario.sent_frames())?;
     to.flush()
 }
 

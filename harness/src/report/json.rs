@@ -11,7 +11,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xdproof_scenarios::{Expectation, Hex, Scenario, describe, pcap};
+use xdproof_scenarios::{Expectation, Hex, Scenario, capture_file, describe};
 
 use super::{
     Event, Reporter,
@@ -489,7 +489,7 @@ impl JsonFile {
         let frames: Vec<(Vec<u8>, usize)> = frames.into_iter().map(bytes).collect::<io::Result<_>>()?;
         let each = frames.iter().flat_map(|(bytes, times)| std::iter::repeat_n(bytes.as_slice(), *times));
         let mut to = io::BufWriter::new(fs::File::create(path)?);
-        pcap::write(&mut to, each)?;
+        capture_file::write(&mut to, each)?;
         io::Write::flush(&mut to)
     }
 }
