@@ -24,15 +24,15 @@ use xdproof::{
         programs::Programs,
         run::kind_of,
     },
-    environment,
+    error::chain,
+    host::kernel,
     inject::cpu::Pinned,
-    measure::{
-        case::{Case, Place, Role, Wanted},
-        record::{BURSTS, Part},
+    measure::case::{Case, Place, Wanted},
+    model::{
+        measurement::{BURSTS, Part, ProgramRole},
+        mode::{InjectorKind, Mode},
     },
-    plan::{InjectorKind, Mode},
-    run::chain,
-    support,
+    plan::support,
 };
 
 /// Frames of a burst at most, so that a trial takes milliseconds and is not likely to be disturbed.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let cpus = idle.quietest_since().expect("the kernel says how idle the CPUs are");
     let mut stand = Stand { programs, wires: HashMap::new(), cpus };
     let _pinned = Pinned::on(stand.cpus[0]).expect("a CPU that may be used can be chosen");
-    let kernel = environment::kernel_version().expect("the kernel says its version");
+    let kernel = kernel::kernel_version().expect("the kernel says its version");
 
     let mut criterion = sampling::criterion(10, Duration::from_millis(1200));
     let mut group = criterion.benchmark_group("path");
@@ -96,7 +96,7 @@ impl Stand {
     /// some more may have been counted, whose share is taken off.
     fn time(&mut self, case: &Case, injector: InjectorKind, frames: u64) -> Result<Duration, String> {
         let kind = kind_of(&case.setup).ok_or("it is not on a wire")?;
-        let program = self.programs.get(Role::Subject, false).ok_or("no program is loaded")?;
+        let program = self.programs.get(ProgramRole::Subject, false).ok_or("no program is loaded")?;
         let wire = match self.wires.entry(kind) {
             Entry::Occupied(wire) => wire.into_mut(),
             Entry::Vacant(place) => place.insert(Wire::up(kind, program).map_err(|error| chain(&error))?),

@@ -20,10 +20,10 @@ use xdproof::{
     },
     inject::cpu::Pinned,
     measure::{
-        case::{Role, Wanted},
+        case::Wanted,
         traffic::{Mix, Traffic},
     },
-    plan::InjectorKind,
+    model::{measurement::ProgramRole, mode::InjectorKind},
 };
 use xdproof_scenarios::oracle::{CounterOutcome, outcome};
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let _pinned = Pinned::on(cpus[0]).expect("a CPU that may be used can be chosen");
 
     let get = |role| programs.get(role, false).expect("a program of each role is loaded");
-    let (null, counter) = (get(Role::Null), get(Role::Subject));
+    let (null, counter) = (get(ProgramRole::Null), get(ProgramRole::Subject));
 
     let mut criterion = sampling::criterion(10, Duration::from_millis(500));
     let mut group = criterion.benchmark_group("cost");

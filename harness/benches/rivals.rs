@@ -14,12 +14,12 @@ use std::{
 
 use xdproof::{
     attach::{Counter, Object},
+    error::chain,
     inject::{cpu::Pinned, live_frames::LiveFrames, ring::RingSender},
     measure::{
         bootstrap_median, median,
         traffic::{Mix, Traffic},
     },
-    run::chain,
     testbed::{Spec, Testbed},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};

@@ -29,7 +29,7 @@ use std::{
 
 use objects::Compiled;
 use serde_json::Value;
-use xdproof::run::chain;
+use xdproof::error::chain;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

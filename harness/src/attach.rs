@@ -31,10 +31,12 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState, below_root};
 use xdproof_scenarios::KernelVersion;
 
-use self::counter_map::{CounterMap, misfit};
-pub use self::{counter_map::Width, held::Held};
-use crate::{environment, verdict::Counts};
-
+pub use crate::attach::{counter_map::Width, held::Held};
+use crate::{
+    attach::counter_map::{CounterMap, misfit},
+    host::kernel,
+    model::{environment::ProgramIdentity, observation::Counts},
+};
 /// The object with the programs of this project, as built by `build.rs`.
 static BUILTIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-programs"));
 
@@ -296,6 +298,18 @@ pub struct Identity {
     pub machine_code_bytes: u32,
 }
 
+impl Identity {
+    /// Returns the record of a program that was loaded from `object`.
+    #[must_use]
+    pub fn of(&self, object: &Object) -> ProgramIdentity {
+        ProgramIdentity {
+            object: object.path.as_ref().map(|path| path.display().to_string()),
+            name: self.name.clone(),
+            tag: format!("{:016x}", self.tag),
+        }
+    }
+}
+
 /// What a program answered for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -548,7 +562,7 @@ impl Counter {
                 None => AttachError::Kernel { action: "attach the program", source: Box::new(error) },
             },
         )?;
-        if environment::kernel_version().is_ok_and(|version| version < LINK_KERNEL) {
+        if kernel::kernel_version().is_ok_and(|version| version < LINK_KERNEL) {
             return Ok(Guard::Netlink(link));
         }
         // aya falls back to netlink wherever the kernel answers EINVAL. It does not detach what it then cannot convert.

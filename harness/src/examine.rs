@@ -9,18 +9,20 @@ use std::{
 
 use crate::{
     attach::AttachError,
-    findings::{self, Attached, Known},
-    kernel_log::KernelLog,
-    observe::{self, Manner, ObserveError, Ports},
-    plan::Mode,
-    report::{
-        device::{DeviceRecord, Finding, FindingKind, KernelMessage, Weight},
-        json::{RuleResult, TrialRecord},
+    error::chain,
+    host::kernel_log::KernelLog,
+    judge::findings::{self, Attached, Known},
+    model::{
+        device::DeviceRecord,
+        finding::{Finding, FindingKind, KernelMessage, Weight},
+        mode::Mode,
+        result::{RuleResult, TrialRecord},
     },
+    observe::{self, Manner, ObserveError, Ports},
+    plan::support::{self, Support},
     rig::{Obstacle, Rig, RigKind, Wire},
     rules::{self, Bench, Device, Ground as RuleGround, Rule},
-    run::{Ground, Lab, chain},
-    support::{self, Support},
+    run::{Ground, Lab},
     testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
 };
 

@@ -19,7 +19,7 @@ use crate::{
         test_run,
         turns::Turns,
     },
-    verdict::{Counts, Frames, Observation, add},
+    model::observation::{Counts, Frames, Observation, add_frame},
 };
 
 /// Something must arrive: it normally takes microseconds; a machine under load may take much longer.
@@ -153,7 +153,7 @@ impl Capture {
                 continue;
             }
             let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
-            add(&mut self.seen, bytes);
+            add_frame(&mut self.seen, bytes);
         }
         Ok(())
     }
@@ -545,7 +545,7 @@ pub(crate) fn difference(width: Width, before: &[Counts], after: &[Counts]) -> V
     (0..cpus)
         .map(|cpu| {
             let [before, after] = [before, after].map(|counts| counts.get(cpu).unwrap_or(&none));
-            crate::verdict::side_by_side(before, after)
+            crate::model::observation::side_by_side(before, after)
                 .map(|(protocol, before, after)| (*protocol, width.added(before, after)))
                 .filter(|(_, added)| *added != 0)
                 .collect()

@@ -15,12 +15,13 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 
 use crate::{
     attach::{AttachError, Attachment, Counter, Held, Object},
-    environment,
-    findings::Attached,
+    error::chain,
+    host::kernel,
     inject::sender::Sender,
+    judge::findings::Attached,
+    model::mode::{InjectorKind, Mode, TrialPath},
     observe::{self, Capture, ObserveError, Refusals},
-    plan::{InjectorKind, Mode, Path, Trial},
-    run::chain,
+    plan::selection::Trial,
     testbed::{
         DevicePath, Spec, Testbed,
         path::{self, PathError},
@@ -48,7 +49,7 @@ pub enum Ground {
 /// Rigs of one kind are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RigKind {
-    pub(crate) path: Path,
+    pub(crate) path: TrialPath,
     pub(crate) spec: Spec,
     /// Offloads of the DUT that must be on or off.
     offloads: BTreeMap<String, bool>,
@@ -327,7 +328,7 @@ impl RigKind {
     pub(crate) fn usual(mode: Mode, ground: &Ground) -> Self {
         let mtu = ground.devices().map_or(veth::DEFAULT_MTU, |path| path.usual_mtu);
         Self {
-            path: Path { mode, injector: InjectorKind::Pnet },
+            path: TrialPath { mode, injector: InjectorKind::Pnet },
             spec: Spec { mtu, ..Spec::default() },
             offloads: BTreeMap::new(),
             role: Role::UnderTest,
@@ -410,7 +411,7 @@ impl Rig {
 
 impl Alone {
     fn new(counter: Counter) -> Result<Self, Obstacle> {
-        let version = environment::kernel_version().map_err(broken)?;
+        let version = kernel::kernel_version().map_err(broken)?;
         let held = if version < LONE_RUNS_KERNEL {
             let shelf =
                 NetNs::create().and_then(|namespace| Worker::spawn(&namespace, "shelf")).map_err(broken)?;

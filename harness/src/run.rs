@@ -23,41 +23,44 @@ use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle
 
 use crate::{
     attach::{AttachError, Counter, Identity, Object, RunCounting},
-    delivery::Delivery,
-    environment::{self, Environment},
+    error::chain,
     examine::{Examined, Watch},
-    findings,
+    host::kernel,
     inject::{test_run, turns::Turns},
-    observe::{self, Manner, ObserveError, Ports, Refusals},
-    plan::{Mode, Partition, Path, Trial},
-    report::{
-        Event, Reporter,
-        device::Finding,
-        json::{Outcome, RunResult, TrialRecord},
+    judge::{
+        compare::{judge, stack_discards},
+        findings,
+        rx_transform::RxTransform,
     },
+    model::{
+        action::CountedAction,
+        environment::Environment,
+        expectation::Expected,
+        finding::Finding,
+        mismatch::Mismatch,
+        mode::{Mode, TrialPath},
+        observation::{Counts, Frames, Observation},
+        partition::Partition,
+        result::{Outcome, RunResult, TrialRecord},
+        verdict::Verdict,
+    },
+    observe::{self, Manner, ObserveError, Ports, Refusals},
+    plan::{
+        selection::Trial,
+        support::{self, Refused, Request, Support},
+    },
+    report::{Event, Reporter},
     rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
-    support::{self, Refused, Request, Support},
     testbed::{
         Port, Topology,
         path::{Fate, PathError},
     },
-    verdict::{Counts, Expected, Frames, Mismatch, Observation, Verdict, stack_discards},
 };
 
 pub use crate::rig::Ground;
 
 /// How often a trial is begun anew because a switch or a device has put in a word of its own: they speak every second at most.
 const TRIES: u32 = 5;
-
-/// What the program under test does with a frame that it counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum CountedAction {
-    /// `XDP_PASS`, as the classic sample does.
-    #[default]
-    Pass,
-    /// `XDP_DROP`.
-    Drop,
-}
 
 /// Why trials cannot be run here at all.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +103,7 @@ impl Lab {
         let counting = RunCounting::enable()?;
         let counter = Counter::load(&object)?;
         let (identity, takes_fragments) = (counter.identity().clone(), counter.takes_fragments());
-        let kernel = environment::kernel_version()?;
+        let kernel = kernel::kernel_version()?;
         Ok(Self {
             object,
             counted,
@@ -180,7 +183,7 @@ impl Lab {
     ///
     /// When `/proc` cannot be read.
     pub fn environment(&self) -> io::Result<Environment> {
-        Environment::read(&self.object, &self.identity)
+        kernel::environment(self.identity.of(&self.object))
     }
 
     /// Runs one trial and judges it. Takes a rig from the pool, or brings one up; hands it back only if it is clean.
@@ -211,13 +214,13 @@ impl Lab {
     }
 
     /// What frames become on the way to the program.
-    fn delivery(&self, path: Path) -> Delivery {
+    fn delivery(&self, path: TrialPath) -> RxTransform {
         let devices = self.pool.ground.devices().filter(|_| path.mode.attach().is_some());
-        devices.map_or_else(Delivery::default, |ground| ground.delivery(path.mode))
+        devices.map_or_else(RxTransform::default, |ground| ground.delivery(path.mode))
     }
 
     /// What the frames that arrive must come to for the program under test.
-    fn expected(&self, arriving: &Scenario, path: Path, delivery: Delivery) -> Expected {
+    fn expected(&self, arriving: &Scenario, path: TrialPath, delivery: RxTransform) -> Expected {
         let on_device = path.mode.attach().is_some();
         let passes = |frame: &Frame| {
             self.counted == CountedAction::Pass
@@ -440,7 +443,7 @@ impl Lab {
                 let hidden = discarded(arriving).filter(|_| trial.path.mode.attach().is_some());
                 let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
                 let observation = Observation { queues, undecided, ..observation };
-                let verdict = Verdict::judge(expected, &observation, self.deviation(trial));
+                let verdict = judge(expected, &observation, self.deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
             Err(error) => match self.too_long(trial) {
@@ -591,7 +594,7 @@ impl Lab {
 
     /// The reason of the deviation that is declared for this trial, if there is one.
     fn deviation<'a>(&self, trial: &Trial<'a>) -> Option<&'a str> {
-        let Path { mode, injector } = trial.path;
+        let TrialPath { mode, injector } = trial.path;
         // Where no device takes part, no driver can deviate.
         let driver = mode.attach().map_or("", |_| self.pool.ground.driver());
         let holds = |deviation: &&xdproof_scenarios::Deviation| {
@@ -602,7 +605,7 @@ impl Lab {
 
     /// The command that runs this trial and no other.
     fn repeat_command(&self, trial: &Trial<'_>) -> String {
-        let Path { mode, injector } = trial.path;
+        let TrialPath { mode, injector } = trial.path;
         let Object { path, program, map } = &self.object;
         let counted = (self.counted == CountedAction::Drop).then_some("drop");
         let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
@@ -635,7 +638,7 @@ pub struct Order<'a> {
     /// The trials.
     pub plan: &'a [Trial<'a>],
     /// The columns of the plan.
-    pub paths: &'a [Path],
+    pub paths: &'a [TrialPath],
     /// Trials at once; devices take one at a time.
     pub jobs: usize,
     /// Whether the [rules](crate::rules) of attaching are tried, too.
@@ -772,38 +775,9 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// An error with everything behind it, on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // An error that says of what it came says it once.
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_an_error_says_of_its_source_is_said_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("failed to {0}")]
-        struct Outer(#[from] Inner);
-        #[derive(Debug, thiserror::Error)]
-        #[error("open a door")]
-        struct Inner(#[source] io::Error);
-        let error = Outer(Inner(io::ErrorKind::NotFound.into()));
-        assert_eq!(chain(&error), "failed to open a door: entity not found");
-    }
 
     #[test]
     fn a_word_is_quoted_only_where_a_shell_needs_it() {

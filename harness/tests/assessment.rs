@@ -10,15 +10,17 @@ use results::{
     stripped,
 };
 use xdproof::{
-    measure::{Judgement, record::Measurement},
+    model::{
+        finding::{InfrastructureFailure, Weight},
+        judgement::Judgement,
+        measurement::Measurement,
+        result::{Collection, RunResult, Summary, TrialRecord},
+        verdict::{Verdict, VerdictKind},
+    },
     report::{
         assessment::{Assessment, ObstacleKind, Place, Severity, Standing},
-        detection,
-        device::{Breakdown, Weight},
-        html,
-        json::{Collection, RunResult, Summary, TrialRecord},
+        detection, html,
     },
-    verdict::{Verdict, VerdictKind},
 };
 
 /// A collection of one result, of these trials out of a plan of as many.
@@ -112,7 +114,7 @@ fn what_was_never_begun_leaves_a_gap() {
 
 #[test]
 fn a_machine_that_hung_leaves_a_gap_and_one_that_recovered_a_reservation() {
-    let breakdown = |recovered| Breakdown {
+    let breakdown = |recovered| InfrastructureFailure {
         cell: "6.1/igb".to_owned(),
         what: "the machine hung".to_owned(),
         attempts: 2,
@@ -211,7 +213,7 @@ fn what_weighs_most_comes_first() {
         ObstacleKind::Fault,
         ObstacleKind::Slower,
         ObstacleKind::Error,
-        ObstacleKind::Breakdown,
+        ObstacleKind::InfrastructureFailure,
         ObstacleKind::Warning,
         ObstacleKind::Inconclusive,
         ObstacleKind::Recovered,

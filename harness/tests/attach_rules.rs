@@ -19,9 +19,9 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Counter, Held, Object},
+    model::verdict::VerdictKind,
     rules::{self, Bench, Device, Ground, Rule, hold_if_asked},
     testbed::{Spec, Testbed},
-    verdict::VerdictKind,
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
 

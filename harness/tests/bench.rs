@@ -38,18 +38,17 @@ use xdproof::{
         path::{Kind, Load, Wire},
         programs::Programs,
     },
-    environment::Environment,
-    measure::{
-        Tolerance, Void,
-        case::{Role, What},
-        compare::Change,
-        record::{Measurement, Part, Sample, Unmeasured},
-        traffic::{Mix, Traffic},
+    measure::traffic::{Mix, Traffic},
+    model::{
+        environment::Environment,
+        judgement::{Change, Tolerance, Void},
+        measurement::{Measurement, Part, ProgramRole, Quantity, Sample, Unmeasured},
+        mode::{InjectorKind, Mode},
+        result::{RunResult, SCHEMA, TrialRecord},
+        verdict::VerdictKind,
     },
-    plan::{InjectorKind, Mode},
-    report::json::{RunResult, SCHEMA, TrialRecord, write_pretty},
+    report::json::write_pretty,
     testbed::Spec,
-    verdict::VerdictKind,
 };
 use xdproof_netns::{Host, NetNs, Worker, XdpMode};
 
@@ -256,7 +255,7 @@ fn adds_up(measurement: &Measurement, environment: &Environment) -> Result {
     if fingerprint.kernel != environment.kernel_release || fingerprint.cpus != environment.cpus_available {
         return wrong("the fingerprint is of another machine");
     }
-    if fingerprint.device.is_some() == (measurement.what == What::ProgramCost) {
+    if fingerprint.device.is_some() == (measurement.what == Quantity::ProgramCost) {
         return wrong("the fingerprint is of another device");
     }
     if *seed == 0 || trials.len() % 8 != 0 {
@@ -358,7 +357,7 @@ fn lost_live_frames() -> Result {
     let compiled = Compiled::new(&[])?;
     let idle = IdleTimes::read()?;
     let programs = Programs::load(Objects { subject: compiled.object(), reference: None })?;
-    let program = programs.get(Role::Subject, false).ok_or("not loaded")?;
+    let program = programs.get(ProgramRole::Subject, false).ok_or("not loaded")?;
     let traffic = Traffic::of(Mix::Udp, 64)?;
     let cpus = idle.quietest_since()?;
     let load = Load {
@@ -388,7 +387,7 @@ fn known_losses() -> Result {
     let compiled = Compiled::new(&[])?;
     let idle = IdleTimes::read()?;
     let programs = Programs::load(Objects { subject: compiled.object(), reference: None })?;
-    let program = programs.get(Role::Subject, false).ok_or("not loaded")?;
+    let program = programs.get(ProgramRole::Subject, false).ok_or("not loaded")?;
     let [short, long] = [Traffic::of(Mix::Udp, 64)?, Traffic::of(Mix::Udp, 3000)?];
     let frames = [short.frames, long.frames].concat();
     let traffic = Traffic { name: "half".to_owned(), frames, slots: short.slots };

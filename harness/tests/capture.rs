@@ -15,9 +15,10 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use serde_json::Value;
-use xdproof::{
-    report::json::{RunResult, TrialRecord},
-    verdict::{Counts, VerdictKind},
+use xdproof::model::{
+    observation::Counts,
+    result::{RunResult, TrialRecord},
+    verdict::VerdictKind,
 };
 use xdproof_scenarios::{
     capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},

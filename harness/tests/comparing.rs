@@ -4,11 +4,12 @@
 mod measurement;
 
 use measurement::measurement;
-use xdproof::measure::{
-    Inconclusive, Judgement, Tolerance, Void, Which,
-    case::What,
-    compare::{Change, against, is_comparable, pairs},
-    record::{Fingerprint, Measurement},
+use xdproof::{
+    measure::compare::{against, is_comparable, pairs},
+    model::{
+        judgement::{Change, Contender, Inconclusive, Judgement, Tolerance, Void},
+        measurement::{Fingerprint, Measurement, Quantity},
+    },
 };
 
 fn costing(cost: f64) -> Measurement {
@@ -49,7 +50,7 @@ fn noise_is_inconclusive() {
 fn too_few_blocks_on_either_side_are_inconclusive() {
     let few = measurement("path", 19, |_| 150.0);
     for (new, old, series) in
-        [(&few, &costing(100.0), Which::Subject), (&costing(100.0), &few, Which::Baseline)]
+        [(&few, &costing(100.0), Contender::Subject), (&costing(100.0), &few, Contender::Baseline)]
     {
         let reason = change(new, old).verdict.reason();
         assert_eq!(reason, Some(Inconclusive::TooFewBlocks { series, n: 19 }));
@@ -58,7 +59,7 @@ fn too_few_blocks_on_either_side_are_inconclusive() {
 
 #[test]
 fn what_was_not_believed_when_it_was_measured_is_nothing_to_judge_by() {
-    let reason = Inconclusive::TooManyVoid { series: Which::Gate, void: 20, of: 30 };
+    let reason = Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 30 };
     let doubted = Measurement { verdict: Some(Judgement::Inconclusive { reason }), ..costing(150.0) };
     for (new, old) in [(&doubted, &costing(100.0)), (&costing(100.0), &doubted)] {
         let found = change(new, old);
@@ -135,13 +136,13 @@ fn what_is_held_against_another_program_or_at_another_load_does_not_compare() {
     reference.reference.tag = "another".to_owned();
     let traffic = Measurement { traffic: "imix".to_owned(), ..costing(100.0) };
     let load = Measurement { offered_pps: Some(1e6), ..costing(100.0) };
-    let what = Measurement { what: What::SizeToSmallest, ..costing(100.0) };
+    let what = Measurement { what: Quantity::SizeToSmallest, ..costing(100.0) };
     for new in [&reference, &traffic, &load, &what] {
         assert!(!is_comparable(new, &old), "{new:?}");
     }
     // One place against another: both are of the program under test, whatever became of it.
     let place = |mut measurement: Measurement| {
-        measurement.what = What::NativeToGeneric;
+        measurement.what = Quantity::NativeToGeneric;
         measurement
     };
     assert!(is_comparable(&place(reference), &place(old)));

@@ -16,11 +16,16 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, AttachError, Counter, Object},
-    environment::kernel_version,
-    plan::{InjectorKind, Selection, Trial},
-    report::{console::explain, json::Observed},
-    run::{CountedAction, Lab},
-    verdict::{Counts, Observation},
+    host::kernel::kernel_version,
+    model::{
+        action::CountedAction,
+        mode::InjectorKind,
+        observation::{Counts, Observation},
+        result::Observed,
+    },
+    plan::selection::{Selection, Trial},
+    report::console::explain,
+    run::Lab,
 };
 use xdproof_ebpf::abi;
 use xdproof_scenarios::{

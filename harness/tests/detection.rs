@@ -21,10 +21,14 @@ use std::{
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     attach::{Object, programs_of},
-    plan::{InjectorKind, Mode, Path, Trial},
+    model::{
+        action::CountedAction,
+        mode::{InjectorKind, Mode, Path},
+        verdict::VerdictKind,
+    },
+    plan::selection::Trial,
     report::detection::{Finders, Table, table},
-    run::{CountedAction, Lab},
-    verdict::VerdictKind,
+    run::Lab,
 };
 use xdproof_scenarios::Scenario;
 

@@ -21,15 +21,17 @@ use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     attach::Object,
     inject::shape::Shaper,
-    plan::{Mode, Selection},
-    report::{
-        Event, Reporter,
-        device::{FindingKind, Weight},
-        json::{RunResult, TrialRecord},
+    model::{
+        action::CountedAction,
+        finding::{FindingKind, Weight},
+        mode::Mode,
+        result::{RunResult, TrialRecord},
+        verdict::VerdictKind,
     },
-    run::{CountedAction, Ground, Lab, Order, nothing_to_give_back, run},
+    plan::selection::Selection,
+    report::{Event, Reporter},
+    run::{Ground, Lab, Order, nothing_to_give_back, run},
     testbed::{DevicePath, Spec, Testbed, path::PathError},
-    verdict::VerdictKind,
 };
 use xdproof_netns::PacketOptions;
 use xdproof_scenarios::{Scenario, capture, capture_file};
@@ -158,7 +160,7 @@ fn padded() -> Result {
     }
     let result = validate(&testbed, Object::default(), &[], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
-    let told = |finding: &xdproof::report::device::Finding| {
+    let told = |finding: &xdproof::model::finding::Finding| {
         finding.kind == FindingKind::AlteredFrames && finding.weight == Weight::Note
     };
     expect(result.findings.len() == 1 && result.findings.iter().all(told), "padding is not told", &result)?;
@@ -204,7 +206,7 @@ fn not_carried() -> Result {
         (trial.verdict == VerdictKind::Unreachable && said) != trial.scenario.starts_with("ipv6/")
     });
     expect(wrong.count() == 0 && of(&result, VerdictKind::Pass) > 0, "not exactly IPv6 is lost", &result)?;
-    let told = |finding: &xdproof::report::device::Finding| finding.what.contains("program or not");
+    let told = |finding: &xdproof::model::finding::Finding| finding.what.contains("program or not");
     expect(result.findings.iter().any(told), "it is not told", &result)
 }
 

@@ -29,9 +29,9 @@ use tempfile::TempDir;
 use user::{Result, expect_code, stdout};
 use xdproof::{
     attach::{Counter, Object},
+    error::chain,
     inject::shape::Shaper,
-    report::device::{Role, StatisticSource},
-    run::chain,
+    model::device::{PortRole, StatisticSource},
     testbed::{
         DeviceError, DevicePair, StatisticsReading, TakeOptions,
         device::Step,
@@ -965,7 +965,7 @@ fn taps() -> Result {
     });
     let taken = stand.take().map_err(|error| chain(&error));
     let told = taken.as_ref().map(|pair| {
-        inventory::describe(&pair.testbed.dut, pair.testbed.topology.dut.index, Role::Dut, "tap")
+        inventory::describe(&pair.testbed.dut, pair.testbed.topology.dut.index, PortRole::Dut, "tap")
     });
     let told = told.map_err(Clone::clone)??;
     let given = taken.map(DevicePair::give_back);
@@ -1363,7 +1363,7 @@ fn inventory_of_a_veth() -> Result {
     let stand = Stand::furnished()?;
     let pair = stand.take().map_err(|error| chain(&error))?;
     let (tester, dut) = (pair.testbed.topology.tester.index, pair.testbed.topology.dut.index);
-    let record = inventory::describe(&pair.testbed.dut, dut, Role::Dut, "veth")?;
+    let record = inventory::describe(&pair.testbed.dut, dut, PortRole::Dut, "veth")?;
     expect(record.driver == "veth" && record.mtu == 1437 && record.name == "d0", &format!("{record:?}"))?;
     expect(
         record.rings.is_none() && record.pci_id.is_none() && record.bus.is_none(),

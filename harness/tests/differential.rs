@@ -23,7 +23,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Answer, Counter, Object},
-    verdict::{Counts, Observation},
+    model::observation::{Counts, Observation},
 };
 use xdproof_ebpf::{
     abi,

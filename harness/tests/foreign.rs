@@ -19,10 +19,14 @@ use libtest_mimic::{Failed, Trial as Test};
 use objects::{Compiled, compiler};
 use xdproof::{
     attach::Object,
-    plan::{InjectorKind, Mode, Path, Selection, Trial},
+    model::{
+        action::CountedAction,
+        mode::{InjectorKind, Mode, TrialPath},
+        verdict::VerdictKind,
+    },
+    plan::selection::{Selection, Trial},
     report::console::explain,
-    run::{CountedAction, Lab},
-    verdict::VerdictKind,
+    run::Lab,
 };
 use xdproof_scenarios::{
     Scenario,
@@ -151,7 +155,7 @@ fn wraps() -> Result {
     let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
     let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
     let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
-    let path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+    let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
     let [first, second] = [(); 2].map(|()| lab.run(&Trial { scenario, path }));
     if first.verdict == VerdictKind::Fail && second.verdict == VerdictKind::Pass {
         return Ok(());
@@ -166,7 +170,7 @@ fn strays() -> Result {
         let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
         let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
         let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
-        let path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+        let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
         let record = lab.run(&Trial { scenario, path });
         let told = record.reason.as_deref().is_some_and(|reason| reason.contains("key 300"));
         if record.verdict != VerdictKind::Error || !told {

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
+    model::verdict::VerdictKind,
     rules::{self, Bench},
-    verdict::VerdictKind,
 };
 
 fn main() -> ExitCode {

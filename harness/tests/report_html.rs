@@ -27,9 +27,9 @@ use std::{
 
 use browser::Browser;
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use xdproof::report::{
-    html,
-    json::{Collection, RunResult},
+use xdproof::{
+    model::result::{Collection, RunResult},
+    report::html,
 };
 use xdproof_scenarios::Scenario;
 

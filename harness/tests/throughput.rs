@@ -21,15 +21,17 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial as Test};
 use serde::{Deserialize, Serialize};
 use xdproof::{
     bench::{Objects, Order, run},
+    error::chain,
     measure::{
-        Estimate, Judgement, Tolerance,
         case::{Case, Place, Wanted, native_to_generic, size_to_smallest},
-        record::Measurement,
         traffic::{Mix, Traffic},
     },
-    plan::{InjectorKind, Mode},
+    model::{
+        judgement::{Estimate, Judgement, Tolerance},
+        measurement::Measurement,
+        mode::{InjectorKind, Mode},
+    },
     report::{Event, Reporter},
-    run::chain,
 };
 
 /// How long all of them may take.
@@ -226,12 +228,12 @@ fn update(snapshot: &Snapshot, measurements: &[Measurement]) -> io::Result<()> {
 }
 
 fn bands() -> Result<(), Failed> {
-    use xdproof::measure::{Inconclusive, Interval, Which};
+    use xdproof::model::judgement::{Contender, Inconclusive, Interval};
     let band = Band { id: String::new(), measured: 1.0, low: 0.9, high: 1.1 };
     let estimate = |low, high| {
         Some(Estimate { ratio: f64::midpoint(low, high), interval: Interval { low, high }, mad: 0.0, n: 20 })
     };
-    let reason = Inconclusive::TooFewBlocks { series: Which::Subject, n: 3 };
+    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 };
     let found = [
         find(&band, estimate(0.95, 1.05), None, None) == Finding::Within,
         matches!(find(&band, estimate(0.7, 0.8), None, None), Finding::Outside(_)),

@@ -4,16 +4,18 @@
 
 use std::io;
 
-use super::{
-    machine::{Reading, thread_cpu_time},
-    programs::Loaded,
+use crate::{
+    bench::{
+        machine::{Reading, thread_cpu_time},
+        programs::Loaded,
+    },
+    measure::{median, traffic::Traffic},
+    model::{
+        judgement::{MOST_STEAL, Void},
+        losses::Losses,
+        measurement::{BURSTS, Part, Sample},
+    },
 };
-use crate::measure::{
-    Losses, MOST_STEAL, Void, median,
-    record::{BURSTS, Part, Sample},
-    traffic::Traffic,
-};
-
 /// One trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread is to stay on one CPU.
 ///
 /// # Errors

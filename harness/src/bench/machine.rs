@@ -10,10 +10,10 @@ use procfs::{CurrentSI as _, KernelStats};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
-    environment,
-    measure::{
-        Tolerance,
-        record::{Device, Fingerprint},
+    host::kernel,
+    model::{
+        judgement::Tolerance,
+        measurement::{Fingerprint, MeasuredDevice},
     },
 };
 
@@ -78,7 +78,7 @@ pub fn thread_cpu_time() -> u64 {
 /// What two speeds may differ by on this machine and still be the same, unless someone says otherwise.
 #[must_use]
 pub fn tolerance() -> Tolerance {
-    if environment::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL }
+    if kernel::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL }
 }
 
 /// How long each CPU has been idle since the kernel was started.
@@ -121,13 +121,13 @@ impl IdleTimes {
 /// # Errors
 ///
 /// When `/proc` cannot be read.
-pub fn fingerprint(program: String, cpus: usize, device: Option<Device>) -> io::Result<Fingerprint> {
+pub fn fingerprint(program: String, cpus: usize, device: Option<MeasuredDevice>) -> io::Result<Fingerprint> {
     Ok(Fingerprint {
-        kernel: environment::kernel_release()?,
-        cpu_model: environment::cpu_model(),
+        kernel: kernel::kernel_release()?,
+        cpu_model: kernel::cpu_model(),
         cpus,
-        virtual_machine: environment::is_virtual(),
-        bpf_jit: environment::bpf_jit(),
+        virtual_machine: kernel::is_virtual(),
+        bpf_jit: kernel::bpf_jit(),
         mitigations: mitigations(),
         program,
         device,

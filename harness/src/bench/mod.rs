@@ -12,5 +12,5 @@ pub mod path;
 pub mod programs;
 pub mod run;
 
-pub use programs::Objects;
-pub use run::{BenchError, Order, run};
+pub use crate::bench::programs::Objects;
+pub use crate::bench::run::{BenchError, Order, run};

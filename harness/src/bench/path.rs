@@ -10,23 +10,23 @@ use std::{
 
 use xdproof_netns::{Handed, NetNs, Statistics, Worker, XdpLink, XdpMode};
 
-use super::{
-    machine::{Reading, thread_cpu_time},
-    programs::Loaded,
-};
 use crate::{
     attach::{AttachError, Width},
-    inject::{cpu::Pinned, pace::Pps, sender::Sender},
-    measure::{
-        Losses, MOST_AWAY, MOST_STEAL, Void, median,
-        record::{BURSTS, Device, Part, Sample},
-        traffic::Traffic,
+    bench::{
+        machine::{Reading, thread_cpu_time},
+        programs::Loaded,
     },
-    plan::InjectorKind,
-    run::chain,
+    error::chain,
+    inject::{cpu::Pinned, pace::Pps, sender::Sender},
+    measure::{median, traffic::Traffic},
+    model::{
+        judgement::{MOST_AWAY, MOST_STEAL, Void},
+        losses::Losses,
+        measurement::{BURSTS, MeasuredDevice, Part, Sample},
+        mode::InjectorKind,
+    },
     testbed::{Spec, Testbed, veth},
 };
-
 /// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
 /// come, and a trial is to say so at once: there may be many such.
 const MUST_ARRIVE: Duration = Duration::from_millis(300);
@@ -162,12 +162,12 @@ impl Wire {
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn device(&self) -> Result<Device, PathError> {
+    pub fn device(&self) -> Result<MeasuredDevice, PathError> {
         let index = self.testbed.topology.dut.index;
         let (link, offloads) =
             self.testbed.dut.call(move |host| Ok((host.link_by_index(index)?, host.offloads(index)?)))?;
         let on = offloads.iter().filter(|(_, state)| state.active).map(|(offload, _)| offload.to_string());
-        Ok(Device {
+        Ok(MeasuredDevice {
             driver: veth::DRIVER.to_owned(),
             firmware: None,
             mtu: link.mtu,

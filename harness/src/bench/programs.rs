@@ -14,7 +14,7 @@ use xdproof_netns::{NetNs, Worker};
 
 use crate::{
     attach::{AttachError, Counter, Held, Object},
-    measure::{case::Role, record::Measured},
+    model::measurement::{Measured, ProgramRole},
 };
 
 /// Which objects are measured.
@@ -50,7 +50,7 @@ impl Loaded {
 /// dispatcher.
 #[derive(Debug)]
 pub struct Programs {
-    loaded: Vec<(Role, bool, Loaded)>,
+    loaded: Vec<(ProgramRole, bool, Loaded)>,
     draws: fastrand::Rng,
     shelves: Vec<Worker>,
     objects: Objects,
@@ -73,10 +73,10 @@ impl Programs {
         Ok(programs)
     }
 
-    fn roles(&self) -> Vec<(Role, Object)> {
+    fn roles(&self) -> Vec<(ProgramRole, Object)> {
         let null = Object { program: Some(abi::NULL_PROGRAM.to_owned()), ..Object::default() };
-        let mut roles = vec![(Role::Null, null), (Role::Subject, self.objects.subject.clone())];
-        roles.extend(self.objects.reference.clone().map(|object| (Role::Reference, object)));
+        let mut roles = vec![(ProgramRole::Null, null), (ProgramRole::Subject, self.objects.subject.clone())];
+        roles.extend(self.objects.reference.clone().map(|object| (ProgramRole::Reference, object)));
         roles
     }
 
@@ -87,7 +87,7 @@ impl Programs {
     /// What the kernel refused.
     pub fn reload(&mut self) -> Result<(), AttachError> {
         self.loaded.clear();
-        let mut order: Vec<(Role, bool, Object)> = self
+        let mut order: Vec<(ProgramRole, bool, Object)> = self
             .roles()
             .into_iter()
             .flat_map(|(role, object)| [(role, false, object.clone()), (role, true, object)])
@@ -97,7 +97,7 @@ impl Programs {
             let counter = Counter::load(&object)?;
             let program = counter.descriptor()?;
             let held = Held::in_dispatcher(shelf, counter.descriptor()?)?;
-            let loaded = Loaded { _held: held, program, counter, is_null: role == Role::Null };
+            let loaded = Loaded { _held: held, program, counter, is_null: role == ProgramRole::Null };
             self.loaded.push((role, second, loaded));
         }
         Ok(())
@@ -105,21 +105,22 @@ impl Programs {
 
     /// One of the two loads of a role's program.
     #[must_use]
-    pub fn get(&self, role: Role, second: bool) -> Option<&Loaded> {
-        let is_it = |(its, its_second, _): &&(Role, bool, Loaded)| (*its, *its_second) == (role, second);
+    pub fn get(&self, role: ProgramRole, second: bool) -> Option<&Loaded> {
+        let is_it =
+            |(its, its_second, _): &&(ProgramRole, bool, Loaded)| (*its, *its_second) == (role, second);
         self.loaded.iter().find(is_it).map(|(_, _, loaded)| loaded)
     }
 
     /// What is known of a role's program.
     #[must_use]
-    pub fn describe(&self, role: Role) -> Option<Measured> {
+    pub fn describe(&self, role: ProgramRole) -> Option<Measured> {
         let counter = &self.get(role, false)?.counter;
         let identity = counter.identity();
         let path = |object: &Object| object.path.clone();
         let object: Option<PathBuf> = match role {
-            Role::Null => None,
-            Role::Subject => path(&self.objects.subject),
-            Role::Reference => self.objects.reference.as_ref().and_then(path),
+            ProgramRole::Null => None,
+            ProgramRole::Subject => path(&self.objects.subject),
+            ProgramRole::Reference => self.objects.reference.as_ref().and_then(path),
         };
         Some(Measured {
             object: object.map(|path| path.display().to_string()),

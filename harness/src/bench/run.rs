@@ -13,30 +13,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    cost,
-    machine::{IdleTimes, fingerprint},
-    path::{Kind, Load, PathError, Wire},
-    programs::{Loaded, Objects, Programs},
-};
 use crate::{
     attach::AttachError,
-    environment::{self, Environment},
+    bench::{
+        cost,
+        machine::{IdleTimes, fingerprint},
+        path::{Kind, Load, PathError, Wire},
+        programs::{Loaded, Objects, Programs},
+    },
+    error::chain,
+    host::kernel,
     inject::{cpu::Pinned, live_frames, pace::Pps},
     measure::{
-        Judgement, LEAST_BLOCKS, Losses, Series, Tolerance, Void,
-        case::{Case, Place, Role, Setup, What},
+        Series,
+        case::{Case, Place, Setup},
         judge,
-        record::{BURSTS, Beside, Costs, Measurement, Part, Sample, Unmeasured, believe, figures, series},
+        series::{Costs, believe, figures, series},
         wants_more,
     },
-    plan::{InjectorKind, Mode, stable_hash},
-    report::{Event, Reporter, json::RunResult},
-    run::chain,
-    support::{self, Support},
+    model::{
+        judgement::{Judgement, LEAST_BLOCKS, Tolerance, Void},
+        losses::Losses,
+        measurement::{BURSTS, Measurement, Part, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
+        mode::{InjectorKind, Mode},
+        partition::stable_hash,
+        result::RunResult,
+    },
+    plan::support::{self, Support},
+    report::{Event, Reporter},
     testbed::{Spec, veth},
 };
-
 /// How long a trial of a path takes, at least and at most. A shorter one is made of the clock's grain and of waking up; a
 /// longer one makes blocks few.
 const TRIAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(3));
@@ -154,8 +160,8 @@ pub fn run(
         blocks_in_a_round: blocks_in_a_round(order.cases.len()),
     };
     let is_over = || Instant::now() >= deadline || cancelled.load(Ordering::Relaxed);
-    let identity = stand.program(Role::Subject, false)?.counter.identity().clone();
-    let environment = Environment::read(&order.objects.subject, &identity)?;
+    let identity = stand.program(ProgramRole::Subject, false)?.counter.identity().clone();
+    let environment = kernel::environment(identity.of(&order.objects.subject))?;
     reporter.report(Event::Measuring {
         environment: &environment,
         cases: order.cases.len(),
@@ -204,7 +210,7 @@ pub fn run(
 
 /// How long a trial of a path may take, so that the budget holds [`ROUNDS`].
 fn trial_length(cases: &[Case], budget: Duration) -> Duration {
-    let paths = cases.iter().filter(|case| case.what != What::ProgramCost).count();
+    let paths = cases.iter().filter(|case| case.what != Quantity::ProgramCost).count();
     let costs = cases.len() - paths;
     // A block of the subject and one of the gate, with the null program around both for a net cost.
     let [cost_blocks, path_blocks] = blocks_in_a_round(cases.len());
@@ -250,11 +256,11 @@ impl<'a> State<'a> {
 impl Stand {
     /// What tells the programs from others.
     fn tags(&self) -> [Option<String>; 3] {
-        [Role::Null, Role::Subject, Role::Reference]
+        [ProgramRole::Null, ProgramRole::Subject, ProgramRole::Reference]
             .map(|role| self.programs.describe(role).map(|program| program.tag))
     }
 
-    fn program(&self, role: Role, second: bool) -> Result<&Loaded, BenchError> {
+    fn program(&self, role: ProgramRole, second: bool) -> Result<&Loaded, BenchError> {
         let missing = || io::Error::other("a program is not loaded").into();
         self.programs.get(role, second).ok_or_else(missing)
     }
@@ -271,7 +277,7 @@ impl Stand {
     }
 
     /// Frames of a burst, so that a trial takes so long, by the rate of two trials.
-    fn fitting(&mut self, setup: &Setup, role: Role, length: Duration) -> Result<u32, Obstacle> {
+    fn fitting(&mut self, setup: &Setup, role: ProgramRole, length: Duration) -> Result<u32, Obstacle> {
         self.prepare(setup)?;
         let (length, cpus) = match setup.place {
             Place::Alone => (COST_TRIAL, 1),
@@ -309,7 +315,7 @@ impl Stand {
                 ))),
             };
         };
-        let kernel = environment::kernel_version().map_err(|error| Obstacle::broken(&error))?;
+        let kernel = kernel::kernel_version().map_err(|error| Obstacle::broken(&error))?;
         if let Some(reason) = support::injector(injector, kernel) {
             return Err(Obstacle::declared(reason));
         }
@@ -337,8 +343,8 @@ impl Stand {
 
     /// Brings a wire up. A refusal is declared where the [support table](support) has it, with this very error.
     fn bring_up(&self, kind: Kind, mode: Mode) -> Result<Wire, Obstacle> {
-        let program = self.program(Role::Subject, false).map_err(|error| Obstacle::broken(&error))?;
-        let kernel = environment::kernel_version().map_err(|error| Obstacle::broken(&error))?;
+        let program = self.program(ProgramRole::Subject, false).map_err(|error| Obstacle::broken(&error))?;
+        let kernel = kernel::kernel_version().map_err(|error| Obstacle::broken(&error))?;
         Wire::up(kind, program).map_err(|error| {
             let known = support::lookup(support::Request {
                 driver: veth::DRIVER,
@@ -374,7 +380,7 @@ impl Stand {
             return Ok(());
         }
         let [cost, path] = self.blocks_in_a_round;
-        for _ in 0..if state.case.what == What::ProgramCost { cost } else { path } {
+        for _ in 0..if state.case.what == Quantity::ProgramCost { cost } else { path } {
             for gate in [false, true] {
                 self.block(state, gate)?;
             }
@@ -391,8 +397,8 @@ impl Stand {
         } else {
             (Part::Subject, &case.setup, (case.subject, false))
         };
-        let net = case.what == What::ProgramCost && case.reference != Role::Null;
-        let null = net.then_some((Part::Null, reference_setup, (Role::Null, false)));
+        let net = case.what == Quantity::ProgramCost && case.reference != ProgramRole::Null;
+        let null = net.then_some((Part::Null, reference_setup, (ProgramRole::Null, false)));
         let [outer, inner] = if state.draws.bool() { [reference, subject] } else { [subject, reference] };
         let order = [null, Some(outer), Some(inner), Some(inner), Some(outer), null];
         for (part, setup, program) in order.into_iter().flatten() {
@@ -411,7 +417,7 @@ impl Stand {
     fn trial(
         &mut self,
         setup: &Setup,
-        (role, second): (Role, bool),
+        (role, second): (ProgramRole, bool),
         frames: u32,
         part: Part,
     ) -> Result<Sample, BenchError> {
@@ -459,7 +465,8 @@ impl Stand {
         } else {
             believe(&judged_series, &judged_gate, order.tolerance, seed)
         };
-        let [value, reference_value] = figures(case.what, case.reference == Role::Null, &subject, seed);
+        let [value, reference_value] =
+            figures(case.what, case.reference == ProgramRole::Null, &subject, seed);
         let missing = || io::Error::other("a program is not loaded");
         let describe = |role| self.programs.describe(role).ok_or_else(missing);
         let wire = kind_of(&case.setup).and_then(|kind| self.wires.get(&kind));
@@ -477,7 +484,7 @@ impl Stand {
         if let Some(answers) = self.different_answers(case)? {
             notes.push(answers);
         }
-        if environment::counts_runs() {
+        if kernel::counts_runs() {
             notes.push("the kernel counts the runs of every program (kernel.bpf_stats_enabled)".to_owned());
         }
         Ok(Measurement {
@@ -534,8 +541,8 @@ pub fn kind_of(setup: &Setup) -> Option<Kind> {
 }
 
 /// What the machine did in the whole trials of the subject.
-fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> Beside {
-    let mut beside = Beside::default();
+fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> SideStats {
+    let mut beside = SideStats::default();
     let (mut frames, mut cpu_ns, mut time_ns, mut stolen) = (0, 0, 0, 0.0);
     let its =
         trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject && trial.void.is_none());

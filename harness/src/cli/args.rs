@@ -17,12 +17,16 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use xdproof_scenarios::{Scenario, capture, capture_file, load};
 
-use super::{bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate, watch};
+use crate::cli::{
+    bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate, watch,
+};
 use crate::{
     attach::{AttachError, Object},
-    plan::PlanError,
-    report::{console::Verbosity, json::write_pretty, progress::Progress, store::StoreError},
-    run::{LabError, Origin, RunError, chain},
+    error::chain,
+    plan::selection::PlanError,
+    report::json::write_pretty,
+    report::{console::Verbosity, progress::Progress, store::StoreError},
+    run::{LabError, Origin, RunError},
     testbed::DeviceError,
 };
 

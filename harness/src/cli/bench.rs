@@ -5,27 +5,32 @@ use std::{io, path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, Args};
 
-use super::{
+use crate::cli::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
     report::ReportArgs,
 };
 use crate::{
     attach::Object,
     bench::{
-        BenchError, Objects, Order, machine, run,
-        run::{Outcome, outcome},
+        BenchError, Objects, Order, machine,
+        run::{self, Outcome, outcome},
     },
     inject::pace::Pps,
     measure::{
-        Judgement, Tolerance,
         case::Wanted,
         compare,
         traffic::{Mix, Traffic},
     },
-    plan::{InjectorKind, Mode, Selection},
+    model::{
+        judgement::{Change, Judgement, Tolerance},
+        measurement::Measurement,
+        mode::{InjectorKind, Mode},
+        result::RunResult,
+    },
+    plan::selection::Selection,
     report::{
         Event, Reporter,
-        json::{JsonFile, RunResult, write_pretty},
+        json::{JsonFile, write_pretty},
         progress::Progress,
         rates::Rates,
         store,
@@ -145,7 +150,7 @@ impl Bench {
             rates: Rates::new(output.people(), output.verbosity()),
             out,
         };
-        let mut result = run(&order, &cancelled, &mut reporters)?;
+        let mut result = run::run(&order, &cancelled, &mut reporters)?;
         let told = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
         report.write(directory.as_deref())?;
@@ -205,9 +210,7 @@ fn judge_by(result: &mut RunResult, baseline: &RunResult, tolerance: Tolerance) 
 
 /// How it ends, `told` being whether what was to be judged by a baseline could be.
 fn exit(result: &RunResult, told: bool) -> Exit {
-    let slower = |measurement: &crate::measure::record::Measurement| {
-        measurement.baseline.as_ref().is_some_and(compare::Change::is_slower)
-    };
+    let slower = |measurement: &Measurement| measurement.baseline.as_ref().is_some_and(Change::is_slower);
     match outcome(&result.measurements) {
         _ if result.measurements.iter().any(slower) => Exit::Failed,
         Outcome::Slower => Exit::Failed,

@@ -9,9 +9,9 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::args::{Exit, Failure, Output};
+use crate::cli::args::{Exit, Failure, Output};
 use crate::{
-    measure::Tolerance,
+    model::judgement::Tolerance,
     report::{
         comparison::{Comparison, Conclusion, write_html, write_markdown, write_text},
         json::write_pretty,

@@ -12,15 +12,16 @@ use serde::Serialize;
 use xdproof_netns::{NetNs, XdpMode};
 use xdproof_scenarios::{Scenario, load};
 
-use super::args::{Exit, Failure, Output};
+use crate::cli::args::{Exit, Failure, Output};
 use crate::{
     attach::{Counter, LINK_KERNEL, Object, RunCounting},
-    environment,
-    plan::{InjectorKind, Selection, Trial},
+    error::chain,
+    host::kernel,
+    model::{action::CountedAction, mode::InjectorKind, verdict::VerdictKind},
+    plan::selection::{Selection, Trial},
     report::console::Verbosity,
-    run::{CountedAction, Lab, chain},
+    run::Lab,
     testbed::{Spec, Testbed},
-    verdict::VerdictKind,
 };
 
 /// The capabilities that the main job needs: name, bit (include/uapi/linux/capability.h), what for.
@@ -106,7 +107,7 @@ fn examine() -> Vec<Check> {
 }
 
 fn kernel() -> Check {
-    let found = match environment::kernel_version() {
+    let found = match kernel::kernel_version() {
         Ok(version) if version >= LINK_KERNEL => Ok(version.to_string()),
         Ok(version) => Err(format!("{version} is older than {LINK_KERNEL}")),
         Err(error) => Err(error.to_string()),
@@ -167,7 +168,7 @@ fn unknown(name: &str, error: &ProcError) -> Check {
 }
 
 fn jit() -> Check {
-    let found = match environment::bpf_jit() {
+    let found = match kernel::bpf_jit() {
         Some(1 | 2) => Ok("on".to_owned()),
         Some(_) => Err("off".to_owned()),
         None => Err("net.core.bpf_jit_enable cannot be read".to_owned()),
@@ -231,7 +232,7 @@ fn tries() -> Vec<Check> {
     }
     checks.push(Check::new(
         "undisturbed measurements",
-        if environment::counts_runs() {
+        if kernel::counts_runs() {
             Err("the kernel counts program runs".to_owned())
         } else {
             Ok("kernel.bpf_stats_enabled is 0".to_owned())

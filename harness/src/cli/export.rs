@@ -11,8 +11,8 @@ use clap::Args;
 use serde::Serialize;
 use xdproof_scenarios::{Scenario, capture_file};
 
-use super::args::{CorpusArgs, Exit, Failure, Output};
-use crate::plan::Selection;
+use crate::cli::args::{CorpusArgs, Exit, Failure, Output};
+use crate::plan::selection::Selection;
 
 #[derive(Debug, Args)]
 pub(super) struct Export {

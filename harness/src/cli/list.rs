@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CorpusArgs, Exit, Failure, Output};
-use crate::{plan::Selection, report::console::Verbosity};
+use crate::cli::args::{CorpusArgs, Exit, Failure, Output};
+use crate::{plan::selection::Selection, report::console::Verbosity};
 
 #[derive(Debug, Args)]
 pub(super) struct List {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::args::{Cli, Exit, Failure, Output};
+use crate::cli::args::{Cli, Exit, Failure, Output};
 
 /// The program's name.
 const NAME: &str = "xdproof";

@@ -5,11 +5,14 @@ use std::{fs, io::Write as _, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::args::{Exit, Failure, Output};
-use crate::report::{
-    console::{numbers, several},
-    json::{Collection, JsonFile},
-    store::{Rendered, gather, missing},
+use crate::cli::args::{Exit, Failure, Output};
+use crate::{
+    model::result::Collection,
+    report::{
+        console::{numbers, several},
+        json::JsonFile,
+        store::{Rendered, gather, missing},
+    },
 };
 
 #[derive(Debug, Args)]

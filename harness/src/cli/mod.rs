@@ -14,4 +14,4 @@ mod schema;
 mod validate;
 mod watch;
 
-pub use args::{Cli, main};
+pub use crate::cli::args::{Cli, main};

@@ -11,13 +11,15 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::args::{Exit, Failure, Output};
-use crate::report::{
-    device::Breakdown,
-    html,
-    json::{Collection, JsonFile},
-    junit, ktap, markdown,
-    store::{self, Rendered, missing},
+use crate::cli::args::{Exit, Failure, Output};
+use crate::{
+    model::{finding::InfrastructureFailure, result::Collection},
+    report::{
+        html,
+        json::JsonFile,
+        junit, ktap, markdown,
+        store::{self, Rendered, missing},
+    },
 };
 
 /// What a report is written as.
@@ -143,14 +145,14 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
 
 /// The parts of runs that are missing, among what came to nothing.
 fn with_missing(collection: &Collection) -> Cow<'_, Collection> {
-    let missing = missing(collection).into_iter().map(|missing| Breakdown {
+    let missing = missing(collection).into_iter().map(|missing| InfrastructureFailure {
         cell: missing.run.clone(),
         what: missing.to_string(),
         attempts: 0,
         recovered: false,
         console: String::new(),
     });
-    let missing: Vec<Breakdown> = missing.collect();
+    let missing: Vec<InfrastructureFailure> = missing.collect();
     if missing.is_empty() {
         return Cow::Borrowed(collection);
     }

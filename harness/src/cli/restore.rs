@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use xdproof_netns::NetNs;
 
-use super::args::{Exit, Failure, Output};
+use crate::cli::args::{Exit, Failure, Output};
 use crate::{
     report::console::Verbosity,
     testbed::{

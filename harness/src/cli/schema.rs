@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Args;
 
-use super::args::{Exit, Failure};
+use crate::cli::args::{Exit, Failure};
 use crate::report::schema::Document;
 
 #[derive(Debug, Args)]

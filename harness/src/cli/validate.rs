@@ -10,21 +10,27 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use xdproof_netns::LinkName;
 
-use super::{
+use crate::cli::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
     report::ReportArgs,
     restore,
 };
 use crate::{
-    plan::{InjectorKind, Mode, Partition, Selection},
+    model::{
+        action::CountedAction,
+        finding::{Finding, FindingKind, Weight},
+        mode::{InjectorKind, Mode},
+        partition::Partition,
+        result::RunResult,
+    },
+    plan::selection::Selection,
     report::{
         Event, Reporter,
         console::Console,
-        device::{Finding, FindingKind, Weight},
-        json::{JsonFile, RunResult, write_pretty},
+        json::{JsonFile, write_pretty},
         progress::Progress,
     },
-    run::{CountedAction, Ground, Lab, Order, run},
+    run::{Ground, Lab, Order, run},
     testbed::{DevicePair, DevicePath, NotRestored, TakeOptions},
 };
 

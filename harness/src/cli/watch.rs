@@ -13,12 +13,14 @@ use serde::Serialize;
 use xdproof_ebpf::abi::protocol_name;
 use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
-use super::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
+use crate::cli::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
     attach::{AttachError, Attachment, Counter, Width},
+    model::{
+        mode::Mode,
+        observation::{Counts, Observation},
+    },
     observe::difference,
-    plan::Mode,
-    verdict::{Counts, Observation},
 };
 
 #[derive(Debug, Args)]

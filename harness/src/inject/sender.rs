@@ -4,14 +4,14 @@ use std::io;
 
 use xdproof_netns::{Handed, Worker};
 
-use super::{
+use crate::inject::{
     live_frames::LiveFrames,
     pace::{Pace, Pps},
     pnet::PnetSender,
     ring::RingSender,
     shape::ToolError,
 };
-use crate::{plan::InjectorKind, testbed::Testbed};
+use crate::{model::mode::InjectorKind, testbed::Testbed};
 
 /// Sends frames from the tester to the DUT.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use xdproof_scenarios::KernelVersion;
 
 use crate::{
     attach::{load_bytes, loader_without_types},
-    environment,
+    host::kernel,
 };
 
 /// The tools, as built by `build.rs`.
@@ -114,7 +114,7 @@ impl Shaper {
             let failed = |action| move |source| ToolError::Program { action, name, source: Box::new(source) };
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(failed("load"))?;
-            if environment::kernel_version().is_ok_and(|version| version < TCX_KERNEL) {
+            if kernel::kernel_version().is_ok_and(|version| version < TCX_KERNEL) {
                 qdisc_add_clsact(&link)?;
             }
             program.attach(&link, TcAttachType::Egress).map_err(failed("attach"))?;

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, io};
 
 use xdproof_scenarios::Frame;
 
-use super::turns::Turns;
+use crate::inject::turns::Turns;
 use crate::{
     attach::{Answer, Counter},
-    verdict::{Frames, add},
+    model::observation::{Frames, add_frame},
 };
 
 /// Room for the largest frame that a test run takes (`bpf_prog_test_run_xdp`: a page, and fragments behind it).
@@ -46,7 +46,7 @@ pub fn run(counter: &Counter, frames: &[Frame], turns: Option<&Turns>) -> io::Re
             ran.sent += 1;
             *ran.answers.entry(action).or_default() += 1;
             if action == Answer::PASS {
-                add(&mut ran.passed, out.get(..length).unwrap_or(&out));
+                add_frame(&mut ran.passed, out.get(..length).unwrap_or(&out));
             }
         }
     }

@@ -1,24 +1,12 @@
 //! What is going to be measured: every comparison of a selection, decided before anything touches the kernel. Pure.
 
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::traffic::{JUMBO, Mix, SIZES, Traffic, TrafficError};
-use crate::plan::{InjectorKind, Mode};
-
-/// Which program a trial runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The program that passes every frame and looks at none.
-    Null,
-    /// The program under test.
-    Subject,
-    /// The program that it is compared with.
-    Reference,
-}
+use crate::{
+    measure::traffic::{JUMBO, Mix, SIZES, Traffic, TrafficError},
+    model::{
+        measurement::{ProgramRole, Quantity},
+        mode::{InjectorKind, Mode},
+    },
+};
 
 /// Where a trial runs its program, and on which frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,52 +43,19 @@ impl Place {
     }
 }
 
-/// What a number is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// Nanoseconds of CPU time that the program takes for a frame, less what the null program takes.
-    ProgramCost,
-    /// Frames a second from the injector to the map. On a veth the sender's CPU does the receiving too.
-    PathRate,
-    /// The path rate in native mode over that in generic mode.
-    NativeToGeneric,
-    /// The path rate of frames of a size over that of the smallest.
-    SizeToSmallest,
-}
-
-impl What {
-    /// The first part of an id.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ProgramCost => "cost",
-            Self::PathRate => "path",
-            Self::NativeToGeneric => "modes",
-            Self::SizeToSmallest => "sizes",
-        }
-    }
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 /// One comparison: a subject against a reference, each a program in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// What its ratio is about.
-    pub what: What,
+    pub what: Quantity,
     /// Where the subject is measured.
     pub setup: Setup,
     /// Where the reference is measured, if that is elsewhere.
     pub elsewhere: Option<Setup>,
     /// The subject's program.
-    pub subject: Role,
+    pub subject: ProgramRole,
     /// The reference's program.
-    pub reference: Role,
+    pub reference: ProgramRole,
 }
 
 impl Case {
@@ -108,8 +63,8 @@ impl Case {
     #[must_use]
     pub fn id(&self) -> String {
         let place = match (self.what, self.setup.place) {
-            (What::ProgramCost, _) => String::new(),
-            (What::NativeToGeneric, Place::Wire { injector, .. }) => format!("/{injector}"),
+            (Quantity::ProgramCost, _) => String::new(),
+            (Quantity::NativeToGeneric, Place::Wire { injector, .. }) => format!("/{injector}"),
             (_, place) => format!("/{}", place.name()),
         };
         let cpus = match self.setup.place {
@@ -129,7 +84,7 @@ impl Case {
     /// another.
     #[must_use]
     pub fn is_judged(&self) -> bool {
-        self.reference == Role::Reference
+        self.reference == ProgramRole::Reference
     }
 }
 
@@ -227,20 +182,20 @@ impl Wanted {
         if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes }
     }
 
-    fn reference(&self) -> Role {
-        if self.against { Role::Reference } else { Role::Null }
+    fn reference(&self) -> ProgramRole {
+        if self.against { ProgramRole::Reference } else { ProgramRole::Null }
     }
 
     fn cost(&self, traffic: Traffic) -> Case {
         let setup = Setup { place: Place::Alone, traffic };
         let reference = self.reference();
-        Case { what: What::ProgramCost, setup, elsewhere: None, subject: Role::Subject, reference }
+        Case { what: Quantity::ProgramCost, setup, elsewhere: None, subject: ProgramRole::Subject, reference }
     }
 
     fn path(&self, place: Place, traffic: Traffic) -> Case {
         let setup = Setup { place, traffic };
         let reference = self.reference();
-        Case { what: What::PathRate, setup, elsewhere: None, subject: Role::Subject, reference }
+        Case { what: Quantity::PathRate, setup, elsewhere: None, subject: ProgramRole::Subject, reference }
     }
 
     /// Whatever was named, with everything else that was.
@@ -340,11 +295,11 @@ impl Wanted {
 pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
     let place = |mode| Place::Wire { mode, injector, cpus: 1 };
     Case {
-        what: What::NativeToGeneric,
+        what: Quantity::NativeToGeneric,
         setup: Setup { place: place(Mode::Native), traffic: traffic.clone() },
         elsewhere: Some(Setup { place: place(Mode::Generic), traffic }),
-        subject: Role::Subject,
-        reference: Role::Subject,
+        subject: ProgramRole::Subject,
+        reference: ProgramRole::Subject,
     }
 }
 
@@ -352,11 +307,11 @@ pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
 #[must_use]
 pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Case {
     Case {
-        what: What::SizeToSmallest,
+        what: Quantity::SizeToSmallest,
         setup: Setup { place, traffic },
         elsewhere: Some(Setup { place, traffic: smallest }),
-        subject: Role::Subject,
-        reference: Role::Subject,
+        subject: ProgramRole::Subject,
+        reference: ProgramRole::Subject,
     }
 }
 

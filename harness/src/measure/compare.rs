@@ -1,65 +1,15 @@
 //! Today's measurements against stored ones: ratio by ratio, and absolute figures only on the same machine. Pure.
 
-use std::fmt;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::{
-    Estimate, Judgement, Tolerance,
-    case::What,
-    judge_against_baseline,
-    record::{Costs, Measurement, series},
+use crate::{
+    measure::{
+        judge_against_baseline,
+        series::{Costs, series},
+    },
+    model::{
+        judgement::{Change, Judgement, Tolerance},
+        measurement::{Measurement, Quantity},
+    },
 };
-
-/// What became of a measurement since a stored one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// How the ratio compares, each being taken in its own run: today's over the stored one.
-    pub ratio: Option<Estimate>,
-    /// The verdict on it.
-    pub verdict: Judgement,
-    /// Today's speed over the stored one. Only where both were measured on the same machine, which is not to say that the
-    /// machine was as fast.
-    pub absolute: Option<f64>,
-    /// The verdict on that; none in a virtual machine, whose speed is not its own from one run to the next.
-    pub absolute_verdict: Option<Judgement>,
-}
-
-impl Change {
-    /// Whether anything is slower than it may be.
-    #[must_use]
-    pub fn is_slower(&self) -> bool {
-        self.verdict == Judgement::Regression || self.absolute_verdict == Some(Judgement::Regression)
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ratio {
-            Some(Estimate { ratio, interval, .. }) => {
-                write!(f, "the ratio is {ratio:.3} times the baseline's ({interval})")?;
-            }
-            None => f.write_str("the ratio cannot be compared")?,
-        }
-        if let Judgement::Inconclusive { reason } = &self.verdict {
-            write!(f, ": {reason}")?;
-        }
-        match (self.absolute, &self.absolute_verdict) {
-            (Some(speed), Some(verdict)) => {
-                write!(f, "; {speed:.3} times as fast as then: {}", verdict.name().to_uppercase())
-            }
-            (Some(speed), None) => {
-                write!(
-                    f,
-                    "; {speed:.3} times as fast as then (not judged in a virtual machine, nor by a figure in doubt)"
-                )
-            }
-            (None, _) => f.write_str("; absolute figures compare for one machine, program and load only"),
-        }
-    }
-}
 
 /// Holds a measurement against the stored one of the same id.
 #[must_use]
@@ -108,5 +58,5 @@ pub fn is_comparable(new: &Measurement, old: &Measurement) -> bool {
     new.what == old.what
         && new.traffic == old.traffic
         && new.offered_pps == old.offered_pps
-        && (same_reference || matches!(new.what, What::NativeToGeneric | What::SizeToSmallest))
+        && (same_reference || matches!(new.what, Quantity::NativeToGeneric | Quantity::SizeToSmallest))
 }

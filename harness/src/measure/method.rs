@@ -3,33 +3,15 @@
 //! All is kept as cost, in nanoseconds per frame: lower is better. What is judged is a *speed ratio*, the subject's speed
 //! over the reference's: below 1 the subject is slower.
 
-use std::{fmt, str::FromStr};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::statistics::{Interval, bootstrap_difference, bootstrap_median, mad, median};
-
-/// How many whole blocks a verdict takes at least. With as many, the interval of the median reaches from about the 6th to
-/// the 15th in order, so that five blocks that were disturbed all in one way lie outside of it.
-pub const LEAST_BLOCKS: usize = 20;
-
-/// Which share of the blocks may be void at most. Beyond it, what is left is no sample of what the machine does, but of its
-/// quiet moments.
-pub const MOST_VOID: f64 = 0.25;
-
-/// Which share of a trial's time the hypervisor may have taken at most: half of the narrowest [tolerance](Tolerance) that
-/// anybody is told to use.
-pub const MOST_STEAL: f64 = 0.01;
-
-/// For which share of a trial something else may have had the sender's CPU at most. The kernel's own threads take a tenth now and
-/// then, and up to a third, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices
-/// that are as long as a trial.
-pub const MOST_AWAY: f64 = 0.4;
-
-/// By which share of the tolerance the same program, measured against itself, may come out off 1 although its interval
-/// misses 1. See [`judge`].
-pub const MOST_GATE_BIAS: f64 = 0.2;
+use crate::{
+    measure::statistics::{estimate, estimate_change},
+    model::judgement::{
+        Contender, Estimate, Inconclusive, Interval, Judgement, LEAST_BLOCKS, MOST_VOID, Tolerance, Void,
+    },
+};
 
 /// Four trials that stand close together in time, A B B A or B A A B, so that a drift of the machine falls on both sides alike.
 /// Which of the two it is has to be drawn: what the machine does in step with the trials, a scheduler's slices above all, then
@@ -71,101 +53,6 @@ fn log_mean(costs: [f64; 2], base: f64) -> Option<f64> {
     Some(f64::midpoint(first, last)).filter(|log| log.is_finite())
 }
 
-/// Why a trial, and with it its block, says nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Void {
-    /// The frames do not add up: more or fewer were sent than were counted or are known to be lost.
-    Conservation {
-        /// Frames sent.
-        sent: u64,
-        /// Frames counted.
-        counted: u64,
-        /// Frames not counted, for which some other counter accounts.
-        explained: u64,
-    },
-    /// The hypervisor took more than [`MOST_STEAL`].
-    Steal {
-        /// The share of the trial's time that it took.
-        share: f64,
-    },
-    /// The stack dropped frames from its backlog.
-    Softnet {
-        /// How many.
-        dropped: u64,
-    },
-    /// Something else had the sender's CPU for more than [`MOST_AWAY`].
-    Away {
-        /// The share of the trial's time that it had it.
-        share: f64,
-    },
-    /// The trial did not end on the CPU on which it began.
-    Migration {
-        /// The CPU at the beginning.
-        from: u32,
-        /// The CPU at the end.
-        to: u32,
-    },
-    /// A cost is not positive: there was less to measure than the clock's grain or the null program's noise.
-    BelowClock,
-    /// The injector failed.
-    Injector {
-        /// In what.
-        reason: String,
-    },
-}
-
-impl Void {
-    /// Whether something else on the machine is to blame, so that the same trial may come out whole another time.
-    #[must_use]
-    pub fn is_disturbance(&self) -> bool {
-        match self {
-            Self::Steal { .. } | Self::Softnet { .. } | Self::Away { .. } | Self::Migration { .. } => true,
-            Self::Conservation { .. } | Self::BelowClock | Self::Injector { .. } => false,
-        }
-    }
-
-    /// The name of its kind, as results have it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Conservation { .. } => "conservation",
-            Self::Steal { .. } => "steal",
-            Self::Softnet { .. } => "softnet",
-            Self::Away { .. } => "away",
-            Self::Migration { .. } => "migration",
-            Self::BelowClock => "below_clock",
-            Self::Injector { .. } => "injector",
-        }
-    }
-}
-
-impl fmt::Display for Void {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Conservation { sent, counted, explained } => {
-                write!(f, "{sent} frames were sent, {counted} counted, and {explained} are known to be lost")
-            }
-            Self::Steal { share } => write!(
-                f,
-                "the hypervisor took {} of the time, more than {}",
-                Percent(*share),
-                Percent(MOST_STEAL)
-            ),
-            Self::Softnet { dropped } => write!(f, "the stack dropped {dropped} frames from its backlog"),
-            Self::Away { share } => write!(
-                f,
-                "something else had the sender's CPU for {} of the time, more than {}",
-                Percent(*share),
-                Percent(MOST_AWAY)
-            ),
-            Self::Migration { from, to } => write!(f, "began on CPU {from} and ended on CPU {to}"),
-            Self::BelowClock => f.write_str("a cost is not above zero"),
-            Self::Injector { reason } => f.write_str(reason),
-        }
-    }
-}
-
 /// What was tried to compare two things.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -201,317 +88,17 @@ impl Series {
     /// What the blocks come to; `None` where none is whole. The bootstrap draws by `seed`.
     #[must_use]
     pub fn estimate(&self, seed: u64) -> Option<Estimate> {
-        Estimate::of(&self.logs(), seed)
+        estimate(&self.logs(), seed)
     }
 
     /// What keeps the series from being judged at all.
-    fn shortcoming(&self, series: Which) -> Option<Inconclusive> {
+    fn shortcoming(&self, series: Contender) -> Option<Inconclusive> {
         let (whole, of) = (self.logs().len(), self.tried());
         let void = of - whole;
         if void as f64 > MOST_VOID * of as f64 {
             return Some(Inconclusive::TooManyVoid { series, void, of });
         }
         (whole < LEAST_BLOCKS).then_some(Inconclusive::TooFewBlocks { series, n: whole })
-    }
-}
-
-/// A speed ratio, and how well it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Estimate {
-    /// The median speed ratio.
-    pub ratio: f64,
-    /// Where it lies, by the [bootstrap](bootstrap_median).
-    pub interval: Interval,
-    /// The [`mad`] of the blocks' log ratios: about the share by which a single block is off.
-    pub mad: f64,
-    /// How many blocks there are.
-    pub n: usize,
-}
-
-impl Estimate {
-    fn of(logs: &[f64], seed: u64) -> Option<Self> {
-        let (median, interval) = (median(logs)?, bootstrap_median(logs, seed)?);
-        Self::exp(median, interval, logs)
-    }
-
-    fn of_difference(new: &[f64], old: &[f64], seed: u64) -> Option<Self> {
-        let difference = median(new)? - median(old)?;
-        Self::exp(difference, bootstrap_difference(new, old, seed)?, new)
-    }
-
-    /// From logarithms to ratios, where numbers hold these.
-    fn exp(median: f64, interval: Interval, logs: &[f64]) -> Option<Self> {
-        let (ratio, interval) = (median.exp(), interval.map(f64::exp));
-        let hold = [ratio, interval.low, interval.high].iter().all(|ratio| ratio.is_normal());
-        hold.then_some(Self { ratio, interval, mad: mad(logs)?, n: logs.len() })
-    }
-}
-
-/// By which share a speed may change and still count as the same; above 0 % and below 50 %.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Tolerance(f64);
-
-/// What is wrong with a tolerance.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a share above 0 % and below 50 %, as `5%` or `0.05` is")]
-pub struct ToleranceError {
-    /// What was given.
-    pub given: String,
-}
-
-impl Tolerance {
-    /// For a virtual machine, whose neighbours are felt.
-    pub const VM: Self = Self(0.05);
-    /// For a machine of one's own.
-    pub const BARE_METAL: Self = Self(0.02);
-
-    /// The share, 0.05 for 5 %.
-    #[must_use]
-    pub fn share(self) -> f64 {
-        self.0
-    }
-
-    /// The ratios that count as the same.
-    fn band(self) -> Interval {
-        Interval { low: 1.0 - self.0, high: 1.0 + self.0 }
-    }
-
-    /// The ratios at which a gate's departure from 1 is too small to matter.
-    fn gate_band(self) -> Interval {
-        Self(self.0 * MOST_GATE_BIAS).band()
-    }
-}
-
-impl TryFrom<f64> for Tolerance {
-    type Error = ToleranceError;
-
-    fn try_from(share: f64) -> Result<Self, Self::Error> {
-        if share > 0.0 && share < 0.5 {
-            Ok(Self(share))
-        } else {
-            Err(ToleranceError { given: share.to_string() })
-        }
-    }
-}
-
-impl From<Tolerance> for f64 {
-    fn from(tolerance: Tolerance) -> Self {
-        tolerance.0
-    }
-}
-
-impl FromStr for Tolerance {
-    type Err = ToleranceError;
-
-    fn from_str(given: &str) -> Result<Self, Self::Err> {
-        let share = match given.strip_suffix('%') {
-            Some(percent) => percent.trim_end().parse::<f64>().map(|percent| percent / 100.0),
-            None => given.parse(),
-        };
-        let tolerance = share.ok().and_then(|share| Self::try_from(share).ok());
-        tolerance.ok_or_else(|| ToleranceError { given: given.to_owned() })
-    }
-}
-
-impl fmt::Display for Tolerance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Percent(self.0).fmt(f)
-    }
-}
-
-/// A share, shown in percent, without the digits that come of counting in binary.
-struct Percent(f64);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", (self.0 * 1e6).round() / 1e4)
-    }
-}
-
-/// Which of the sets of blocks that a verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Which {
-    /// The subject against the reference.
-    Subject,
-    /// The same program against itself.
-    Gate,
-    /// The blocks stored earlier.
-    Baseline,
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Subject => "subject against reference",
-            Self::Gate => "null against null",
-            Self::Baseline => "the baseline",
-        })
-    }
-}
-
-/// Why there is no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Inconclusive {
-    /// Fewer than [`LEAST_BLOCKS`].
-    TooFewBlocks {
-        /// Of which set.
-        series: Which,
-        /// How many are whole.
-        n: usize,
-    },
-    /// More than [`MOST_VOID`].
-    TooManyVoid {
-        /// In which set.
-        series: Which,
-        /// Blocks that are void.
-        void: usize,
-        /// Blocks that were tried.
-        of: usize,
-    },
-    /// The same program against itself comes out as faster or slower.
-    GateMissesOne {
-        /// Where its speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The same program against itself scatters as far as the tolerance or further.
-    GateTooWide {
-        /// Where its speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The interval goes beyond the tolerance on both sides.
-    TooWide {
-        /// Where the speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The interval goes beyond the tolerance on one side, and not with all of its length.
-    Straddles {
-        /// Where the speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The subject is slower, or faster, by all blocks, and not by the earlier and the later half of them each.
-    Unconfirmed {
-        /// Where the speed ratio lies by all blocks.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// A log ratio is not finite, or what they come to is not.
-    NotFinite,
-}
-
-impl fmt::Display for Inconclusive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooFewBlocks { series, n } => {
-                write!(f, "{series}: {n} whole blocks, and a verdict takes {LEAST_BLOCKS}")
-            }
-            Self::TooManyVoid { series, void, of } => {
-                let most = Percent(MOST_VOID);
-                write!(f, "{series}: {void} of {of} blocks are void, more than {most}")
-            }
-            Self::GateMissesOne { interval, tolerance } => write!(
-                f,
-                "the machine cannot support a verdict: null against null differs, {interval} times as fast, \
-                 which a tolerance of {tolerance} does not bear"
-            ),
-            Self::GateTooWide { interval, tolerance } => write!(
-                f,
-                "the machine cannot support a verdict: null against null scatters, {interval} times as fast, \
-                 which is no narrower than the tolerance of {tolerance}"
-            ),
-            Self::TooWide { interval, tolerance } => write!(
-                f,
-                "{interval} times as fast, which is wider than the tolerance of {tolerance} on either side"
-            ),
-            Self::Straddles { interval, tolerance } => {
-                write!(
-                    f,
-                    "{interval} times as fast, which is both within the tolerance of {tolerance} and beyond"
-                )
-            }
-            Self::Unconfirmed { interval, tolerance } => write!(
-                f,
-                "{interval} times as fast, which is beyond the tolerance of {tolerance}, and not in {LEAST_BLOCKS} earlier and \
-                 {LEAST_BLOCKS} later blocks each"
-            ),
-            Self::NotFinite => f.write_str("a ratio is not a number"),
-        }
-    }
-}
-
-/// How the speeds compare.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Judgement {
-    /// The same, but for the tolerance.
-    Pass,
-    /// The subject is slower.
-    Regression,
-    /// The subject is faster.
-    Improved,
-    /// It cannot be told.
-    Inconclusive {
-        /// Why.
-        reason: Inconclusive,
-    },
-}
-
-impl Judgement {
-    /// The name that results use.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Regression => "regression",
-            Self::Improved => "improved",
-            Self::Inconclusive { .. } => "inconclusive",
-        }
-    }
-
-    /// Why there is no verdict, where there is none.
-    #[must_use]
-    pub fn reason(&self) -> Option<Inconclusive> {
-        match self {
-            Self::Inconclusive { reason } => Some(*reason),
-            Self::Pass | Self::Regression | Self::Improved => None,
-        }
-    }
-
-    /// What an interval says, by [`judge`]'s last rule.
-    fn of(interval: Interval, tolerance: Tolerance) -> Self {
-        let Interval { low, high } = interval;
-        let band = tolerance.band();
-        if !(low.is_finite() && high.is_finite() && low <= high) {
-            Self::Inconclusive { reason: Inconclusive::NotFinite }
-        } else if high < band.low {
-            Self::Regression
-        } else if low > band.high {
-            Self::Improved
-        } else if band.contains(low) && band.contains(high) {
-            Self::Pass
-        } else if low < band.low && high > band.high {
-            Self::Inconclusive { reason: Inconclusive::TooWide { interval, tolerance } }
-        } else {
-            Self::Inconclusive { reason: Inconclusive::Straddles { interval, tolerance } }
-        }
-    }
-}
-
-impl fmt::Display for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -552,19 +139,20 @@ pub struct Judged {
 #[must_use]
 pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Judged {
     let (estimate, gate_estimate) = (series.estimate(seed), gate.estimate(seed));
-    let verdict = match (series.shortcoming(Which::Subject).or(gate.shortcoming(Which::Gate)), estimate) {
-        (Some(reason), _) => Judgement::Inconclusive { reason },
-        (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
-        (None, Some(estimate)) => match gate_fault(gate_estimate, tolerance) {
-            Some(reason) => Judgement::Inconclusive { reason },
-            None => match Judgement::of(estimate.interval, tolerance) {
-                alarm @ (Judgement::Regression | Judgement::Improved) => {
-                    confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
-                }
-                verdict => verdict,
+    let verdict =
+        match (series.shortcoming(Contender::Subject).or(gate.shortcoming(Contender::Gate)), estimate) {
+            (Some(reason), _) => Judgement::Inconclusive { reason },
+            (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
+            (None, Some(estimate)) => match gate_fault(gate_estimate, tolerance) {
+                Some(reason) => Judgement::Inconclusive { reason },
+                None => match Judgement::of(estimate.interval, tolerance) {
+                    alarm @ (Judgement::Regression | Judgement::Improved) => {
+                        confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
+                    }
+                    verdict => verdict,
+                },
             },
-        },
-    };
+        };
     Judged { verdict, estimate, gate: gate_estimate }
 }
 
@@ -579,7 +167,7 @@ fn confirmed(
     let (earlier, later) = logs.split_at(logs.len() / 2);
     let agrees = |half: &[f64]| {
         half.len() >= LEAST_BLOCKS
-            && Estimate::of(half, seed).is_some_and(|its| Judgement::of(its.interval, tolerance) == alarm)
+            && estimate(half, seed).is_some_and(|its| Judgement::of(its.interval, tolerance) == alarm)
     };
     if agrees(earlier) && agrees(later) {
         alarm
@@ -607,8 +195,8 @@ fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusi
 /// `mad` and `n` are those of `new`.
 #[must_use]
 pub fn judge_against_baseline(new: &[f64], old: &[f64], tolerance: Tolerance, seed: u64) -> Judged {
-    let estimate = Estimate::of_difference(new, old, seed);
-    let sets = [(Which::Subject, new.len()), (Which::Baseline, old.len())];
+    let estimate = estimate_change(new, old, seed);
+    let sets = [(Contender::Subject, new.len()), (Contender::Baseline, old.len())];
     let verdict = match (sets.into_iter().find(|(_, n)| *n < LEAST_BLOCKS), estimate) {
         (Some((series, n)), _) => {
             Judgement::Inconclusive { reason: Inconclusive::TooFewBlocks { series, n } }
@@ -628,7 +216,7 @@ pub fn wants_more(judged: &Judged) -> bool {
     match judged.verdict {
         Judgement::Pass | Judgement::Regression | Judgement::Improved => false,
         Judgement::Inconclusive { reason } => match reason {
-            Inconclusive::TooFewBlocks { series, .. } => series != Which::Baseline,
+            Inconclusive::TooFewBlocks { series, .. } => series != Contender::Baseline,
             Inconclusive::TooManyVoid { void, of, .. } => void < of || of < LEAST_BLOCKS,
             Inconclusive::GateMissesOne { interval, tolerance } => {
                 let bearable = tolerance.gate_band();
@@ -648,9 +236,13 @@ mod tests {
     use fastrand::Rng;
     use proptest::{collection::vec, prop_assert, prop_assert_eq, prop_oneof, proptest, strategy::Strategy};
 
-    use super::{
-        super::statistics::tests::{config, normal},
-        *,
+    use super::*;
+    use crate::{
+        measure::statistics::{
+            median,
+            tests::{config, normal},
+        },
+        model::judgement::ToleranceError,
     };
 
     /// A block with this log ratio.
@@ -732,7 +324,10 @@ mod tests {
         let read =
             Series { blocks: [vec![block(0.0); 60], vec![block(f64::NAN); 21]].concat(), void: vec![] };
         let judged = judge(&read, &still(1.0, 60), Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Which::Subject, void: 21, of: 81 });
+        assert_eq!(
+            reason(&judged),
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+        );
     }
 
     #[test]
@@ -802,11 +397,11 @@ mod tests {
         let (interval, tolerance) = (between(0.92, 1.0804), Tolerance::VM);
         for (reason, text) in [
             (
-                Inconclusive::TooFewBlocks { series: Which::Baseline, n: 7 },
+                Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 7 },
                 "the baseline: 7 whole blocks, and a verdict takes 20",
             ),
             (
-                Inconclusive::TooManyVoid { series: Which::Subject, void: 9, of: 30 },
+                Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
                 "subject against reference: 9 of 30 blocks are void, more than 25 %",
             ),
             (
@@ -926,12 +521,12 @@ mod tests {
     fn a_verdict_takes_twenty_whole_blocks_of_either_series() {
         let (short, enough) = (still(1.0, 19), still(1.0, 20));
         let judged = judge(&short, &enough, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Which::Subject, n: 19 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
         let judged = judge(&enough, &short, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Which::Gate, n: 19 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Gate, n: 19 });
         assert_eq!(judge(&enough, &enough, Tolerance::VM, 1).verdict, Judgement::Pass);
         let judged = judge(&Series::default(), &Series::default(), Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Which::Subject, n: 0 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 0 });
     }
 
     #[test]
@@ -941,9 +536,12 @@ mod tests {
         let more = Series { void: vec![Void::BelowClock; 21], ..still(1.0, 60) };
         assert_eq!(judge(&quarter, &quarter, Tolerance::VM, 1).verdict, Judgement::Pass);
         let judged = judge(&more, &whole, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Which::Subject, void: 21, of: 81 });
+        assert_eq!(
+            reason(&judged),
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+        );
         let judged = judge(&whole, &more, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Which::Gate, void: 21, of: 81 });
+        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Contender::Gate, void: 21, of: 81 });
     }
 
     #[test]
@@ -976,10 +574,10 @@ mod tests {
     fn more_blocks_are_wanted_where_they_could_settle_it() {
         let (interval, tolerance) = (between(0.9, 1.0), Tolerance::VM);
         for reason in [
-            Inconclusive::TooFewBlocks { series: Which::Subject, n: 3 },
-            Inconclusive::TooFewBlocks { series: Which::Gate, n: 3 },
-            Inconclusive::TooManyVoid { series: Which::Subject, void: 9, of: 30 },
-            Inconclusive::TooManyVoid { series: Which::Gate, void: 10, of: 10 },
+            Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 },
+            Inconclusive::TooFewBlocks { series: Contender::Gate, n: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
+            Inconclusive::TooManyVoid { series: Contender::Gate, void: 10, of: 10 },
             Inconclusive::GateMissesOne { interval: between(1.009, 1.03), tolerance },
             Inconclusive::GateMissesOne { interval: between(0.97, 0.991), tolerance },
             Inconclusive::GateTooWide { interval, tolerance },
@@ -989,8 +587,8 @@ mod tests {
             assert!(wants_more(&inconclusive(reason)), "{reason:?}");
         }
         for reason in [
-            Inconclusive::TooFewBlocks { series: Which::Baseline, n: 3 },
-            Inconclusive::TooManyVoid { series: Which::Gate, void: 20, of: 20 },
+            Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 20 },
             Inconclusive::GateMissesOne { interval: between(1.011, 1.03), tolerance },
             Inconclusive::GateMissesOne { interval: between(0.97, 0.989), tolerance },
             Inconclusive::NotFinite,
@@ -1012,8 +610,8 @@ mod tests {
         assert_eq!(judge_against_baseline(&slow, &slow, Tolerance::VM, 1).verdict, Judgement::Pass);
         let few = |new: &[f64], old: &[f64]| reason(&judge_against_baseline(new, old, Tolerance::VM, 1));
         let short = &slow[..19];
-        assert_eq!(few(short, &slow), Inconclusive::TooFewBlocks { series: Which::Subject, n: 19 });
-        assert_eq!(few(&slow, short), Inconclusive::TooFewBlocks { series: Which::Baseline, n: 19 });
+        assert_eq!(few(short, &slow), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
+        assert_eq!(few(&slow, short), Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 19 });
         let scattered = [[-0.1; 20], [0.1; 20]].concat();
         assert!(matches!(few(&scattered, &[0.0; 40]), Inconclusive::TooWide { .. }));
         assert!(matches!(few(&[0.0; 40], &scattered), Inconclusive::TooWide { .. }));
@@ -1104,7 +702,7 @@ mod tests {
     }
 
     fn any_tolerance() -> impl Strategy<Value = Tolerance> {
-        (0.001..0.49).prop_map(Tolerance)
+        (0.001..0.49).prop_map(|share| Tolerance::try_from(share).unwrap())
     }
 
     proptest! {

@@ -3,16 +3,11 @@
 
 pub mod case;
 pub mod compare;
-pub mod record;
+pub mod series;
 pub mod traffic;
 
-mod losses;
 mod method;
 mod statistics;
 
-pub use losses::Losses;
-pub use method::{
-    Block, Estimate, Inconclusive, Judged, Judgement, LEAST_BLOCKS, MOST_AWAY, MOST_GATE_BIAS, MOST_STEAL,
-    MOST_VOID, Series, Tolerance, ToleranceError, Void, Which, judge, judge_against_baseline, wants_more,
-};
-pub use statistics::{Interval, LEVEL, RESAMPLES, bootstrap_difference, bootstrap_median, mad, median};
+pub use method::{Block, Judged, Series, judge, judge_against_baseline, wants_more};
+pub use statistics::{LEVEL, RESAMPLES, bootstrap_difference, bootstrap_median, mad, median};

@@ -1,10 +1,11 @@
 //! Medians, their spread, and how far chance alone could have moved them. Pure; who wants randomness brings the seed.
 
-use std::fmt;
-
 use fastrand::Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    judgement::{Estimate, Interval},
+    measurement::Figure,
+};
 
 /// How often a bootstrap draws.
 pub const RESAMPLES: usize = 10_000;
@@ -33,42 +34,6 @@ pub fn mad(values: &[f64]) -> Option<f64> {
     median(&deviations)
 }
 
-/// Where a figure lies, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Interval {
-    /// The lower end.
-    pub low: f64,
-    /// The upper end.
-    pub high: f64,
-}
-
-impl Interval {
-    /// Whether `value` lies within.
-    #[must_use]
-    pub fn contains(&self, value: f64) -> bool {
-        self.low <= value && value <= self.high
-    }
-
-    /// How far the ends are apart.
-    #[must_use]
-    pub fn width(&self) -> f64 {
-        self.high - self.low
-    }
-
-    /// The interval of what `f` makes of the figure. `f` must not fall.
-    #[must_use]
-    pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self { low: f(self.low), high: f(self.high) }
-    }
-}
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} to {:.3}", self.low, self.high)
-    }
-}
-
 /// Where the median lies of what `values` are a sample of: the percentile bootstrap, [`LEVEL`] percent of [`RESAMPLES`].
 ///
 /// The same values in any order and the same `seed` give the same interval. `None` where there is no [`median`].
@@ -86,6 +51,28 @@ pub fn bootstrap_median(values: &[f64], seed: u64) -> Option<Interval> {
 pub fn bootstrap_difference(new: &[f64], old: &[f64], seed: u64) -> Option<Interval> {
     let (mut new, mut old) = (Sample::new(new)?, Sample::new(old)?);
     Some(percentile(seed, |rng| new.draw_median(rng) - old.draw_median(rng)))
+}
+
+/// The ratio of which `logs` are a sample of logarithms.
+pub(super) fn estimate(logs: &[f64], seed: u64) -> Option<Estimate> {
+    from_logs(median(logs)?, bootstrap_median(logs, seed)?, logs)
+}
+
+/// The ratio of two ratios that were measured independently of each other, from samples of their logarithms.
+pub(super) fn estimate_change(new: &[f64], old: &[f64], seed: u64) -> Option<Estimate> {
+    from_logs(median(new)? - median(old)?, bootstrap_difference(new, old, seed)?, new)
+}
+
+/// From logarithms to ratios, where floating point can hold these.
+fn from_logs(median: f64, interval: Interval, logs: &[f64]) -> Option<Estimate> {
+    let (ratio, interval) = (median.exp(), interval.map(f64::exp));
+    let hold = [ratio, interval.low, interval.high].iter().all(|ratio| ratio.is_normal());
+    hold.then_some(Estimate { ratio, interval, mad: mad(logs)?, n: logs.len() })
+}
+
+/// The median of `values` and where it lies.
+pub(super) fn figure(values: &[f64], seed: u64) -> Option<Figure> {
+    Some(Figure { median: median(values)?, interval: bootstrap_median(values, seed)? })
 }
 
 fn percentile(seed: u64, mut draw: impl FnMut(&mut Rng) -> f64) -> Interval {

@@ -2,14 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{
-    device::{Breakdown, Finding, Weight},
-    json::{Collection, RunResult, Summary, TrialRecord},
+use crate::model::{
+    finding::{Finding, InfrastructureFailure, Weight},
+    result::{Collection, RunResult, Summary, TrialRecord},
 };
-use crate::{
-    measure::{Judgement, record::Unmeasured},
-    verdict::{Mismatch, VerdictKind},
-};
+use crate::model::{judgement::Judgement, measurement::Unmeasured, mismatch::Mismatch, verdict::VerdictKind};
 
 /// What may be built on a collection of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +74,7 @@ pub enum ObstacleKind {
     /// The testbed broke in trials.
     Error,
     /// A part of a larger run came to nothing.
-    Breakdown,
+    InfrastructureFailure,
     /// Trials of the plan that were never begun.
     NotRun,
     /// A measurement that broke.
@@ -102,7 +99,7 @@ impl ObstacleKind {
             Self::Disagreement | Self::Failure | Self::Refusal | Self::Rule | Self::Fault | Self::Slower => {
                 Severity::Fault
             }
-            Self::Error | Self::Breakdown | Self::NotRun | Self::Unmeasured => Severity::Gap,
+            Self::Error | Self::InfrastructureFailure | Self::NotRun | Self::Unmeasured => Severity::Gap,
             Self::Warning | Self::Inconclusive | Self::Recovered => Severity::Reservation,
             Self::Deviation | Self::Note => Severity::Note,
         }
@@ -119,7 +116,7 @@ impl ObstacleKind {
             Self::Fault => "Findings that are faults",
             Self::Slower => "Slower than allowed",
             Self::Error => "Trials whose testbed broke",
-            Self::Breakdown => "Parts that came to nothing",
+            Self::InfrastructureFailure => "Parts that came to nothing",
             Self::NotRun => "Never begun",
             Self::Unmeasured => "Measurements that broke",
             Self::Warning => "Findings",
@@ -143,7 +140,7 @@ pub enum Place {
     /// A measurement of a result.
     Measurement(usize, usize),
     /// A breakdown.
-    Breakdown(usize),
+    InfrastructureFailure(usize),
 }
 
 /// Something that keeps the verdict from being clean.
@@ -252,7 +249,7 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
     let broken_rules = number(ObstacleKind::Rule);
     let faults = number(ObstacleKind::Fault);
     let slower = number(ObstacleKind::Slower);
-    let breakdowns = number(ObstacleKind::Breakdown);
+    let breakdowns = number(ObstacleKind::InfrastructureFailure);
     let unmeasured = number(ObstacleKind::Unmeasured);
     match standing {
         Standing::Failed | Standing::Incomplete => {
@@ -404,10 +401,10 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
         }
     }
     for (number, breakdown) in breakdowns.iter().enumerate() {
-        let Breakdown { cell, what, attempts, recovered, console: _ } = breakdown;
-        let kind = if *recovered { ObstacleKind::Recovered } else { ObstacleKind::Breakdown };
+        let InfrastructureFailure { cell, what, attempts, recovered, console: _ } = breakdown;
+        let kind = if *recovered { ObstacleKind::Recovered } else { ObstacleKind::InfrastructureFailure };
         let what = format!("{what} ({} tried)", verb(*attempts as usize, "time", "times"));
-        found.add(kind, cell, what, Place::Breakdown(number));
+        found.add(kind, cell, what, Place::InfrastructureFailure(number));
     }
     if stored != summary {
         let what = format!("the collection's summary says {}, and its trials {}", In(stored), In(summary));

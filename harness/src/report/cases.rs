@@ -11,20 +11,22 @@ use std::{
 
 use anstream::adapter::strip_str;
 
-use super::{
-    console::{explain, several},
-    device::{Breakdown, Finding, FindingKind, Weight},
-    json::{Collection, RuleResult, RunResult, TrialRecord},
+use crate::{
+    model::{
+        environment::Environment,
+        judgement::Judgement,
+        measurement::{Measurement, Unmeasured},
+        mode::TrialPath,
+        verdict::VerdictKind,
+    },
+    rules::StepRecord,
 };
 use crate::{
-    environment::Environment,
-    measure::{
-        Judgement,
-        record::{Measurement, Unmeasured},
+    model::{
+        finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+        result::{Collection, RuleResult, RunResult, TrialRecord},
     },
-    plan::Path,
-    rules::StepRecord,
-    verdict::VerdictKind,
+    report::console::{explain, several},
 };
 
 /// What was tried in one place.
@@ -153,7 +155,7 @@ fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {
         measurements,
         summary,
     } = result;
-    let mut cells: BTreeMap<(&str, Path), Vec<Case<'_>>> = BTreeMap::new();
+    let mut cells: BTreeMap<(&str, TrialPath), Vec<Case<'_>>> = BTreeMap::new();
     for trial in trials {
         cells.entry((nic(trial), trial.path())).or_default().push(of_trial(trial));
     }
@@ -286,8 +288,8 @@ fn not_run(number: usize) -> Option<Case<'static>> {
     })
 }
 
-fn of_breakdown(breakdown: &Breakdown) -> Case<'_> {
-    let Breakdown { cell, what, attempts: _, recovered, console } = breakdown;
+fn of_breakdown(breakdown: &InfrastructureFailure) -> Case<'_> {
+    let InfrastructureFailure { cell, what, attempts: _, recovered, console } = breakdown;
     Case {
         name: Cow::from(cell),
         outcome: if *recovered { Outcome::Pass } else { Outcome::Error },

@@ -11,29 +11,30 @@ use std::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    cases::kind_name,
-    console::several,
-    device::{Finding, Weight},
-    json::{Collection, RunResult},
-    store,
+use crate::{
+    measure::compare::{against, is_comparable, pairs},
+    model::{
+        device::PortRole,
+        judgement::{Change, Judgement, Tolerance},
+        measurement::Measurement,
+        verdict::VerdictKind,
+    },
 };
 use crate::{
-    measure::{
-        Judgement, Tolerance,
-        compare::{Change, against, is_comparable, pairs},
-        record::Measurement,
+    model::{
+        finding::{Finding, Weight},
+        result::{Collection, RunResult},
     },
-    verdict::VerdictKind,
+    report::{cases::kind_name, console::several, store},
 };
 
 mod html;
 mod markdown;
 mod text;
 
-pub use html::write as write_html;
-pub use markdown::write as write_markdown;
-pub use text::write as write_text;
+pub use crate::report::comparison::html::write as write_html;
+pub use crate::report::comparison::markdown::write as write_markdown;
+pub use crate::report::comparison::text::write as write_text;
 
 /// The version of the form that programs get.
 pub const SCHEMA: &str = "xdproof.comparison/1";
@@ -347,7 +348,7 @@ impl Comparison {
 impl Side {
     fn of(results: &[RunResult]) -> Self {
         let devices = results.iter().flat_map(|result| &result.devices);
-        let devices = devices.filter(|device| device.role == super::device::Role::Dut).map(|device| {
+        let devices = devices.filter(|device| device.role == PortRole::Dut).map(|device| {
             let details = [&device.driver_version, &device.firmware].into_iter().flatten();
             details
                 .fold(format!("{}: {}", device.nic, device.driver), |text, detail| format!("{text} {detail}"))

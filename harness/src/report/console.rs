@@ -6,16 +6,16 @@ use anstyle::{AnsiColor, Style};
 use xdproof_ebpf::abi::protocol_name;
 use xdproof_scenarios::Expectation;
 
-use super::{
-    Event, Reporter, damage,
-    device::{Finding, Weight},
-    json::{JsonFile, Observed, RuleResult, RunResult, Summary, TrialRecord},
-    table,
+use crate::model::{
+    environment::Environment, mismatch::Mismatch, mode::TrialPath, observation::side_by_side,
+    verdict::VerdictKind,
 };
 use crate::{
-    environment::Environment,
-    plan::Path,
-    verdict::{Mismatch, VerdictKind, side_by_side},
+    model::{
+        finding::{Finding, Weight},
+        result::{Observed, RuleResult, RunResult, Summary, TrialRecord},
+    },
+    report::{Event, Reporter, damage, json::JsonFile, table},
 };
 
 /// How much is said.
@@ -67,7 +67,7 @@ impl<W: io::Write> Console<W> {
         self
     }
 
-    fn started(&mut self, environment: &Environment, paths: &[Path], trials: usize) -> io::Result<()> {
+    fn started(&mut self, environment: &Environment, paths: &[TrialPath], trials: usize) -> io::Result<()> {
         let Environment { xdproof, kernel_release, program, .. } = environment;
         let object = program.object.as_deref().unwrap_or("built in");
         writeln!(

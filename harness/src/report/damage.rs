@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xdproof_scenarios::describe;
 
-use crate::verdict::Mismatch;
+use crate::model::mismatch::Mismatch;
 
 /// Bytes in a row.
 const ROW: usize = 16;

@@ -8,8 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::json::RunResult;
-use crate::{plan::Mode, verdict::VerdictKind};
+use crate::model::result::RunResult;
+use crate::model::{mode::Mode, verdict::VerdictKind};
 
 /// The table as it is stored.
 pub const STORED: &str = include_str!("detection.json");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::json::{RunResult, TrialRecord};
-use crate::{environment::Environment, plan::Path};
+use crate::model::result::{RunResult, TrialRecord};
+use crate::model::{environment::Environment, mode::TrialPath};
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub enum Event<'a> {
         /// The machine and the program.
         environment: &'a Environment,
         /// The columns: each mode with its injector.
-        paths: &'a [Path],
+        paths: &'a [TrialPath],
         /// How many trials there are.
         trials: usize,
     },

@@ -14,13 +14,18 @@ use askama::Template;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    assessment::{Assessment, Obstacle, ObstacleKind, Place, Severity, Standing},
-    detection::{self, Power},
-    device::{Breakdown, DeviceRecord, Role},
-    json::{Collection, RunResult, TrialRecord},
+use crate::model::{environment::Environment, mode::Mode, verdict::VerdictKind};
+use crate::{
+    model::{
+        device::{DeviceRecord, PortRole},
+        finding::InfrastructureFailure,
+        result::{Collection, RunResult, TrialRecord},
+    },
+    report::{
+        assessment::{Assessment, Obstacle, ObstacleKind, Place, Severity, Standing},
+        detection::{self, Power},
+    },
 };
-use crate::{environment::Environment, plan::Mode, verdict::VerdictKind};
 
 mod columns;
 mod data;
@@ -28,12 +33,12 @@ mod matrix;
 mod rates;
 mod text;
 
-use columns::{Columns, NO_DEVICE, encoded};
-use data::{Data, Known};
-use matrix::{Mark, Matrix, mark};
-use rates::Rates;
-pub(crate) use text::Visible;
-use text::{in_script, visible};
+use crate::report::html::columns::{Columns, NO_DEVICE, encoded};
+use crate::report::html::data::{Data, Known};
+use crate::report::html::matrix::{Mark, Matrix, mark};
+use crate::report::html::rates::Rates;
+pub(crate) use crate::report::html::text::Visible;
+use crate::report::html::text::{in_script, visible};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +106,7 @@ struct Page<'a> {
     trials: usize,
     facets: Vec<Facet>,
     matrix: Matrix,
-    breakdowns: &'a [Breakdown],
+    breakdowns: &'a [InfrastructureFailure],
     support: Vec<SupportRow<'a>>,
     rules: Vec<RuleRow<'a>>,
     devices: Vec<DevicesOf<'a>>,
@@ -275,7 +280,9 @@ impl<'a> Page<'a> {
 fn labels(results: &[RunResult]) -> Vec<String> {
     let parts = results.iter().zip(columns::programs(results)).map(|(result, program)| {
         let mut nics: Vec<&str> = result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
-        nics.extend(result.devices.iter().filter(|its| its.role == Role::Dut).map(|its| its.nic.as_str()));
+        nics.extend(
+            result.devices.iter().filter(|its| its.role == PortRole::Dut).map(|its| its.nic.as_str()),
+        );
         nics.sort_unstable();
         nics.dedup();
         let mut nics = nics.join(", ");
@@ -343,7 +350,7 @@ fn facts(results: &[RunResult]) -> Vec<Fact> {
     };
     let each = |of: &dyn Fn(&RunResult) -> Vec<String>| results.iter().flat_map(of).collect::<Vec<String>>();
     let devices = each(&|result| {
-        let duts = result.devices.iter().filter(|device| device.role == Role::Dut);
+        let duts = result.devices.iter().filter(|device| device.role == PortRole::Dut);
         let mut devices: Vec<String> = duts.map(device_in_words).collect();
         let described: BTreeSet<&str> = result.devices.iter().map(|device| device.nic.as_str()).collect();
         let nics: BTreeSet<&str> = result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
@@ -593,7 +600,7 @@ fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[Stri
             let measurement = &collection.results[run].measurements[number];
             rates::link(run, number, measurement)
         }
-        Place::Breakdown(number) => {
+        Place::InfrastructureFailure(number) => {
             let text = collection.breakdowns[number].cell.clone();
             Link { text, href: format!("#breakdown-{}", number + 1) }
         }
@@ -640,7 +647,8 @@ fn support_of(result: &RunResult) -> impl Iterator<Item = SupportRow<'_>> {
     let mut by_path: BTreeMap<(Option<&str>, Mode), SupportRow<'_>> = BTreeMap::new();
     for trial in &result.trials {
         let nic = trial.nic.as_deref();
-        let is_its = |device: &&DeviceRecord| device.role == Role::Dut && Some(device.nic.as_str()) == nic;
+        let is_its =
+            |device: &&DeviceRecord| device.role == PortRole::Dut && Some(device.nic.as_str()) == nic;
         let row = by_path.entry((nic, trial.mode)).or_insert_with(|| SupportRow {
             kernels: Vec::new(),
             nic: nic.unwrap_or(NO_DEVICE),

@@ -6,11 +6,11 @@ use std::{io, time::Duration};
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::{
-    cases::{Case, Group, Outcome, groups},
-    json::Collection,
+use crate::model::environment::{Environment, ProgramIdentity};
+use crate::{
+    model::result::Collection,
+    report::cases::{Case, Group, Outcome, groups},
 };
-use crate::environment::{Environment, ProgramIdentity};
 
 /// Writes a collection.
 ///

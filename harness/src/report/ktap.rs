@@ -5,9 +5,9 @@
 
 use std::io;
 
-use super::{
-    cases::{Case, Group, Outcome, groups},
-    json::Collection,
+use crate::{
+    model::result::Collection,
+    report::cases::{Case, Group, Outcome, groups},
 };
 
 /// One level of subtests.

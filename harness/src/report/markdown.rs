@@ -8,15 +8,19 @@ use std::{
 
 use anstream::adapter::strip_str;
 
-use super::{
-    assessment::{Assessment, Obstacle, ObstacleKind, Place},
-    cases::{labels, nic},
-    console::{explain, numbers, several},
-    device::Role,
-    json::{Collection, RunResult, Summary, TrialRecord},
-    rates,
+use crate::model::{measurement::Measurement, mode::TrialPath};
+use crate::{
+    model::{
+        device::PortRole,
+        result::{Collection, RunResult, Summary, TrialRecord},
+    },
+    report::{
+        assessment::{Assessment, Obstacle, ObstacleKind, Place},
+        cases::{labels, nic},
+        console::{explain, numbers, several},
+        rates,
+    },
 };
-use crate::{measure::record::Measurement, plan::Path};
 
 /// How much of each is shown.
 mod limit {
@@ -83,7 +87,8 @@ fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
             prose(&environment.xdproof)
         ));
     }
-    for device in results.iter().flat_map(|result| &result.devices).filter(|device| device.role == Role::Dut)
+    for device in
+        results.iter().flat_map(|result| &result.devices).filter(|device| device.role == PortRole::Dut)
     {
         let mut line = format!("device {}: driver {}", code(&device.nic), code(&device.driver));
         let details =
@@ -110,7 +115,7 @@ fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
 /// A row for each kernel and device, a column for each mode and injector.
 fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
     let labels = labels(results);
-    let mut cells: BTreeMap<(usize, &str), BTreeMap<Path, Vec<&TrialRecord>>> = BTreeMap::new();
+    let mut cells: BTreeMap<(usize, &str), BTreeMap<TrialPath, Vec<&TrialRecord>>> = BTreeMap::new();
     for (label, result) in labels.iter().zip(results) {
         let index = labels.iter().position(|other| other == label).unwrap_or(0);
         for trial in &result.trials {
@@ -118,7 +123,7 @@ fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
             row.entry(trial.path()).or_default().push(trial);
         }
     }
-    let paths: BTreeSet<Path> = cells.values().flat_map(BTreeMap::keys).copied().collect();
+    let paths: BTreeSet<TrialPath> = cells.values().flat_map(BTreeMap::keys).copied().collect();
     if paths.is_empty() {
         return Ok(());
     }
@@ -188,7 +193,7 @@ fn where_it_is(place: Place, labels: &[String], results: &[RunResult]) -> Option
             Some(format!("{}/{}", labels.get(run)?, results.get(run)?.rules.get(rule)?.nic))
         }
         Place::Result(run) | Place::Measurement(run, _) => labels.get(run).cloned(),
-        Place::Breakdown(_) => None,
+        Place::InfrastructureFailure(_) => None,
     }
 }
 

@@ -15,7 +15,6 @@ pub mod assessment;
 pub mod comparison;
 pub mod console;
 pub mod detection;
-pub mod device;
 pub mod event;
 pub mod html;
 pub mod json;
@@ -31,4 +30,4 @@ mod cases;
 mod damage;
 mod table;
 
-pub use event::{Event, Reporter};
+pub use crate::report::event::{Event, Reporter};

@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Event;
+use crate::report::Event;
 
 /// How often a plain line is written.
 const EVERY: Duration = Duration::from_secs(10);

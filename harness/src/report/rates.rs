@@ -4,11 +4,13 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Event, Reporter, console::Verbosity, json::RunResult};
-use crate::measure::{
-    Estimate, Interval, Judgement,
-    case::What,
-    record::{Beside, Figure, Measured, Measurement, Unmeasured},
+use crate::model::{
+    judgement::{Estimate, Interval, Judgement},
+    measurement::{Figure, Measured, Measurement, Quantity, SideStats, Unmeasured},
+};
+use crate::{
+    model::result::RunResult,
+    report::{Event, Reporter, console::Verbosity},
 };
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
@@ -121,9 +123,9 @@ pub(super) fn row(measurement: &Measurement) -> [String; 9] {
 /// What the speed is held against.
 pub(super) fn reference(measurement: &Measurement) -> String {
     match measurement.what {
-        What::NativeToGeneric => "generic".to_owned(),
-        What::SizeToSmallest => "the smallest".to_owned(),
-        What::ProgramCost | What::PathRate => match &measurement.reference.object {
+        Quantity::NativeToGeneric => "generic".to_owned(),
+        Quantity::SizeToSmallest => "the smallest".to_owned(),
+        Quantity::ProgramCost | Quantity::PathRate => match &measurement.reference.object {
             Some(object) => std::path::Path::new(object)
                 .file_name()
                 .map_or_else(|| object.clone(), |name| name.to_string_lossy().into_owned()),
@@ -132,10 +134,10 @@ pub(super) fn reference(measurement: &Measurement) -> String {
     }
 }
 
-pub(super) fn figure(what: What, figure: Figure) -> (String, String) {
+pub(super) fn figure(what: Quantity, figure: Figure) -> (String, String) {
     let Figure { median, interval } = figure;
     match what {
-        What::ProgramCost => (format!("{median:.2} ns"), span(interval, 2)),
+        Quantity::ProgramCost => (format!("{median:.2} ns"), span(interval, 2)),
         _ if median >= 1e6 => (format!("{:.2} Mpps", median / 1e6), span(interval.map(|rate| rate / 1e6), 2)),
         _ => (format!("{:.0} kpps", median / 1e3), span(interval.map(|rate| rate / 1e3), 0)),
     }
@@ -149,7 +151,7 @@ pub(super) fn span(interval: Interval, digits: usize) -> String {
 /// What stands beside a figure.
 fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> {
     let Measurement { id, subject, beside, trials, .. } = measurement;
-    let Beside { cpu_ns_per_frame, steal, losses, per_cpu, .. } = beside;
+    let SideStats { cpu_ns_per_frame, steal, losses, per_cpu, .. } = beside;
     let Measured { instructions, verified_instructions, machine_code_bytes, .. } = subject;
     let number = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let (Some(cpu_ns), Some(steal)) = (cpu_ns_per_frame, steal) else { return Ok(()) };

@@ -4,7 +4,7 @@ use std::io;
 
 use schemars::{Schema, schema_for};
 
-use super::json::{Collection, RunResult};
+use crate::model::result::{Collection, RunResult};
 
 /// A document that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -10,22 +10,23 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt, fs, io,
-    path::{Path as FilePath, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
 use walkdir::WalkDir;
 
-use super::{
-    device::{Breakdown, DeviceRecord, Role, Statistic},
-    json::{
-        COLLECTION_SCHEMA, Collection, JsonFile, PartitionRecord, RuleResult, RunResult, SCHEMA, Summary,
-        TrialRecord, write_pretty,
-    },
-};
+use crate::model::{environment::Environment, observation::side_by_side, verdict::VerdictKind};
 use crate::{
-    environment::Environment,
-    verdict::{VerdictKind, side_by_side},
+    model::{
+        device::{DeviceRecord, PortRole, Statistic},
+        finding::InfrastructureFailure,
+        result::{
+            COLLECTION_SCHEMA, Collection, PartitionRecord, RuleResult, RunResult, SCHEMA, Summary,
+            TrialRecord,
+        },
+    },
+    report::json::{JsonFile, write_pretty},
 };
 
 /// Why results cannot be read or joined.
@@ -157,7 +158,7 @@ impl fmt::Display for At<'_> {
 pub struct Gathered {
     /// Each with the file that it was in.
     results: Vec<(PathBuf, RunResult)>,
-    breakdowns: Vec<Breakdown>,
+    breakdowns: Vec<InfrastructureFailure>,
     files: usize,
 }
 
@@ -167,7 +168,7 @@ pub struct Gathered {
 /// # Errors
 ///
 /// A file that cannot be read, is not a result, is of a newer schema or contradicts itself; a directory without a result.
-pub fn gather(paths: &[PathBuf], except: Option<&FilePath>) -> Result<Gathered, StoreError> {
+pub fn gather(paths: &[PathBuf], except: Option<&Path>) -> Result<Gathered, StoreError> {
     let except = except.and_then(|file| fs::canonicalize(file).ok());
     let mut gathered = Gathered::default();
     let mut known = HashSet::new();
@@ -193,7 +194,7 @@ pub fn gather(paths: &[PathBuf], except: Option<&FilePath>) -> Result<Gathered, 
 }
 
 /// Every result file in a directory or below.
-fn below(directory: &FilePath) -> Result<Vec<PathBuf>, StoreError> {
+fn below(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = WalkDir::new(directory).sort_by_file_name().into_iter();
     let walk = |source| StoreError::Walk { directory: directory.to_owned(), source };
     let is_result =
@@ -216,7 +217,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Collection, StoreError> {
 /// # Errors
 ///
 /// As [`gather`], and where a collection holds none or several.
-pub fn read_one(path: &FilePath) -> Result<RunResult, StoreError> {
+pub fn read_one(path: &Path) -> Result<RunResult, StoreError> {
     let file = if path.is_dir() { path.join(JsonFile::NAME) } else { path.to_owned() };
     let mut gathered = Gathered::default();
     gathered.add(file.clone())?;
@@ -261,7 +262,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn add_all(&mut self, file: &FilePath, collection: Collection) -> Result<(), StoreError> {
+    fn add_all(&mut self, file: &Path, collection: Collection) -> Result<(), StoreError> {
         let Collection { schema: _, results, breakdowns, summary } = collection;
         for (index, result) in results.iter().enumerate() {
             if result.schema != SCHEMA {
@@ -423,7 +424,7 @@ impl Joined {
         keep_unknown(new, known, |key| self.conflict(key, self.file_of(key), other.file_of(key)))
     }
 
-    fn conflict(&self, (nic, id): Key<'_>, first: &FilePath, second: &FilePath) -> StoreError {
+    fn conflict(&self, (nic, id): Key<'_>, first: &Path, second: &Path) -> StoreError {
         let Environment { kernel_release, program, .. } = &self.result.environment;
         let conflict = Conflict {
             id: id.to_owned(),
@@ -436,7 +437,7 @@ impl Joined {
         Box::new(conflict).into()
     }
 
-    fn file_of(&self, (nic, id): Key<'_>) -> &FilePath {
+    fn file_of(&self, (nic, id): Key<'_>) -> &Path {
         let index = self.origins.get(&(nic.map(str::to_owned), id.to_owned())).copied().unwrap_or(0);
         &self.files[index]
     }
@@ -511,7 +512,7 @@ fn is_same_run(one: &RunResult, other: &RunResult) -> bool {
 
 /// The devices that were tested, as trials call them.
 fn nics(result: &RunResult) -> BTreeSet<&str> {
-    let tested = result.devices.iter().filter(|device| device.role == Role::Dut);
+    let tested = result.devices.iter().filter(|device| device.role == PortRole::Dut);
     let tested: BTreeSet<&str> = tested.map(|device| device.nic.as_str()).collect();
     if tested.is_empty() {
         return result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
@@ -636,7 +637,7 @@ fn missing_parts(PartitionRecord { parts: held, count }: &PartitionRecord) -> Op
 }
 
 /// Reads what schema a document names. Where the text is no JSON, the error says where in a result it breaks off.
-fn label(file: &FilePath, text: &[u8]) -> Result<Labelled, StoreError> {
+fn label(file: &Path, text: &[u8]) -> Result<Labelled, StoreError> {
     let error = match serde_json::from_slice(text) {
         Ok(labelled) => return Ok(labelled),
         Err(error) => error,
@@ -655,7 +656,7 @@ fn label(file: &FilePath, text: &[u8]) -> Result<Labelled, StoreError> {
 const NEAR: usize = 64;
 
 /// Parses a document, and says where it is not as it has to be.
-fn parse<T: DeserializeOwned>(file: &FilePath, text: &[u8]) -> Result<T, StoreError> {
+fn parse<T: DeserializeOwned>(file: &Path, text: &[u8]) -> Result<T, StoreError> {
     // To keep track of the place takes time, so it is done where it is needed.
     if let Ok(document) = serde_json::from_slice(text) {
         return Ok(document);
@@ -696,7 +697,7 @@ fn is_newer(schema: &str, reads: &str) -> bool {
 }
 
 /// Whether a result agrees with itself. `at` is where it is within its file.
-fn check(file: &FilePath, at: &str, result: &RunResult) -> Result<(), StoreError> {
+fn check(file: &Path, at: &str, result: &RunResult) -> Result<(), StoreError> {
     let contradiction =
         |path: String, what: String| StoreError::Contradiction { file: file.to_owned(), path, what };
     if let Some(PartitionRecord { parts, count }) = &result.partition {
@@ -745,7 +746,7 @@ fn check(file: &FilePath, at: &str, result: &RunResult) -> Result<(), StoreError
     Ok(())
 }
 
-fn miscounted(file: &FilePath, path: &str, told: &Summary, counted: &Summary) -> StoreError {
+fn miscounted(file: &Path, path: &str, told: &Summary, counted: &Summary) -> StoreError {
     let pairs = told.numbers().into_iter().zip(counted.numbers());
     let differing = pairs.filter(|((_, told), (_, counted))| told != counted);
     let differing =

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{
-    console::{Verbosity, numbers, several, shown, style_of},
-    json::{Summary, TrialRecord},
+use crate::model::{mode::TrialPath, verdict::VerdictKind};
+use crate::{
+    model::result::{Summary, TrialRecord},
+    report::console::{Verbosity, numbers, several, shown, style_of},
 };
-use crate::{plan::Path, verdict::VerdictKind};
 
 /// Rows that fit a screen of 24 lines with what else is on it.
 const ROWS: usize = 12;
@@ -29,13 +29,13 @@ pub(super) fn write(to: &mut impl io::Write, trials: &[TrialRecord], verbosity: 
 
 /// Trials by name and by path.
 struct Table<'a> {
-    paths: Vec<Path>,
+    paths: Vec<TrialPath>,
     rows: BTreeMap<&'a str, Row<'a>>,
 }
 
 /// The trials of one name.
 #[derive(Default)]
-struct Row<'a>(BTreeMap<Path, Vec<&'a TrialRecord>>);
+struct Row<'a>(BTreeMap<TrialPath, Vec<&'a TrialRecord>>);
 
 impl Row<'_> {
     /// What a cell says of its one trial, and the verdict that it has the colour of.
@@ -61,7 +61,7 @@ type Cell = fn(&[&TrialRecord]) -> (String, VerdictKind);
 
 impl<'a> Table<'a> {
     fn of(trials: &'a [TrialRecord], name: fn(&'a str) -> &'a str) -> Self {
-        let mut paths: Vec<Path> = trials.iter().map(TrialRecord::path).collect();
+        let mut paths: Vec<TrialPath> = trials.iter().map(TrialRecord::path).collect();
         paths.sort_unstable();
         paths.dedup();
         let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
@@ -75,7 +75,7 @@ impl<'a> Table<'a> {
     fn widths(&self, heading: &str, cell: Cell) -> (usize, Vec<usize>) {
         let length = |name: &&str| shown(name).chars().count();
         let name = self.rows.keys().map(length).max().unwrap_or(0).max(heading.len());
-        let width = |path: &Path| {
+        let width = |path: &TrialPath| {
             let cells = self.rows.values().filter_map(|row| row.0.get(path));
             let widest = cells.map(|trials| cell(trials).0.chars().count()).max().unwrap_or(0);
             widest.max(path.to_string().len())

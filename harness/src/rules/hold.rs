@@ -12,11 +12,11 @@ use std::{
 
 use xdproof_netns::{IfIndex, NetNs, Worker, XdpFlags, XdpMode};
 
-use super::{
+use crate::attach::{Counter, Object};
+use crate::rules::{
     lifetime::{Holding, MUST_HAPPEN},
     stand::RuleError,
 };
-use crate::attach::{Counter, Object};
 
 /// What a process is to hold: `netlink INDEX` or `bpf_link INDEX`.
 const ORDER: &str = "XDPROOF_HOLD";
@@ -34,7 +34,7 @@ pub fn hold_if_asked() -> Option<ExitCode> {
     Some(match hold(&order) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", crate::run::chain(&error));
+            eprintln!("error: {}", crate::error::chain(&error));
             ExitCode::FAILURE
         }
     })

@@ -9,14 +9,14 @@ use std::{
 use xdproof_netns::{PacketOptions, PacketSocket, XdpFlags, XdpMode};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use super::{
+use crate::rules::{
     hold::Holder,
     model::{Answer, Which},
     stand::{RuleError, Stand},
 };
 use crate::{
     attach::{RunCounting, is_loaded},
-    verdict::Counts,
+    model::observation::Counts,
 };
 
 /// Something must happen: it normally takes microseconds, and a machine under load may take much longer.

@@ -12,9 +12,12 @@ mod rows;
 mod stand;
 mod table;
 
-pub use hold::hold_if_asked;
-pub use model::{Ground, Rule, RuleRecord, StepRecord};
-pub use modes::modes;
-pub use rows::{ATTACHING, DIFFERENCES, ELSEWHERE};
-pub use stand::{Bench, Device, RuleError};
-pub use table::table;
+pub use crate::rules::hold::hold_if_asked;
+pub use crate::rules::modes::modes;
+pub use crate::rules::rows::{ATTACHING, DIFFERENCES, ELSEWHERE};
+pub use crate::rules::stand::{Bench, Device, RuleError};
+pub use crate::rules::table::table;
+pub use crate::{
+    model::attach_step::StepRecord,
+    rules::model::{Ground, Rule, RuleRecord},
+};

@@ -2,15 +2,20 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use xdproof_netns::{VirtualKind, XdpMode, XdpState};
 
-use super::{
-    lifetime,
-    stand::{RuleError, Stand},
+use crate::{
+    model::{
+        attach_step::StepRecord,
+        mismatch::Mismatch,
+        result::RuleResult,
+        verdict::{Verdict, VerdictKind},
+    },
+    rules::{
+        lifetime,
+        stand::{RuleError, Stand},
+    },
 };
-use crate::verdict::{Mismatch, Verdict, VerdictKind};
 
 /// A rule of the kernel about attaching.
 #[derive(Clone, Debug)]
@@ -269,18 +274,6 @@ impl Then {
     }
 }
 
-/// What a step came to, expected and observed side by side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StepRecord {
-    /// What was done.
-    pub action: String,
-    /// What had to come out.
-    pub expected: String,
-    /// What came out.
-    pub observed: String,
-}
-
 /// What trying a rule came to.
 #[derive(Clone, Debug)]
 pub struct RuleRecord {
@@ -311,7 +304,7 @@ impl RuleRecord {
         let verdict = match ended {
             _ if !departed.is_empty() => Verdict::Fail(departed),
             Err(RuleError::NotHere { reason }) => Verdict::Skip { reason },
-            Err(error) => Verdict::Error { reason: crate::run::chain(&error) },
+            Err(error) => Verdict::Error { reason: crate::error::chain(&error) },
             Ok(()) if steps.is_empty() => {
                 Verdict::Error { reason: "the rule was not tried: it has no step".to_owned() }
             }
@@ -345,5 +338,19 @@ impl fmt::Display for RuleRecord {
             write!(f, "\n  {action}\n    expected: {expected}\n    observed: {observed} ({mark})")?;
         }
         Ok(())
+    }
+}
+
+impl From<RuleRecord> for RuleResult {
+    fn from(record: RuleRecord) -> Self {
+        let RuleRecord { id, row, nic, verdict, steps } = record;
+        Self {
+            id: id.to_owned(),
+            row: row.to_owned(),
+            nic,
+            verdict: verdict.kind(),
+            reason: verdict.reason(),
+            steps,
+        }
     }
 }

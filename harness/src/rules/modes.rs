@@ -17,13 +17,13 @@ use xdproof_netns::{
 };
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use super::{
+use crate::inject::shape::{Shaper, XdpTool};
+use crate::rules::{
     lifetime::{MUST_HAPPEN, sum},
     model::{Answer, Errno, Ground, How, Rule, Then, Which},
     rows::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
     stand::{RuleError, Stand},
 };
-use crate::inject::shape::{Shaper, XdpTool};
 use XdpMode::{Generic, Native};
 
 /// Frames of a trial: enough to tell each from once, few enough for any queue.
@@ -195,7 +195,7 @@ fn before_gro(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
     stream(stand, mode)?;
     let on = |stand: &mut Stand<'_>| match stand.on_device(Host::offloads) {
         Ok(offloads) => offloads.get(&Offload::GRO).is_some_and(|state| state.active).to_string(),
-        Err(error) => crate::run::chain(&error),
+        Err(error) => crate::error::chain(&error),
     };
     stand.check("ask whether GRO is on", "true", on);
     Ok(())
@@ -397,7 +397,10 @@ fn tap(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
             }
         }
         let arrived = receive(&watch, |arrived| arrived.len() >= 2 * FRAMES)?;
-        let both = format!("{:?}", crate::verdict::Counts::from([(6, FRAMES as u64), (17, FRAMES as u64)]));
+        let both = format!(
+            "{:?}",
+            crate::model::observation::Counts::from([(6, FRAMES as u64), (17, FRAMES as u64)])
+        );
         stand.check("write frames of 100 and of 5,014 bytes", both, |stand| counted(stand, Which::First));
         let (first, second) = arrived.split_at(arrived.len().min(FRAMES));
         came_through(stand, first, &small);
@@ -466,7 +469,7 @@ fn link(stand: &Stand<'_>, program: OwnedFd, mode: XdpMode) -> Result<XdpLink, x
 /// Attaches a counter and asks whether it is what is attached. A refusal departs from every rule that attaches one.
 fn attach(stand: &mut Stand<'_>, which: Which, mode: XdpMode) -> Result<XdpLink, RuleError> {
     let made = link(stand, stand.descriptor(which)?, mode);
-    let refusal = made.as_ref().err().map(|error| crate::run::chain(error));
+    let refusal = made.as_ref().err().map(|error| crate::error::chain(error));
     stand.check(
         format!("attach {which} by bpf_link in {mode} mode"),
         Then::Has(mode, which).to_string(),
@@ -530,7 +533,7 @@ fn counts(protocol: u8, frames: usize) -> String {
 fn counted(stand: &Stand<'_>, which: Which) -> String {
     match stand.counter(which).and_then(|counter| Ok(counter.counts()?)) {
         Ok(per_cpu) => format!("{:?}", sum(&per_cpu)),
-        Err(error) => crate::run::chain(&error),
+        Err(error) => crate::error::chain(&error),
     }
 }
 

@@ -8,14 +8,17 @@ use xdproof_netns::{
 };
 use xdproof_scenarios::{DUT_MAC, KernelVersion, TESTER_MAC};
 
-use super::{
-    lifetime,
-    model::{Act, Answer, Errno, Ground, How, If, Rule, RuleRecord, Step, StepRecord, Then, Which},
-};
 use crate::{
     attach::{AttachError, Counter, Object},
-    environment,
+    host::kernel,
     inject::shape::ToolError,
+};
+use crate::{
+    model::attach_step::StepRecord,
+    rules::{
+        lifetime,
+        model::{Act, Answer, Errno, Ground, How, If, Rule, RuleRecord, Step, Then, Which},
+    },
 };
 use xdproof_ebpf::abi;
 
@@ -256,7 +259,7 @@ impl Programs {
     fn load() -> Result<Self, AttachError> {
         let load =
             |program: &str| Counter::load(&Object { program: Some(program.to_owned()), ..Object::default() });
-        let old = environment::kernel_version().is_ok_and(|version| version < FRAGS_KERNEL);
+        let old = kernel::kernel_version().is_ok_and(|version| version < FRAGS_KERNEL);
         let frags = if old { None } else { Some(load(abi::FRAGS_PROGRAM)?) };
         Ok(Self { first: load(abi::COUNT_PROGRAM)?, second: load(abi::COUNT_PROGRAM)?, frags })
     }
@@ -444,7 +447,7 @@ impl Stand<'_> {
     pub(crate) fn attached(&self) -> String {
         match self.state() {
             Ok(state) => Then::describe(state, &self.ids()),
-            Err(error) => crate::run::chain(&error),
+            Err(error) => crate::error::chain(&error),
         }
     }
 

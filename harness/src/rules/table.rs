@@ -7,7 +7,7 @@
 use rustix::io::Errno as E;
 use xdproof_netns::{VirtualKind, XdpMode};
 
-use super::{
+use crate::rules::{
     lifetime::{self, Holding},
     model::{Act, Answer, Errno, Ground, How, If, Rule, Step, Then, Which},
     modes,

@@ -23,7 +23,8 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use xdproof_netns::{Error, Host, IfIndex, LinkName, NetNs, PacketOptions, Worker};
 
-use super::{
+use crate::model::device::PortRole;
+use crate::testbed::{
     Testbed, Topology,
     guard::{self, LookError, Objection},
     journal::{self, JournalError, Journals, Recovery, Run},
@@ -31,7 +32,6 @@ use super::{
     settings::{DeviceSettings, Outcome, PutBack},
     veth::bring_up,
 };
-use crate::report::device::Role;
 
 /// How long hardware may take to have a carrier: negotiating takes it some seconds.
 const CARRIER: Duration = Duration::from_secs(10);
@@ -279,7 +279,7 @@ impl DevicePair {
             Some(holder) => Err(DeviceError::InUse { device: name.clone(), holder }),
             None => examine(&origin, role, name, force),
         };
-        let devices = [look(Role::Tester, tester)?, look(Role::Dut, dut)?];
+        let devices = [look(PortRole::Tester, tester)?, look(PortRole::Dut, dut)?];
         let indices = devices.iter().filter_map(|settings| IfIndex::new(settings.index)).collect::<Vec<_>>();
         let rivals = origin.call(move |host| order::rivals(host, &indices))?;
         let run = journals.begin(&origin, devices.to_vec(), rivals)?;
@@ -333,7 +333,7 @@ impl Taken {
         let kept = match self.run.finish(&told) {
             Ok(ended) => !ended,
             Err(error) => {
-                let why = Outcome::Failed(crate::run::chain(&error));
+                let why = Outcome::Failed(crate::error::chain(&error));
                 told.push(PutBack {
                     device: "journal".to_owned(),
                     what: "its removal".to_owned(),
@@ -355,7 +355,12 @@ impl Drop for Taken {
 }
 
 /// Looks at a device, at what speaks against taking it, and at everything that is set at it.
-fn examine(origin: &Worker, role: Role, name: &LinkName, force: bool) -> Result<DeviceSettings, DeviceError> {
+fn examine(
+    origin: &Worker,
+    role: PortRole,
+    name: &LinkName,
+    force: bool,
+) -> Result<DeviceSettings, DeviceError> {
     let wanted = name.clone();
     let link = match origin.call(move |host| host.link(&wanted)) {
         Err(Error::NoSuchLink { name }) => return Err(DeviceError::NoDevice { device: name }),
@@ -387,7 +392,7 @@ fn move_away(
         namespace.hold_at(&run.namespace(role))?;
         Ok(Worker::spawn(&namespace, label)?)
     };
-    let mut workers = [make(Role::Tester, "tester")?, make(Role::Dut, "dut")?];
+    let mut workers = [make(PortRole::Tester, "tester")?, make(PortRole::Dut, "dut")?];
     behind(Step::Namespaces);
     let pins = devices
         .iter()

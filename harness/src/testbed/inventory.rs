@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use xdproof_netns::{Error, Host, IfIndex, Link, Worker};
 
-use crate::report::device::{Channels, DeviceRecord, Feature, Rings, Role, Statistic, StatisticSource};
+use crate::model::device::{Channels, DeviceRecord, Feature, PortRole, Rings, Statistic, StatisticSource};
 
 /// Every PCI device of the machine; what a namespace is shown of `/sys/class/net` does not matter here.
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
@@ -16,7 +16,7 @@ const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 /// # Errors
 ///
 /// What the kernel or the driver refused.
-pub fn describe(worker: &Worker, index: IfIndex, role: Role, nic: &str) -> Result<DeviceRecord, Error> {
+pub fn describe(worker: &Worker, index: IfIndex, role: PortRole, nic: &str) -> Result<DeviceRecord, Error> {
     let nic = nic.to_owned();
     worker.call(move |host| {
         let link = host.link_by_index(index)?;
@@ -24,7 +24,7 @@ pub fn describe(worker: &Worker, index: IfIndex, role: Role, nic: &str) -> Resul
     })
 }
 
-fn record(host: &mut Host, link: &Link, role: Role, nic: String) -> Result<DeviceRecord, Error> {
+fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<DeviceRecord, Error> {
     let index = link.index;
     let told = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
     let driver = host.driver(index)?.unwrap_or_default();

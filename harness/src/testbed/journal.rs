@@ -28,9 +28,9 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{NetNs, Worker};
 
-use super::device::Step;
-use super::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
-use crate::report::device::Role;
+use crate::model::device::PortRole;
+use crate::testbed::device::Step;
+use crate::testbed::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
 
 /// Where journals are unless [`DIRECTORY_VARIABLE`] says otherwise. It is empty after a boot, and so are the devices'
 /// settings.
@@ -213,7 +213,7 @@ impl Journals {
                     let state = match run.finish(&put_back) {
                         Ok(true) => RunState::Ended,
                         Ok(false) => RunState::Kept,
-                        Err(error) => RunState::Unreadable(crate::run::chain(&error)),
+                        Err(error) => RunState::Unreadable(crate::error::chain(&error)),
                     };
                     told.push(tell(state, process, put_back));
                 }
@@ -289,7 +289,7 @@ pub(super) struct Run {
 
 impl Run {
     /// The file that holds a device's namespace.
-    pub(super) fn namespace(&self, role: Role) -> PathBuf {
+    pub(super) fn namespace(&self, role: PortRole) -> PathBuf {
         namespace_file(&self.directory, role)
     }
 
@@ -303,7 +303,7 @@ impl Run {
     }
 
     /// Writes down that a device stays where it is, before anything is changed at it.
-    pub(super) fn stays(&mut self, role: Role) -> Result<(), JournalError> {
+    pub(super) fn stays(&mut self, role: PortRole) -> Result<(), JournalError> {
         for settings in self.journal.devices.iter_mut().filter(|settings| settings.role == role) {
             settings.stays = true;
         }
@@ -348,16 +348,16 @@ impl Run {
     }
 }
 
-fn namespace_file(directory: &Path, role: Role) -> PathBuf {
+fn namespace_file(directory: &Path, role: PortRole) -> PathBuf {
     directory.join(match role {
-        Role::Dut => "dut",
-        Role::Tester => "tester",
+        PortRole::Dut => "dut",
+        PortRole::Tester => "tester",
     })
 }
 
 /// Takes a run's directory away; the journal goes last. The lock is whose right that is.
 fn clear(directory: &Path, _lock: &File) -> Result<(), JournalError> {
-    for role in [Role::Tester, Role::Dut] {
+    for role in [PortRole::Tester, PortRole::Dut] {
         NetNs::release(&namespace_file(directory, role))?;
     }
     let programs = directory.join(PROGRAMS);

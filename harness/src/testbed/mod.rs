@@ -18,10 +18,10 @@ use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
 };
 
-pub use device::{DeviceError, DevicePair, NotRestored, TakeOptions};
-pub use inventory::StatisticsReading;
-pub use path::DevicePath;
-pub use veth::Spec;
+pub use crate::testbed::device::{DeviceError, DevicePair, NotRestored, TakeOptions};
+pub use crate::testbed::inventory::StatisticsReading;
+pub use crate::testbed::path::DevicePath;
+pub use crate::testbed::veth::Spec;
 
 /// One end of the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use xdproof_netns::{Error, Host, IfIndex, Record, RecordKind};
 
-use super::settings::{Outcome, PutBack, StoredRecord, read};
-use crate::run::chain;
+use crate::error::chain;
+use crate::testbed::settings::{Outcome, PutBack, StoredRecord, read};
 
 /// The groups of rivals of which at least one route goes through one of these links, each in the kernel's order.
 pub(super) fn rivals(host: &mut Host, ours: &[IfIndex]) -> Result<Vec<Vec<StoredRecord>>, Error> {

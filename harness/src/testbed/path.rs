@@ -1,7 +1,7 @@
 //! The path between two devices of this host: set so that a program gets frames as they were sent, and tried without a
 //! program for what it does to them nevertheless.
 //!
-//! Promises: nothing is guessed. What a device does to frames is switched off; what cannot be is told ([`Delivery`]); what is
+//! Promises: nothing is guessed. What a device does to frames is switched off; what cannot be is told ([`RxTransform`]); what is
 //! not known beforehand (padding, the window that it takes, the longest frame) is found out by frames.
 
 use std::{
@@ -13,13 +13,19 @@ use std::{
 use xdproof_netns::{Host, IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
-use super::{Port, Testbed, inventory, veth};
+use crate::testbed::{Port, Testbed, inventory, veth};
 use crate::{
-    delivery::{Delivery, Strips},
+    judge::{
+        compare::stack_discards,
+        rx_transform::{RxTransform, Strips},
+    },
+    model::{
+        device::{DeviceRecord, PathTraits, PortRole},
+        finding::{Finding, FindingKind, Weight},
+        mode::Mode,
+        observation::Frames,
+    },
     observe::{self, Capture, ObserveError},
-    plan::Mode,
-    report::device::{DeviceRecord, Finding, FindingKind, PathTraits, Role, Weight},
-    verdict::{Frames, stack_discards},
 };
 
 /// What a device does to received frames, or keeps from a program. Each is switched off at both ends.
@@ -186,8 +192,8 @@ impl DevicePath {
     pub fn explore(testbed: Arc<Testbed>, label: Option<String>) -> Result<Self, PathError> {
         let describe = |worker, port: &Port, role| inventory::describe(worker, port.index, role, "");
         let mut devices = [
-            describe(&testbed.dut, &testbed.topology.dut, Role::Dut)?,
-            describe(&testbed.tester, &testbed.topology.tester, Role::Tester)?,
+            describe(&testbed.dut, &testbed.topology.dut, PortRole::Dut)?,
+            describe(&testbed.tester, &testbed.topology.tester, PortRole::Tester)?,
         ];
         let driver = devices[0].driver.clone();
         let nic = label.unwrap_or_else(|| driver.clone());
@@ -273,9 +279,9 @@ impl DevicePath {
 
     /// What frames become on the way to a program that is attached in a mode.
     #[must_use]
-    pub fn delivery(&self, mode: Mode) -> Delivery {
+    pub fn delivery(&self, mode: Mode) -> RxTransform {
         let strips = if mode == Mode::Native { self.driver_strips } else { self.stack_strips };
-        Delivery { padded_to: self.traits.padded_to, strips }
+        RxTransform { padded_to: self.traits.padded_to, strips }
     }
 
     /// Whether a program that is attached in a mode gets its frames from the stack of another device, which has discarded
@@ -334,7 +340,7 @@ impl DevicePath {
             changed |= set.map_err(|error: xdproof_netns::Error| PathError::Mtu {
                 device: port.name.to_string(),
                 mtu,
-                answer: crate::run::chain(&error),
+                answer: crate::error::chain(&error),
             })?;
         }
         Ok(changed)

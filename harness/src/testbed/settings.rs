@@ -20,11 +20,13 @@ use xdproof_netns::{
     Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags, XdpMode,
 };
 
-use super::{device::Step, order};
+use crate::testbed::{device::Step, order};
 use crate::{
-    plan::Mode,
-    report::device::{Channels, Rings, Role},
-    run::chain,
+    error::chain,
+    model::{
+        device::{Channels, PortRole, Rings},
+        mode::Mode,
+    },
 };
 
 /// How long the kernel may take for addresses and routes that it makes by itself. It takes milliseconds.
@@ -59,7 +61,7 @@ const NOT_READY: &str = "noop";
 #[serde(deny_unknown_fields)]
 pub struct DeviceSettings {
     /// Which end of the wire it is to be.
-    pub role: Role,
+    pub role: PortRole,
     /// Its name.
     pub name: String,
     /// Its index.
@@ -155,7 +157,7 @@ pub struct AttachedProgram {
 
 impl AttachedProgram {
     /// The name of its pin.
-    fn pin(self, role: Role) -> String {
+    fn pin(self, role: PortRole) -> String {
         format!("{role}-{}", self.mode).to_lowercase()
     }
 }
@@ -183,7 +185,7 @@ impl DeviceSettings {
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn read(host: &mut Host, role: Role, link: &Link) -> Result<Self, Error> {
+    pub fn read(host: &mut Host, role: PortRole, link: &Link) -> Result<Self, Error> {
         let index = link.index;
         let controller = link.controller.map(|controller| host.link_by_index(controller)).transpose()?;
         let stored = |host: &mut Host, kind| -> Result<Vec<StoredRecord>, Error> {
@@ -347,7 +349,7 @@ pub(super) fn put_back(
     devices: &[DeviceSettings],
     rivals: &[Vec<StoredRecord>],
     origin: &Worker,
-    away: &dyn Fn(Role) -> Option<Worker>,
+    away: &dyn Fn(PortRole) -> Option<Worker>,
     way: &Way,
 ) -> Vec<PutBack> {
     let Way { pins, age, behind } = way;
@@ -365,7 +367,7 @@ pub(super) fn put_back(
     for device in &mut all {
         let away = away(device.settings.role);
         device.come_home(origin, away.as_ref());
-        behind(if device.settings.role == Role::Tester { Step::TesterHome } else { Step::DutHome });
+        behind(if device.settings.role == PortRole::Tester { Step::TesterHome } else { Step::DutHome });
     }
     // What is asked of the kernel is done by the thread in the namespace; it gives the device back with what it tells.
     let mut step = |act: fn(&mut Returning, &mut Host, IfIndex, &Path, Duration)| {

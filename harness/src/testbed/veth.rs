@@ -8,7 +8,7 @@ use std::time::Duration;
 use xdproof_netns::{Error, LinkName, MacAddr, NetNs, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use super::{Port, Testbed, Topology};
+use crate::testbed::{Port, Testbed, Topology};
 
 /// The kernel's name of the driver.
 pub const DRIVER: &str = "veth";

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use xdproof::{
-    measure::{
-        Losses, Tolerance,
-        case::What,
-        record::{Beside, Fingerprint, Measured, Measurement, Part, Sample},
-    },
-    plan::{InjectorKind, Mode},
+use xdproof::model::{
+    judgement::Tolerance,
+    losses::Losses,
+    measurement::{Fingerprint, Measured, Measurement, Part, Quantity, Sample, SideStats},
+    mode::{InjectorKind, Mode},
 };
 
 /// A measurement of so many blocks, in which a frame of the reference costs 100 ns and one of the subject what `cost` says
@@ -43,7 +41,7 @@ pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> M
     };
     Measurement {
         id: id.to_owned(),
-        what: What::PathRate,
+        what: Quantity::PathRate,
         mode: Mode::Native,
         injector: InjectorKind::Ring,
         traffic: "udp/64".to_owned(),
@@ -62,7 +60,7 @@ pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> M
         unmeasured: None,
         baseline: None,
         notes: Vec::new(),
-        beside: Beside::default(),
+        beside: SideStats::default(),
         fingerprint: Fingerprint {
             kernel: "6.1".to_owned(),
             cpu_model: None,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use xdproof::{
+use xdproof::model::{
+    device::{Feature, PortRole},
     environment::ProgramIdentity,
-    measure::{Estimate, Interval, record::Figure},
-    report::{
-        device::{Breakdown, Feature, Finding, FindingKind, KernelMessage, Role, Weight},
-        json::{Collection, RunResult, TrialRecord},
-    },
-    verdict::Mismatch,
+    finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
+    judgement::{Estimate, Interval},
+    measurement::Figure,
+    mismatch::Mismatch,
+    result::{Collection, RunResult, TrialRecord},
 };
 use xdproof_scenarios::Scenario;
 
@@ -88,7 +88,7 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     broken.fingerprint.mitigations = BTreeMap::from([(text(), text())]);
     let planned = trials.len();
     let mut result = RunResult::new(environment, trials, vec![broken], planned);
-    let mut its = device(HOSTILE, HOSTILE, Role::Dut);
+    let mut its = device(HOSTILE, HOSTILE, PortRole::Dut);
     its.name = text();
     its.driver = text();
     its.firmware = Some(text());
@@ -115,7 +115,12 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
         rule.steps[0].action = text();
         rule.steps[0].observed = text();
     }
-    let breakdown =
-        Breakdown { cell: text(), what: text(), attempts: u32::MAX, recovered: false, console: text() };
+    let breakdown = InfrastructureFailure {
+        cell: text(),
+        what: text(),
+        attempts: u32::MAX,
+        recovered: false,
+        console: text(),
+    };
     Collection::new(vec![result], vec![breakdown])
 }

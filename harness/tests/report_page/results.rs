@@ -3,33 +3,33 @@
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use xdproof::{
-    environment::{Environment, ProgramIdentity},
     measure::{
-        Tolerance,
-        case::What,
         judge,
-        record::{Costs, Device, Measurement, Sample, figures, series},
+        series::{Costs, figures, series},
     },
-    plan::{InjectorKind, Mode, Path},
-    report::{
-        device::{
-            Breakdown, Channels, DeviceRecord, Feature, Finding, FindingKind, KernelMessage, PathTraits,
-            Rings, Role, Statistic, StatisticSource, Weight,
-        },
-        json::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
+    model::{
+        device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
+        environment::{Environment, ProgramIdentity},
+        expectation::Expected,
+        finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
+        judgement::Tolerance,
+        measurement::{MeasuredDevice, Measurement, Quantity, Sample},
+        mode::{InjectorKind, Mode, TrialPath},
+        observation::{Counts, Frames, Observation},
+        result::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
+        verdict::{Verdict, VerdictKind},
     },
     rules::StepRecord,
-    verdict::{Counts, Expected, Frames, Observation, Verdict, VerdictKind},
 };
 use xdproof_scenarios::{Scenario, load};
 
 use super::measurement::measurement;
 
-pub(crate) const ON_A_WIRE: [Path; 2] = [
-    Path { mode: Mode::Generic, injector: InjectorKind::Pnet },
-    Path { mode: Mode::Native, injector: InjectorKind::Pnet },
+pub(crate) const ON_A_WIRE: [TrialPath; 2] = [
+    TrialPath { mode: Mode::Generic, injector: InjectorKind::Pnet },
+    TrialPath { mode: Mode::Native, injector: InjectorKind::Pnet },
 ];
-pub(crate) const TEST_RUN: Path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+pub(crate) const TEST_RUN: TrialPath = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
 
 /// The built-in scenarios.
 pub(crate) fn scenarios() -> &'static [Scenario] {
@@ -56,7 +56,7 @@ pub(crate) fn environment(kernel: &str) -> Environment {
 }
 
 /// A trial whose frames came through as they had to.
-pub(crate) fn passed(scenario: &Scenario, path: Path, nic: Option<&str>) -> TrialRecord {
+pub(crate) fn passed(scenario: &Scenario, path: TrialPath, nic: Option<&str>) -> TrialRecord {
     let (expected, observation) = as_expected(scenario);
     record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, None), Some(observation))
 }
@@ -81,7 +81,7 @@ pub(crate) fn finding(weight: Weight) -> Finding {
 /// A trial on a device that takes the first four bytes behind the addresses out of every frame.
 pub(crate) fn stripped(
     scenario: &Scenario,
-    path: Path,
+    path: TrialPath,
     nic: Option<&str>,
     deviation: Option<&str>,
 ) -> TrialRecord {
@@ -105,7 +105,12 @@ pub(crate) fn stripped(
 }
 
 /// A trial that was not run.
-pub(crate) fn not_run(scenario: &Scenario, path: Path, nic: Option<&str>, verdict: Verdict) -> TrialRecord {
+pub(crate) fn not_run(
+    scenario: &Scenario,
+    path: TrialPath,
+    nic: Option<&str>,
+    verdict: Verdict,
+) -> TrialRecord {
     let (expected, _) = as_expected(scenario);
     record(scenario, path, nic, &expected, verdict, None)
 }
@@ -140,7 +145,7 @@ fn as_expected(scenario: &Scenario) -> (Expected, Observation) {
 
 fn record(
     scenario: &Scenario,
-    path: Path,
+    path: TrialPath,
     nic: Option<&str>,
     expected: &Expected,
     verdict: Verdict,
@@ -161,7 +166,7 @@ pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
     let kernels = ["5.10.0-36-amd64", "6.1.0-41-amd64", "6.12.48+deb13-amd64", "6.18.44+deb14-amd64"];
     let results = kernels.iter().enumerate().map(|(age, kernel)| of_kernel(scenarios, kernel, age));
     let breakdowns = vec![
-        Breakdown {
+        InfrastructureFailure {
             cell: "6.1/vmxnet3".to_owned(),
             what: "the machine printed nothing for 120 s while attaching to vmxnet3".to_owned(),
             attempts: 3,
@@ -170,7 +175,7 @@ pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
                       soft lockup - CPU#0 stuck for 26s! [xdproof:212]\n"
                 .to_owned(),
         },
-        Breakdown {
+        InfrastructureFailure {
             cell: "5.10/e1000e".to_owned(),
             what: "the machine ended without a result".to_owned(),
             attempts: 2,
@@ -202,7 +207,7 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
     let mut result = RunResult::new(environment(kernel), trials, Vec::new(), scenarios.len() * 11);
     result.devices = NICS
         .iter()
-        .flat_map(|(nic, pci)| [Role::Dut, Role::Tester].map(|role| device(nic, pci, role)))
+        .flat_map(|(nic, pci)| [PortRole::Dut, PortRole::Tester].map(|role| device(nic, pci, role)))
         .collect();
     result.rules = rules(age);
     if age == 2 {
@@ -241,7 +246,7 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
     result
 }
 
-fn of_nic(scenario: &Scenario, path: Path, nic: &str, age: usize) -> TrialRecord {
+fn of_nic(scenario: &Scenario, path: TrialPath, nic: &str, age: usize) -> TrialRecord {
     let id = scenario.id.to_string();
     let is_tagged = id.starts_with("vlan/qinq");
     match (nic, path.mode) {
@@ -276,9 +281,9 @@ fn of_nic(scenario: &Scenario, path: Path, nic: &str, age: usize) -> TrialRecord
     }
 }
 
-pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
+pub(crate) fn device(nic: &str, pci: &str, role: PortRole) -> DeviceRecord {
     let is_software = pci.is_empty();
-    let number = if role == Role::Dut { 1 } else { 2 };
+    let number = if role == PortRole::Dut { 1 } else { 2 };
     let feature = |name: &str, on, changeable| (name.to_owned(), Feature { on, changeable });
     DeviceRecord {
         role,
@@ -328,7 +333,7 @@ pub(crate) fn device(nic: &str, pci: &str, role: Role) -> DeviceRecord {
                 after: 2,
             },
         ],
-        path: (role == Role::Dut).then_some(PathTraits {
+        path: (role == PortRole::Dut).then_some(PathTraits {
             shortest: 14,
             padded_to: if is_software { 0 } else { 60 },
             window: 64,
@@ -390,13 +395,21 @@ pub(crate) fn measurements() -> Vec<Measurement> {
             let cost = base + f64::from(size) * 0.05;
             let slower = if size == 1280 && mode == Mode::Native { 1.11 } else { 1.003 };
             let id = format!("path/{mode}/live_frames/udp/{size}");
-            all.push(measured(&id, What::PathRate, mode, cost, slower, 0.01, &mut random));
+            all.push(measured(&id, Quantity::PathRate, mode, cost, slower, 0.01, &mut random));
         }
     }
-    all.push(measured("cost/udp/64", What::ProgramCost, Mode::Unattached, 21.0, 1.08, 0.004, &mut random));
+    all.push(measured(
+        "cost/udp/64",
+        Quantity::ProgramCost,
+        Mode::Unattached,
+        21.0,
+        1.08,
+        0.004,
+        &mut random,
+    ));
     all.push(measured(
         "path/native/ring/udp/64",
-        What::PathRate,
+        Quantity::PathRate,
         Mode::Native,
         1700.0,
         1.0,
@@ -408,7 +421,7 @@ pub(crate) fn measurements() -> Vec<Measurement> {
 
 fn measured(
     id: &str,
-    what: What,
+    what: Quantity,
     mode: Mode,
     cost: f64,
     slower: f64,
@@ -420,7 +433,7 @@ fn measured(
     its.mode = mode;
     let is_ring = id.contains("/ring/");
     its.injector = match what {
-        What::ProgramCost => InjectorKind::TestRun,
+        Quantity::ProgramCost => InjectorKind::TestRun,
         _ if is_ring => InjectorKind::Ring,
         _ => InjectorKind::LiveFrames,
     };
@@ -430,7 +443,7 @@ fn measured(
     its.fingerprint.virtual_machine = true;
     its.fingerprint.mitigations =
         BTreeMap::from([("spectre_v2".to_owned(), "Mitigation: Retpolines".to_owned())]);
-    its.fingerprint.device = Some(Device {
+    its.fingerprint.device = Some(MeasuredDevice {
         driver: "virtio_net".to_owned(),
         firmware: None,
         mtu: 1500,
@@ -440,12 +453,12 @@ fn measured(
     });
     its.fingerprint.mitigations.insert("retbleed".to_owned(), "Not affected".to_owned());
     for sample in &mut its.trials {
-        use xdproof::measure::record::Part;
+        use xdproof::model::measurement::Part;
         sample.gate = sample.block % 2 == 1;
         let factor = if sample.part == Part::Subject && !sample.gate { slower } else { 1.0 };
         sample.frame_ns = cost * factor * (1.0 + noise * (random.f64() + random.f64() - 1.0));
         if random.u32(..400) == 0 {
-            sample.void = Some(xdproof::measure::Void::Away { share: 0.51 });
+            sample.void = Some(xdproof::model::judgement::Void::Away { share: 0.51 });
         }
     }
     let of = |trials: &[Sample], gate| series(trials, gate, Costs::Gross);

@@ -8,12 +8,12 @@ use std::{
 };
 
 use xdproof::{
-    plan::Mode::Native,
-    report::{
-        json::{COLLECTION_SCHEMA, PartitionRecord, RunResult},
-        store,
+    model::{
+        mode::Mode::Native,
+        result::{COLLECTION_SCHEMA, PartitionRecord, RunResult},
+        verdict::VerdictKind::Pass,
     },
-    verdict::VerdictKind::Pass,
+    report::store,
 };
 
 use super::{

@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::Value;
 use xdproof::{
-    measure::record::Measurement,
-    plan::Mode::Native,
-    report::{
-        comparison::{Comparison, Conclusion, Fate},
-        device::{Breakdown, Finding, FindingKind, Weight},
-        json::{Collection, RunResult, TrialRecord},
+    model::{
+        finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+        measurement::Measurement,
+        mode::Mode::Native,
+        result::{Collection, RunResult, TrialRecord},
+        verdict::VerdictKind::{self, Fail, Pass, Skip, Xfail},
     },
-    verdict::VerdictKind::{self, Fail, Pass, Skip, Xfail},
+    report::comparison::{Comparison, Conclusion, Fate},
 };
 
 use super::{
@@ -157,7 +157,7 @@ fn where_the_new_results_are_not_whole_what_is_not_there_has_not_vanished() {
     let old = of(vec![result("6.1", trials(&[("a", Pass), ("b", Pass)]), Vec::new())]);
     let mut interrupted = result("6.1", trials(&[("a", Pass)]), Vec::new());
     interrupted.summary.not_run = 1;
-    let breakdown = Breakdown {
+    let breakdown = InfrastructureFailure {
         cell: "6.1".to_owned(),
         what: "the machine hung".to_owned(),
         attempts: 2,

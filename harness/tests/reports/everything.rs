@@ -1,14 +1,15 @@
 //! A collection with one of everything that can be told, and one with everything that can be told with malice.
 
 use xdproof::{
-    measure::{Inconclusive, Judgement, Which, record::Unmeasured},
-    plan::Mode::{Generic, Native, Offload},
-    report::{
-        device::{Breakdown, Finding, FindingKind, Weight},
-        json::{Collection, RuleResult, RunResult, TrialRecord},
+    model::{
+        finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+        judgement::{Contender, Inconclusive, Judgement},
+        measurement::Unmeasured,
+        mode::Mode::{Generic, Native, Offload},
+        result::{Collection, RuleResult, RunResult, TrialRecord},
+        verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
     },
     rules::StepRecord,
-    verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
 };
 
 use super::{
@@ -75,7 +76,7 @@ pub(crate) fn everything() -> Collection {
     let mut slower = measurement("path/slower", 0, |_| 100.0);
     slower.verdict = Some(Judgement::Regression);
     let mut doubtful = measurement("path/doubtful", 0, |_| 100.0);
-    let reason = Inconclusive::TooFewBlocks { series: Which::Subject, n: 3 };
+    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 };
     doubtful.verdict = Some(Judgement::Inconclusive { reason });
     let unmeasured = |id, declared| {
         let mut measurement = measurement(id, 0, |_| 100.0);
@@ -106,7 +107,7 @@ pub(crate) fn everything() -> Collection {
     ];
     first.summary.not_run = 3;
     let second = result("6.12", vec![trial("group/passes", Generic, Pass)], Vec::new());
-    let breakdown = |cell: &str, recovered| Breakdown {
+    let breakdown = |cell: &str, recovered| InfrastructureFailure {
         cell: cell.to_owned(),
         what: "the machine hung".to_owned(),
         attempts: 2,
@@ -157,7 +158,12 @@ pub(crate) fn hostile() -> Collection {
     result.environment.program.object = Some(all.clone());
     result.findings = vec![Finding { nic: Some(all.clone()), ..finding(Weight::Fault, &all) }];
     result.rules = vec![rule(&all, Fail, &all)];
-    let breakdown =
-        Breakdown { cell: all.clone(), what: all.clone(), attempts: 1, recovered: false, console: all };
+    let breakdown = InfrastructureFailure {
+        cell: all.clone(),
+        what: all.clone(),
+        attempts: 1,
+        recovered: false,
+        console: all,
+    };
     Collection::new(vec![result], vec![breakdown])
 }

@@ -6,12 +6,12 @@ use junit_parser::{TestStatus, TestSuites};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use tap_parser::{DirectiveKind, TapParser, TapStatement, TapTest};
 use xdproof::{
-    plan::Mode::Native,
-    report::{
-        json::{Collection, RunResult},
-        junit, ktap, markdown,
+    model::{
+        mode::Mode::Native,
+        result::{Collection, RunResult},
+        verdict::VerdictKind::{Fail, Pass, Skip},
     },
-    verdict::VerdictKind::{Fail, Pass, Skip},
+    report::{junit, ktap, markdown},
 };
 
 use super::{

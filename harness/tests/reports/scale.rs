@@ -2,8 +2,8 @@
 
 use std::{fs, time::Instant};
 
-use xdproof::{
-    plan::Mode::{Generic, Native},
+use xdproof::model::{
+    mode::Mode::{Generic, Native},
     verdict::VerdictKind::{Fail, Pass},
 };
 

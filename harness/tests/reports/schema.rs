@@ -4,18 +4,16 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use xdproof::{
-    measure::{
-        Estimate, Inconclusive, Interval, Judgement, Tolerance, Void, Which,
-        compare::Change,
-        record::{Figure, Measurement},
+    model::{
+        device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
+        judgement::{Change, Contender, Estimate, Inconclusive, Interval, Judgement, Tolerance, Void},
+        measurement::{Figure, Measurement},
+        mismatch::Mismatch,
+        mode::Mode::Native,
+        result::{PartitionRecord, RunResult},
+        verdict::VerdictKind::Fail,
     },
-    plan::Mode::Native,
-    report::{
-        device::{Channels, DeviceRecord, Feature, PathTraits, Rings, Role, Statistic, StatisticSource},
-        json::{PartitionRecord, RunResult},
-        schema::Document,
-    },
-    verdict::{Mismatch, VerdictKind::Fail},
+    report::schema::Document,
 };
 
 use super::{
@@ -60,8 +58,8 @@ fn whole() -> RunResult {
     let change =
         |verdict| Change { ratio: Some(estimate), verdict, absolute: Some(1.0), absolute_verdict: None };
     let doubts = [
-        Inconclusive::TooFewBlocks { series: Which::Baseline, n: 3 },
-        Inconclusive::TooManyVoid { series: Which::Gate, void: 20, of: 30 },
+        Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 3 },
+        Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 30 },
         Inconclusive::TooWide { interval, tolerance: Tolerance::VM },
     ];
     let measurements = doubts.into_iter().map(|reason| {
@@ -99,7 +97,7 @@ fn whole() -> RunResult {
     let mut whole = result("6.1", vec![failed], measurements.collect());
     whole.partition = Some(PartitionRecord { parts: vec![1], count: 2 });
     whole.devices = vec![DeviceRecord {
-        role: Role::Dut,
+        role: PortRole::Dut,
         nic: "igb".to_owned(),
         name: "eth1".to_owned(),
         driver: "igb".to_owned(),

@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::{Value, json};
 use xdproof::{
-    plan::Mode::{Generic, Native},
-    report::{
-        device::Breakdown,
-        json::{Collection, PartitionRecord, RunResult, TrialRecord},
-        store::{self, StoreError, gather, load, missing},
+    model::{
+        finding::InfrastructureFailure,
+        mode::Mode::{Generic, Native},
+        result::{Collection, PartitionRecord, RunResult, TrialRecord},
+        verdict::VerdictKind::{Fail, Pass, Skip},
     },
-    verdict::VerdictKind::{Fail, Pass, Skip},
+    report::store::{self, StoreError, gather, load, missing},
 };
 
 use super::{
@@ -67,7 +67,7 @@ fn every_result_in_a_directory_or_below_counts_in_the_order_of_the_paths() {
 fn a_collection_is_read_with_what_came_to_nothing_and_counted_anew() {
     let first = result("6.1", vec![trial("a", Native, Pass)], Vec::new());
     let second = result("6.12", vec![trial("a", Native, Fail), trial("b", Native, Skip)], Vec::new());
-    let breakdown = Breakdown {
+    let breakdown = InfrastructureFailure {
         cell: "5.10".to_owned(),
         what: "the machine hung".to_owned(),
         attempts: 2,

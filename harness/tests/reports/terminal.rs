@@ -8,18 +8,20 @@ use std::{
 };
 
 use xdproof::{
-    plan::{
-        InjectorKind::{self, LiveFrames, Pnet, Ring, TestRun},
-        Mode::{self, Generic, Native, Unattached},
-        Path,
+    model::{
+        mode::{
+            InjectorKind::{self, LiveFrames, Pnet, Ring, TestRun},
+            Mode::{self, Generic, Native, Unattached},
+            TrialPath,
+        },
+        result::{RunResult, TrialRecord},
+        verdict::VerdictKind::{self, Fail, Pass, Skip},
     },
     report::{
         Event, Reporter as _,
         console::{Console, Verbosity},
-        json::{RunResult, TrialRecord},
         progress::Progress,
     },
-    verdict::VerdictKind::{self, Fail, Pass, Skip},
 };
 
 use super::{
@@ -32,7 +34,7 @@ use super::{
 fn told(result: &RunResult, verbosity: Verbosity) -> String {
     let mut text = Vec::new();
     let mut console = Console::new(&mut text, verbosity);
-    let mut paths: Vec<Path> = result.trials.iter().map(TrialRecord::path).collect();
+    let mut paths: Vec<TrialPath> = result.trials.iter().map(TrialRecord::path).collect();
     paths.sort_unstable();
     paths.dedup();
     let environment = &result.environment;
@@ -102,7 +104,7 @@ fn few_scenarios_have_a_row_each() {
 fn findings_and_rules_are_told_and_a_result_is_not_green_because_of_its_trials() {
     let mut result = everything().results.swap_remove(0);
     result.trials.retain(|trial| trial.verdict == Pass);
-    result.summary = xdproof::report::json::Summary::new(&result.trials, result.trials.len());
+    result.summary = xdproof::model::result::Summary::new(&result.trials, result.trials.len());
     let text = told(&result, Verbosity::Quiet);
     for line in [
         "fault (veth, native): native is advertised, and refused",

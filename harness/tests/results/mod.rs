@@ -1,11 +1,13 @@
 //! Results of runs that nobody made, for tests about what is said of them.
 
-use xdproof::{
+use xdproof::model::{
     environment::{Environment, ProgramIdentity},
-    measure::record::Measurement,
-    plan::{InjectorKind, Mode},
-    report::json::{Failure, Observed, RunResult, SentFrame, TrialRecord},
-    verdict::{Counts, Mismatch, VerdictKind},
+    measurement::Measurement,
+    mismatch::Mismatch,
+    mode::{InjectorKind, Mode},
+    observation::Counts,
+    result::{Failure, Observed, RunResult, SentFrame, TrialRecord},
+    verdict::VerdictKind,
 };
 use xdproof_scenarios::Expectation;
 

@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use libtest_mimic::{Completion, Failed, Trial as Test};
 use xdproof::{
-    environment::kernel_version,
+    host::kernel::kernel_version,
+    model::verdict::VerdictKind,
     rules::{Bench, Rule},
-    verdict::VerdictKind,
 };
 use xdproof_scenarios::KernelVersion;
 

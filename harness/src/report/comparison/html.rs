@@ -4,7 +4,9 @@ use std::io;
 
 use askama::Template;
 
-use super::{Comparison, Conclusion, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix};
+use crate::report::comparison::{
+    Comparison, Conclusion, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix,
+};
 use crate::report::html::{STYLE, policy_hash};
 
 /// Differences of one kind that are on the page.

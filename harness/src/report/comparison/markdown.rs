@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io};
 
-use super::{Comparison, Fate, Side, named, suffix};
+use crate::report::comparison::{Comparison, Fate, Side, named, suffix};
 use crate::report::markdown::{code, prose, table};
 
 /// Writes it.

@@ -4,7 +4,9 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Comparison, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix};
+use crate::report::comparison::{
+    Comparison, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix,
+};
 use crate::report::console::{Verbosity, shown};
 
 /// Writes it. Where little is to be said, measurements that are as before are left out; where much is, reasons are added.

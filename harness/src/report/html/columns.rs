@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::text::visible;
-use crate::{
+use crate::model::{
     environment::ProgramIdentity,
-    plan::{InjectorKind, Mode},
-    report::json::{Collection, RunResult, TrialRecord},
+    mode::{InjectorKind, Mode},
+    result::{Collection, RunResult, TrialRecord},
 };
+use crate::report::html::text::visible;
 
 /// What stands for a NIC where there is none.
 pub(super) const NO_DEVICE: &str = "no device";

@@ -10,16 +10,18 @@ use serde::Serialize;
 use xdproof_ebpf::abi::protocol_name;
 use xdproof_scenarios::{Expectation, describe};
 
-use super::{
+use crate::report::html::{
     columns::{Column, Columns, Several},
     text::visible,
 };
 use crate::{
-    report::{
-        damage::{self, Damage, Stray},
-        json::{Collection, Failure, Observed, TrialRecord},
+    model::{
+        mismatch::Mismatch,
+        observation::Counts,
+        result::{Collection, Failure, Observed, TrialRecord},
+        verdict::VerdictKind,
     },
-    verdict::{Counts, Mismatch, VerdictKind},
+    report::damage::{self, Damage, Stray},
 };
 
 /// Frames that are shown of a failure.

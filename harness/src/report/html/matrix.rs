@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{
+use crate::model::{
+    result::{Collection, TrialRecord},
+    verdict::VerdictKind,
+};
+use crate::report::html::{
     columns::{Column, Columns, NO_DEVICE, encoded},
     data::VERDICTS,
     text::visible,
-};
-use crate::{
-    report::json::{Collection, TrialRecord},
-    verdict::VerdictKind,
 };
 
 /// A verdict as it is shown: never by its colour alone.

@@ -2,19 +2,16 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Badge, Link};
+use crate::report::html::{Badge, Link};
 use crate::{
-    measure::{
-        Interval, Judgement,
-        case::What,
-        median,
-        record::{Beside, Measurement, Part, Sample, Unmeasured},
+    measure::median,
+    model::{
+        judgement::{Interval, Judgement},
+        measurement::{Measurement, Part, Quantity, Sample, SideStats, Unmeasured},
+        mode::{InjectorKind, Mode},
+        result::RunResult,
     },
-    plan::{InjectorKind, Mode},
-    report::{
-        json::RunResult,
-        rates::{figure, reference, span},
-    },
+    report::rates::{figure, reference, span},
 };
 
 /// The measurements of a result.
@@ -217,7 +214,7 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
     }
     remarks.extend(unmeasured.as_ref().map(|its| its.reason.clone()));
     remarks.extend(verdict.and_then(|verdict| verdict.reason()).map(|reason| reason.to_string()));
-    let Beside { void, .. } = beside;
+    let SideStats { void, .. } = beside;
     let is_doubtful = matches!(verdict, Some(Judgement::Inconclusive { .. }));
     if is_doubtful && !void.is_empty() {
         let each: Vec<String> = void.iter().map(|(name, times)| format!("{times} by {name}")).collect();
@@ -298,8 +295,8 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
 }
 
 /// A trial's value in the unit of its measurement: nanoseconds a frame, or frames a second.
-fn value(what: What, sample: &Sample) -> f64 {
-    if what == What::ProgramCost { sample.frame_ns } else { 1e9 / sample.frame_ns }
+fn value(what: Quantity, sample: &Sample) -> f64 {
+    if what == Quantity::ProgramCost { sample.frame_ns } else { 1e9 / sample.frame_ns }
 }
 
 /// What was measured, by the size of its frames in bytes.
@@ -310,7 +307,7 @@ fn size_charts(measurements: &[Measurement]) -> Vec<SizeChart> {
     let mut families = BTreeMap::<(InjectorKind, &str), BTreeMap<Mode, BySize<'_>>>::new();
     for measurement in measurements {
         let Measurement { what, mode, injector, traffic, cpus, offered_pps, .. } = measurement;
-        if let (What::PathRate, 1, None, Some((mix, size))) =
+        if let (Quantity::PathRate, 1, None, Some((mix, size))) =
             (what, cpus, offered_pps, traffic.rsplit_once('/'))
             && let Ok(size) = size.parse()
             && measurement.value.is_some_and(|value| value.median.is_finite())
@@ -466,9 +463,9 @@ fn strip(measurement: &Measurement) -> Option<Strip> {
     Some(strip)
 }
 
-fn in_unit(what: What, value: f64) -> String {
+fn in_unit(what: Quantity, value: f64) -> String {
     match what {
-        What::ProgramCost => format!("{value:.1} ns"),
+        Quantity::ProgramCost => format!("{value:.1} ns"),
         _ if value >= 1e6 => format!("{:.2} Mpps", value / 1e6),
         _ => format!("{:.0} kpps", value / 1e3),
     }

@@ -1,193 +1,15 @@
 //! What is going to be run: every trial of a selection, decided before anything touches the kernel.
 
-use std::{fmt, str::FromStr};
-
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use xdproof_netns::XdpMode;
 use xdproof_scenarios::Scenario;
 
-use crate::inject::live_frames;
-
-/// Where the program under test sits while a trial runs.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Attached in the kernel's stack, after the driver has made a socket buffer (`XDP_FLAGS_SKB_MODE`).
-    Generic,
-    /// Attached in the driver (`XDP_FLAGS_DRV_MODE`).
-    Native,
-    /// Attached in the device (`XDP_FLAGS_HW_MODE`).
-    Offload,
-    /// Not attached to any device: run by `BPF_PROG_TEST_RUN`.
-    #[value(skip)]
-    Unattached,
-}
-
-impl Mode {
-    /// Every mode in which a program is attached to a device.
-    pub const ATTACHED: [Self; 3] = [Self::Generic, Self::Native, Self::Offload];
-
-    /// The mode to ask the kernel for; none where nothing is attached.
-    #[must_use]
-    pub fn attach(self) -> Option<XdpMode> {
-        match self {
-            Self::Generic => Some(XdpMode::Generic),
-            Self::Native => Some(XdpMode::Native),
-            Self::Offload => Some(XdpMode::Offload),
-            Self::Unattached => None,
-        }
-    }
-
-    /// The name that trial ids, results and the command line use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Generic => "generic",
-            Self::Native => "native",
-            Self::Offload => "offload",
-            Self::Unattached => "unattached",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// How frames reach the program under test.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum InjectorKind {
-    /// One `AF_PACKET` send a frame, by pnet, from the tester to the DUT.
-    Pnet,
-    /// Many frames a system call, by an `AF_XDP` ring in copy mode.
-    Ring,
-    /// Frames that the kernel makes itself and redirects to the tester's port (`BPF_F_TEST_XDP_LIVE_FRAMES`).
-    LiveFrames,
-    /// `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes, with no device in between.
-    TestRun,
-}
-
-impl InjectorKind {
-    /// Every injector.
-    pub const ALL: [Self; 4] = [Self::Pnet, Self::Ring, Self::LiveFrames, Self::TestRun];
-
-    /// The name that trial ids, results and the command line use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pnet => "pnet",
-            Self::Ring => "ring",
-            Self::LiveFrames => "live_frames",
-            Self::TestRun => "test_run",
-        }
-    }
-}
-
-impl fmt::Display for InjectorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A mode and an injector that go together: the column of a scenario in a table of verdicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path {
-    /// Where the program sits.
-    pub mode: Mode,
-    /// How frames reach it.
-    pub injector: InjectorKind,
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}::{}", self.mode, self.injector))
-    }
-}
-
-/// The `I/N` of `--partition`: the I-th (from 1) of N parts of the trials, by a hash of their ids that never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partition {
-    index: u64,
-    count: u64,
-}
-
-impl Partition {
-    /// Which part it is, from 1.
-    #[must_use]
-    pub fn index(self) -> u64 {
-        self.index
-    }
-
-    /// How many parts there are.
-    #[must_use]
-    pub fn count(self) -> u64 {
-        self.count
-    }
-
-    fn holds(self, id: &str) -> bool {
-        stable_hash(id) % self.count == self.index - 1
-    }
-}
-
-/// A number that is the same for an id on every machine and in every version: FNV-1a, 64 bits
-/// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
-#[must_use]
-pub fn stable_hash(id: &str) -> u64 {
-    id.bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// What is wrong with a `--partition`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not I/N with 1 <= I <= N")]
-pub struct PartitionError {
-    /// What was given.
-    pub given: String,
-}
-
-impl FromStr for Partition {
-    type Err = PartitionError;
-
-    fn from_str(given: &str) -> Result<Self, Self::Err> {
-        let parsed = given.split_once('/').and_then(|(index, count)| {
-            let partition = Self { index: index.parse().ok()?, count: count.parse().ok()? };
-            (1..=partition.count).contains(&partition.index).then_some(partition)
-        });
-        parsed.ok_or_else(|| PartitionError { given: given.to_owned() })
-    }
-}
+use crate::{
+    inject::live_frames,
+    model::{
+        mode::{InjectorKind, Mode, TrialPath},
+        partition::Partition,
+    },
+};
 
 /// Which trials are wanted.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +56,7 @@ pub struct Trial<'a> {
     /// What is sent and what is expected.
     pub scenario: &'a Scenario,
     /// Where the program sits and how frames reach it.
-    pub path: Path,
+    pub path: TrialPath,
 }
 
 impl Trial<'_> {
@@ -266,19 +88,19 @@ impl Trial<'_> {
 impl Selection {
     /// The columns of the run: each wanted mode with each injector that fits it.
     #[must_use]
-    pub fn paths(&self) -> Vec<Path> {
+    pub fn paths(&self) -> Vec<TrialPath> {
         let modes: &[Mode] = if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes };
         let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
             (false, _) => &self.injectors,
             (true, true) => &[InjectorKind::Pnet, InjectorKind::TestRun],
             (true, false) => &[InjectorKind::Pnet],
         };
-        let mut paths: Vec<Path> = Vec::new();
+        let mut paths: Vec<TrialPath> = Vec::new();
         for &injector in injectors {
             match injector {
-                InjectorKind::TestRun => paths.push(Path { mode: Mode::Unattached, injector }),
+                InjectorKind::TestRun => paths.push(TrialPath { mode: Mode::Unattached, injector }),
                 InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames => {
-                    paths.extend(modes.iter().map(|&mode| Path { mode, injector }));
+                    paths.extend(modes.iter().map(|&mode| TrialPath { mode, injector }));
                 }
             }
         }
@@ -365,23 +187,6 @@ mod tests {
             ["native::pnet", "unattached::test_run"]
         );
         assert_eq!(paths(&[], &[InjectorKind::TestRun]), ["unattached::test_run"]);
-    }
-
-    #[test]
-    fn each_trial_lies_in_exactly_one_partition() {
-        for number in 0..200 {
-            let id = format!("scenario_{number}::native::pnet");
-            let holders = (1..=7).filter(|index| Partition { index: *index, count: 7 }.holds(&id)).count();
-            assert_eq!(holders, 1, "{id}");
-        }
-    }
-
-    #[test]
-    fn a_partition_is_a_part_of_a_whole() {
-        assert_eq!("2/3".parse(), Ok(Partition { index: 2, count: 3 }));
-        for wrong in ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", ""] {
-            assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use xdproof_scenarios::{Frame, Scenario, oracle};
 
 /// What a path does to every frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
+pub struct RxTransform {
     /// Shorter frames arrive with zeros behind them, this many bytes long without FCS (IEEE 802.3, clause 4A.2.3.2.2: 60).
     /// 0 where frames arrive as they are.
     pub padded_to: usize,
@@ -28,7 +28,7 @@ pub struct Strips {
 /// Where a frame's outer tag begins, and how long it is.
 const TAG: std::ops::Range<usize> = 12..16;
 
-impl Delivery {
+impl RxTransform {
     /// Whether frames arrive as they were sent.
     #[must_use]
     pub fn is_faithful(&self) -> bool {
@@ -100,14 +100,14 @@ mod tests {
     fn a_faithful_path_changes_nothing() {
         for scenario in &xdproof_scenarios::load::builtin().unwrap() {
             assert!(
-                matches!(Delivery::default().scenario(scenario), Cow::Borrowed(same) if same == scenario)
+                matches!(RxTransform::default().scenario(scenario), Cow::Borrowed(same) if same == scenario)
             );
         }
     }
 
     #[test]
     fn padding_is_behind_the_frame_and_only_where_it_is_short() {
-        let path = Delivery { padded_to: 60, ..Delivery::default() };
+        let path = RxTransform { padded_to: 60, ..RxTransform::default() };
         let padded = path.arriving(&[7; 14]);
         assert_eq!((&padded[..14], &padded[14..]), (&[7; 14][..], &[0; 46][..]));
         assert!(matches!(path.arriving(&[7; 60]), Cow::Borrowed(bytes) if bytes == [7; 60]));
@@ -116,7 +116,7 @@ mod tests {
     /// An IPv4 frame whose header is cut counts as "other"; with zeros behind it there is a whole header again.
     #[test]
     fn what_is_expected_follows_from_the_padded_bytes() {
-        let path = Delivery { padded_to: 60, ..Delivery::default() };
+        let path = RxTransform { padded_to: 60, ..RxTransform::default() };
         let changed = xdproof_scenarios::load::builtin()
             .unwrap()
             .iter()
@@ -130,8 +130,9 @@ mod tests {
     #[test]
     fn a_stripped_tag_is_in_what_the_stack_has_and_not_in_what_the_program_gets() {
         let sent = scenario("vlan/qinq_ipv4_udp");
-        let customer = Delivery { strips: Strips { customer: true, service: false }, ..Delivery::default() };
-        let both = Delivery { strips: Strips { customer: true, service: true }, ..Delivery::default() };
+        let customer =
+            RxTransform { strips: Strips { customer: true, service: false }, ..RxTransform::default() };
+        let both = RxTransform { strips: Strips { customer: true, service: true }, ..RxTransform::default() };
         let bytes = &sent.frames[0].bytes;
         assert_eq!(&*customer.given(bytes), bytes.as_slice());
         assert_eq!(&*both.given(bytes), [&bytes[..12], &bytes[16..]].concat());
@@ -147,7 +148,8 @@ mod tests {
         for frame in &mut sent.frames {
             frame.bytes.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
         }
-        let strips = Delivery { strips: Strips { customer: true, service: false }, ..Delivery::default() };
+        let strips =
+            RxTransform { strips: Strips { customer: true, service: false }, ..RxTransform::default() };
         let times = sent.sent();
         assert_eq!(strips.scenario(&sent).expect.counts, [(17, times)].into());
         let counted: Vec<_> = sent.frames.iter().map(|frame| oracle::outcome(&frame.bytes)).collect();

@@ -9,13 +9,12 @@ use std::sync::LazyLock;
 
 use rustix::io::Errno;
 use serde::Deserialize;
-
 use xdproof_scenarios::{
     KernelRange, KernelVersion,
     capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
 };
 
-use crate::plan::{InjectorKind, Mode};
+use crate::model::mode::{InjectorKind, Mode};
 
 /// What is known of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]

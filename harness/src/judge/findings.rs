@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xdproof_netns::XdpFeatures;
 
-use crate::{
-    kernel_log::is_fault,
-    plan::Mode,
-    report::{
-        device::{Finding, FindingKind, KernelMessage, Weight},
-        json::TrialRecord,
-    },
-    verdict::{Mismatch, VerdictKind},
+use crate::model::{
+    finding::{Finding, FindingKind, KernelMessage, Weight},
+    mismatch::Mismatch,
+    mode::Mode,
+    result::TrialRecord,
+    verdict::VerdictKind,
 };
 
 /// How attaching in a mode came out.
@@ -186,10 +184,38 @@ pub fn sort(findings: &mut Vec<Finding>) {
     findings.dedup();
 }
 
+/// Marks of a fault of the kernel's own: what `__warn()` of `kernel/panic.c`, the oops paths of the architectures, KASAN, KCSAN, UBSAN,
+/// lockdep, the watchdogs and `refcount_warn_saturate()` print.
+const FAULTS: [&str; 17] = [
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "kernel BUG at ",
+    "KASAN: ",
+    "KCSAN: ",
+    "KFENCE: ",
+    "UBSAN: ",
+    "general protection fault",
+    "Kernel panic",
+    "unable to handle",
+    "refcount_t: ",
+    "NETDEV WATCHDOG",
+    "blocked for more than",
+    "detected stall",
+    "possible circular locking",
+    "scheduling while atomic",
+];
+
+/// Whether a message tells a fault of the kernel's own.
+#[must_use]
+pub fn is_fault(message: &KernelMessage) -> bool {
+    FAULTS.iter().any(|mark| message.text.contains(mark))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::InjectorKind, report::json::Failure};
+    use crate::model::{mode::InjectorKind, result::Failure};
 
     fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {
         let verdict = if mismatches.is_empty() { VerdictKind::Pass } else { VerdictKind::Fail };
@@ -295,5 +321,28 @@ mod tests {
             vec![finding(Weight::Note, "a"), finding(Weight::Fault, "b"), finding(Weight::Note, "a")];
         sort(&mut findings);
         assert_eq!(findings.iter().map(|finding| finding.what.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    fn message(text: &str) -> KernelMessage {
+        KernelMessage { level: 4, since_boot_us: 0, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_fault_is_told_from_a_complaint() {
+        for fault in [
+            "WARNING: CPU: 0 PID: 1 at net/core/dev.c:5 dev_watchdog+0x1/0x2",
+            "BUG: KASAN: slab-out-of-bounds in igb_clean_rx_irq",
+            "BUG: unable to handle page fault for address: ffff",
+            "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+        ] {
+            assert!(is_fault(&message(fault)), "{fault}");
+        }
+        for complaint in [
+            "virtio_net virtio0 eth0: XDP request 2 queues but max is 1. XDP_TX and XDP_REDIRECT will operate in a slower locked tx mode.",
+            "e1000: eth0 NIC Link is Up 1000 Mbps Full Duplex",
+        ] {
+            assert!(!is_fault(&message(complaint)), "{complaint}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
 };
 
-use crate::report::device::KernelMessage;
+use crate::model::finding::KernelMessage;
 
 /// Messages of this level and worse are kept: `KERN_WARNING` (`include/linux/kern_levels.h`).
 const WARNING: u8 = 4;
@@ -16,28 +16,6 @@ const MOST: usize = 500;
 
 /// The longest record that `/dev/kmsg` gives (`PRINTK_MESSAGE_MAX`, 2,048), and some more.
 const RECORD: usize = 8192;
-
-/// Marks of a fault of the kernel's own: what `__warn()` of `kernel/panic.c`, the oops paths of the architectures, KASAN, KCSAN, UBSAN,
-/// lockdep, the watchdogs and `refcount_warn_saturate()` print.
-const FAULTS: [&str; 17] = [
-    "WARNING: ",
-    "BUG: ",
-    "Oops: ",
-    "kernel BUG at ",
-    "KASAN: ",
-    "KCSAN: ",
-    "KFENCE: ",
-    "UBSAN: ",
-    "general protection fault",
-    "Kernel panic",
-    "unable to handle",
-    "refcount_t: ",
-    "NETDEV WATCHDOG",
-    "blocked for more than",
-    "detected stall",
-    "possible circular locking",
-    "scheduling while atomic",
-];
 
 /// The kernel's log from one moment on.
 #[derive(Debug)]
@@ -98,19 +76,9 @@ fn parse(record: &str) -> Option<KernelMessage> {
     Some(KernelMessage { level: u8::try_from(priority & 7).ok()?, since_boot_us, text })
 }
 
-/// Whether a message tells a fault of the kernel's own.
-#[must_use]
-pub fn is_fault(message: &KernelMessage) -> bool {
-    FAULTS.iter().any(|mark| message.text.contains(mark))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn message(text: &str) -> KernelMessage {
-        KernelMessage { level: 4, since_boot_us: 0, text: text.to_owned() }
-    }
 
     #[test]
     fn a_record_is_its_level_its_time_and_its_first_line() {
@@ -121,25 +89,6 @@ mod tests {
         assert_eq!(read.text, "e1000: eth0 NIC Link is Down");
         for nonsense in ["", ";", "a,b,c,d;e", "12;x"] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn a_fault_is_told_from_a_complaint() {
-        for fault in [
-            "WARNING: CPU: 0 PID: 1 at net/core/dev.c:5 dev_watchdog+0x1/0x2",
-            "BUG: KASAN: slab-out-of-bounds in igb_clean_rx_irq",
-            "BUG: unable to handle page fault for address: ffff",
-            "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out",
-            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
-        ] {
-            assert!(is_fault(&message(fault)), "{fault}");
-        }
-        for complaint in [
-            "virtio_net virtio0 eth0: XDP request 2 queues but max is 1. XDP_TX and XDP_REDIRECT will operate in a slower locked tx mode.",
-            "e1000: eth0 NIC Link is Up 1000 Mbps Full Duplex",
-        ] {
-            assert!(!is_fault(&message(complaint)), "{complaint}");
         }
     }
 

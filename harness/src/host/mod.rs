@@ -1,0 +1,4 @@
+//! The host: its kernel's version and options, and what that kernel prints.
+
+pub mod kernel;
+pub mod kernel_log;

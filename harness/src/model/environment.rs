@@ -1,0 +1,38 @@
+//! What this machine is: what a result must say for its figures to mean anything to someone else.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The machine, its kernel and the program under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Version of xdproof.
+    pub xdproof: String,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel_release: String,
+    /// The kernel's build, as `uname -v` prints it.
+    pub kernel_version: String,
+    /// The architecture that this binary was built for.
+    pub architecture: String,
+    /// The processor's model, where the kernel names it.
+    pub cpu_model: Option<String>,
+    /// Processors that this process may run on.
+    pub cpus_available: usize,
+    /// `net.core.bpf_jit_enable`: 0 off, 1 on, 2 debugging.
+    pub bpf_jit: Option<u8>,
+    /// The program under test.
+    pub program: ProgramIdentity,
+}
+
+/// The program under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramIdentity {
+    /// The object's file; none: the built-in object.
+    pub object: Option<String>,
+    /// The program's name in the kernel.
+    pub name: String,
+    /// The hash of its instructions in hexadecimal, as `bpftool prog` prints it.
+    pub tag: String,
+}
