@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use xdproof_netns::XdpFeatures;
+
 use crate::{
     attach::AttachError,
     error::chain,
@@ -99,8 +101,12 @@ impl Watch {
             }
             let attached = lab.pool.attached();
             let unknown = unknown(lab, path);
-            let known =
-                Known { nic: &path.nic, advertised: path.advertised, attached: &attached, unknown: &unknown };
+            let known = Known {
+                nic: &path.nic,
+                advertised: path.advertised.map(|features| features.contains(XdpFeatures::BASIC)),
+                attached: &attached,
+                unknown: &unknown,
+            };
             examined.findings.extend(findings::of_device(known, trials));
             for (&mode, _) in attached.iter().filter(|(_, outcome)| **outcome == Attached::Yes) {
                 if go_on() {

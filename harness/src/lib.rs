@@ -1,30 +1,26 @@
-//! Proves what an XDP program, a NIC driver and an attach mode really do to frames.
+//! Proves what an XDP program, a NIC driver and an attach mode do to frames.
 //!
-//! The way through is [`run`]: a [`plan`] of trials; a [`testbed`] for each, with the program [attached](attach) to its
-//! DUT; frames [injected](inject), the counters and the DUT's stack [observed](observe), the whole held against what the
-//! frames' bytes must count by the [`verdict`], and every [`report`] told of it.
+//! A [`run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](attach) to its DUT; frames
+//! are [injected](inject), the counters and the DUT's stack are [observed](observe), and the [judge](mod@judge) compares the
+//! observation with what the frames' bytes must lead to. Every [`report`] is told of it.
 //!
-//! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`].
+//! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`]. The [`rules`] test what the kernel answers to
+//! each way of attaching.
 //!
-//! Beside the trials stand the [`rules`]: what the kernel answers to whoever attaches.
-//!
-//! `verdict`, `delivery`, `findings`, `support`, `plan`, `measure` and `report` are pure; `testbed`, `attach`, `inject`, `observe`, `bench` and
-//! `environment` touch the kernel.
+//! Two layers are crates of their own, so that the compiler enforces that they stay pure: `xdproof-core` (`model`, `plan`, `judge`,
+//! `measure`) and `xdproof-report`. They are re-exported here.
 
 pub mod attach;
 pub mod bench;
 pub mod cli;
-pub mod error;
 mod examine;
 pub mod host;
 pub mod inject;
-pub mod judge;
-pub mod measure;
-pub mod model;
 pub mod observe;
-pub mod plan;
-pub mod report;
 mod rig;
 pub mod rules;
 pub mod run;
 pub mod testbed;
+
+pub use xdproof_core::{error, judge, measure, model, plan};
+pub use xdproof_report as report;

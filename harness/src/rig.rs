@@ -17,6 +17,7 @@ use crate::{
     attach::{AttachError, Attachment, Counter, Held, Object},
     error::chain,
     host::kernel,
+    host::xdp_mode,
     inject::sender::Sender,
     judge::findings::Attached,
     model::mode::{InjectorKind, Mode, TrialPath},
@@ -311,7 +312,7 @@ impl Drop for Pool {
 impl RigKind {
     pub(crate) fn for_trial(trial: &Trial<'_>, role: Role, ground: &Ground) -> Self {
         let Trial { scenario, path } = *trial;
-        if path.mode.attach().is_none() {
+        if !path.mode.is_attached() {
             // There is no device to be of one kind or another.
             return Self { path, spec: Spec::default(), offloads: BTreeMap::new(), role };
         }
@@ -357,7 +358,7 @@ impl Rig {
     fn bring_up(object: &Object, kind: &RigKind, ground: &Ground) -> Result<Self, Obstacle> {
         let path = kind.path;
         let counter = Counter::load(object).map_err(broken)?;
-        match (path.mode.attach(), path.injector) {
+        match (xdp_mode::to_kernel(path.mode), path.injector) {
             (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
                 let wire = match ground {
                     Ground::Veth => Wire::on_veth(counter, mode, kind),

@@ -199,7 +199,7 @@ impl Lab {
             let outcome = self.outcome(trial, &arriving, &expected);
             (expected, outcome)
         };
-        let nic = trial.path.mode.attach().map(|_| self.pool.ground.nic());
+        let nic = trial.path.mode.is_attached().then(|| self.pool.ground.nic());
         let repeat = || self.repeat_command(trial);
         TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
     }
@@ -215,13 +215,13 @@ impl Lab {
 
     /// What frames become on the way to the program.
     fn delivery(&self, path: TrialPath) -> RxTransform {
-        let devices = self.pool.ground.devices().filter(|_| path.mode.attach().is_some());
+        let devices = self.pool.ground.devices().filter(|_| path.mode.is_attached());
         devices.map_or_else(RxTransform::default, |ground| ground.delivery(path.mode))
     }
 
     /// What the frames that arrive must come to for the program under test.
     fn expected(&self, arriving: &Scenario, path: TrialPath, delivery: RxTransform) -> Expected {
-        let on_device = path.mode.attach().is_some();
+        let on_device = path.mode.is_attached();
         let passes = |frame: &Frame| {
             self.counted == CountedAction::Pass
                 && matches!(delivery.fate(&frame.bytes), oracle::CounterOutcome::Counted(_))
@@ -357,7 +357,7 @@ impl Lab {
 
     /// Why the frames of a trial do not arrive on devices, program or not.
     fn not_carried(&self, trial: &Trial<'_>, kind: &RigKind) -> Option<String> {
-        let path = self.pool.ground.devices().filter(|_| trial.path.mode.attach().is_some())?;
+        let path = self.pool.ground.devices().filter(|_| trial.path.mode.is_attached())?;
         if trial.scenario.is_unreachable() {
             return None;
         }
@@ -440,7 +440,7 @@ impl Lab {
         }
         match self.observe_preset(&mut rig, trial.scenario, expected) {
             Ok(observation) => {
-                let hidden = discarded(arriving).filter(|_| trial.path.mode.attach().is_some());
+                let hidden = discarded(arriving).filter(|_| trial.path.mode.is_attached());
                 let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
                 let observation = Observation { queues, undecided, ..observation };
                 let verdict = judge(expected, &observation, self.deviation(trial));
@@ -460,7 +460,7 @@ impl Lab {
     /// over a wire like the trial's own. Which queue a veth chooses follows from a frame's bytes, by a hash whose key the
     /// kernel draws once (`skb_tx_hash` in `net/core/dev.c`). Nothing where the scenario does not ask for it.
     fn queues(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), String> {
-        if trial.scenario.spread.queues.is_none() || trial.path.mode.attach().is_none() {
+        if trial.scenario.spread.queues.is_none() || !trial.path.mode.is_attached() {
             return Ok((rig, Counts::new()));
         }
         let take = |object, kind| self.pool.take(object, kind).map_err(Obstacle::into_words);
@@ -549,9 +549,8 @@ impl Lab {
     fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
         let Some(path) = self.pool.ground.devices() else { return Ok(()) };
         let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
-        let is_sent = |trial: &&Trial<'_>| {
-            trial.path.mode.attach().is_some() && self.unmet_requirement(trial).is_none()
-        };
+        let is_sent =
+            |trial: &&Trial<'_>| trial.path.mode.is_attached() && self.unmet_requirement(trial).is_none();
         for trial in plan.iter().filter(is_sent) {
             let mtu = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground).spec.mtu;
             let frames = trial.scenario.frames.iter().map(|frame| frame.bytes.as_slice());
@@ -596,7 +595,7 @@ impl Lab {
     fn deviation<'a>(&self, trial: &Trial<'a>) -> Option<&'a str> {
         let TrialPath { mode, injector } = trial.path;
         // Where no device takes part, no driver can deviate.
-        let driver = mode.attach().map_or("", |_| self.pool.ground.driver());
+        let driver = if mode.is_attached() { self.pool.ground.driver() } else { "" };
         let holds = |deviation: &&xdproof_scenarios::Deviation| {
             deviation.holds(driver, mode.name(), self.kernel, injector.name())
         };
@@ -609,14 +608,14 @@ impl Lab {
         let Object { path, program, map } = &self.object;
         let counted = (self.counted == CountedAction::Drop).then_some("drop");
         let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let devices = self.pool.ground.devices().filter(|_| mode.attach().is_some());
+        let devices = self.pool.ground.devices().filter(|_| mode.is_attached());
         let port =
             |name: fn(&Topology) -> &Port| devices.map(|path| name(&path.testbed.topology).name.to_string());
         let options = [
             ("dut", port(|topology| &topology.dut)),
             ("tester", port(|topology| &topology.tester)),
             ("scenario", Some(trial.scenario.id.to_string())),
-            ("mode", mode.attach().map(|mode| mode.to_string())),
+            ("mode", mode.is_attached().then(|| mode.to_string())),
             ("injector", Some(injector.to_string())),
             ("object", path_text(path)),
             ("program", program.clone()),

@@ -1,7 +1,7 @@
 //! How much a "pass" is worth: every mutant of the counter (`ebpf/src/mutants.rs`) must be found by the corpus.
 //!
 //! A trial a mutant: it passes if some scenario fails for the mutant, and if those that do are those of the table that reports
-//! go by (`src/report/detection.json`): of all scenarios of few frames in test runs, and of a few of them on the wire. A mutant
+//! go by (`report/src/detection.json`): of all scenarios of few frames in test runs, and of a few of them on the wire. A mutant
 //! that none of these finds is tried with those of many frames. `XDPROOF_UPDATE_DETECTION=1` tries every scenario in every way,
 //! which takes minutes, and writes the table. Ignored without privilege, as in `conformance.rs`.
 
@@ -13,7 +13,7 @@ mod waiting;
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path as FilePath,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex},
 };
@@ -23,7 +23,7 @@ use xdproof::{
     attach::{Object, programs_of},
     model::{
         action::CountedAction,
-        mode::{InjectorKind, Mode, Path},
+        mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
     },
     plan::selection::Trial,
@@ -32,9 +32,9 @@ use xdproof::{
 };
 use xdproof_scenarios::Scenario;
 
-const TEST_RUN: Path = Path { mode: Mode::Unattached, injector: InjectorKind::TestRun };
-const NATIVE: Path = Path { mode: Mode::Native, injector: InjectorKind::Pnet };
-const GENERIC: Path = Path { mode: Mode::Generic, injector: InjectorKind::Pnet };
+const TEST_RUN: TrialPath = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+const NATIVE: TrialPath = TrialPath { mode: Mode::Native, injector: InjectorKind::Pnet };
+const GENERIC: TrialPath = TrialPath { mode: Mode::Generic, injector: InjectorKind::Pnet };
 
 /// Scenarios of more frames than this are tried on a mutant only if those of fewer do not find it: they cost most of the
 /// time, and few mutants need them.
@@ -51,7 +51,7 @@ type Found = Arc<Mutex<Table>>;
 
 fn main() -> ExitCode {
     let arguments = waiting::arguments();
-    let object = FilePath::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
+    let object = Path::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
     let (scenarios, mutants) = match (gate::corpus(), programs_of(object)) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),
         (Err(error), _) => return gate::broken(&error),
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     }
     let whole = found.len() == mutants.len() && conclusion.num_failed == 0;
     if is_update() && whole {
-        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/src/report/detection.json");
+        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/report/src/detection.json");
         if let Err(error) = fs::write(stored, stored_form(&found)) {
             return gate::broken(&format!("{stored}: {error}"));
         }
@@ -143,7 +143,11 @@ struct Subject<'a> {
 
 impl Subject<'_> {
     /// Those of the scenarios that find it on a path, whatever the slots hold and on whatever CPU the sender is.
-    fn finders<'a>(&self, scenarios: impl IntoIterator<Item = &'a Scenario>, path: Path) -> BTreeSet<String> {
+    fn finders<'a>(
+        &self,
+        scenarios: impl IntoIterator<Item = &'a Scenario>,
+        path: TrialPath,
+    ) -> BTreeSet<String> {
         let sure = scenarios.into_iter().filter(|scenario| is_sure(self.mutant, scenario));
         let records = sure.map(|scenario| self.lab.run(&Trial { scenario, path }));
         records.filter(|record| record.verdict == VerdictKind::Fail).map(|record| record.scenario).collect()
@@ -151,7 +155,7 @@ impl Subject<'_> {
 
     /// Fails unless what the table says of a path is so for the first scenarios that find the mutant there, and for the first
     /// that find it somewhere else alone.
-    fn hold(&self, stored: &Finders, path: Path) -> Result<(), Failed> {
+    fn hold(&self, stored: &Finders, path: TrialPath) -> Result<(), Failed> {
         let here: BTreeSet<&str> = stored.in_mode(path.mode).collect();
         let elsewhere = [TEST_RUN, NATIVE, GENERIC].iter().flat_map(|its| stored.in_mode(its.mode));
         let elsewhere: BTreeSet<&str> = elsewhere.filter(|id| !here.contains(id)).collect();
@@ -175,7 +179,7 @@ impl Subject<'_> {
 }
 
 /// Runs the mutant, and holds the table against what finds it.
-fn detect(object: &FilePath, mutant: &str, scenarios: &[Scenario], found: &Found) -> Result<(), Failed> {
+fn detect(object: &Path, mutant: &str, scenarios: &[Scenario], found: &Found) -> Result<(), Failed> {
     let object =
         Object { path: Some(object.to_owned()), program: Some(mutant.to_owned()), ..Object::default() };
     let lab = Lab::open(object, CountedAction::Pass).map_err(|error| error.to_string())?;

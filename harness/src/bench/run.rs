@@ -23,6 +23,7 @@ use crate::{
     },
     error::chain,
     host::kernel,
+    host::xdp_mode,
     inject::{cpu::Pinned, live_frames, pace::Pps},
     measure::{
         Series,
@@ -534,7 +535,7 @@ pub fn kind_of(setup: &Setup) -> Option<Kind> {
     let header = 14;
     let mtu = u32::try_from(setup.traffic.longest().saturating_sub(header)).ok()?;
     Some(Kind {
-        mode: mode.attach()?,
+        mode: xdp_mode::to_kernel(mode)?,
         spec: Spec { mtu: mtu.clamp(veth::DEFAULT_MTU, veth::MAX_MTU), queues: u32::try_from(cpus).ok()? },
         redirected: injector == InjectorKind::LiveFrames,
     })

@@ -24,7 +24,7 @@ use crate::{
     attach::{AttachError, Object},
     error::chain,
     plan::selection::PlanError,
-    report::json::write_pretty,
+    report::json::{JsonFile, write_pretty},
     report::{console::Verbosity, progress::Progress, store::StoreError},
     run::{LabError, Origin, RunError},
     testbed::DeviceError,
@@ -256,6 +256,12 @@ impl CorpusArgs {
         let corpus = self.corpus.clone().map(|path| ("corpus", path));
         corpus.or_else(|| self.pcap.clone().map(|path| ("pcap", path)))
     }
+}
+
+/// Creates the result file in a directory that the user named.
+pub(super) fn create_result(directory: &Path) -> anyhow::Result<JsonFile> {
+    JsonFile::create_in(directory)
+        .with_context(|| format!("failed to create {} in {}", JsonFile::NAME, directory.display()))
 }
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, Args};
 
 use crate::cli::{
-    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
+    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, create_result, flag_on_end},
     report::ReportArgs,
 };
 use crate::{
@@ -141,7 +141,7 @@ impl Bench {
             return Err(Failure::Input(anyhow::anyhow!("the selection leaves nothing to measure")));
         }
         let directory = out.clone();
-        let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
+        let out = out.map(|directory| create_result(&directory)).transpose().map_err(Failure::Input)?;
         let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
         let cancelled =
             flag_on_end(None).context("failed to listen for signals").map_err(Failure::Machine)?;

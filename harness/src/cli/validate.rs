@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use xdproof_netns::LinkName;
 
 use crate::cli::{
-    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, flag_on_end},
+    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, create_result, flag_on_end},
     report::ReportArgs,
     restore,
 };
@@ -188,7 +188,7 @@ impl Validate {
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
-        let out = out.map(|directory| JsonFile::for_user(&directory)).transpose().map_err(Failure::Input)?;
+        let out = out.map(|directory| create_result(&directory)).transpose().map_err(Failure::Input)?;
         let lab = Lab::open(object.object(), expect_action)?
             .repeated_with(origin)
             .of_part(partition)

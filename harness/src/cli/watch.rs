@@ -16,6 +16,7 @@ use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMod
 use crate::cli::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
     attach::{AttachError, Attachment, Counter, Width},
+    host::xdp_mode,
     model::{
         mode::Mode,
         observation::{Counts, Observation},
@@ -66,7 +67,7 @@ impl Watch {
         let mode = match (self.generic, self.native, self.mode) {
             (true, ..) => Some(XdpMode::Generic),
             (_, true, _) => Some(XdpMode::Native),
-            (.., mode) => mode.and_then(Mode::attach),
+            (.., mode) => mode.and_then(xdp_mode::to_kernel),
         };
         runtime.block_on(async {
             // Before anything is attached: from here on, no signal ends us without our taking it off.

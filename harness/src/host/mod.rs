@@ -2,3 +2,4 @@
 
 pub mod kernel;
 pub mod kernel_log;
+pub mod xdp_mode;

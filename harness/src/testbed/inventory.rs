@@ -6,7 +6,8 @@ use std::{fs, io, path::Path};
 
 use xdproof_netns::{Error, Host, IfIndex, Link, Worker};
 
-use crate::model::device::{Channels, DeviceRecord, Feature, PortRole, Rings, Statistic, StatisticSource};
+use super::settings::{channels_of, rings_of};
+use crate::model::device::{DeviceRecord, Feature, PortRole, Statistic, StatisticSource};
 
 /// Every PCI device of the machine; what a namespace is shown of `/sys/class/net` does not matter here.
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
@@ -46,8 +47,8 @@ fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<D
         max_mtu: link.max_mtu,
         rx_queues: link.rx_queues,
         tx_queues: link.tx_queues,
-        rings: host.rings(index)?.map(Rings::from),
-        channels: host.channels(index)?.map(Channels::from),
+        rings: host.rings(index)?.map(rings_of),
+        channels: host.channels(index)?.map(channels_of),
         features: features
             .iter()
             // A bit that this kernel has given up has no name.

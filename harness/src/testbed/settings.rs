@@ -17,12 +17,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{
-    Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags, XdpMode,
+    Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags,
 };
 
 use crate::testbed::{device::Step, order};
 use crate::{
     error::chain,
+    host::xdp_mode,
     model::{
         device::{Channels, PortRole, Rings},
         mode::Mode,
@@ -225,10 +226,14 @@ impl DeviceSettings {
             arp: link.arp,
             discipline: link.discipline.clone(),
             token: link.token,
-            rings: host.rings(index)?.map(Rings::from),
-            channels: host.channels(index)?.map(Channels::from),
+            rings: host.rings(index)?.map(rings_of),
+            channels: host.channels(index)?.map(channels_of),
             offloads: offloads(host, index)?,
-            xdp: link.xdp.iter().map(|(mode, id)| AttachedProgram { mode: mode.into(), id }).collect(),
+            xdp: link
+                .xdp
+                .iter()
+                .map(|(mode, id)| AttachedProgram { mode: xdp_mode::from_kernel(mode), id })
+                .collect(),
             switches: host.switches(&link.name)?,
             addresses: stored(host, RecordKind::Address)?,
             routes: stored(host, RecordKind::Route)?,
@@ -246,7 +251,7 @@ impl DeviceSettings {
     ) -> Result<(), Error> {
         for program in &self.xdp {
             host.pin_program(program.id, &pins.join(program.pin(self.role)))?;
-            host.detach_xdp(index, program.mode.attach())?;
+            host.detach_xdp(index, xdp_mode::to_kernel(program.mode))?;
         }
         Ok(())
     }
@@ -298,7 +303,7 @@ fn offloads(host: &mut Host, index: IfIndex) -> Result<BTreeMap<String, Wanted>,
 /// Takes XDP programs off a link that were attached by netlink and not kept.
 fn take_off_others(host: &mut Host, link: &Link, kept: &[AttachedProgram]) -> Result<(), Error> {
     for (mode, id) in link.xdp.iter() {
-        if !kept.iter().any(|program| program.id == id && program.mode.attach() == Some(mode)) {
+        if !kept.iter().any(|program| program.id == id && xdp_mode::to_kernel(program.mode) == Some(mode)) {
             match host.detach_xdp(link.index, mode) {
                 // By a link that somebody holds still: it goes when he does.
                 Err(error) if error.errno() == Some(EBUSY) => {}
@@ -545,15 +550,15 @@ impl Returning {
         }
         if let Some(rings) = was.rings {
             match host.rings(index) {
-                Ok(now) if now.map(Rings::from) == Some(rings) => {}
-                Ok(_) => self.done("rings", host.set_rings(index, rings.into())),
+                Ok(now) if now.map(rings_of) == Some(rings) => {}
+                Ok(_) => self.done("rings", host.set_rings(index, rings_to(rings))),
                 Err(error) => self.failed("rings".to_owned(), &error),
             }
         }
         if let Some(channels) = was.channels {
             match host.channels(index) {
-                Ok(now) if now.map(Channels::from) == Some(channels) => {}
-                Ok(_) => self.done("channels", host.set_channels(index, channels.into())),
+                Ok(now) if now.map(channels_of) == Some(channels) => {}
+                Ok(_) => self.done("channels", host.set_channels(index, channels_to(channels))),
                 Err(error) => self.failed("channels".to_owned(), &error),
             }
         }
@@ -615,7 +620,7 @@ impl Returning {
     fn attach_programs(&mut self, host: &mut Host, index: IfIndex, pins: &Path, _: Duration) {
         for program in self.settings.xdp.clone() {
             let what = format!("XDP program {} in {} mode", program.id, program.mode);
-            let Some(mode) = program.mode.attach() else { continue };
+            let Some(mode) = xdp_mode::to_kernel(program.mode) else { continue };
             let now = match host.xdp(index) {
                 Ok(now) => now.attached(mode),
                 Err(error) => return self.failed(what, &error),
@@ -941,40 +946,22 @@ fn switch(name: &str, on: bool) -> String {
     format!("{name} {}", if on { "on" } else { "off" })
 }
 
-impl From<XdpMode> for Mode {
-    fn from(mode: XdpMode) -> Self {
-        match mode {
-            XdpMode::Generic => Self::Generic,
-            XdpMode::Native => Self::Native,
-            XdpMode::Offload => Self::Offload,
-        }
-    }
+pub(super) fn rings_of(rings: xdproof_netns::Rings) -> Rings {
+    let xdproof_netns::Rings { rx, rx_max, tx, tx_max } = rings;
+    Rings { rx, rx_max, tx, tx_max }
 }
 
-impl From<xdproof_netns::Rings> for Rings {
-    fn from(rings: xdproof_netns::Rings) -> Self {
-        let xdproof_netns::Rings { rx, rx_max, tx, tx_max } = rings;
-        Self { rx, rx_max, tx, tx_max }
-    }
+fn rings_to(rings: Rings) -> xdproof_netns::Rings {
+    let Rings { rx, rx_max, tx, tx_max } = rings;
+    xdproof_netns::Rings { rx, rx_max, tx, tx_max }
 }
 
-impl From<Rings> for xdproof_netns::Rings {
-    fn from(rings: Rings) -> Self {
-        let Rings { rx, rx_max, tx, tx_max } = rings;
-        Self { rx, rx_max, tx, tx_max }
-    }
+pub(super) fn channels_of(channels: xdproof_netns::Channels) -> Channels {
+    let xdproof_netns::Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
+    Channels { rx, rx_max, tx, tx_max, combined, combined_max }
 }
 
-impl From<xdproof_netns::Channels> for Channels {
-    fn from(channels: xdproof_netns::Channels) -> Self {
-        let xdproof_netns::Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
-        Self { rx, rx_max, tx, tx_max, combined, combined_max }
-    }
-}
-
-impl From<Channels> for xdproof_netns::Channels {
-    fn from(channels: Channels) -> Self {
-        let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
-        Self { rx, rx_max, tx, tx_max, combined, combined_max }
-    }
+fn channels_to(channels: Channels) -> xdproof_netns::Channels {
+    let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
+    xdproof_netns::Channels { rx, rx_max, tx, tx_max, combined, combined_max }
 }

@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use xdproof::{
+    judge::compare,
     measure::{
         judge,
         series::{Costs, figures, series},
     },
     model::{
+        attach_step::StepRecord,
         device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
         environment::{Environment, ProgramIdentity},
         expectation::Expected,
@@ -19,7 +21,6 @@ use xdproof::{
         result::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
         verdict::{Verdict, VerdictKind},
     },
-    rules::StepRecord,
 };
 use xdproof_scenarios::{Scenario, load};
 
@@ -58,7 +59,7 @@ pub(crate) fn environment(kernel: &str) -> Environment {
 /// A trial whose frames came through as they had to.
 pub(crate) fn passed(scenario: &Scenario, path: TrialPath, nic: Option<&str>) -> TrialRecord {
     let (expected, observation) = as_expected(scenario);
-    record(scenario, path, nic, &expected, Verdict::judge(&expected, &observation, None), Some(observation))
+    record(scenario, path, nic, &expected, compare::judge(&expected, &observation, None), Some(observation))
 }
 
 /// Eight trials that passed.
@@ -99,7 +100,7 @@ pub(crate) fn stripped(
         path,
         nic,
         &expected,
-        Verdict::judge(&expected, &observation, deviation),
+        compare::judge(&expected, &observation, deviation),
         Some(observation),
     )
 }

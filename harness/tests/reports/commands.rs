@@ -198,7 +198,7 @@ fn schema_prints_the_schema_that_the_repository_holds() {
     for (arguments, file) in [(&["schema"][..], "result"), (&["schema", "results"], "results")] {
         let output = run(arguments);
         said(&output, 0);
-        let held = format!("{}/schema/{file}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let held = format!("{}/report/schema/{file}.schema.json", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(output.stdout, fs::read(held).unwrap());
     }
 }

@@ -1,0 +1,347 @@
+//! What a reader of the result has to know beside the verdicts of single trials: where a driver's word and its deeds part, and
+//! what differs between modes. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    finding::{Finding, FindingKind, KernelMessage, Weight},
+    mismatch::Mismatch,
+    mode::Mode,
+    result::TrialRecord,
+    verdict::VerdictKind,
+};
+
+/// How attaching in a mode came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The program is attached and frames reach it.
+    Yes,
+    /// The kernel or the driver refused, with these words.
+    Refused(String),
+    /// It is attached, and no frame reaches it.
+    Mute(String),
+}
+
+/// What is known of a device when its trials are over.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What trials call it.
+    pub nic: &'a str,
+    /// Whether it advertised native XDP (`NETDEV_XDP_ACT_BASIC`) before a program was attached; none where the kernel
+    /// cannot be asked.
+    pub advertised: Option<bool>,
+    /// How attaching came out at the usual MTU, by mode.
+    pub attached: &'a BTreeMap<Mode, Attached>,
+    /// Modes in which the driver's support is in no table.
+    pub unknown: &'a BTreeSet<Mode>,
+}
+
+/// What the trials of a device and its own word come to.
+#[must_use]
+pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
+    let Known { nic, advertised, attached, unknown } = known;
+    let finding = |kind, weight, mode, what: String| Finding {
+        kind,
+        weight,
+        nic: Some(nic.to_owned()),
+        mode: Some(mode),
+        what,
+    };
+    let mut found = Vec::new();
+    for (&mode, outcome) in attached {
+        let promised = match mode {
+            Mode::Native => advertised,
+            _ => None,
+        };
+        match (outcome, promised) {
+            (Attached::Refused(answer), Some(true)) => found.push(finding(
+                FindingKind::AdvertisedNotSo,
+                Weight::Fault,
+                mode,
+                format!("the driver advertises XDP (basic) and refuses the program: {answer}"),
+            )),
+            (Attached::Refused(answer), _) if unknown.contains(&mode) => found.push(finding(
+                FindingKind::UnknownSupport,
+                Weight::Warning,
+                mode,
+                format!("nothing is known of this driver, which refuses: {answer}"),
+            )),
+            (Attached::Mute(what), _) => {
+                found.push(finding(FindingKind::AdvertisedNotSo, Weight::Fault, mode, what.clone()));
+            }
+            (Attached::Yes, Some(false)) => found.push(finding(
+                FindingKind::NotAdvertised,
+                Weight::Warning,
+                mode,
+                "the program attaches and counts, and the driver does not advertise XDP (basic)".to_owned(),
+            )),
+            (Attached::Yes | Attached::Refused(_), _) => {}
+        }
+    }
+    found.extend(support(nic, trials));
+    found.extend(between_modes(nic, trials));
+    found
+}
+
+/// Departures from what is known beforehand: each once, however many trials it has.
+fn support(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
+    let mut seen = BTreeMap::<(FindingKind, Mode, String), usize>::new();
+    for trial in trials {
+        for mismatch in trial.failure.iter().flat_map(|failure| &failure.mismatches) {
+            let (kind, what) = match mismatch {
+                Mismatch::Support { what } => (FindingKind::SupportTable, what),
+                Mismatch::NoDeviation { reason } => (FindingKind::NoDeviation, reason),
+                _ => continue,
+            };
+            *seen.entry((kind, trial.mode, what.clone())).or_default() += 1;
+        }
+    }
+    let one = |((kind, mode, what), trials)| {
+        let what = match kind {
+            FindingKind::NoDeviation => format!("does not deviate any more, in {trials} trials: {what}"),
+            _ => format!("otherwise than is known, in {trials} trials: {what}"),
+        };
+        Finding { kind, weight: Weight::Fault, nic: Some(nic.to_owned()), mode: Some(mode), what }
+    };
+    seen.into_iter().map(one).collect()
+}
+
+/// How many scenarios a finding names.
+const NAMED: usize = 3;
+
+/// The same frames, program and devices, and another outcome: what a mode loses, drops or changes is the driver's doing.
+fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
+    let passes = |mode: Mode| -> BTreeSet<(&str, &str)> {
+        let passed = trials.iter().filter(|trial| trial.mode == mode && trial.verdict == VerdictKind::Pass);
+        passed.map(|trial| (trial.scenario.as_str(), trial.injector.name())).collect()
+    };
+    let mut found = Vec::new();
+    for (good, bad) in [(Mode::Generic, Mode::Native), (Mode::Native, Mode::Generic)] {
+        let passed = passes(good);
+        let mut by_fault = BTreeMap::<&'static str, Vec<&str>>::new();
+        for trial in trials.iter().filter(|trial| {
+            trial.mode == bad && passed.contains(&(trial.scenario.as_str(), trial.injector.name()))
+        }) {
+            let mismatches = trial.failure.iter().flat_map(|failure| &failure.mismatches);
+            if let Some(fault) = mismatches.filter_map(fault).min() {
+                by_fault.entry(fault.1).or_default().push(&trial.scenario);
+            }
+        }
+        for (fault, scenarios) in by_fault {
+            let named = scenarios.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let more = scenarios.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            found.push(Finding {
+                kind: FindingKind::AdvertisedNotSo,
+                weight: Weight::Fault,
+                nic: Some(nic.to_owned()),
+                mode: Some(bad),
+                what: format!(
+                    "in {bad} mode {fault}, and in {good} mode they are not, with the same program, frames and devices: {named}{more}"
+                ),
+            });
+        }
+    }
+    found
+}
+
+/// What a mismatch means for a driver, the weightiest with the least number.
+fn fault(mismatch: &Mismatch) -> Option<(u8, &'static str)> {
+    match mismatch {
+        Mismatch::Conservation { sent, ran } if ran < sent => {
+            Some((0, "frames are lost before they reach the program"))
+        }
+        Mismatch::Conservation { .. } => Some((1, "the program runs for frames that nobody sent")),
+        Mismatch::Passed { expected, observed } if observed < expected => {
+            Some((2, "frames that the program passes are dropped"))
+        }
+        Mismatch::Missing { .. } => Some((2, "frames that the program passes are dropped")),
+        Mismatch::Unexpected { .. } => Some((3, "frames come through changed, or should have been dropped")),
+        Mismatch::Count { .. } => Some((4, "frames are counted otherwise")),
+        _ => None,
+    }
+}
+
+/// The faults of the kernel's own among what it printed: each line that tells one.
+#[must_use]
+pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
+    let fault = |message: &KernelMessage| Finding {
+        kind: FindingKind::KernelFault,
+        weight: Weight::Fault,
+        nic: None,
+        mode: None,
+        what: format!("the kernel printed: {}", message.text),
+    };
+    messages.iter().filter(|message| is_fault(message)).map(fault).collect()
+}
+
+/// The weightiest first, and what is said twice once.
+pub fn sort(findings: &mut Vec<Finding>) {
+    findings.sort_by(|a, b| {
+        (b.weight, a.kind, &a.nic, a.mode, &a.what).cmp(&(a.weight, b.kind, &b.nic, b.mode, &b.what))
+    });
+    findings.dedup();
+}
+
+/// Marks of a fault of the kernel's own: what `__warn()` of `kernel/panic.c`, the oops paths of the architectures, KASAN, KCSAN, UBSAN,
+/// lockdep, the watchdogs and `refcount_warn_saturate()` print.
+const FAULTS: [&str; 17] = [
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "kernel BUG at ",
+    "KASAN: ",
+    "KCSAN: ",
+    "KFENCE: ",
+    "UBSAN: ",
+    "general protection fault",
+    "Kernel panic",
+    "unable to handle",
+    "refcount_t: ",
+    "NETDEV WATCHDOG",
+    "blocked for more than",
+    "detected stall",
+    "possible circular locking",
+    "scheduling while atomic",
+];
+
+/// Whether a message tells a fault of the kernel's own.
+#[must_use]
+pub fn is_fault(message: &KernelMessage) -> bool {
+    FAULTS.iter().any(|mark| message.text.contains(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{mode::InjectorKind, result::Failure};
+
+    fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {
+        let verdict = if mismatches.is_empty() { VerdictKind::Pass } else { VerdictKind::Fail };
+        let failure = Failure { mismatches, frames: Vec::new(), repeat: String::new(), pcap: None };
+        TrialRecord {
+            id: format!("{scenario}::{mode}::pnet"),
+            scenario: scenario.to_owned(),
+            mode,
+            injector: InjectorKind::Pnet,
+            nic: Some("x".to_owned()),
+            verdict,
+            reason: None,
+            expected: xdproof_scenarios::Expectation::default(),
+            observed: None,
+            sent: 0,
+            duration_us: 0,
+            failure: (verdict == VerdictKind::Fail).then_some(failure),
+        }
+    }
+
+    fn found(
+        advertised: Option<bool>,
+        native: Attached,
+        trials: &[TrialRecord],
+    ) -> Vec<(FindingKind, Weight)> {
+        let attached = BTreeMap::from([(Mode::Generic, Attached::Yes), (Mode::Native, native)]);
+        let unknown = BTreeSet::from([Mode::Native]);
+        let known = Known { nic: "x", advertised, attached: &attached, unknown: &unknown };
+        of_device(known, trials).into_iter().map(|finding| (finding.kind, finding.weight)).collect()
+    }
+
+    #[test]
+    fn a_driver_is_held_to_what_it_advertises() {
+        let refused = || Attached::Refused("no".to_owned());
+        let lies = (FindingKind::AdvertisedNotSo, Weight::Fault);
+        let none = Some(false);
+        assert_eq!(found(Some(true), refused(), &[]), [lies]);
+        assert_eq!(found(Some(true), Attached::Yes, &[]), []);
+        assert_eq!(found(Some(true), Attached::Mute("nothing".to_owned()), &[]), [lies]);
+        assert_eq!(found(none, Attached::Yes, &[]), [(FindingKind::NotAdvertised, Weight::Warning)]);
+        assert_eq!(found(none, refused(), &[]), [(FindingKind::UnknownSupport, Weight::Warning)]);
+        assert_eq!(found(None, refused(), &[]), [(FindingKind::UnknownSupport, Weight::Warning)]);
+        assert_eq!(found(None, Attached::Yes, &[]), []);
+    }
+
+    #[test]
+    fn what_a_mode_loses_and_the_other_does_not_is_named_once() {
+        let lost = || {
+            vec![
+                Mismatch::Count { protocol: 17, expected: 4, observed: 3 },
+                Mismatch::Conservation { sent: 4, ran: 3 },
+            ]
+        };
+        let trials = [
+            trial("a", Mode::Generic, vec![]),
+            trial("a", Mode::Native, lost()),
+            trial("b", Mode::Generic, vec![]),
+            trial("b", Mode::Native, lost()),
+            // What is lost in both modes says nothing about either.
+            trial("c", Mode::Generic, lost()),
+            trial("c", Mode::Native, lost()),
+        ];
+        let attached = BTreeMap::from([(Mode::Generic, Attached::Yes), (Mode::Native, Attached::Yes)]);
+        let known = Known { nic: "x", advertised: None, attached: &attached, unknown: &BTreeSet::new() };
+        let findings = of_device(known, &trials);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!((findings[0].kind, findings[0].mode), (FindingKind::AdvertisedNotSo, Some(Mode::Native)));
+        assert!(
+            findings[0].what.contains("lost") && findings[0].what.ends_with("a, b"),
+            "{}",
+            findings[0].what
+        );
+    }
+
+    #[test]
+    fn a_departure_from_the_table_is_told_once_for_all_trials() {
+        let refused = || vec![Mismatch::Support { what: "refused".to_owned() }];
+        let trials = [trial("a", Mode::Native, refused()), trial("b", Mode::Native, refused())];
+        let findings = support("x", &trials);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].what.contains("2 trials"), "{}", findings[0].what);
+    }
+
+    #[test]
+    fn only_faults_of_the_kernel_are_findings() {
+        let message = |text: &str| KernelMessage { level: 4, since_boot_us: 1, text: text.to_owned() };
+        let findings =
+            of_kernel(&[message("link is down"), message("WARNING: CPU: 0 PID: 1 at net/core/dev.c:1")]);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].weight, Weight::Fault);
+    }
+
+    #[test]
+    fn the_weightiest_finding_is_the_first() {
+        let finding = |weight, what: &str| Finding {
+            kind: FindingKind::Statistics,
+            weight,
+            nic: None,
+            mode: None,
+            what: what.to_owned(),
+        };
+        let mut findings =
+            vec![finding(Weight::Note, "a"), finding(Weight::Fault, "b"), finding(Weight::Note, "a")];
+        sort(&mut findings);
+        assert_eq!(findings.iter().map(|finding| finding.what.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    fn message(text: &str) -> KernelMessage {
+        KernelMessage { level: 4, since_boot_us: 0, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_fault_is_told_from_a_complaint() {
+        for fault in [
+            "WARNING: CPU: 0 PID: 1 at net/core/dev.c:5 dev_watchdog+0x1/0x2",
+            "BUG: KASAN: slab-out-of-bounds in igb_clean_rx_irq",
+            "BUG: unable to handle page fault for address: ffff",
+            "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+        ] {
+            assert!(is_fault(&message(fault)), "{fault}");
+        }
+        for complaint in [
+            "virtio_net virtio0 eth0: XDP request 2 queues but max is 1. XDP_TX and XDP_REDIRECT will operate in a slower locked tx mode.",
+            "e1000: eth0 NIC Link is Up 1000 Mbps Full Duplex",
+        ] {
+            assert!(!is_fault(&message(complaint)), "{complaint}");
+        }
+    }
+}

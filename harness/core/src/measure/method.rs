@@ -1,0 +1,794 @@
+//! The method: from the costs of single trials to a verdict about two things, one of which is the reference. Pure.
+//!
+//! All is kept as cost, in nanoseconds per frame: lower is better. What is judged is a *speed ratio*, the subject's speed
+//! over the reference's: below 1 the subject is slower.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    measure::statistics::{estimate, estimate_change},
+    model::judgement::{
+        Contender, Estimate, Inconclusive, Interval, Judgement, LEAST_BLOCKS, MOST_VOID, Tolerance, Void,
+    },
+};
+
+/// Four trials that stand close together in time, A B B A or B A A B, so that a drift of the machine falls on both sides alike.
+/// Which of the two it is has to be drawn: what the machine does in step with the trials, a scheduler's slices above all, then
+/// falls on either side as often, and is scatter instead of a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// What a frame cost in the two trials of the reference, in nanoseconds.
+    pub reference: [f64; 2],
+    /// What a frame cost in the two trials of the subject, in nanoseconds.
+    pub subject: [f64; 2],
+    /// What a frame cost with a program that does nothing, in nanoseconds, just before the four and just after them, N A B B
+    /// A N. Where it is there, the costs above are compared less the mean of the two.
+    pub null: Option<[f64; 2]>,
+}
+
+impl Block {
+    /// The natural logarithm of the speed ratio: the mean of those of the reference's costs, less that of the subject's.
+    ///
+    /// `None` where a cost, net or gross, is not positive, or the ratio is not one that a number holds.
+    #[must_use]
+    pub fn log_speed(&self) -> Option<f64> {
+        let Self { reference, subject, null } = *self;
+        let base = match null {
+            None => 0.0,
+            Some(costs) => {
+                log_mean(costs, 0.0)?;
+                f64::midpoint(costs[0], costs[1])
+            }
+        };
+        let log = log_mean(reference, base)? - log_mean(subject, base)?;
+        log.exp().is_normal().then_some(log)
+    }
+}
+
+/// The mean logarithm of two costs less `base`, where both are positive and finite.
+fn log_mean(costs: [f64; 2], base: f64) -> Option<f64> {
+    let [first, last] = costs.map(|cost| (cost - base).ln());
+    Some(f64::midpoint(first, last)).filter(|log| log.is_finite())
+}
+
+/// What was tried to compare two things.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// The blocks that are whole, in the order in which they were run.
+    pub blocks: Vec<Block>,
+    /// For each block of which a trial was void, why the first of these was.
+    pub void: Vec<Void>,
+}
+
+impl Series {
+    /// Adds what came of one block; one without a [`Block::log_speed`] is void.
+    pub fn push(&mut self, tried: Result<Block, Void>) {
+        match tried {
+            Ok(block) if block.log_speed().is_some() => self.blocks.push(block),
+            Ok(_) => self.void.push(Void::BelowClock),
+            Err(void) => self.void.push(void),
+        }
+    }
+
+    /// The [`Block::log_speed`] of every block that has one.
+    #[must_use]
+    pub fn logs(&self) -> Vec<f64> {
+        self.blocks.iter().filter_map(Block::log_speed).collect()
+    }
+
+    /// How many blocks were tried.
+    #[must_use]
+    pub fn tried(&self) -> usize {
+        self.blocks.len() + self.void.len()
+    }
+
+    /// What the blocks come to; `None` where none is whole. The bootstrap draws by `seed`.
+    #[must_use]
+    pub fn estimate(&self, seed: u64) -> Option<Estimate> {
+        estimate(&self.logs(), seed)
+    }
+
+    /// What keeps the series from being judged at all.
+    fn shortcoming(&self, series: Contender) -> Option<Inconclusive> {
+        let (whole, of) = (self.logs().len(), self.tried());
+        let void = of - whole;
+        if void as f64 > MOST_VOID * of as f64 {
+            return Some(Inconclusive::TooManyVoid { series, void, of });
+        }
+        (whole < LEAST_BLOCKS).then_some(Inconclusive::TooFewBlocks { series, n: whole })
+    }
+}
+
+/// A verdict with what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Judgement,
+    /// The subject against the reference; `None` where no block is whole.
+    pub estimate: Option<Estimate>,
+    /// The same program against itself; `None` where no block is whole, or the verdict takes no gate.
+    pub gate: Option<Estimate>,
+}
+
+/// Judges the subject against the reference, by blocks between which those of the `gate` were run: the same program against
+/// itself. The bootstraps draw by `seed`.
+///
+/// With a tolerance of d, by the first of these that applies:
+///
+/// 1. More than [`MOST_VOID`] of the blocks of either series are void: inconclusive.
+/// 2. Either has fewer than [`LEAST_BLOCKS`] whole ones: inconclusive.
+/// 3. The gate's interval misses 1, and its median is off 1 by more than [`MOST_GATE_BIAS`](crate::model::judgement::MOST_GATE_BIAS) of d: inconclusive.
+/// 4. The gate's interval is not narrower than d, from end to end: inconclusive.
+/// 5. The subject's interval lies below 1 - d: regression; above 1 + d: improved; within both, its ends included: pass;
+///    otherwise inconclusive. What is not a number is inconclusive.
+/// 6. A regression or an improvement has to be found by the earlier and by the later half of the blocks, each by itself and
+///    with [`LEAST_BLOCKS`]; else inconclusive. A machine that runs otherwise for a second or two, which on shared ones happens
+///    in a few runs of a hundred, makes one of the halves differ; a program makes both.
+///
+/// If the third rule asked only whether the gate's interval misses 1, it would refuse an honest machine in one run of
+/// twenty, for that is what an interval of 95 % means, and the longer one measured, the smaller the bias for which it
+/// refused, down to what no verdict at this tolerance can feel. So a bias has to be both certain and large, and large is a
+/// fifth of d. With an interval of a quarter of d, normal noise brings about both in fewer than 1 run of 500, and a bias of
+/// half of d escapes in fewer than 1 of 1,000. With a wider one both grow, up to the 1 of 20 that misses 1 by chance, and
+/// half of d can hide in an interval of nearly d; more blocks make each rarer. A bias that escapes moves the limits of the
+/// fifth rule by no more than itself.
+#[must_use]
+pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Judged {
+    let (estimate, gate_estimate) = (series.estimate(seed), gate.estimate(seed));
+    let verdict =
+        match (series.shortcoming(Contender::Subject).or(gate.shortcoming(Contender::Gate)), estimate) {
+            (Some(reason), _) => Judgement::Inconclusive { reason },
+            (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
+            (None, Some(estimate)) => match gate_fault(gate_estimate, tolerance) {
+                Some(reason) => Judgement::Inconclusive { reason },
+                None => match Judgement::of(estimate.interval, tolerance) {
+                    alarm @ (Judgement::Regression | Judgement::Improved) => {
+                        confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
+                    }
+                    verdict => verdict,
+                },
+            },
+        };
+    Judged { verdict, estimate, gate: gate_estimate }
+}
+
+/// A verdict that something differs, if the earlier and the later half of the blocks say so each by itself.
+fn confirmed(
+    alarm: Judgement,
+    logs: &[f64],
+    interval: Interval,
+    tolerance: Tolerance,
+    seed: u64,
+) -> Judgement {
+    let (earlier, later) = logs.split_at(logs.len() / 2);
+    let agrees = |half: &[f64]| {
+        half.len() >= LEAST_BLOCKS
+            && estimate(half, seed).is_some_and(|its| Judgement::of(its.interval, tolerance) == alarm)
+    };
+    if agrees(earlier) && agrees(later) {
+        alarm
+    } else {
+        Judgement::Inconclusive { reason: Inconclusive::Unconfirmed { interval, tolerance } }
+    }
+}
+
+/// Why a machine with such a gate supports no verdict, if it does not.
+fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusive> {
+    let Some(Estimate { ratio, interval, .. }) = gate else { return Some(Inconclusive::NotFinite) };
+    let agrees = interval.contains(1.0) || tolerance.gate_band().contains(ratio);
+    let narrow = interval.width() < tolerance.share();
+    match (agrees, narrow) {
+        (true, true) => None,
+        (true, false) => Some(Inconclusive::GateTooWide { interval, tolerance }),
+        (false, _) => Some(Inconclusive::GateMissesOne { interval, tolerance }),
+    }
+}
+
+/// Judges today's log ratios, `new`, against those stored earlier, `old`, each being [`Series::logs`]: the ratio is today's
+/// speed ratio over the stored one, so that machines of different speed compare.
+///
+/// The rules are those of [`judge`] without void blocks and gate, which are a matter of each of the two. The estimate's
+/// `mad` and `n` are those of `new`.
+#[must_use]
+pub fn judge_against_baseline(new: &[f64], old: &[f64], tolerance: Tolerance, seed: u64) -> Judged {
+    let estimate = estimate_change(new, old, seed);
+    let sets = [(Contender::Subject, new.len()), (Contender::Baseline, old.len())];
+    let verdict = match (sets.into_iter().find(|(_, n)| *n < LEAST_BLOCKS), estimate) {
+        (Some((series, n)), _) => {
+            Judgement::Inconclusive { reason: Inconclusive::TooFewBlocks { series, n } }
+        }
+        (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
+        (None, Some(estimate)) => Judgement::of(estimate.interval, tolerance),
+    };
+    Judged { verdict, estimate, gate: None }
+}
+
+/// Whether more blocks could bring a verdict where there is none.
+///
+/// They could not where a gate's interval lies, whole, so far from 1 that it matters; where blocks enough were tried and
+/// each of them was void; where a stored set is too small; and where something is not a number.
+#[must_use]
+pub fn wants_more(judged: &Judged) -> bool {
+    match judged.verdict {
+        Judgement::Pass | Judgement::Regression | Judgement::Improved => false,
+        Judgement::Inconclusive { reason } => match reason {
+            Inconclusive::TooFewBlocks { series, .. } => series != Contender::Baseline,
+            Inconclusive::TooManyVoid { void, of, .. } => void < of || of < LEAST_BLOCKS,
+            Inconclusive::GateMissesOne { interval, tolerance } => {
+                let bearable = tolerance.gate_band();
+                interval.low <= bearable.high && interval.high >= bearable.low
+            }
+            Inconclusive::GateTooWide { .. }
+            | Inconclusive::TooWide { .. }
+            | Inconclusive::Straddles { .. }
+            | Inconclusive::Unconfirmed { .. } => true,
+            Inconclusive::NotFinite => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+    use proptest::{collection::vec, prop_assert, prop_assert_eq, prop_oneof, proptest, strategy::Strategy};
+
+    use super::*;
+    use crate::{
+        measure::statistics::{
+            median,
+            tests::{config, normal},
+        },
+        model::judgement::ToleranceError,
+    };
+
+    /// A block with this log ratio.
+    fn block(log: f64) -> Block {
+        Block { reference: [40.0 * log.exp(); 2], subject: [40.0; 2], null: None }
+    }
+
+    fn series(logs: &[f64]) -> Series {
+        Series { blocks: logs.iter().copied().map(block).collect(), void: Vec::new() }
+    }
+
+    fn still(ratio: f64, count: usize) -> Series {
+        series(&vec![ratio.ln(); count])
+    }
+
+    /// What one run of `count` blocks comes to, whose log ratios scatter by `deviation` around that of `ratio`.
+    fn run(rng: &mut Rng, ratio: f64, deviation: f64, count: usize) -> Series {
+        series(&normal(rng, ratio.ln(), deviation, count))
+    }
+
+    fn reason(judged: &Judged) -> Inconclusive {
+        judged.verdict.reason().unwrap()
+    }
+
+    fn between(low: f64, high: f64) -> Interval {
+        Interval { low, high }
+    }
+
+    fn inconclusive(reason: Inconclusive) -> Judged {
+        Judged { verdict: Judgement::Inconclusive { reason }, estimate: None, gate: None }
+    }
+
+    #[test]
+    fn a_blocks_log_speed_is_the_mean_logarithm_of_the_reference_less_that_of_the_subject() {
+        // Costs of 2 and 8 have a geometric mean of 4, and those of 4 and 16 one of 8: half as fast.
+        let block = Block { reference: [2.0, 8.0], subject: [4.0, 16.0], null: None };
+        assert!((block.log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn costs_are_taken_net_of_the_null_program_around_them() {
+        // The null program's mean is 10; net costs are as above.
+        let block = Block { reference: [12.0, 18.0], subject: [14.0, 26.0], null: Some([9.0, 11.0]) };
+        assert!((block.log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_cost_that_is_not_positive_is_no_block() {
+        let good = Block { reference: [20.0; 2], subject: [30.0; 2], null: Some([10.0; 2]) };
+        assert!(good.log_speed().is_some());
+        for wrong in [10.0, 9.0, 0.0, -20.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(Block { reference: [20.0, wrong], ..good }.log_speed(), None, "{wrong}");
+            assert_eq!(Block { subject: [wrong, 30.0], ..good }.log_speed(), None, "{wrong}");
+        }
+        for wrong in [0.0, -20.0, 100.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(Block { null: Some([wrong, 5.0]), ..good }.log_speed(), None, "{wrong}");
+        }
+        assert_eq!(Block { reference: [f64::MAX; 2], subject: [0.1; 2], null: None }.log_speed(), None);
+    }
+
+    #[test]
+    fn a_drift_within_a_block_falls_on_both_sides_alike() {
+        // Each trial costs 3 % more than the one before it.
+        let at = |trial: i32| 40.0 * 1.03_f64.powi(trial);
+        let block = Block { reference: [at(0), at(3)], subject: [at(1), at(2)], null: None };
+        assert!(block.log_speed().unwrap().abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_block_without_a_ratio_is_void() {
+        let mut tried = Series::default();
+        tried.push(Ok(block(0.1)));
+        tried.push(Ok(Block { reference: [0.0; 2], ..block(0.1) }));
+        tried.push(Err(Void::Softnet { dropped: 3 }));
+        assert_eq!(tried.blocks, [block(0.1)]);
+        assert_eq!(tried.void, [Void::BelowClock, Void::Softnet { dropped: 3 }]);
+        assert_eq!(tried.tried(), 3);
+        // However it came there.
+        let read =
+            Series { blocks: [vec![block(0.0); 60], vec![block(f64::NAN); 21]].concat(), void: vec![] };
+        let judged = judge(&read, &still(1.0, 60), Tolerance::VM, 1);
+        assert_eq!(
+            reason(&judged),
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+        );
+    }
+
+    #[test]
+    fn an_estimate_is_the_median_ratio_with_its_interval_and_spread() {
+        assert_eq!(Series::default().estimate(1), None);
+        let logs = [0.5_f64, 0.5, 1.0, 2.0, 2.0].map(f64::ln);
+        let estimate = series(&logs).estimate(1).unwrap();
+        assert!((estimate.ratio - 1.0).abs() < 1e-12);
+        assert!((estimate.mad - 2.0_f64.ln()).abs() < 1e-12);
+        assert!((estimate.interval.low - 0.5).abs() < 1e-12 && (estimate.interval.high - 2.0).abs() < 1e-12);
+        assert_eq!(estimate.n, 5);
+    }
+
+    #[test]
+    fn a_tolerance_is_a_share_or_percent() {
+        for (given, share, shown) in [
+            ("5%", 0.05, "5 %"),
+            ("5 %", 0.05, "5 %"),
+            ("0.05", 0.05, "5 %"),
+            ("2%", 0.02, "2 %"),
+            ("0.5%", 0.005, "0.5 %"),
+            ("7%", 0.07, "7 %"),
+            ("0.3", 0.3, "30 %"),
+            ("49.99%", 0.4999, "49.99 %"),
+        ] {
+            let tolerance: Tolerance = given.parse().unwrap();
+            assert!((tolerance.share() - share).abs() < 1e-12, "{given}");
+            assert_eq!(tolerance.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(tolerance));
+        }
+        assert_eq!("5%".parse(), Ok(Tolerance::VM));
+        assert_eq!("2%".parse(), Ok(Tolerance::BARE_METAL));
+        for wrong in
+            ["", "%", "5", "0", "0%", "-1%", "50%", "0.5", "nan", "NaN%", "inf", "5%%", "% 5", "five"]
+        {
+            let error = ToleranceError { given: wrong.to_owned() };
+            assert_eq!(wrong.parse::<Tolerance>(), Err(error), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back_and_nothing_else_is() {
+        let mut tried = run(&mut Rng::with_seed(1), 0.9, 0.02, 25);
+        tried.push(Ok(Block { null: Some([1.0, 2.0]), ..block(0.1) }));
+        tried.push(Err(Void::Steal { share: 0.25 }));
+        tried.push(Err(Void::BelowClock));
+        let json = serde_json::to_string(&tried).unwrap();
+        assert_eq!(serde_json::from_str::<Series>(&json).unwrap(), tried);
+        assert!(serde_json::from_str::<Series>(&json.replace("\"share\"", "\"shares\"")).is_err());
+
+        let judged = judge(&tried, &still(1.1, 30), Tolerance::VM, 1);
+        let json = serde_json::to_string(&judged).unwrap();
+        assert!(
+            json.contains(r#""verdict":{"kind":"inconclusive","reason":{"kind":"gate_misses_one","#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Judged>(&json).unwrap(), judged);
+        assert!(
+            serde_json::from_str::<Judged>(&json.replace(r#""tolerance":0.05"#, r#""tolerance":0.5"#))
+                .is_err()
+        );
+        assert!(serde_json::from_str::<Judged>(&json.replace(r#""mad""#, r#""sd""#)).is_err());
+    }
+
+    #[test]
+    fn reasons_read_as_one_sentence() {
+        let (interval, tolerance) = (between(0.92, 1.0804), Tolerance::VM);
+        for (reason, text) in [
+            (
+                Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 7 },
+                "the baseline: 7 whole blocks, and a verdict takes 20",
+            ),
+            (
+                Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
+                "subject against reference: 9 of 30 blocks are void, more than 25 %",
+            ),
+            (
+                Inconclusive::GateMissesOne { interval: between(1.02, 1.03), tolerance },
+                "the machine cannot support a verdict: null against null differs, 1.020 to 1.030 times as fast, which a \
+                 tolerance of 5 % does not bear",
+            ),
+            (
+                Inconclusive::GateTooWide { interval, tolerance },
+                "the machine cannot support a verdict: null against null scatters, 0.920 to 1.080 times as fast, which \
+                 is no narrower than the tolerance of 5 %",
+            ),
+            (
+                Inconclusive::TooWide { interval, tolerance },
+                "0.920 to 1.080 times as fast, which is wider than the tolerance of 5 % on either side",
+            ),
+            (
+                Inconclusive::Straddles { interval: between(0.92, 1.0), tolerance },
+                "0.920 to 1.000 times as fast, which is both within the tolerance of 5 % and beyond",
+            ),
+            (Inconclusive::NotFinite, "a ratio is not a number"),
+        ] {
+            assert_eq!(reason.to_string(), text);
+        }
+        assert_eq!(
+            Void::Steal { share: 0.0312 }.to_string(),
+            "the hypervisor took 3.12 % of the time, more than 1 %"
+        );
+    }
+
+    #[test]
+    fn what_differs_for_a_while_is_no_alarm_and_what_differs_throughout_is() {
+        let gate = still(1.0, 40);
+        let verdict = |earlier, later| {
+            let mut series = still(earlier, 20);
+            series.blocks.extend(still(later, 20).blocks);
+            judge(&series, &gate, Tolerance::VM, 1)
+        };
+        assert_eq!(verdict(0.9, 0.92).verdict, Judgement::Regression);
+        assert_eq!(verdict(1.1, 1.08).verdict, Judgement::Improved);
+        for (earlier, later) in [(0.8, 0.949_999), (0.9, 1.0), (1.0, 0.9), (1.1, 1.0)] {
+            let judged = verdict(earlier, later);
+            assert_ne!(judged.verdict, Judgement::Improved, "{earlier} {later}");
+            assert!(later < 0.95 || judged.verdict != Judgement::Regression, "{earlier} {later}");
+        }
+        let few = judge(&still(0.9, 39), &gate, Tolerance::VM, 1);
+        assert!(matches!(few.verdict.reason(), Some(Inconclusive::Unconfirmed { .. })), "{few:?}");
+        assert!(wants_more(&few));
+    }
+
+    #[test]
+    fn a_speed_is_judged_by_where_its_whole_interval_lies() {
+        let gate = still(1.0, 20);
+        for (ratio, verdict) in [
+            (0.94, Judgement::Regression),
+            (0.96, Judgement::Pass),
+            (1.0, Judgement::Pass),
+            (1.04, Judgement::Pass),
+            (1.06, Judgement::Improved),
+        ] {
+            assert_eq!(judge(&still(ratio, 40), &gate, Tolerance::VM, 1).verdict, verdict, "{ratio}");
+        }
+        let tolerance = Tolerance::VM;
+        let verdict = |low, high| Judgement::of(between(low, high), tolerance);
+        assert_eq!(verdict(0.95, 1.05), Judgement::Pass);
+        assert_eq!(verdict(0.9, 0.9499), Judgement::Regression);
+        assert_eq!(verdict(1.0501, 1.2), Judgement::Improved);
+        for interval in [between(0.9, 0.95), between(0.949, 1.0), between(1.0, 1.051), between(1.05, 1.2)] {
+            let reason = Inconclusive::Straddles { interval, tolerance };
+            assert_eq!(Judgement::of(interval, tolerance), Judgement::Inconclusive { reason });
+        }
+    }
+
+    #[test]
+    fn a_wide_interval_is_never_pass() {
+        let (interval, tolerance) = (between(0.949, 1.051), Tolerance::VM);
+        let too_wide = Judgement::Inconclusive { reason: Inconclusive::TooWide { interval, tolerance } };
+        assert_eq!(Judgement::of(interval, tolerance), too_wide);
+        // Its median is exactly 1.
+        let scattered = series(&[[-0.1; 20], [0.1; 20]].concat());
+        let judged = judge(&scattered, &still(1.0, 20), Tolerance::VM, 1);
+        assert!(matches!(reason(&judged), Inconclusive::TooWide { .. }), "{judged:?}");
+        assert!((judged.estimate.unwrap().ratio - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_never_pass() {
+        for (low, high) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::NAN, f64::NAN), (1.01, 0.99)] {
+            let reason = Inconclusive::NotFinite;
+            let judgement = Judgement::of(between(low, high), Tolerance::VM);
+            assert_eq!(judgement, Judgement::Inconclusive { reason });
+        }
+        let logs = [0.0; 40];
+        for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            let mut other = vec![wrong; 21];
+            other.extend([0.0; 19]);
+            for (new, old) in [(&other[..], &logs[..]), (&logs, &other)] {
+                let judged = judge_against_baseline(new, old, Tolerance::VM, 1);
+                assert_eq!(reason(&judged), Inconclusive::NotFinite, "{wrong}");
+                assert!(!wants_more(&judged));
+            }
+        }
+        let nan = Series { blocks: vec![block(f64::NAN); 40], void: vec![] };
+        for (subject, gate) in [(&nan, &still(1.0, 40)), (&still(1.0, 40), &nan)] {
+            let judged = judge(subject, gate, Tolerance::VM, 1);
+            assert!(
+                matches!(reason(&judged), Inconclusive::TooManyVoid { void: 40, of: 40, .. }),
+                "{judged:?}"
+            );
+        }
+        let estimate = Estimate { ratio: f64::NAN, interval: between(f64::NAN, f64::NAN), mad: 0.0, n: 40 };
+        assert!(gate_fault(Some(estimate), Tolerance::VM).is_some());
+        assert!(gate_fault(None, Tolerance::VM).is_some());
+    }
+
+    #[test]
+    fn a_verdict_takes_twenty_whole_blocks_of_either_series() {
+        let (short, enough) = (still(1.0, 19), still(1.0, 20));
+        let judged = judge(&short, &enough, Tolerance::VM, 1);
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
+        let judged = judge(&enough, &short, Tolerance::VM, 1);
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Gate, n: 19 });
+        assert_eq!(judge(&enough, &enough, Tolerance::VM, 1).verdict, Judgement::Pass);
+        let judged = judge(&Series::default(), &Series::default(), Tolerance::VM, 1);
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 0 });
+    }
+
+    #[test]
+    fn a_quarter_of_the_blocks_may_be_void_and_no_more() {
+        let whole = still(1.0, 60);
+        let quarter = Series { void: vec![Void::BelowClock; 20], ..still(1.0, 60) };
+        let more = Series { void: vec![Void::BelowClock; 21], ..still(1.0, 60) };
+        assert_eq!(judge(&quarter, &quarter, Tolerance::VM, 1).verdict, Judgement::Pass);
+        let judged = judge(&more, &whole, Tolerance::VM, 1);
+        assert_eq!(
+            reason(&judged),
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+        );
+        let judged = judge(&whole, &more, Tolerance::VM, 1);
+        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Contender::Gate, void: 21, of: 81 });
+    }
+
+    #[test]
+    fn a_gate_as_wide_as_the_tolerance_supports_no_verdict() {
+        let gate = |low: f64, high: f64| {
+            let interval = between(low, high);
+            gate_fault(Some(Estimate { ratio: 1.0, interval, mad: 0.0, n: 40 }), Tolerance::VM)
+        };
+        assert_eq!(gate(0.976, 1.025), None);
+        assert!(matches!(gate(0.975, 1.0251), Some(Inconclusive::GateTooWide { .. })));
+        let scattered = series(&[[-0.1; 20], [0.1; 20]].concat());
+        for ratio in [0.8, 1.0, 1.2] {
+            let judged = judge(&still(ratio, 40), &scattered, Tolerance::VM, 1);
+            assert!(matches!(reason(&judged), Inconclusive::GateTooWide { .. }), "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn a_gate_that_misses_one_by_less_than_a_fifth_of_the_tolerance_supports_a_verdict() {
+        for ratio in [0.9901, 1.0099] {
+            assert_eq!(judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1).verdict, Judgement::Pass);
+        }
+        for ratio in [0.9899, 1.0101, 0.5, 2.0] {
+            let judged = judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1);
+            assert!(matches!(reason(&judged), Inconclusive::GateMissesOne { .. }), "{ratio}");
+        }
+    }
+
+    #[test]
+    fn more_blocks_are_wanted_where_they_could_settle_it() {
+        let (interval, tolerance) = (between(0.9, 1.0), Tolerance::VM);
+        for reason in [
+            Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 },
+            Inconclusive::TooFewBlocks { series: Contender::Gate, n: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
+            Inconclusive::TooManyVoid { series: Contender::Gate, void: 10, of: 10 },
+            Inconclusive::GateMissesOne { interval: between(1.009, 1.03), tolerance },
+            Inconclusive::GateMissesOne { interval: between(0.97, 0.991), tolerance },
+            Inconclusive::GateTooWide { interval, tolerance },
+            Inconclusive::TooWide { interval, tolerance },
+            Inconclusive::Straddles { interval, tolerance },
+        ] {
+            assert!(wants_more(&inconclusive(reason)), "{reason:?}");
+        }
+        for reason in [
+            Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 20 },
+            Inconclusive::GateMissesOne { interval: between(1.011, 1.03), tolerance },
+            Inconclusive::GateMissesOne { interval: between(0.97, 0.989), tolerance },
+            Inconclusive::NotFinite,
+        ] {
+            assert!(!wants_more(&inconclusive(reason)), "{reason:?}");
+        }
+        for verdict in [Judgement::Pass, Judgement::Regression, Judgement::Improved] {
+            assert!(!wants_more(&Judged { verdict, estimate: None, gate: None }));
+        }
+    }
+
+    #[test]
+    fn a_baseline_is_compared_by_the_ratio_of_ratios() {
+        let (slow, fast) = (vec![0.5_f64.ln(); 20], vec![0.6_f64.ln(); 20]);
+        let judged = judge_against_baseline(&slow, &fast, Tolerance::VM, 1);
+        assert_eq!(judged.verdict, Judgement::Regression);
+        assert!((judged.estimate.unwrap().ratio - 0.5 / 0.6).abs() < 1e-12);
+        assert_eq!(judge_against_baseline(&fast, &slow, Tolerance::VM, 1).verdict, Judgement::Improved);
+        assert_eq!(judge_against_baseline(&slow, &slow, Tolerance::VM, 1).verdict, Judgement::Pass);
+        let few = |new: &[f64], old: &[f64]| reason(&judge_against_baseline(new, old, Tolerance::VM, 1));
+        let short = &slow[..19];
+        assert_eq!(few(short, &slow), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
+        assert_eq!(few(&slow, short), Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 19 });
+        let scattered = [[-0.1; 20], [0.1; 20]].concat();
+        assert!(matches!(few(&scattered, &[0.0; 40]), Inconclusive::TooWide { .. }));
+        assert!(matches!(few(&[0.0; 40], &scattered), Inconclusive::TooWide { .. }));
+    }
+
+    #[test]
+    fn a_slowdown_of_five_percent_is_found_at_a_tolerance_of_two() {
+        let mut rng = Rng::with_seed(21);
+        let found = (0..200)
+            .filter(|&seed| {
+                let (subject, gate) = (run(&mut rng, 0.95, 0.02, 60), run(&mut rng, 1.0, 0.005, 60));
+                judge(&subject, &gate, Tolerance::BARE_METAL, seed).verdict == Judgement::Regression
+            })
+            .count();
+        assert!(found >= 190, "{found} of 200");
+    }
+
+    #[test]
+    fn the_same_program_is_neither_slower_nor_faster_than_itself() {
+        let mut rng = Rng::with_seed(22);
+        for seed in 0..300 {
+            let (mut subject, gate) = (run(&mut rng, 1.0, 0.02, 60), run(&mut rng, 1.0, 0.02, 60));
+            let mut verdicts = vec![judge(&subject, &gate, Tolerance::VM, seed).verdict];
+            if seed % 5 == 0 {
+                // Nor to one who looked earlier.
+                subject.blocks.truncate(20);
+                verdicts.push(judge(&subject, &gate, Tolerance::VM, seed).verdict);
+            }
+            for verdict in verdicts {
+                assert!(
+                    !matches!(verdict, Judgement::Regression | Judgement::Improved),
+                    "{seed}: {verdict:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_that_slow_some_trials_down_by_half_change_no_verdict() {
+        let mut rng = Rng::with_seed(23);
+        let mut disturbed = || {
+            let mut logs = normal(&mut rng, 0.0, 0.01, 60);
+            logs.iter_mut().step_by(9).for_each(|log| *log -= 0.4);
+            series(&logs)
+        };
+        for seed in 0..50 {
+            let judged = judge(&disturbed(), &disturbed(), Tolerance::VM, seed);
+            assert_eq!(judged.verdict, Judgement::Pass, "{judged:?}");
+        }
+    }
+
+    /// How many of 100 gates support no verdict.
+    fn refusals(ratio: f64, deviation: f64, tolerance: Tolerance) -> usize {
+        let mut rng = Rng::with_seed(24);
+        let mut refused = |seed: &u64| {
+            let gate = run(&mut rng, ratio, deviation, 40).estimate(*seed);
+            gate_fault(gate, tolerance).is_some()
+        };
+        (0..100).filter(|seed| refused(seed)).count()
+    }
+
+    #[test]
+    fn an_honest_machine_is_seldom_refused() {
+        for deviation in [0.01, 0.02] {
+            let refused = refusals(1.0, deviation, Tolerance::VM);
+            assert!(refused <= 3, "{refused} of 100 at {deviation}");
+        }
+        // Nor for a bias of a tenth of the tolerance, although hardly an interval contains 1.
+        assert_eq!(refusals(1.005, 0.005, Tolerance::VM), 0);
+    }
+
+    #[test]
+    fn a_bias_of_more_than_half_the_tolerance_is_always_refused() {
+        for deviation in [0.01, 0.02] {
+            for ratio in [0.9725, 1.0275] {
+                let refused = refusals(ratio, deviation, Tolerance::VM);
+                assert_eq!(refused, 100, "{ratio} at {deviation}");
+            }
+        }
+        assert_eq!(refusals(1.011, 0.008, Tolerance::BARE_METAL), 100);
+    }
+
+    /// The costs of a block, some net of the null program's.
+    fn any_block() -> impl Strategy<Value = Block> {
+        let pair = || [20.0..60.0, 20.0..60.0];
+        let null = prop_oneof![[1.0..10.0, 1.0..10.0].prop_map(Some), proptest::strategy::Just(None)];
+        (pair(), pair(), null).prop_map(|(reference, subject, null)| Block { reference, subject, null })
+    }
+
+    fn any_tolerance() -> impl Strategy<Value = Tolerance> {
+        (0.001..0.49).prop_map(|share| Tolerance::try_from(share).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(config(25))]
+
+        #[test]
+        fn the_unit_of_the_costs_does_not_matter(blocks in vec(any_block(), 1..60), factor in 1e-3..1e3) {
+            let mut scaled = blocks.clone();
+            for Block { reference, subject, null } in &mut scaled {
+                reference.iter_mut().chain(subject).chain(null.iter_mut().flatten()).for_each(|cost| *cost *= factor);
+            }
+            let [one, other] = [blocks, scaled].map(|blocks| Series { blocks, void: vec![] }.estimate(1).unwrap());
+            prop_assert!((one.ratio / other.ratio - 1.0).abs() < 1e-9);
+            prop_assert!((one.interval.low / other.interval.low - 1.0).abs() < 1e-9);
+            prop_assert!((one.interval.high / other.interval.high - 1.0).abs() < 1e-9);
+        }
+
+        #[test]
+        fn the_reference_against_the_subject_is_the_inverse(blocks in vec(any_block(), 1..60)) {
+            let swap = |block: &Block| Block { reference: block.subject, subject: block.reference, ..*block };
+            let swapped = blocks.iter().map(swap).collect();
+            let [one, other] = [blocks, swapped].map(|blocks| Series { blocks, void: vec![] }.estimate(1).unwrap());
+            prop_assert!((one.ratio * other.ratio - 1.0).abs() < 1e-9);
+            prop_assert!((one.mad - other.mad).abs() < 1e-9);
+        }
+
+        #[test]
+        fn a_seed_has_one_verdict(
+            subject in vec(any_block(), 0..60),
+            gate in vec(any_block(), 0..60),
+            tolerance in any_tolerance(),
+            seed: u64,
+        ) {
+            let [subject, gate] = [subject, gate].map(|blocks| Series { blocks, void: vec![] });
+            let judged = judge(&subject, &gate, tolerance, seed);
+            prop_assert_eq!(judged, judge(&subject, &gate, tolerance, seed));
+            prop_assert_eq!(judged.estimate, subject.estimate(seed));
+        }
+
+        #[test]
+        fn more_scatter_never_makes_it_pass(
+            logs in vec(-0.05..0.05_f64, 20..50),
+            centre in -0.06..0.06_f64,
+            growth in 1.01..5.0_f64,
+            seed: u64,
+        ) {
+            let middle = median(&logs).unwrap();
+            let [narrow, wide] = [1.0, growth].map(|growth| {
+                let logs: Vec<f64> = logs.iter().map(|log| centre + growth * (log - middle)).collect();
+                judge(&series(&logs), &still(1.0, 20), Tolerance::VM, seed).verdict
+            });
+            prop_assert!(narrow == Judgement::Pass || wide != Judgement::Pass, "{narrow:?} {wide:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(config(5_000))]
+
+        #[test]
+        fn an_interval_has_one_verdict(ends in [0.4..1.6_f64, 0.4..1.6_f64], tolerance in any_tolerance()) {
+            let interval = between(ends[0].min(ends[1]), ends[0].max(ends[1]));
+            let (low, high) = (1.0 - tolerance.share(), 1.0 + tolerance.share());
+            let holds = [
+                (interval.high < low, Judgement::Regression),
+                (low <= interval.low && interval.high <= high, Judgement::Pass),
+                (high < interval.low, Judgement::Improved),
+            ];
+            let holding: Vec<Judgement> = holds.into_iter().filter(|(holds, _)| *holds).map(|(_, is)| is).collect();
+            let judgement = Judgement::of(interval, tolerance);
+            match holding[..] {
+                [only] => prop_assert_eq!(judgement, only),
+                [] => prop_assert_eq!(judgement.name(), "inconclusive"),
+                _ => prop_assert!(false, "{:?}", holding),
+            }
+        }
+
+        #[test]
+        fn what_does_not_pass_does_not_pass_when_it_is_wider(
+            ends in [0.4..1.6_f64, 0.4..1.6_f64],
+            more in [0.0..0.2_f64, 0.0..0.2_f64],
+            tolerance in any_tolerance(),
+        ) {
+            let interval = between(ends[0].min(ends[1]), ends[0].max(ends[1]));
+            let wider = between(interval.low - more[0], interval.high + more[1]);
+            let [narrow, wide] = [interval, wider].map(|interval| Judgement::of(interval, tolerance));
+            prop_assert!(narrow == Judgement::Pass || wide != Judgement::Pass, "{narrow:?} {wide:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is going to be run: every trial of a selection, decided before anything touches the kernel.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use xdproof_ebpf::abi::LIVE_LONGEST;
+use xdproof_scenarios::Scenario;
+
+use crate::model::{
+    mode::{InjectorKind, Mode, TrialPath},
+    partition::Partition,
+};
+
+/// Which trials are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Modes to attach in; none: generic and native.
+    pub modes: Vec<Mode>,
+    /// Injectors to use; none: pnet and test runs, or, where modes were named, pnet. The others bring the same frames by
+    /// faster ways.
+    pub injectors: Vec<InjectorKind>,
+    /// Patterns over scenario ids, `*` also matching `/`; none: every scenario.
+    pub scenarios: Vec<String>,
+    /// Only this part of the trials.
+    pub partition: Option<Partition>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A pattern is not a glob.
+    #[error("`{pattern}` is not a pattern")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// A pattern matches no scenario.
+    #[error("no scenario matches `{pattern}`; `xdproof list` shows them all")]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+    },
+    /// Modes are named, and an injector that attaches to nothing is the only one.
+    #[error("{} attaches to nothing, so that it does not go with a mode", InjectorKind::TestRun)]
+    NothingToAttach,
+    /// The selection leaves nothing to run.
+    #[error("the selection leaves no trial to run")]
+    Nothing,
+}
+
+/// One thing to be run and judged: a scenario on a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// What is sent and what is expected.
+    pub scenario: &'a Scenario,
+    /// Where the program sits and how frames reach it.
+    pub path: TrialPath,
+}
+
+impl Trial<'_> {
+    /// Whether the path's injector can produce the frames as the scenario means them.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let Scenario { requires, frames, spread, .. } = self.scenario;
+        let named = requires.injectors.as_ref();
+        let carried = match self.path.injector {
+            InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::TestRun => true,
+            // One page holds a live frame; one CPU's arrive on one receive queue (`veth_select_rxq()` of
+            // `drivers/net/veth.c`); in generic mode a veth takes none without GRO.
+            InjectorKind::LiveFrames => {
+                let fits = frames.iter().all(|frame| frame.bytes.len() <= LIVE_LONGEST as usize);
+                let without_gro = requires.offloads.get("rx-gro") == Some(&false);
+                fits && spread.queues.is_none() && !(without_gro && self.path.mode == Mode::Generic)
+            }
+        };
+        carried && named.is_none_or(|able| able.iter().any(|able| able == self.path.injector.name()))
+    }
+
+    /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}::{}", self.scenario.id, self.path)
+    }
+}
+
+impl Selection {
+    /// The columns of the run: each wanted mode with each injector that fits it.
+    #[must_use]
+    pub fn paths(&self) -> Vec<TrialPath> {
+        let modes: &[Mode] = if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes };
+        let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
+            (false, _) => &self.injectors,
+            (true, true) => &[InjectorKind::Pnet, InjectorKind::TestRun],
+            (true, false) => &[InjectorKind::Pnet],
+        };
+        let mut paths: Vec<TrialPath> = Vec::new();
+        for &injector in injectors {
+            match injector {
+                InjectorKind::TestRun => paths.push(TrialPath { mode: Mode::Unattached, injector }),
+                InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames => {
+                    paths.extend(modes.iter().map(|&mode| TrialPath { mode, injector }));
+                }
+            }
+        }
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// The selected scenarios.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that is none or matches nothing.
+    pub fn choose<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<&'a Scenario>, PlanError> {
+        let wanted = self.patterns(scenarios)?;
+        let is_wanted =
+            |scenario: &&Scenario| wanted.is_empty() || wanted.is_match(scenario.id.as_ref() as &str);
+        Ok(scenarios.iter().filter(is_wanted).collect())
+    }
+
+    /// Every selected trial, scenario by scenario, each on the paths whose injector can produce its frames.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that is none or matches nothing, and a selection that leaves no trial.
+    pub fn plan<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<Trial<'a>>, PlanError> {
+        if !self.modes.is_empty() && self.injectors == [InjectorKind::TestRun] {
+            return Err(PlanError::NothingToAttach);
+        }
+        let paths = self.paths();
+        let trials: Vec<_> = self
+            .choose(scenarios)?
+            .into_iter()
+            .flat_map(|scenario| paths.iter().map(move |&path| Trial { scenario, path }))
+            .filter(Trial::is_possible)
+            .filter(|trial| self.partition.is_none_or(|partition| partition.holds(&trial.id())))
+            .collect();
+        if trials.is_empty() { Err(PlanError::Nothing) } else { Ok(trials) }
+    }
+
+    fn patterns(&self, scenarios: &[Scenario]) -> Result<GlobSet, PlanError> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &self.scenarios {
+            let wrap = |source| PlanError::Pattern { pattern: pattern.clone(), source };
+            let glob = Glob::new(pattern).map_err(wrap)?;
+            let matcher = glob.compile_matcher();
+            if !scenarios.iter().any(|scenario| matcher.is_match(scenario.id.as_ref() as &str)) {
+                return Err(PlanError::NoMatch { pattern: pattern.clone() });
+            }
+            set.add(glob);
+        }
+        set.build().map_err(|source| PlanError::Pattern { pattern: self.scenarios.join(","), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(modes: &[Mode], injectors: &[InjectorKind]) -> Vec<String> {
+        let selection =
+            Selection { modes: modes.to_vec(), injectors: injectors.to_vec(), ..Selection::default() };
+        selection.paths().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_paths_are_both_software_modes_and_a_test_run() {
+        assert_eq!(paths(&[], &[]), ["generic::pnet", "native::pnet", "unattached::test_run"]);
+    }
+
+    #[test]
+    fn faster_injectors_are_used_where_they_are_named() {
+        assert_eq!(
+            paths(&[], &[InjectorKind::LiveFrames, InjectorKind::Ring]),
+            ["generic::ring", "generic::live_frames", "native::ring", "native::live_frames"]
+        );
+    }
+
+    #[test]
+    fn named_modes_leave_test_runs_out_unless_asked_for() {
+        assert_eq!(paths(&[Mode::Native], &[]), ["native::pnet"]);
+        assert_eq!(
+            paths(&[Mode::Native], &[InjectorKind::TestRun, InjectorKind::Pnet]),
+            ["native::pnet", "unattached::test_run"]
+        );
+        assert_eq!(paths(&[], &[InjectorKind::TestRun]), ["unattached::test_run"]);
+    }
+
+    #[test]
+    fn a_scenario_is_planned_for_the_injectors_that_it_names_and_for_no_other() {
+        let mut scenario = xdproof_scenarios::load::builtin().unwrap().swap_remove(0);
+        scenario.requires.injectors = Some(vec!["pnet".to_owned()]);
+        let scenarios = [scenario];
+        let plan = Selection::default().plan(&scenarios).unwrap();
+        let injectors: Vec<InjectorKind> = plan.iter().map(|trial| trial.path.injector).collect();
+        assert_eq!(injectors, [InjectorKind::Pnet, InjectorKind::Pnet]);
+        let only = Selection { injectors: vec![InjectorKind::TestRun], ..Selection::default() };
+        assert!(matches!(only.plan(&scenarios), Err(PlanError::Nothing)));
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_an_error() {
+        let selection = Selection { scenarios: vec!["no/such*".to_owned()], ..Selection::default() };
+        let scenarios = xdproof_scenarios::load::builtin().unwrap();
+        assert!(matches!(selection.plan(&scenarios), Err(PlanError::NoMatch { .. })));
+    }
+}

@@ -1,0 +1,95 @@
+//! A comparison in Markdown.
+
+use std::{fmt::Write as _, io};
+
+use crate::comparison::{Comparison, Fate, Side, named, suffix};
+use crate::markdown::{code, prose, table};
+
+/// Writes it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> {
+    let mut text = String::new();
+    render(&mut text, comparison).map_err(io::Error::other)?;
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}
+
+fn render(to: &mut String, comparison: &Comparison) -> std::fmt::Result {
+    writeln!(to, "## xdproof compare: {}\n", comparison.headline())?;
+    writeln!(to, "{}.\n", prose(&comparison.summary()))?;
+    let row = |name: &str, of: fn(&Side) -> Vec<String>| -> Vec<String> {
+        let both = [&comparison.old, &comparison.new].map(|side| prose(&of(side).join(", ")));
+        [vec![name.to_owned()], both.to_vec()].concat()
+    };
+    let rows = [
+        row("kernel", |side| side.kernels.iter().cloned().collect()),
+        row("program", |side| side.programs.iter().cloned().collect()),
+        row("device", |side| side.devices.iter().cloned().collect()),
+    ];
+    table(to, &["", "old", "new"].map(str::to_owned), &rows)?;
+    for lacking in &comparison.lacking {
+        writeln!(to, "- incomplete: {}", prose(lacking))?;
+    }
+    if !comparison.lacking.is_empty() {
+        writeln!(to)?;
+    }
+    let several = comparison.has_several_nics();
+    // Here the weightiest comes first.
+    let mut verdicts: Vec<_> = comparison.verdicts().collect();
+    verdicts.sort_by_key(|change| std::cmp::Reverse(change.fate));
+    let verdicts: Vec<Vec<String>> = verdicts
+        .into_iter()
+        .map(|change| {
+            let place = suffix(change.nic.as_deref(), change.place.as_deref(), several);
+            vec![
+                mark(change.fate.name(), change.worse),
+                format!("{}{}", code(&change.id).replace('|', "\\|"), prose(&place)),
+                named(change.old).to_owned(),
+                named(change.new).to_owned(),
+                prose(change.reason.as_deref().unwrap_or("")),
+            ]
+        })
+        .collect();
+    section(to, "Trials and rules", &["", "id", "old", "new", "why"], &verdicts)?;
+    let findings: Vec<Vec<String>> = comparison
+        .findings
+        .iter()
+        .map(|change| {
+            let name = if change.fate == Fate::Mended { "gone" } else { change.fate.name() };
+            let place = suffix(None, change.place.as_deref(), false);
+            vec![mark(name, change.worse), prose(&format!("{change}{place}"))]
+        })
+        .collect();
+    section(to, "Findings", &["", "finding"], &findings)?;
+    let mut rates: Vec<_> = comparison.measurements.iter().collect();
+    rates.sort_by_key(|change| (!change.is_slower(), change.is_same()));
+    let rates: Vec<Vec<String>> = rates
+        .into_iter()
+        .map(|change| {
+            let place = suffix(None, change.place.as_deref(), false);
+            let what = change.to_string();
+            vec![
+                mark(&change.name(), change.is_slower()),
+                format!("{}{}", code(&change.id).replace('|', "\\|"), prose(&place)),
+                prose(what.trim_start_matches([':', ' '])),
+            ]
+        })
+        .collect();
+    section(to, "Rates", &["", "measurement", "change"], &rates)
+}
+
+fn mark(name: &str, worse: bool) -> String {
+    if worse { format!("**{name}**") } else { name.to_owned() }
+}
+
+fn section(to: &mut String, heading: &str, header: &[&str], rows: &[Vec<String>]) -> std::fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "### {heading}\n")?;
+    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    table(to, &header, rows)
+}

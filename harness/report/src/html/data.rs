@@ -1,0 +1,260 @@
+//! All trials as compact JSON, which the page's script draws when they are looked at. What recurs stands once, in a table of
+//! its own, and trials refer to it by number.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+use serde::Serialize;
+use xdproof_ebpf::abi::protocol_name;
+use xdproof_scenarios::{Expectation, describe};
+
+use crate::html::{
+    columns::{Column, Columns, Several},
+    text::visible,
+};
+use xdproof_core::model::{
+    mismatch::Mismatch,
+    observation::Counts,
+    result::{Collection, Failure, Observed, TrialRecord},
+    verdict::VerdictKind,
+};
+
+use crate::damage::{self, Damage, Stray};
+
+/// Frames that are shown of a failure.
+const SHOWN_FRAMES: usize = 64;
+
+/// Bytes that are shown of a frame.
+const SHOWN_BYTES: usize = 2048;
+
+/// Kernel messages that are shown of a result with each of its trials.
+const SHOWN_MESSAGES: usize = 50;
+
+/// What is known of scenarios beside their trials, by id: a sentence and tags.
+pub(super) type Known = BTreeMap<String, (String, Vec<String>)>;
+
+#[derive(Serialize)]
+pub(super) struct Data<'a> {
+    several: Several,
+    columns: &'a [Column],
+    /// The last lines that the kernel printed in each result, and how many there were.
+    messages: Vec<(Vec<String>, usize)>,
+    /// Id, sentence, tags.
+    scenarios: Vec<(String, String, Vec<String>)>,
+    reasons: Vec<String>,
+    protocols: BTreeMap<u8, &'static str>,
+    numbers: Vec<Numbers>,
+    frames: Vec<ShownFrame>,
+    failures: Vec<ShownFailure>,
+    trials: Vec<Row>,
+}
+
+/// Scenario, column, verdict (as in [`VERDICTS`]), reason, expected numbers, observed numbers, frames sent, microseconds,
+/// failure: each but the third and the last three by its number in a table, -1 where there is none.
+type Row = (usize, usize, usize, i64, usize, i64, u64, u64, i64);
+
+/// Verdicts, those first that are looked at first.
+pub(super) const VERDICTS: [VerdictKind; 6] = [
+    VerdictKind::Fail,
+    VerdictKind::Error,
+    VerdictKind::Xfail,
+    VerdictKind::Pass,
+    VerdictKind::Skip,
+    VerdictKind::Unreachable,
+];
+
+/// Counts by protocol, frames passed, dropped and undecided, counts by CPU.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+struct Numbers(Counts, u64, u64, u64, Vec<Counts>);
+
+/// Layers, bytes in hexadecimal, bytes in all.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+struct ShownFrame(String, String, usize);
+
+/// Frame sent and how many times, frame that came and how many times, the bytes of each that differ.
+type Pair = (usize, u64, usize, u64, Vec<usize>, Vec<usize>);
+
+#[derive(Serialize)]
+struct ShownFailure {
+    /// What is neither about numbers that stand beside each other nor about bytes, in words.
+    mismatches: Vec<String>,
+    /// What was sent and what came of it: frame and times of both, and the bytes of both that differ.
+    pairs: Vec<Pair>,
+    missing: Vec<(usize, u64)>,
+    unexpected: Vec<(usize, u64)>,
+    /// Frames sent, and how many times.
+    frames: Vec<(usize, u32)>,
+    /// Frames that are not shown.
+    more: usize,
+    repeat: String,
+    pcap: String,
+}
+
+/// Values, each once, by number.
+struct Table<T> {
+    values: Vec<T>,
+    numbers: HashMap<T, usize>,
+}
+
+impl<T: Clone + Eq + Hash> Table<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), numbers: HashMap::new() }
+    }
+
+    fn number(&mut self, value: T) -> usize {
+        if let Some(&number) = self.numbers.get(&value) {
+            return number;
+        }
+        self.values.push(value.clone());
+        self.numbers.insert(value, self.values.len() - 1);
+        self.values.len() - 1
+    }
+}
+
+/// What is put into tables while trials are gone through.
+struct Tables {
+    scenarios: Table<String>,
+    reasons: Table<String>,
+    numbers: Table<Numbers>,
+    frames: Table<ShownFrame>,
+    failures: Vec<ShownFailure>,
+}
+
+impl<'a> Data<'a> {
+    pub(super) fn of(collection: &Collection, columns: &'a Columns, known: &Known) -> Self {
+        let mut tables = Tables {
+            scenarios: Table::new(),
+            reasons: Table::new(),
+            numbers: Table::new(),
+            frames: Table::new(),
+            failures: Vec::new(),
+        };
+        let mut trials = Vec::new();
+        for (run, result) in collection.results.iter().enumerate() {
+            for trial in &result.trials {
+                trials.push(tables.row(columns.at(run, trial), trial));
+            }
+        }
+        let Tables { scenarios, reasons, numbers, frames, failures } = tables;
+        let protocols = numbers.values.iter().flat_map(|Numbers(counts, ..)| counts.keys().copied());
+        let protocols = protocols.filter_map(|number| Some((number, protocol_name(number)?))).collect();
+        let messages = collection.results.iter().map(|result| {
+            let all = &result.kernel_messages;
+            let last = all.iter().skip(all.len().saturating_sub(SHOWN_MESSAGES));
+            (last.map(|message| visible(&message.text).into_owned()).collect(), all.len())
+        });
+        let described = scenarios.values.into_iter().map(|id| {
+            let (summary, tags) = known.get(&id).cloned().unwrap_or_default();
+            (visible(&id).into_owned(), summary, tags)
+        });
+        Self {
+            several: columns.several,
+            columns: &columns.all,
+            messages: messages.collect(),
+            scenarios: described.collect(),
+            reasons: reasons.values,
+            protocols,
+            numbers: numbers.values,
+            frames: frames.values,
+            failures,
+            trials,
+        }
+    }
+}
+
+impl Tables {
+    fn row(&mut self, column: usize, trial: &TrialRecord) -> Row {
+        let TrialRecord { scenario, verdict, reason, expected, observed, sent, duration_us, failure, .. } =
+            trial;
+        let Expectation { counts, passed, dropped } = expected;
+        let rank = VERDICTS.iter().position(|kind| kind == verdict).unwrap_or(0);
+        (
+            self.scenarios.number(scenario.clone()),
+            column,
+            rank,
+            number_or_none(reason.as_ref().map(|reason| self.reasons.number(visible(reason).into_owned()))),
+            self.numbers.number(Numbers(counts.clone(), *passed, *dropped, 0, Vec::new())),
+            number_or_none(observed.as_ref().map(|observed| self.observed(observed, *verdict))),
+            *sent,
+            *duration_us,
+            number_or_none(failure.as_ref().map(|failure| self.failure(failure))),
+        )
+    }
+
+    fn observed(&mut self, observed: &Observed, verdict: VerdictKind) -> usize {
+        let Observed { counts, passed, dropped, undecided, per_cpu } = observed;
+        // On which CPU something was counted differs from trial to trial, and matters where it went wrong.
+        let per_cpu = if verdict == VerdictKind::Pass { Vec::new() } else { per_cpu.clone() };
+        self.numbers.number(Numbers(counts.clone(), *passed, *dropped, *undecided, per_cpu))
+    }
+
+    fn failure(&mut self, failure: &Failure) -> usize {
+        let Failure { mismatches, frames, repeat, pcap } = failure;
+        let Damage { pairs, missing, unexpected, unread } = Damage::of(mismatches);
+        let others = mismatches.iter().filter(|its| {
+            !matches!(
+                its,
+                Mismatch::Count { .. }
+                    | Mismatch::Passed { .. }
+                    | Mismatch::Dropped { .. }
+                    | Mismatch::Missing { .. }
+                    | Mismatch::Unexpected { .. }
+            )
+        });
+        let words = others.chain(unread).map(|its| visible(&its.to_string()).into_owned()).collect();
+        let mut more = frames.len().saturating_sub(SHOWN_FRAMES);
+        let mut some = |strays: Vec<Stray>, frames: &mut Table<ShownFrame>| -> Vec<(usize, u64)> {
+            more += strays.len().saturating_sub(SHOWN_FRAMES);
+            let shown = strays.into_iter().take(SHOWN_FRAMES);
+            shown.map(|stray| (frames.number(ShownFrame::stray(&stray)), stray.times)).collect()
+        };
+        let (missing, unexpected) = (some(missing, &mut self.frames), some(unexpected, &mut self.frames));
+        let pairs = pairs.iter().map(|(sent, came)| {
+            let marks = damage::marks(&sent.bytes, &came.bytes);
+            let [sent_number, came_number] =
+                [sent, came].map(|its| self.frames.number(ShownFrame::stray(its)));
+            (sent_number, sent.times, came_number, came.times, shown(marks.sent), shown(marks.came))
+        });
+        let pairs = pairs.collect();
+        let frames = frames.iter().take(SHOWN_FRAMES).map(|frame| {
+            let digits = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
+            let shown = ShownFrame(
+                visible(&frame.layers).into_owned(),
+                visible(digits).into_owned(),
+                frame.hex.len() / 2,
+            );
+            (self.frames.number(shown), frame.times)
+        });
+        let frames = frames.collect();
+        let pcap = pcap.as_ref().map(|path| visible(&path.display().to_string()).into_owned());
+        self.failures.push(ShownFailure {
+            mismatches: words,
+            pairs,
+            missing,
+            unexpected,
+            frames,
+            more,
+            repeat: visible(repeat).into_owned(),
+            pcap: pcap.unwrap_or_default(),
+        });
+        self.failures.len() - 1
+    }
+}
+
+/// Marks of bytes that are shown.
+fn shown(marks: Vec<usize>) -> Vec<usize> {
+    marks.into_iter().filter(|at| *at < SHOWN_BYTES).collect()
+}
+
+impl ShownFrame {
+    fn stray(stray: &Stray) -> Self {
+        let bytes = stray.bytes.get(..SHOWN_BYTES).unwrap_or(&stray.bytes);
+        Self(describe(&stray.bytes), hex::encode(bytes), stray.bytes.len())
+    }
+}
+
+fn number_or_none(number: Option<usize>) -> i64 {
+    number.and_then(|number| i64::try_from(number).ok()).unwrap_or(-1)
+}

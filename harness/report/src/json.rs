@@ -1,0 +1,128 @@
+//! The result file: what a run found, for programs.
+//!
+//! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
+
+use std::{
+    borrow::Cow,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use xdproof_scenarios::{Hex, capture_file};
+
+use xdproof_core::model::{
+    mismatch::Mismatch,
+    result::{Failure, TrialRecord},
+};
+
+use crate::{Event, Reporter};
+
+/// Writes `result.json` into a directory when the run has ended, and before that the frames of each trial that failed.
+#[derive(Debug)]
+pub struct JsonFile {
+    directory: PathBuf,
+    file: fs::File,
+}
+
+impl JsonFile {
+    /// The file's name within its directory.
+    pub const NAME: &'static str = "result.json";
+
+    /// Makes the directory if it is not there, and the file, so that a result never has nowhere to go.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be made.
+    pub fn create_in(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        // What an earlier run has left stays until there is something to put in its place.
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(directory.join(Self::NAME))?;
+        Ok(Self { directory: directory.to_owned(), file })
+    }
+
+    /// The pcap file with the frames that a trial sent, each as often as it was sent, below the directory.
+    #[must_use]
+    pub fn frames_of(trial: &TrialRecord) -> PathBuf {
+        Path::new("failed").join(format!("{}.pcap", trial.scenario))
+    }
+
+    /// The pcap file with the frames that came through and should not have; only where there are any.
+    fn unexpected_of(trial: &TrialRecord) -> PathBuf {
+        let TrialRecord { scenario, mode, injector, .. } = trial;
+        Path::new("failed").join(format!("{scenario}.{mode}.{injector}.unexpected.pcap"))
+    }
+
+    fn keep_frames(&self, trial: &TrialRecord, failure: &Failure) -> io::Result<()> {
+        let sent = failure.frames.iter().map(|frame| (frame.hex.as_str(), u64::from(frame.times)));
+        self.write_frames(&Self::frames_of(trial), sent.collect())?;
+        let unexpected = failure.mismatches.iter().filter_map(|mismatch| match mismatch {
+            Mismatch::Unexpected { hex, times } => Some((hex.as_str(), *times)),
+            _ => None,
+        });
+        let unexpected: Vec<_> = unexpected.collect();
+        if unexpected.is_empty() {
+            return Ok(());
+        }
+        self.write_frames(&Self::unexpected_of(trial), unexpected)
+    }
+
+    fn write_frames(&self, file: &Path, frames: Vec<(&str, u64)>) -> io::Result<()> {
+        let path = self.directory.join(file);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let bytes = |(hex, times): (&str, u64)| {
+            let Hex(bytes) = hex.parse().map_err(io::Error::other)?;
+            Ok((bytes, usize::try_from(times).map_err(io::Error::other)?))
+        };
+        let frames: Vec<(Vec<u8>, usize)> = frames.into_iter().map(bytes).collect::<io::Result<_>>()?;
+        let each = frames.iter().flat_map(|(bytes, times)| std::iter::repeat_n(bytes.as_slice(), *times));
+        let mut to = io::BufWriter::new(fs::File::create(path)?);
+        capture_file::write(&mut to, each)?;
+        io::Write::flush(&mut to)
+    }
+}
+
+impl Reporter for JsonFile {
+    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
+        if let Event::Trial(trial) = event
+            && let Some(failure) = &trial.failure
+        {
+            self.keep_frames(trial, failure)?;
+        }
+        if let Event::Ended { result } = event {
+            let mut result = Cow::Borrowed(result);
+            // A copy of it all is dear, and most runs need none.
+            if result.trials.iter().any(|trial| trial.failure.is_some()) {
+                for trial in &mut result.to_mut().trials {
+                    let pcap = Self::frames_of(trial);
+                    if let Some(failure) = &mut trial.failure {
+                        failure.pcap = Some(pcap);
+                    }
+                }
+            }
+            self.file.set_len(0)?;
+            write_pretty(&self.file, result.as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a document that are written at once.
+const AT_ONCE: usize = 1 << 16;
+
+/// Writes a result or a [`Collection`](xdproof_core::model::result::Collection) as files have it: indented, with a newline at the end.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_pretty<T: Serialize>(to: impl io::Write, result: &T) -> io::Result<()> {
+    use io::Write as _;
+    // Standard output would write each line of its own accord.
+    let mut to = io::BufWriter::with_capacity(AT_ONCE, to);
+    serde_json::to_writer_pretty(&mut to, result)?;
+    writeln!(to)?;
+    to.flush()
+}

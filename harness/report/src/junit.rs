@@ -1,0 +1,82 @@
+//! A collection as JUnit's XML, for continuous integration. Pure.
+//!
+//! A suite is a place (kernel, device, mode and injector), a case a scenario. Output of a failure is what the terminal shows.
+
+use std::{io, time::Duration};
+
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use xdproof_core::model::environment::{Environment, ProgramIdentity};
+use xdproof_core::model::result::Collection;
+
+use crate::cases::{Case, Group, Outcome, groups};
+
+/// Writes a collection.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write(collection: &Collection, to: impl io::Write) -> Result<(), SerializeError> {
+    let mut report = Report::new("xdproof");
+    report.add_test_suites(groups(collection).iter().map(suite));
+    report.serialize(to)
+}
+
+fn suite(group: &Group<'_>) -> TestSuite {
+    let Group { name, result, cases } = group;
+    let mut suite = TestSuite::new(name.as_str());
+    if let Some(result) = result {
+        let Environment { xdproof, kernel_release, kernel_version, architecture, cpu_model, program, .. } =
+            &result.environment;
+        let ProgramIdentity { object, name, tag } = program;
+        for (property, value) in [
+            ("xdproof", xdproof.as_str()),
+            ("kernel", kernel_release),
+            ("kernel build", kernel_version),
+            ("architecture", architecture),
+            ("processor", cpu_model.as_deref().unwrap_or("unknown")),
+            ("program", name),
+            ("program tag", tag),
+            ("object", object.as_deref().unwrap_or("built in")),
+        ] {
+            suite.add_property((property, value));
+        }
+    }
+    let times = cases.iter().filter_map(|case| case.time);
+    suite.set_time(times.fold(Duration::ZERO, Duration::saturating_add));
+    suite.add_test_cases(cases.iter().map(|case| test_case(name, case)));
+    suite
+}
+
+fn test_case(place: &str, case: &Case<'_>) -> TestCase {
+    let mut status = match case.outcome {
+        Outcome::Pass => TestCaseStatus::success(),
+        Outcome::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Outcome::Skip | Outcome::Xfail => TestCaseStatus::skipped(),
+    };
+    match case.outcome {
+        Outcome::Pass => {}
+        Outcome::Fail => drop(status.set_type("fail")),
+        Outcome::Error => drop(status.set_type("error")),
+        Outcome::Skip => drop(status.set_type("skip")),
+        Outcome::Xfail => drop(status.set_type("xfail")),
+    }
+    if let Some(reason) = &case.reason {
+        status.set_message(reason.as_ref());
+    }
+    let detail = case.detail();
+    if !detail.is_empty() {
+        status.set_description(detail.as_str());
+    }
+    let mut test_case = TestCase::new(case.name.as_ref(), status);
+    test_case.set_classname(place);
+    if let Some(time) = case.time {
+        test_case.set_time(time);
+    }
+    // A case that passes has no room for a reason.
+    if let (Outcome::Pass, Some(reason)) = (case.outcome, &case.reason) {
+        test_case.set_system_out(format!("{reason}\n{detail}"));
+    }
+    test_case
+}

@@ -1,0 +1,341 @@
+//! A collection in Markdown: short enough for the summary of a CI run or a patch's cover letter, and readable as it is. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::{self, Write as _},
+    io,
+};
+
+use anstream::adapter::strip_str;
+
+use xdproof_core::model::{
+    device::PortRole,
+    result::{Collection, RunResult, Summary, TrialRecord},
+};
+use xdproof_core::model::{measurement::Measurement, mode::TrialPath};
+
+use crate::{
+    assessment::{Assessment, Obstacle, ObstacleKind, Place},
+    cases::{labels, nic},
+    console::{explain, numbers, several},
+    rates,
+};
+
+/// How much of each is shown.
+mod limit {
+    /// Obstacles of one kind that stand open; the others are folded.
+    pub(super) const OPEN: usize = 5;
+    /// Obstacles of one kind that are there at all.
+    pub(super) const LISTED: usize = 50;
+    /// Failed trials that are explained.
+    pub(super) const EXPLAINED: usize = 3;
+    /// Lines that an explanation begins with, and that it ends with: what was expected, and the command that repeats it.
+    pub(super) const LINES: (usize, usize) = (16, 12);
+    /// Characters of a line of an explanation.
+    pub(super) const COLUMNS: usize = 160;
+    /// Rows of a table that stand open.
+    pub(super) const ROWS: usize = 60;
+    /// Rows of a table that are there at all.
+    pub(super) const ALL_ROWS: usize = 500;
+}
+
+/// Writes a collection.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write(collection: &Collection, mut to: impl io::Write) -> io::Result<()> {
+    let mut text = String::new();
+    render(&mut text, collection).map_err(io::Error::other)?;
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}
+
+fn render(to: &mut String, collection: &Collection) -> fmt::Result {
+    let results = &collection.results;
+    let assessment = Assessment::of(collection);
+    writeln!(to, "## xdproof: {}\n", assessment.standing.name())?;
+    writeln!(to, "{}.\n", prose(&capitalized(&assessment.sentence)))?;
+    tested(to, results)?;
+    matrix(to, results)?;
+    for (kind, obstacles) in assessment.by_kind() {
+        list(to, kind, obstacles, results)?;
+    }
+    explanations(to, &assessment, results)?;
+    measured(to, results)
+}
+
+/// As the beginning of a sentence.
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+}
+
+/// What was tested, a line for each program and for each device.
+fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
+    let mut lines: Vec<String> = Vec::new();
+    for result in results {
+        let environment = &result.environment;
+        let program = &environment.program;
+        let object = program.object.as_deref().unwrap_or("built in");
+        lines.push(format!(
+            "program {} ({}, tag {}) by xdproof {}",
+            code(&program.name),
+            prose(object),
+            code(&program.tag),
+            prose(&environment.xdproof)
+        ));
+    }
+    for device in
+        results.iter().flat_map(|result| &result.devices).filter(|device| device.role == PortRole::Dut)
+    {
+        let mut line = format!("device {}: driver {}", code(&device.nic), code(&device.driver));
+        let details =
+            [("version", &device.driver_version), ("firmware", &device.firmware), ("PCI", &device.pci_id)];
+        for (name, value) in details {
+            if let Some(value) = value {
+                write!(line, ", {name} {}", code(value))?;
+            }
+        }
+        lines.push(line);
+    }
+    let mut known = BTreeSet::new();
+    lines.retain(|line| known.insert(line.clone()));
+    let more = lines.len().saturating_sub(limit::ROWS);
+    for line in lines.iter().take(limit::ROWS) {
+        writeln!(to, "- {line}")?;
+    }
+    if more > 0 {
+        writeln!(to, "- and {more} more")?;
+    }
+    writeln!(to)
+}
+
+/// A row for each kernel and device, a column for each mode and injector.
+fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
+    let labels = labels(results);
+    let mut cells: BTreeMap<(usize, &str), BTreeMap<TrialPath, Vec<&TrialRecord>>> = BTreeMap::new();
+    for (label, result) in labels.iter().zip(results) {
+        let index = labels.iter().position(|other| other == label).unwrap_or(0);
+        for trial in &result.trials {
+            let row = cells.entry((index, nic(trial))).or_default();
+            row.entry(trial.path()).or_default().push(trial);
+        }
+    }
+    let paths: BTreeSet<TrialPath> = cells.values().flat_map(BTreeMap::keys).copied().collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let mut header = vec!["kernel".to_owned(), "NIC".to_owned()];
+    header.extend(paths.iter().map(|path| prose(&path.to_string())));
+    let rows = cells.iter().map(|((index, nic), by_path)| {
+        let mut row = vec![prose(&labels[*index]), prose(nic)];
+        let cell = |path| by_path.get(path).map_or_else(|| "-".to_owned(), |trials| verdicts(trials));
+        row.extend(paths.iter().map(cell));
+        row
+    });
+    table(to, &header, &rows.collect::<Vec<_>>())
+}
+
+/// How trials of one cell came out, as in `**1 fail**, 203 pass`.
+fn verdicts(trials: &[&TrialRecord]) -> String {
+    let summary = Summary::of(trials.iter().copied(), 0);
+    let bad = Summary { fail: summary.fail, error: summary.error, ..Summary::default() };
+    let good = Summary { fail: 0, error: 0, ..summary };
+    let bad = if bad.is_bad() { format!("**{}**", numbers(&bad)) } else { String::new() };
+    let parts = [bad, numbers(&good)];
+    parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ")
+}
+
+/// What keeps the verdict from being clean, of one kind.
+fn list(to: &mut String, kind: ObstacleKind, obstacles: &[Obstacle], results: &[RunResult]) -> fmt::Result {
+    let number: usize = obstacles.iter().map(|obstacle| obstacle.places.len()).sum();
+    writeln!(to, "### {} ({number})\n", kind.heading())?;
+    let labels = labels(results);
+    let line = |obstacle: &Obstacle| {
+        let Obstacle { kind: _, subject, what, places } = obstacle;
+        let subject = if subject.is_empty() { String::new() } else { format!("{}: ", code(subject)) };
+        let mut line = format!("- {subject}{}", prose(&shortened(what)));
+        if let Some(first) = places.first().and_then(|place| where_it_is(*place, &labels, results)) {
+            line.push_str(&format!(" ({}", prose(&first)));
+            if places.len() > 1 {
+                line.push_str(&format!(" and {} more", places.len() - 1));
+            }
+            line.push(')');
+        }
+        line
+    };
+    for obstacle in obstacles.iter().take(limit::OPEN) {
+        writeln!(to, "{}", line(obstacle))?;
+    }
+    let rest = obstacles.get(limit::OPEN..).unwrap_or_default();
+    if !rest.is_empty() {
+        writeln!(to, "\n<details><summary>and {} more</summary>\n", rest.len())?;
+        for obstacle in rest.iter().take(limit::LISTED) {
+            writeln!(to, "{}", line(obstacle))?;
+        }
+        if rest.len() > limit::LISTED {
+            writeln!(to, "- {} are left out here", rest.len() - limit::LISTED)?;
+        }
+        writeln!(to, "\n</details>")?;
+    }
+    writeln!(to)
+}
+
+fn where_it_is(place: Place, labels: &[String], results: &[RunResult]) -> Option<String> {
+    match place {
+        Place::Trial(run, trial) => {
+            let trial = results.get(run)?.trials.get(trial)?;
+            Some(format!("{}/{}/{}", labels.get(run)?, nic(trial), trial.path()))
+        }
+        Place::Rule(run, rule) => {
+            Some(format!("{}/{}", labels.get(run)?, results.get(run)?.rules.get(rule)?.nic))
+        }
+        Place::Result(run) | Place::Measurement(run, _) => labels.get(run).cloned(),
+        Place::InfrastructureFailure(_) => None,
+    }
+}
+
+/// The first trials that did not come out as they had to, in full.
+fn explanations(to: &mut String, assessment: &Assessment, results: &[RunResult]) -> fmt::Result {
+    // One for each thing that went wrong.
+    let places = assessment.obstacles.iter().filter_map(|obstacle| obstacle.places.first());
+    let trials = places.filter_map(|place| match place {
+        Place::Trial(run, trial) => results.get(*run)?.trials.get(*trial),
+        _ => None,
+    });
+    let failed = trials.filter(|trial| trial.verdict.is_bad() && trial.failure.is_some());
+    for trial in failed.take(limit::EXPLAINED) {
+        writeln!(to, "<details><summary>{}</summary>\n", html(&trial.id))?;
+        let text = strip_str(&explain(trial)).to_string();
+        let lines: Vec<String> = text.lines().map(|line| cut(&visible(line), limit::COLUMNS)).collect();
+        let (head, tail) = limit::LINES;
+        let block = match lines.len().checked_sub(head + tail) {
+            Some(more @ 1..) => {
+                let rest = format!("... {} more", several(more, "line"));
+                [&lines[..head], &[rest], &lines[head + more..]].concat()
+            }
+            _ => lines,
+        };
+        let block = block.join("\n");
+        let fence = "`".repeat(longest_run(&block).max(2) + 1);
+        writeln!(to, "{fence}text\n{block}\n{fence}\n\n</details>\n")?;
+    }
+    Ok(())
+}
+
+/// The table of rates.
+fn measured(to: &mut String, results: &[RunResult]) -> fmt::Result {
+    let measurements: Vec<&Measurement> = results.iter().flat_map(|result| &result.measurements).collect();
+    if measurements.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "### Rates\n")?;
+    let header: Vec<String> = rates::HEADER.iter().map(|name| prose(name)).collect();
+    let rows = measurements.iter().map(|measurement| {
+        let [id, rest @ .., verdict] = rates::row(measurement);
+        let mut row = vec![code(&id).replace('|', "\\|")];
+        row.extend(rest.iter().map(|cell| prose(cell)));
+        row.push(prose(&verdict));
+        row
+    });
+    table(to, &header, &rows.collect::<Vec<_>>())?;
+    writeln!(
+        to,
+        "speed: of the program over what it is held against, above 1 is faster. A/A: the same held against itself.\n"
+    )
+}
+
+/// A table whose cells are Markdown already; what is beyond the limit is folded.
+pub(super) fn table(to: &mut String, header: &[String], rows: &[Vec<String>]) -> fmt::Result {
+    let open = rows.get(..limit::ROWS).unwrap_or(rows);
+    let folded = rows.get(limit::ROWS..).unwrap_or_default();
+    write_rows(to, header, open)?;
+    if !folded.is_empty() {
+        let shown = folded.get(..limit::ALL_ROWS).unwrap_or(folded);
+        writeln!(to, "\n<details><summary>and {} more</summary>\n", several(folded.len(), "row"))?;
+        write_rows(to, header, shown)?;
+        if shown.len() < folded.len() {
+            writeln!(to, "\n{} are left out here", several(folded.len() - shown.len(), "row"))?;
+        }
+        writeln!(to, "\n</details>")?;
+    }
+    writeln!(to)
+}
+
+fn write_rows(to: &mut String, header: &[String], rows: &[Vec<String>]) -> fmt::Result {
+    writeln!(to, "| {} |", header.join(" | "))?;
+    writeln!(to, "|{}", "---|".repeat(header.len()))?;
+    rows.iter().try_for_each(|row| writeln!(to, "| {} |", row.join(" | ")))
+}
+
+/// Free text, so that nothing of it is taken for markup, in a table neither.
+pub(super) fn prose(text: &str) -> String {
+    let text = visible(text);
+    let mut escaped = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let within =
+            |next: Option<&char>| before.is_alphanumeric() && next.is_some_and(|next| next.is_alphanumeric());
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            // An underscore within a word is none.
+            '_' if within(rest.peek()) => escaped.push('_'),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '#' | '!' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            character => escaped.push(character),
+        }
+        before = character;
+    }
+    escaped
+}
+
+/// A name, as code. In the cell of a table, a pipe would still end the cell: there is none in names that are shown there.
+pub(super) fn code(text: &str) -> String {
+    let text = visible(text);
+    let fence = "`".repeat(longest_run(&text) + 1);
+    // Without room around it, a backtick would lengthen the fence.
+    let room = if text.starts_with('`') || text.ends_with('`') || text.trim().is_empty() { " " } else { "" };
+    format!("{fence}{room}{text}{room}{fence}")
+}
+
+/// Text within HTML.
+fn html(text: &str) -> String {
+    visible(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The text on one line, without what is not printed.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            character if character.is_control() => ' ',
+            // They would turn the line around.
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
+            character => character,
+        })
+        .collect()
+}
+
+/// The longest run of backticks.
+fn longest_run(text: &str) -> usize {
+    text.split(|character| character != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Characters of a reason that are shown.
+const REASON: usize = 300;
+
+fn shortened(text: &str) -> String {
+    cut(text, REASON)
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

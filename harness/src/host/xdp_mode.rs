@@ -1,0 +1,26 @@
+//! Attach modes as the kernel's interface has them.
+
+use xdproof_netns::XdpMode;
+
+use crate::model::mode::Mode;
+
+/// Returns the mode to ask the kernel for; none where nothing is attached.
+#[must_use]
+pub fn to_kernel(mode: Mode) -> Option<XdpMode> {
+    match mode {
+        Mode::Generic => Some(XdpMode::Generic),
+        Mode::Native => Some(XdpMode::Native),
+        Mode::Offload => Some(XdpMode::Offload),
+        Mode::Unattached => None,
+    }
+}
+
+/// Returns the mode in which the kernel says that a program is attached.
+#[must_use]
+pub fn from_kernel(mode: XdpMode) -> Mode {
+    match mode {
+        XdpMode::Generic => Mode::Generic,
+        XdpMode::Native => Mode::Native,
+        XdpMode::Offload => Mode::Offload,
+    }
+}
