@@ -1,6 +1,6 @@
 //! Proves what an XDP program, a NIC driver and an attach mode do to frames.
 //!
-//! A [`run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](attach) to its DUT; frames
+//! A [`trial::run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](attach) to its DUT; frames
 //! are [injected](inject), the counters and the DUT's stack are [observed](observe), and the [judge](mod@judge) compares the
 //! observation with what the frames' bytes must lead to. Every [`report`] is told of it.
 //!
@@ -13,14 +13,12 @@
 pub mod attach;
 pub mod bench;
 pub mod cli;
-mod examine;
 pub mod host;
 pub mod inject;
 pub mod observe;
-mod rig;
 pub mod rules;
-pub mod run;
 pub mod testbed;
+pub mod trial;
 
 pub use xdproof_core::{error, judge, measure, model, plan};
 pub use xdproof_report as report;

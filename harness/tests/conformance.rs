@@ -25,7 +25,7 @@ use xdproof::{
     },
     plan::selection::{Selection, Trial},
     report::console::explain,
-    run::Lab,
+    trial::Lab,
 };
 use xdproof_ebpf::abi;
 use xdproof_scenarios::{

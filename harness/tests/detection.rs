@@ -28,7 +28,7 @@ use xdproof::{
     },
     plan::selection::Trial,
     report::detection::{Finders, Table, table},
-    run::Lab,
+    trial::Lab,
 };
 use xdproof_scenarios::Scenario;
 

@@ -30,8 +30,8 @@ use xdproof::{
     },
     plan::selection::Selection,
     report::{Event, Reporter},
-    run::{Ground, Lab, Order, nothing_to_give_back, run},
     testbed::{DevicePath, Spec, Testbed, path::PathError},
+    trial::{Ground, Lab, Order, nothing_to_give_back, run},
 };
 use xdproof_netns::PacketOptions;
 use xdproof_scenarios::{Scenario, capture, capture_file};

@@ -26,7 +26,7 @@ use xdproof::{
     },
     plan::selection::{Selection, Trial},
     report::console::explain,
-    run::Lab,
+    trial::Lab,
 };
 use xdproof_scenarios::{
     Scenario,

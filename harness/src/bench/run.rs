@@ -22,8 +22,7 @@ use crate::{
         programs::{Loaded, Objects, Programs},
     },
     error::chain,
-    host::kernel,
-    host::xdp_mode,
+    host::{kernel, xdp_mode},
     inject::{cpu::Pinned, live_frames, pace::Pps},
     measure::{
         Series,
@@ -140,7 +139,7 @@ struct Stand {
     blocks_in_a_round: [u32; 2],
 }
 
-/// Measures. Stops early, with what there is, once `cancelled` is set. Needs what [`Lab::open`](crate::run::Lab::open) needs.
+/// Measures. Stops early, with what there is, once `cancelled` is set. Needs what [`Lab::open`](crate::trial::Lab::open) needs.
 ///
 /// # Errors
 ///

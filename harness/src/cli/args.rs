@@ -24,10 +24,14 @@ use crate::{
     attach::{AttachError, Object},
     error::chain,
     plan::selection::PlanError,
-    report::json::{JsonFile, write_pretty},
-    report::{console::Verbosity, progress::Progress, store::StoreError},
-    run::{LabError, Origin, RunError},
+    report::{
+        console::Verbosity,
+        json::{JsonFile, write_pretty},
+        progress::Progress,
+        store::StoreError,
+    },
     testbed::DeviceError,
+    trial::{LabError, Origin, RunError},
 };
 
 const AFTER_HELP: &str = "\

@@ -20,8 +20,8 @@ use crate::{
     model::{action::CountedAction, mode::InjectorKind, verdict::VerdictKind},
     plan::selection::{Selection, Trial},
     report::console::Verbosity,
-    run::Lab,
     testbed::{Spec, Testbed},
+    trial::Lab,
 };
 
 /// The capabilities that the main job needs: name, bit (include/uapi/linux/capability.h), what for.

@@ -30,8 +30,8 @@ use crate::{
         json::{JsonFile, write_pretty},
         progress::Progress,
     },
-    run::{Ground, Lab, Order, run},
     testbed::{DevicePair, DevicePath, NotRestored, TakeOptions},
+    trial::{Ground, Lab, Order, run},
 };
 
 #[derive(Debug, Args)]

@@ -11,10 +11,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Instant,
 };
 
@@ -24,24 +21,21 @@ use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle
 use crate::{
     attach::{AttachError, Counter, Identity, Object, RunCounting},
     error::chain,
-    examine::{Examined, Watch},
     host::kernel,
     inject::{test_run, turns::Turns},
     judge::{
         compare::{judge, stack_discards},
-        findings,
         rx_transform::RxTransform,
     },
     model::{
         action::CountedAction,
         environment::Environment,
         expectation::Expected,
-        finding::Finding,
         mismatch::Mismatch,
         mode::{Mode, TrialPath},
         observation::{Counts, Frames, Observation},
         partition::Partition,
-        result::{Outcome, RunResult, TrialRecord},
+        result::{Outcome, TrialRecord},
         verdict::Verdict,
     },
     observe::{self, Manner, ObserveError, Ports, Refusals},
@@ -49,15 +43,14 @@ use crate::{
         selection::Trial,
         support::{self, Refused, Request, Support},
     },
-    report::{Event, Reporter},
-    rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
     testbed::{
         Port, Topology,
         path::{Fate, PathError},
     },
+    trial::rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
 };
 
-pub use crate::rig::Ground;
+pub(super) use crate::trial::rig::Ground;
 
 /// How often a trial is begun anew because a switch or a device has put in a word of its own: they speak every second at most.
 const TRIES: u32 = 5;
@@ -82,7 +75,7 @@ pub struct Lab {
     object: Object,
     counted: CountedAction,
     origin: Option<Origin>,
-    part: Option<Partition>,
+    pub(super) part: Option<Partition>,
     identity: Identity,
     takes_fragments: bool,
     kernel: KernelVersion,
@@ -546,7 +539,7 @@ impl Lab {
     }
 
     /// Finds out which frames of a plan do not arrive at devices as they should, before any program is attached.
-    fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
+    pub(super) fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
         let Some(path) = self.pool.ground.devices() else { return Ok(()) };
         let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
         let is_sent =
@@ -626,116 +619,8 @@ impl Lab {
         let given = options
             .into_iter()
             .chain(origin)
-            .filter_map(|(name, value)| Some(format!(" --{name} {}", quoted(&value?))));
+            .filter_map(|(name, value)| Some(format!(" --{name} {}", super::reproduce::quoted(&value?))));
         format!("xdproof validate{}", given.collect::<String>())
-    }
-}
-
-/// What is to be run, and how.
-#[derive(Clone, Copy)]
-pub struct Order<'a> {
-    /// The trials.
-    pub plan: &'a [Trial<'a>],
-    /// The columns of the plan.
-    pub paths: &'a [TrialPath],
-    /// Trials at once; devices take one at a time.
-    pub jobs: usize,
-    /// Whether the [rules](crate::rules) of attaching are tried, too.
-    pub rules: bool,
-    /// Once this is set, the run stops early, with what there is.
-    pub cancelled: &'a AtomicBool,
-    /// Is called when nothing is attached any more and before the result is told: puts devices back, and finds what could not be.
-    pub give_back: &'a (dyn Fn() -> Vec<Finding> + Sync),
-}
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A reporter cannot pass on what it is told, or the machine cannot be read.
-    #[error(transparent)]
-    Output(#[from] io::Error),
-    /// The path between two devices cannot be tried.
-    #[error("failed to find out what arrives at the DUT without a program")]
-    Path(#[from] PathError),
-}
-
-/// For what needs nothing to be put back.
-#[must_use]
-pub fn nothing_to_give_back() -> Vec<Finding> {
-    Vec::new()
-}
-
-/// Runs a plan, examines the devices if there are some, and tells `reporter` what happens.
-///
-/// # Errors
-///
-/// [`RunError`].
-pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<RunResult, RunError> {
-    let Order { plan, paths, jobs: _, rules, cancelled, give_back } = order;
-    let environment = lab.environment()?;
-    reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
-    let watch = Watch::begin(lab.ground());
-    lab.survey(plan, cancelled)?;
-    let trials = run_trials(lab, order, reporter)?;
-    let Examined { devices, mut findings, kernel_messages, rules } =
-        watch.end(lab, &trials, rules, cancelled);
-    lab.detach();
-    findings.extend(give_back());
-    findings::sort(&mut findings);
-    let result = RunResult {
-        devices,
-        findings,
-        kernel_messages,
-        rules,
-        ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.part)
-    };
-    reporter.report(Event::Ended { result: &result })?;
-    Ok(result)
-}
-
-/// Runs the trials of a plan; gives those that ended, in the order of the plan.
-fn run_trials(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<Vec<TrialRecord>> {
-    let Order { plan, cancelled, .. } = order;
-    let (order, jobs) = in_turn(lab, order);
-    let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
-    let next = AtomicUsize::new(0);
-    let (done, ended) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, plan.len().max(1)) {
-            let (order, next, done) = (&order, &next, done.clone());
-            scope.spawn(move || {
-                while !cancelled.load(Ordering::Relaxed) {
-                    let Some((index, trial)) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    if done.send((*index, lab.run(trial))).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(done);
-        for (index, record) in ended {
-            reporter.report(Event::Trial(&record))?;
-            records[index] = Some(record);
-        }
-        Ok::<(), io::Error>(())
-    })?;
-    Ok(records.into_iter().flatten().collect())
-}
-
-/// The trials in the order in which they are begun, each with its place in the plan, and how many at once.
-fn in_turn<'a>(lab: &Lab, order: Order<'a>) -> (Vec<(usize, &'a Trial<'a>)>, usize) {
-    let mut trials: Vec<_> = order.plan.iter().enumerate().collect();
-    match lab.ground() {
-        Ground::Veth => {
-            // The longest first, so that no thread is left with one when the others are done.
-            trials.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
-            (trials, order.jobs)
-        }
-        Ground::Devices(_) => {
-            // There is one DUT. What needs it set in the same way comes in a row: setting it takes a second.
-            trials.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, Role::UnderTest, lab.ground()));
-            (trials, 1)
-        }
     }
 }
 
@@ -762,27 +647,4 @@ fn undisturbed(
 /// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.
 fn discarded(scenario: &Scenario) -> impl Iterator<Item = &Frame> {
     scenario.frames.iter().filter(|frame| stack_discards(&frame.bytes))
-}
-
-/// A word as a shell has to be given it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,+@%=".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(quoted("vlan/qinq_ipv4_udp"), "vlan/qinq_ipv4_udp");
-        assert_eq!(quoted("my counter.o"), "'my counter.o'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

@@ -16,8 +16,7 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 use crate::{
     attach::{AttachError, Attachment, Counter, Held, Object},
     error::chain,
-    host::kernel,
-    host::xdp_mode,
+    host::{kernel, xdp_mode},
     inject::sender::Sender,
     judge::findings::Attached,
     model::mode::{InjectorKind, Mode, TrialPath},

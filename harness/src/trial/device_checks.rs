@@ -22,10 +22,12 @@ use crate::{
     },
     observe::{self, Manner, ObserveError, Ports},
     plan::support::{self, Support},
-    rig::{Obstacle, Rig, RigKind, Wire},
     rules::{self, Bench, Device, Ground as RuleGround, Rule},
-    run::{Ground, Lab},
     testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
+    trial::{
+        lab::{Ground, Lab},
+        rig::{Obstacle, Rig, RigKind, Wire},
+    },
 };
 
 /// Frames by which statistics are tried. Less than any ring holds, in windows that the path takes.

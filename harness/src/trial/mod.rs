@@ -1,0 +1,16 @@
+//! Trials: from a planned trial to its record.
+//!
+//! ```text
+//! plan --Trial--> Lab::run: ports up, program attached (a rig, from the pool)
+//!                 inject -> exchange -> judge -> TrialRecord --Event--> reporters
+//! ```
+
+pub(crate) mod device_checks;
+mod lab;
+mod reproduce;
+pub(crate) mod rig;
+mod schedule;
+
+pub use lab::{Lab, LabError, Origin};
+pub use rig::Ground;
+pub use schedule::{Order, RunError, nothing_to_give_back, run};
