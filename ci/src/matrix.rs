@@ -1,102 +1,90 @@
-//! The matrix: for each kernel a machine with all NICs, and what to do when one of them breaks down.
+//! The matrix: boots each kernel in a machine with all NICs, and retries the cells that an infrastructure failure hit.
 //!
-//! Promises: every cell ends in exactly one of a result, a breakdown or "not run"; a breakdown is never a result, is tried
-//! once more, and takes no result away that came out whole before it.
+//! Promises: every cell ends as exactly one of a result, an infrastructure failure or "not run"; an infrastructure failure is
+//! never a result, is retried once, and does not affect the results that were complete before it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::{
-    catalog::{GUEST, Nic, Tester},
-    console::Console,
-    fault::{Fault, FaultKind},
-    frames::{Frame, Received},
-    initrd::{self, Plan, Programs},
+    catalog::{GUEST, Nic, SelectedNics},
+    fault_injection::{Fault, NO_MODULE, NO_NIC},
+    guest_log::GuestLog,
+    host::Host,
+    initrd::{self, Plan, ValidateOptions},
     kernels::Kernel,
-    results::{self, Breakdown, CellResult},
-    vm::{Accelerator, Ending, Limits, Machine, plan_line},
+    protocol::{File, Message},
+    qemu::{Ending, Machine, Timeouts, plan_line},
+    results::{self, CellResult, InfrastructureFailure},
+    terminal::wrap,
 };
 
-/// How often a cell is tried before it counts as lost.
+/// Limit of the attempts to run a cell, and of the machines that fail while no cell runs.
 const ATTEMPTS: u32 = 2;
 
-/// Exit codes of xdproof that come with a result: as expected, something failed, inconclusive.
-const RESULT_EXITS: [i32; 3] = [0, 1, 4];
+/// Exit codes of xdproof with a result: as expected, failed, inconclusive.
+const EXITS_WITH_RESULT: [i32; 3] = [0, 1, 4];
 
-/// What is the same for all machines of a run.
+/// What all machines of a run have in common.
 #[derive(Debug)]
-pub(crate) struct Lab<'a> {
-    pub(crate) qemu: PathBuf,
-    pub(crate) accelerator: Accelerator,
-    pub(crate) programs: Programs,
-    /// Modules that every guest loads.
-    pub(crate) modules: Vec<String>,
-    /// What sends to the NICs that QEMU emulates.
-    pub(crate) tester: Tester,
-    /// Each NIC with its number in `nics.toml`.
-    pub(crate) nics: Vec<(usize, Nic)>,
-    /// The attach modes of the cells of NICs, separated by commas.
-    pub(crate) modes: String,
-    /// Scenarios that send more frames are left out of the cells of NICs.
-    pub(crate) most_frames: u64,
-    /// Whether the rules of attaching are tried on NICs.
-    pub(crate) rules: bool,
-    /// What `xdproof validate` gets for every cell.
-    pub(crate) arguments: Vec<String>,
-    pub(crate) limits: Limits,
+pub(crate) struct MatrixConfig<'a> {
+    pub(crate) host: Host,
+    pub(crate) nics: SelectedNics,
+    pub(crate) options: ValidateOptions,
+    pub(crate) timeouts: Timeouts,
+    /// Directory of the results.
     pub(crate) out: PathBuf,
+    /// Keeps the inputs of the machines.
     pub(crate) keep: bool,
     pub(crate) fault: Option<Fault>,
     pub(crate) cancelled: &'a AtomicBool,
 }
 
-/// What came out for a kernel.
+/// The results of a kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelRun {
-    /// What the results call it.
     pub(crate) name: String,
-    /// The cells, in the order in which they are shown.
+    /// All cells in the order of the summary.
     pub(crate) order: Vec<String>,
-    /// The results by cell.
     pub(crate) cells: BTreeMap<String, CellResult>,
-    pub(crate) breakdowns: Vec<Breakdown>,
-    /// Cells that were not begun, or not ended, because we were asked to end.
+    pub(crate) failures: Vec<InfrastructureFailure>,
+    /// Number of cells that did not end before a cancellation.
     pub(crate) unfinished: usize,
 }
 
 impl KernelRun {
-    /// A kernel of which nothing can be run.
-    pub(crate) fn lost(name: &str, why: &str) -> Self {
-        let breakdown = Breakdown {
-            cell: name.to_owned(),
-            what: why.to_owned(),
-            attempts: 1,
-            recovered: false,
-            console: String::new(),
-        };
-        Self { name: name.to_owned(), breakdowns: vec![breakdown], ..Self::default() }
+    /// Returns the run of a kernel that could not be prepared.
+    pub(crate) fn unprepared(name: &str, reason: String) -> Self {
+        let failure = InfrastructureFailure::after(None, name.to_owned(), reason, String::new());
+        Self { name: name.to_owned(), failures: vec![failure], ..Self::default() }
     }
 
-    /// Whether a cell, or the kernel with all its cells, came to nothing.
+    /// Tells whether an infrastructure failure hit a cell, or the kernel as a whole.
     pub(crate) fn is_lost(&self, cell: &str) -> bool {
-        let is_it =
-            |breakdown: &Breakdown| breakdown.cell == self.cell_name(cell) || breakdown.cell == self.name;
-        self.breakdowns.iter().any(|breakdown| !breakdown.recovered && is_it(breakdown))
+        let is_it = |failed: &str| failed == self.name || failed == self.cell_name(cell);
+        self.failures.iter().any(|failure| !failure.recovered && is_it(&failure.cell))
     }
 
-    /// The files of its cells, below the directory of all results.
+    /// Returns the cells that have a result, by their full names.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (String, &CellResult)> {
+        self.order.iter().filter_map(|cell| Some((self.cell_name(cell), self.cells.get(cell)?)))
+    }
+
+    /// Returns the result files below the directory of all results.
     pub(crate) fn files(&self, out: &Path) -> Vec<PathBuf> {
-        let there = self.order.iter().filter(|cell| self.cells.contains_key(*cell));
-        there.map(|cell| out.join(&self.name).join(cell).join(results::FILE)).collect()
+        self.results().map(|(cell, _)| out.join(cell).join(results::FILE)).collect()
     }
 
     fn cell_name(&self, cell: &str) -> String {
@@ -104,18 +92,17 @@ impl KernelRun {
     }
 }
 
-/// Runs all kernels, some at once, and gives what came out in their order.
-pub(crate) fn run(lab: &Lab<'_>, kernels: &[Kernel], jobs: usize) -> Vec<KernelRun> {
+/// Runs all kernels, up to `jobs` at a time, and returns their results in the given order.
+pub(crate) fn run(config: &MatrixConfig<'_>, kernels: &[Kernel], jobs: usize) -> Vec<KernelRun> {
     let next = AtomicUsize::new(0);
     let runs: Mutex<BTreeMap<usize, KernelRun>> = Mutex::default();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..jobs.min(kernels.len()) {
             scope.spawn(|| {
-                while let Some((number, kernel)) = {
+                loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    kernels.get(number).map(|kernel| (number, kernel))
-                } {
-                    let run = KernelMatrix::new(lab, kernel).rotated(number, kernels.len()).run();
+                    let Some(kernel) = kernels.get(number) else { break };
+                    let run = KernelMatrix::new(config, kernel).rotated(number, kernels.len()).run();
                     runs.lock().unwrap_or_else(PoisonError::into_inner).insert(number, run);
                 }
             });
@@ -124,74 +111,65 @@ pub(crate) fn run(lab: &Lab<'_>, kernels: &[Kernel], jobs: usize) -> Vec<KernelR
     runs.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-/// The cells of one kernel on their way.
+/// The cells of one kernel while they are run.
 struct KernelMatrix<'a> {
-    lab: &'a Lab<'a>,
+    config: &'a MatrixConfig<'a>,
     kernel: &'a Kernel,
     directory: PathBuf,
-    pending: Vec<Cell>,
-    attempts: BTreeMap<String, u32>,
-    /// Machines that broke down before a cell began, or after the last one, and the latest of them.
-    boots: u32,
-    boot_failure: Option<Failure>,
-    /// Whether cells were given up because no machine came so far as to begin them.
+    pending: Vec<Cell<'a>>,
+    /// Set if cells were dropped because machines failed while no cell ran.
     given_up: bool,
-    failures: BTreeMap<String, Failure>,
+    /// Latest failure of each cell; with no cell, that of a machine while no cell ran.
+    failures: BTreeMap<Option<&'a str>, InfrastructureFailure>,
     run: KernelRun,
 }
 
-#[derive(Clone, Debug)]
-struct Cell {
-    name: String,
-    /// None: the guest's own veth.
-    nic: Option<(usize, Nic)>,
+#[derive(Clone, Copy, Debug)]
+struct Cell<'a> {
+    name: &'a str,
+    /// The NIC and its number; none for the guest's own veth pair.
+    nic: Option<(usize, &'a Nic)>,
 }
 
-#[derive(Clone, Debug)]
-struct Failure {
-    what: String,
-    console: String,
-}
-
-/// What came out of one machine.
+/// The output of one machine.
 #[derive(Debug, Default)]
-struct Haul {
-    files: BTreeMap<(String, String), Vec<u8>>,
-    done: BTreeMap<String, i32>,
-    trouble: BTreeMap<String, String>,
+struct MachineOutput {
+    /// Content of each result file by cell.
+    files: BTreeMap<String, Vec<u8>>,
+    /// Exit code of xdproof in each cell that ended.
+    exits: BTreeMap<String, i32>,
+    /// Reason of each cell that could not be run.
+    failures: BTreeMap<String, String>,
+    /// The cell that runs.
     current: Option<String>,
+    /// Expected and found number of ports, if they differ.
     missing_ports: Option<(u32, u32)>,
 }
 
 impl<'a> KernelMatrix<'a> {
-    fn new(lab: &'a Lab<'a>, kernel: &'a Kernel) -> Self {
-        let own = Cell { name: GUEST.to_owned(), nic: None };
-        let of_nics = lab
-            .nics
-            .iter()
-            .map(|(number, nic)| Cell { name: nic.name().to_owned(), nic: Some((*number, nic.clone())) });
-        let pending: Vec<Cell> = std::iter::once(own).chain(of_nics).collect();
+    fn new(config: &'a MatrixConfig<'a>, kernel: &'a Kernel) -> Self {
+        let nics = config.nics.selected.iter();
+        let of_nics = nics.map(|(number, nic)| Cell { name: nic.name(), nic: Some((*number, nic)) });
+        let mut pending = vec![Cell { name: GUEST, nic: None }];
+        pending.extend(of_nics);
         let run = KernelRun {
             name: kernel.name.clone(),
-            order: pending.iter().map(|cell| cell.name.clone()).collect(),
+            order: pending.iter().map(|cell| cell.name.to_owned()).collect(),
             ..KernelRun::default()
         };
         Self {
-            lab,
+            config,
             kernel,
-            directory: lab.out.join(&kernel.name),
+            directory: config.out.join(&kernel.name),
             pending,
-            attempts: BTreeMap::new(),
-            boots: 0,
-            boot_failure: None,
             given_up: false,
             failures: BTreeMap::new(),
             run,
         }
     }
 
-    /// Begins with another cell than the machines beside it: where NICs make a machine wait (igb for a minute, for its link), others
-    /// have work meanwhile.
+    /// Rotates the cells so that machines which run at the same time begin with different ones: while a NIC keeps one machine
+    /// waiting (igb for a minute, for its link), the others use the CPU.
     fn rotated(mut self, number: usize, machines: usize) -> Self {
         let first = number * self.pending.len() / machines.max(1);
         self.pending.rotate_left(first);
@@ -199,239 +177,194 @@ impl<'a> KernelMatrix<'a> {
     }
 
     fn run(mut self) -> KernelRun {
-        self.forget();
+        self.remove_old_results();
         let mut machine = 0;
-        while !self.pending.is_empty() && !self.lab.cancelled.load(Ordering::Relaxed) {
+        while !self.pending.is_empty() && !self.config.cancelled.load(Ordering::Relaxed) {
             machine += 1;
             if let Err(error) = self.boot(machine) {
-                self.blame_machine(&format!("{error:#}"), "");
+                self.fail(None, format!("{error:#}"), String::new());
             }
         }
         self.run.unfinished = self.pending.len();
-        for (name, failure) in std::mem::take(&mut self.failures) {
-            let Failure { what, console } = failure;
-            let recovered = self.run.cells.contains_key(&name);
-            let attempts = self.attempts.get(&name).copied().unwrap_or(1);
-            self.run.breakdowns.push(Breakdown {
-                cell: self.run.cell_name(&name),
-                what,
-                attempts: attempts + u32::from(recovered),
-                recovered,
-                console,
-            });
+        for (cell, mut failure) in mem::take(&mut self.failures) {
+            failure.recovered = cell.map_or(!self.given_up, |cell| self.run.cells.contains_key(cell));
+            failure.attempts += u32::from(failure.recovered);
+            self.run.failures.push(failure);
         }
-        if let Some(Failure { what, console }) = self.boot_failure.take() {
-            self.run.breakdowns.push(Breakdown {
-                cell: self.run.name.clone(),
-                what,
-                attempts: self.boots + u32::from(!self.given_up),
-                recovered: !self.given_up,
-                console,
-            });
-        }
-        if let Err(error) = self.write_joined() {
-            self.run.breakdowns.push(Breakdown {
-                cell: self.run.name.clone(),
-                what: format!("{error:#}"),
-                attempts: 1,
-                recovered: false,
-                console: String::new(),
-            });
+        let files = self.run.files(&self.config.out);
+        if !files.is_empty()
+            && let Err(error) = results::merge(&self.config.host.programs.xdproof, &files, &self.directory)
+        {
+            let (name, reason) = (self.run.name.clone(), format!("{error:#}"));
+            self.run.failures.push(InfrastructureFailure::after(None, name, reason, String::new()));
         }
         self.run
     }
 
-    /// Takes away what an earlier run left for these cells, so that nothing of it can pass for a result of this one.
-    fn forget(&self) {
-        let of_cells = self.run.order.iter().map(|cell| self.directory.join(cell).join(results::FILE));
-        for file in of_cells.chain([self.directory.join(results::FILE), self.lab.out.join(results::FILE)]) {
-            // Mostly there is none.
-            let _none = std::fs::remove_file(file);
+    /// Removes the result files of an earlier run, which could be taken for those of this one.
+    fn remove_old_results(&self) {
+        let of_cells = self.run.order.iter().map(|cell| self.directory.join(cell));
+        for directory in of_cells.chain([self.directory.clone(), self.config.out.clone()]) {
+            // Usually there is none.
+            let _none = fs::remove_file(directory.join(results::FILE));
         }
     }
 
-    /// Boots a machine for what is pending, and takes from it what comes out.
-    fn boot(&mut self, machine: u32) -> Result<()> {
-        std::fs::create_dir_all(&self.directory)
-            .with_context(|| format!("failed to make {}", self.directory.display()))?;
-        let fault = self.lab.fault.as_ref().filter(|fault| fault.holds(machine));
+    /// Boots a machine for the pending cells and takes their results.
+    fn boot(&mut self, number: u32) -> Result<()> {
+        let MatrixConfig { host, nics, options, timeouts, keep, fault, cancelled, .. } = self.config;
+        fs::create_dir_all(&self.directory)?;
+        let fault = fault.as_ref().filter(|fault| fault.applies_to(number));
         let modules = self.modules(fault)?;
         if self.pending.is_empty() {
             return Ok(());
         }
         let scratch = tempfile::Builder::new().prefix("xdproof-ci-").tempdir()?;
-        let initrd = scratch.path().join("initrd");
-        let line = |cell: &Cell| match &cell.nic {
+        let line = |cell: &Cell<'_>| match cell.nic {
             None => format!("{GUEST} own"),
-            Some((number, nic)) => plan_line(&self.lab.tester, nic, *number),
+            Some((number, nic)) => plan_line(&nics.tester, nic, number),
         };
-        let plan = Plan {
-            cells: self.pending.iter().map(line).collect(),
-            modes: self.lab.modes.clone(),
-            most_frames: self.lab.most_frames,
-            rules: self.lab.rules,
-            arguments: self.lab.arguments.clone(),
-        };
-        initrd::write(&initrd, &self.lab.programs, self.kernel, &modules, &plan)?;
-        let left_out = |name: &str| fault.is_some_and(|fault| fault.is(FaultKind::NoNic, name));
-        let pending = self.pending.clone();
-        let emulated = pending.iter().filter_map(|cell| match &cell.nic {
-            Some((number, Nic::Emulated(nic))) if !left_out(&nic.name) => Some((*number, nic)),
+        let plan = Plan { cells: self.pending.iter().map(line).collect(), options: options.clone() };
+        let initrd = scratch.path().join("initrd");
+        initrd::write(&initrd, &host.programs, self.kernel, &modules, &plan)?;
+        let left_out = |name: &str| fault.is_some_and(|fault| fault.is(NO_NIC, name));
+        let emulated = self.pending.iter().filter_map(|cell| match cell.nic {
+            Some((number, Nic::Emulated(nic))) if !left_out(&nic.name) => Some((number, nic)),
             _ => None,
         });
-        let vm = Machine {
-            accelerator: self.lab.accelerator,
+        let machine = Machine {
+            accelerator: host.accelerator,
             kernel: self.kernel,
-            initrd: initrd.clone(),
-            tester: &self.lab.tester,
+            initrd,
+            tester: &nics.tester,
             nics: emulated.collect(),
-            parameters: fault.map(Fault::parameter).unwrap_or_default(),
-            console: self.directory.join(format!("console-{machine}.log")),
+            parameters: fault.map(Fault::kernel_parameter).unwrap_or_default(),
+            console: self.directory.join(format!("console-{number}.log")),
             results: scratch.path().join("results"),
         };
-        let mut haul = Haul::default();
+        let mut output = MachineOutput::default();
         let begun = Instant::now();
-        let ending = vm.run(&self.lab.qemu, self.lab.limits, self.lab.cancelled, |received| {
-            self.receive(&mut haul, received);
-        })?;
-        let console = Console::read(&vm.console);
-        if self.lab.keep {
-            for (name, file) in [("initrd", &initrd), ("results", &vm.results)] {
-                let to = self.directory.join(format!("{name}-{machine}"));
-                std::fs::copy(file, &to).with_context(|| format!("failed to write {}", to.display()))?;
-            }
-            let line = vm.arguments().join(" ");
-            results::write_bytes(&self.directory.join(format!("qemu-{machine}.txt")), line.as_bytes())?;
+        let ending =
+            machine.run(&host.qemu, *timeouts, cancelled, |message| self.receive(&mut output, message))?;
+        if *keep {
+            self.keep_inputs(&machine, number)?;
         }
-        anstream::eprintln!(
-            "{}: machine {machine} ended after {:.1} s",
-            self.run.name,
-            begun.elapsed().as_secs_f64()
-        );
-        self.settle(haul, &ending, &console);
+        let seconds = begun.elapsed().as_secs_f64();
+        anstream::eprintln!("{}: machine {number} ended after {seconds:.1} s", self.run.name);
+        self.evaluate(output, ending, &GuestLog::read(&machine.console));
         Ok(())
     }
 
-    /// The modules of all pending cells. A cell whose module this kernel does not have is lost at once.
+    /// Keeps what a machine was started with and what it sent.
+    fn keep_inputs(&self, machine: &Machine<'_>, number: u32) -> Result<()> {
+        for (name, file) in [("initrd", &machine.initrd), ("results", &machine.results)] {
+            fs::copy(file, self.directory.join(format!("{name}-{number}")))?;
+        }
+        let line = machine.arguments().join(" ");
+        results::write_bytes(&self.directory.join(format!("qemu-{number}.txt")), line.as_bytes())
+    }
+
+    /// Returns the modules of all pending cells. A cell whose module this kernel lacks fails without a retry.
     fn modules(&mut self, fault: Option<&Fault>) -> Result<Vec<initrd::Module>> {
-        let mut names = self.lab.modules.clone();
-        let mut lost = Vec::new();
-        for cell in &self.pending {
-            let Some((_, nic)) = &cell.nic else { continue };
-            if fault.is_some_and(|fault| fault.is(FaultKind::NoModule, nic.name())) {
+        let mut names = self.config.nics.modules.clone();
+        for cell in self.pending.clone() {
+            let Some((_, nic)) = cell.nic else { continue };
+            if fault.is_some_and(|fault| fault.is(NO_MODULE, cell.name)) {
                 continue;
             }
             let of_nic = nic.modules();
             match initrd::modules_of(self.kernel, &of_nic) {
                 Ok(_) => names.extend(of_nic),
-                Err(error) => lost.push((cell.name.clone(), format!("{error:#}"))),
+                Err(error) => {
+                    self.fail(Some(cell.name), format!("{error:#}"), String::new());
+                    self.pending.retain(|pending| pending.name != cell.name);
+                }
             }
-        }
-        for (name, what) in lost {
-            // A second try would find the same.
-            self.attempts.insert(name.clone(), ATTEMPTS - 1);
-            self.blame(&name, &what, "");
-            self.attempts.insert(name, 1);
         }
         initrd::modules_of(self.kernel, &names)
     }
 
-    /// Takes in what has come while the machine runs, and keeps each result as soon as it is whole.
-    fn receive(&self, haul: &mut Haul, received: Received) {
-        match received {
-            Received::Frame(Frame::Cell { cell }) => haul.current = Some(cell),
-            Received::Frame(Frame::Trouble { cell, what }) => {
-                haul.current = None;
-                haul.trouble.insert(cell, what);
+    /// Takes a message of a running machine, and keeps each result file as soon as it is complete.
+    fn receive(&self, output: &mut MachineOutput, message: Message) {
+        match message {
+            Message::CellBegin { cell } => output.current = Some(cell),
+            Message::CellFailure { cell, reason } => {
+                output.current = None;
+                output.failures.insert(cell, reason);
             }
-            Received::Frame(Frame::Ports { expected, found }) if expected != found => {
-                haul.missing_ports = Some((expected, found));
+            Message::Ports { expected, found } if expected != found => {
+                output.missing_ports = Some((expected, found));
             }
-            Received::Frame(Frame::Done { cell, exit, took }) => {
-                haul.current = None;
-                let seconds = f64::from(u32::try_from(took).unwrap_or(u32::MAX)) / 100.0;
-                anstream::eprintln!("{}/{cell}: exit code {exit} after {seconds:.1} s", self.run.name);
-                haul.done.insert(cell, exit);
+            Message::CellEnd { cell, exit, centiseconds } => {
+                output.current = None;
+                let seconds = f64::from(u32::try_from(centiseconds).unwrap_or(u32::MAX)) / 100.0;
+                anstream::eprintln!("{}: exit code {exit} after {seconds:.1} s", self.run.cell_name(&cell));
+                output.exits.insert(cell, exit);
             }
-            Received::Frame(
-                Frame::Begin { .. }
-                | Frame::Ports { .. }
-                | Frame::End { .. }
-                | Frame::File { .. }
-                | Frame::FileEnd,
-            ) => {}
-            Received::File { cell, name, bytes } => {
-                // What is here stays, whatever happens to the machine or to us. That it cannot be written shows at the end.
-                let _told_later = results::write_bytes(&self.directory.join(&cell).join(&name), &bytes);
-                haul.files.insert((cell, name), bytes);
+            Message::File(File { cell, name, content, .. }) => {
+                // The file survives a failure of the machine and of this process. If it cannot be written, `keep` fails later.
+                let _reported_later = results::write_bytes(&self.directory.join(&cell).join(&name), &content);
+                if name == results::FILE {
+                    output.files.insert(cell, content);
+                }
             }
+            Message::Begin { .. } | Message::Ports { .. } | Message::End { .. } => {}
         }
     }
 
-    /// Turns what a machine gave into results and breakdowns.
-    fn settle(&mut self, mut haul: Haul, ending: &Ending, console: &Console) {
-        let mut settled = BTreeSet::new();
-        for (cell, exit) in std::mem::take(&mut haul.done) {
-            if !self.pending.iter().any(|pending| pending.name == cell) {
+    /// Turns the output of a machine into results and infrastructure failures.
+    fn evaluate(&mut self, mut output: MachineOutput, ending: Ending, log: &GuestLog) {
+        let mut evaluated = BTreeSet::new();
+        for cell in self.pending.clone() {
+            let outcome = if let Some(exit) = output.exits.get(cell.name) {
+                self.keep(cell.name, *exit, output.files.remove(cell.name), log)
+            } else if let Some(reason) = output.failures.remove(cell.name) {
+                Err(match output.missing_ports {
+                    Some((expected, found)) if reason.contains("no port") => {
+                        format!("{reason}: the guest has {found} of {expected} ports")
+                    }
+                    _ => reason,
+                })
+            } else {
                 continue;
-            }
-            let stalled = console.stalls.iter().find(|stall| stall.cell.as_deref() == Some(&cell));
-            let result = match (stalled, haul.files.remove(&(cell.clone(), results::FILE.to_owned()))) {
-                (Some(stall), _) => Err(format!("the guest stalled: {}", stall.text)),
-                (None, None) => Err("no result came".to_owned()),
-                (None, Some(_)) if !RESULT_EXITS.contains(&exit) => {
-                    Err(format!("xdproof exited with {exit}"))
-                }
-                (None, Some(bytes)) => CellResult::parse(&bytes).map_err(|error| format!("{error:#}")),
             };
-            match result.and_then(|result| self.keep(&cell, result, console)) {
-                Ok(()) => self.pending.retain(|pending| pending.name != cell),
-                Err(what) => self.blame(&cell, &what, &console.tail_of(&cell)),
+            evaluated.insert(cell.name);
+            match outcome {
+                Ok(()) => self.pending.retain(|pending| pending.name != cell.name),
+                Err(reason) => self.fail(Some(cell.name), reason, log.tail_of(cell.name)),
             }
-            settled.insert(cell);
-        }
-        for (cell, what) in std::mem::take(&mut haul.trouble) {
-            let what = match haul.missing_ports {
-                Some((expected, found)) if what.contains("no port") => {
-                    format!("{what}: the guest has {found} of {expected} ports")
-                }
-                _ => what,
-            };
-            self.blame(&cell, &what, &console.tail_of(&cell));
-            settled.insert(cell);
         }
         match ending {
             Ending::Cancelled => {}
-            Ending::Whole => {
-                let left_out = self.pending.iter().map(|cell| cell.name.clone());
-                for cell in left_out.filter(|cell| !settled.contains(cell)).collect::<Vec<_>>() {
-                    self.blame(&cell, "the guest did not run it", &console.tail);
+            Ending::Complete => {
+                for cell in self.pending.clone().into_iter().filter(|cell| !evaluated.contains(cell.name)) {
+                    self.fail(Some(cell.name), "the guest did not run it".to_owned(), log.tail.clone());
                 }
             }
-            Ending::Broken(what) => {
-                let what = match &console.panic {
-                    Some(panic) => format!("the guest panicked: {panic}"),
-                    None => what.clone(),
-                };
-                match haul.current {
-                    Some(current) => self.blame(&current, &what, &console.tail),
-                    None => self.blame_machine(&what, &console.tail),
-                }
+            Ending::Failed(reason) => {
+                let reason =
+                    log.panic.as_ref().map_or(reason, |panic| format!("the guest panicked: {panic}"));
+                let current = output.current.unwrap_or_default();
+                let running = self.pending.iter().find(|cell| cell.name == current).map(|cell| cell.name);
+                self.fail(running, reason, log.tail.clone());
             }
         }
     }
 
-    /// Keeps the result of a cell, with what the kernel said of itself meanwhile.
-    fn keep(&mut self, cell: &str, mut result: CellResult, console: &Console) -> Result<(), String> {
-        let nic = (cell != GUEST).then_some(cell);
-        for fault in console.faults_of(Some(cell)) {
-            result.add_fault(nic, fault);
+    /// Keeps the result of a cell, with the faults that the kernel reported while it ran.
+    fn keep(&mut self, cell: &str, exit: i32, result: Option<Vec<u8>>, log: &GuestLog) -> Result<(), String> {
+        if let Some(stall) = log.stalls.iter().find(|stall| stall.cell.as_deref() == Some(cell)) {
+            return Err(format!("the guest stalled: {}", stall.text));
         }
-        // What was said before any cell began is about the kernel alone.
-        if cell == GUEST {
-            for fault in console.faults_of(None) {
-                result.add_fault(None, fault);
-            }
+        let result = result.ok_or("the guest sent no result")?;
+        if !EXITS_WITH_RESULT.contains(&exit) {
+            return Err(format!("xdproof exited with {exit}"));
+        }
+        let mut result = CellResult::parse(&result).map_err(|error| format!("{error:#}"))?;
+        // Faults before the first cell are about the kernel only.
+        let early = log.faults_of(None).filter(|_| cell == GUEST);
+        for fault in log.faults_of(Some(cell)).chain(early) {
+            result.add_kernel_fault((cell != GUEST).then_some(cell), fault);
         }
         let file = self.directory.join(cell).join(results::FILE);
         results::write(&file, &result.value).map_err(|error| format!("{error:#}"))?;
@@ -439,37 +372,22 @@ impl<'a> KernelMatrix<'a> {
         Ok(())
     }
 
-    /// Counts a failed try of a cell, and gives the cell up if it was the last one.
-    fn blame(&mut self, cell: &str, what: &str, console: &str) {
-        anstream::eprintln!("{}/{cell}: infrastructure error: {what}", self.run.name);
-        let attempts = self.attempts.entry(cell.to_owned()).or_default();
-        *attempts += 1;
-        if *attempts >= ATTEMPTS {
-            self.pending.retain(|pending| pending.name != cell);
+    /// Records a failed attempt of a cell, or of a machine while no cell ran. After the last one, the cell or all of them are
+    /// no longer pending.
+    fn fail(&mut self, cell: Option<&'a str>, reason: String, console: String) {
+        let name = cell.map_or_else(|| self.run.name.clone(), |cell| self.run.cell_name(cell));
+        anstream::eprintln!("{}", wrap(&format!("{name}: infrastructure failure: {reason}")));
+        let failure = InfrastructureFailure::after(self.failures.get(&cell), name, reason, console);
+        if failure.attempts >= ATTEMPTS {
+            match cell {
+                Some(cell) => self.pending.retain(|pending| pending.name != cell),
+                None => self.given_up = !mem::take(&mut self.pending).is_empty(),
+            }
         }
-        self.failures.insert(cell.to_owned(), Failure { what: what.to_owned(), console: console.to_owned() });
-        // Of a try that failed, nothing must be left that looks like a result.
-        let _none = std::fs::remove_file(self.directory.join(cell).join(results::FILE));
-    }
-
-    /// Counts a machine that broke down while no cell ran. After the last try, all that is pending is given up.
-    fn blame_machine(&mut self, what: &str, console: &str) {
-        anstream::eprintln!("{}: infrastructure error: {what}", self.run.name);
-        self.boots += 1;
-        self.boot_failure = Some(Failure { what: what.to_owned(), console: console.to_owned() });
-        if self.boots >= ATTEMPTS {
-            self.given_up = !self.pending.is_empty();
-            self.pending.clear();
-        }
-    }
-
-    /// The result of the kernel: those of its cells in one.
-    fn write_joined(&self) -> Result<()> {
-        let files = self.run.files(&self.lab.out);
-        if files.is_empty() {
-            Ok(())
-        } else {
-            results::merge(&self.lab.programs.xdproof, &files, &self.directory)
+        self.failures.insert(cell, failure);
+        if let Some(cell) = cell {
+            // A failed attempt must leave nothing that could be taken for a result.
+            let _none = fs::remove_file(self.directory.join(cell).join(results::FILE));
         }
     }
 }

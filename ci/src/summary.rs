@@ -1,4 +1,4 @@
-//! The end of a run for people: a table of kernels and NICs by mode, what failed, and what came to nothing.
+//! The summary at the end of a run: a table of cells by attach mode, the failures, and the infrastructure failures.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,17 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     matrix::KernelRun,
-    results::{Breakdown, CellResult, VERDICTS, text},
+    results::{CellResult, InfrastructureFailure, VERDICTS},
+    terminal::wrap,
 };
 
-/// Failures that are told one by one; the rest is in the files.
-const SHOWN: usize = 20;
+/// Limit of the failures in the summary.
+const MAX_FAILURES: usize = 20;
 
-/// How the whole came out; the exit code follows from it.
+/// Limit of the console lines of an infrastructure failure in the summary.
+const CONSOLE_LINES: usize = 8;
+
+/// The outcome of a run, which determines its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     AsExpected,
@@ -25,169 +29,148 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// A failure outweighs what is not known.
+    /// Returns the outcome of all kernels; a failure outweighs a missing result.
     pub(crate) fn of(runs: &[KernelRun]) -> Self {
-        let cells = || runs.iter().flat_map(|run| run.cells.values());
-        let lost = runs
-            .iter()
-            .any(|run| run.unfinished > 0 || run.breakdowns.iter().any(|breakdown| !breakdown.recovered));
-        if cells().any(CellResult::is_bad) {
+        let mut cells = runs.iter().flat_map(|run| run.cells.values()).peekable();
+        let is_lost = |run: &KernelRun| run.unfinished > 0 || run.failures.iter().any(|it| !it.recovered);
+        if cells.clone().any(CellResult::is_bad) {
             Self::Failed
-        } else if lost || cells().next().is_none() || !cells().all(CellResult::is_conclusive) {
+        } else if runs.iter().any(is_lost) || cells.peek().is_none() || !cells.all(CellResult::is_conclusive)
+        {
             Self::Inconclusive
         } else {
             Self::AsExpected
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::AsExpected => GOOD,
+            Self::Failed => BAD,
+            Self::Inconclusive => UNCERTAIN,
         }
     }
 }
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
-const UNSURE: Style = AnsiColor::Yellow.on_default();
+const UNCERTAIN: Style = AnsiColor::Yellow.on_default();
 
-/// The text of it, with colours.
-pub(crate) fn describe(runs: &[KernelRun], took: Duration) -> String {
+/// Returns the summary with colors.
+pub(crate) fn describe(runs: &[KernelRun], duration: Duration) -> String {
     let mut to = String::new();
     // Writing to a String cannot fail.
-    let _infallible = write(&mut to, runs, took);
+    let _infallible = write(&mut to, runs, duration);
     to
 }
 
-fn write(to: &mut String, runs: &[KernelRun], took: Duration) -> fmt::Result {
-    table(to, runs)?;
-    failures(to, runs)?;
-    for breakdown in runs.iter().flat_map(|run| &run.breakdowns) {
-        let Breakdown { cell, what, attempts, recovered, console } = breakdown;
-        let times = if *attempts == 1 { "tried once".to_owned() } else { format!("tried {attempts} times") };
-        let after_all = if *recovered { ", and came out the last time" } else { "" };
-        writeln!(to, "{UNSURE}infrastructure error{UNSURE:#} {cell}: {what} ({times}{after_all})")?;
-        for line in console.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev() {
-            writeln!(to, "    {line}")?;
+fn write(to: &mut String, runs: &[KernelRun], duration: Duration) -> fmt::Result {
+    let cells: Vec<&CellResult> = runs.iter().flat_map(|run| run.cells.values()).collect();
+    let totals: Vec<(&str, u64)> = VERDICTS
+        .iter()
+        .map(|verdict| (*verdict, cells.iter().map(|cell| cell.count(verdict)).sum()))
+        .filter(|(_, total)| *total > 0)
+        .collect();
+    table(to, runs, &totals.iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>())?;
+    problems(to, runs)?;
+    let failures: Vec<&InfrastructureFailure> = runs.iter().flat_map(|run| &run.failures).collect();
+    for failure in &failures {
+        let InfrastructureFailure { cell, reason, attempts, recovered, console } = failure;
+        let attempts = count(*attempts, "attempt");
+        let recovered = if *recovered { ", the last one gave a result" } else { "" };
+        let line = format!(
+            "{UNCERTAIN}infrastructure failure{UNCERTAIN:#} {cell}: {reason} ({attempts}{recovered})"
+        );
+        writeln!(to, "{}", wrap(&line))?;
+        let lines: Vec<&str> = console.lines().collect();
+        for line in &lines[lines.len().saturating_sub(CONSOLE_LINES)..] {
+            writeln!(to, "{}", wrap(&format!("    {line}")))?;
         }
     }
-    let cells: Vec<&CellResult> = runs.iter().flat_map(|run| run.cells.values()).collect();
     let bad = cells.iter().filter(|cell| cell.is_bad()).count();
-    let all_breakdowns = || runs.iter().flat_map(|run| &run.breakdowns);
-    let recovered = all_breakdowns().filter(|breakdown| breakdown.recovered).count();
-    let lost = all_breakdowns().count() - recovered;
+    let recovered = failures.iter().filter(|failure| failure.recovered).count();
+    let lost = failures.len() - recovered;
     let unfinished: usize = runs.iter().map(|run| run.unfinished).sum();
     let mut parts = vec![format!("{} as expected", cells.len() - bad), format!("{bad} not")];
     if lost > 0 {
-        parts.push(format!("{lost} infrastructure errors"));
+        parts.push(count(lost, "infrastructure failure"));
     }
     if recovered > 0 {
-        parts.push(format!("{recovered} infrastructure errors that a second try mended"));
+        parts.push(format!("{} resolved by a retry", count(recovered, "infrastructure failure")));
     }
     if unfinished > 0 {
         parts.push(format!("{unfinished} not run"));
     }
-    let style = match Outcome::of(runs) {
-        Outcome::AsExpected => GOOD,
-        Outcome::Failed => BAD,
-        Outcome::Inconclusive => UNSURE,
-    };
-    let total = |verdict: &&&str| cells.iter().map(|cell| cell.number(verdict)).sum::<u64>();
-    let trials: Vec<String> = VERDICTS
-        .iter()
-        .filter(|verdict| total(verdict) > 0)
-        .map(|verdict| format!("{} {}", total(&verdict), verdict.replace('_', " ")))
-        .collect();
-    writeln!(
-        to,
-        "{style}{} cells: {}{style:#}; trials: {}; {} s",
-        cells.len() + lost + unfinished,
+    let trials: Vec<String> =
+        totals.iter().map(|(verdict, total)| format!("{total} {}", verdict.replace('_', " "))).collect();
+    let style = Outcome::of(runs).style();
+    let line = format!(
+        "{style}{}: {}{style:#}; trials: {}; {} s",
+        count(cells.len() + lost + unfinished, "cell"),
         parts.join(", "),
         if trials.is_empty() { "none".to_owned() } else { trials.join(", ") },
-        took.as_secs()
-    )
+        duration.as_secs()
+    );
+    writeln!(to, "{}", wrap(&line))
 }
 
-/// A row a cell, a column a mode.
-fn table(to: &mut String, runs: &[KernelRun]) -> fmt::Result {
-    let mut modes: Vec<String> = Vec::new();
-    let mut rows: Vec<(String, String, BTreeMap<String, String>, Style)> = Vec::new();
-    for run in runs {
-        for name in &run.order {
-            let (cells, style) = if let Some(result) = run.cells.get(name) {
-                (by_mode(result), if result.is_bad() { BAD } else { GOOD })
-            } else {
-                let what = if run.is_lost(name) { "infrastructure error" } else { "not run" };
-                (BTreeMap::from([(String::new(), what.to_owned())]), UNSURE)
-            };
-            for mode in cells.keys().filter(|mode| !mode.is_empty()) {
-                if !modes.contains(mode) {
-                    modes.push(mode.clone());
-                }
-            }
-            rows.push((run.name.clone(), name.clone(), cells, style));
-        }
+/// Returns a number and a noun.
+fn count<N: Copy + PartialEq + From<u8> + fmt::Display>(number: N, noun: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// Writes a row for each cell with a column for each mode, which has the numbers of the verdicts separated by slashes.
+fn table(to: &mut String, runs: &[KernelRun], verdicts: &[&str]) -> fmt::Result {
+    let mut modes: Vec<&str> = Vec::new();
+    for (_, result) in runs.iter().flat_map(KernelRun::results) {
+        let new = result.counts_by_mode().into_keys().filter(|mode| !modes.contains(mode));
+        modes.extend(new.collect::<Vec<_>>());
     }
-    let widest =
-        |head: &str, of: &dyn Fn(usize) -> usize| (0..rows.len()).map(of).max().unwrap_or(0).max(head.len());
-    let kernel = widest("kernel", &|row| rows[row].0.len());
-    let nic = widest("NIC", &|row| rows[row].1.len());
+    let numbers = |counts: &BTreeMap<&str, u64>| {
+        let numbers = verdicts.iter().map(|verdict| counts.get(verdict).unwrap_or(&0).to_string());
+        numbers.collect::<Vec<_>>().join("/")
+    };
+    let heads = ["kernel", "NIC"].into_iter().chain(modes.iter().copied());
+    let mut rows: Vec<(Vec<String>, Style)> = vec![(heads.map(str::to_owned).collect(), Style::new())];
+    for (run, name) in runs.iter().flat_map(|run| run.order.iter().map(move |name| (run, name))) {
+        let mut row = vec![run.name.clone(), name.clone()];
+        let style = if let Some(result) = run.cells.get(name) {
+            let counts = result.counts_by_mode();
+            row.extend(modes.iter().map(|mode| counts.get(mode).map(numbers).unwrap_or_default()));
+            if result.is_bad() { BAD } else { GOOD }
+        } else {
+            row.push(if run.is_lost(name) { "no result" } else { "not run" }.to_owned());
+            UNCERTAIN
+        };
+        rows.push((row, style));
+    }
+    let lengths = |column: usize| rows.iter().filter_map(move |(row, _)| Some(row.get(column)?.len()));
     let widths: Vec<usize> =
-        modes.iter().map(|mode| widest(mode, &|row| rows[row].2.get(mode).map_or(0, String::len))).collect();
-    let mut head = format!("{:kernel$}  {:nic$}", "kernel", "NIC");
-    for (mode, width) in modes.iter().zip(&widths) {
-        write!(head, "  {mode:width$}")?;
+        (0..2 + modes.len().max(1)).map(|column| lengths(column).max().unwrap_or(0)).collect();
+    if !verdicts.is_empty() {
+        writeln!(to, "trials by attach mode: {}", verdicts.join("/").replace('_', " "))?;
     }
-    writeln!(to, "{}", head.trim_end())?;
-    for (kernel_name, nic_name, cells, style) in &rows {
+    for (row, style) in &rows {
         let mut line = String::new();
-        match cells.get("") {
-            Some(what) => line.push_str(what),
-            None => {
-                for (mode, width) in modes.iter().zip(&widths) {
-                    let cell = cells.get(mode).map_or("", String::as_str);
-                    write!(line, "{cell:width$}  ")?;
-                }
-            }
+        for (text, width) in row.iter().zip(&widths) {
+            write!(line, "{text:width$}  ")?;
         }
-        writeln!(to, "{kernel_name:kernel$}  {nic_name:nic$}  {style}{}{style:#}", line.trim_end())?;
+        writeln!(to, "{style}{}{style:#}", line.trim_end())?;
     }
     Ok(())
 }
 
-/// How the trials of a cell came out, by mode.
-fn by_mode(result: &CellResult) -> BTreeMap<String, String> {
-    let mut numbers: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    for trial in result.list("trials") {
-        *numbers.entry(text(trial, "mode")).or_default().entry(text(trial, "verdict")).or_default() += 1;
-    }
-    let describe = |by_verdict: &BTreeMap<&str, usize>| {
-        let known =
-            VERDICTS.iter().filter_map(|verdict| Some(format!("{} {verdict}", by_verdict.get(verdict)?)));
-        known.collect::<Vec<_>>().join(" ")
+/// Writes faults, failed trials and failed attach-semantics tests.
+fn problems(to: &mut String, runs: &[KernelRun]) -> fmt::Result {
+    let of_cell = |(name, result): (String, &CellResult)| {
+        result.problems().into_iter().map(move |problem| format!("{name}: {problem}"))
     };
-    numbers.iter().map(|(mode, by_verdict)| ((*mode).to_owned(), describe(by_verdict))).collect()
-}
-
-/// Trials, rules and findings that keep a cell from being as expected.
-fn failures(to: &mut String, runs: &[KernelRun]) -> fmt::Result {
-    let mut lines = Vec::new();
-    for run in runs {
-        for (name, result) in &run.cells {
-            let at = format!("{}/{name}", run.name);
-            for finding in result.list("findings").iter().filter(|finding| text(finding, "weight") == "fault")
-            {
-                lines.push(format!(
-                    "{at}: {}: {}",
-                    text(finding, "kind").replace('_', " "),
-                    text(finding, "what")
-                ));
-            }
-            for item in result.list("trials").iter().chain(result.list("rules")) {
-                if matches!(text(item, "verdict"), "fail" | "error") {
-                    lines.push(format!("{at}: {}: {}", text(item, "id"), text(item, "reason")));
-                }
-            }
-        }
+    let problems: Vec<String> = runs.iter().flat_map(KernelRun::results).flat_map(of_cell).collect();
+    for problem in problems.iter().take(MAX_FAILURES) {
+        writeln!(to, "{}", wrap(&format!("{BAD}FAIL{BAD:#} {problem}")))?;
     }
-    for line in lines.iter().take(SHOWN) {
-        writeln!(to, "{BAD}FAIL{BAD:#} {line}")?;
-    }
-    match lines.len().checked_sub(SHOWN) {
+    match problems.len().checked_sub(MAX_FAILURES) {
         Some(more @ 1..) => writeln!(to, "and {more} more, in the result files"),
         _ => Ok(()),
     }

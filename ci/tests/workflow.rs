@@ -1,6 +1,6 @@
-//! The workflow that users copy: it is YAML, it calls nothing but what is in `ci/`, and it tests the kernels of `kernels.toml`.
+//! `workflow.yml` is YAML, calls only scripts of `ci/`, and tests the kernels of `kernels.toml`.
 
-#![expect(clippy::unwrap_used, reason = "what is not as it should be is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::path::Path;
 
@@ -14,14 +14,14 @@ fn workflow() -> Yaml {
     YamlLoader::load_from_str(&read("workflow.yml")).unwrap().remove(0)
 }
 
-/// The steps of all jobs.
+/// Returns the steps of all jobs.
 fn steps(workflow: &Yaml) -> Vec<&Yaml> {
     let jobs = workflow["jobs"].as_hash().unwrap().values();
     jobs.flat_map(|job| job["steps"].as_vec().unwrap()).collect()
 }
 
 #[test]
-fn every_series_of_kernels_is_tested_and_no_other() {
+fn the_kernels_of_the_workflow_are_those_of_the_matrix() {
     let kernels: toml::Table = toml::from_str(&read("kernels.toml")).unwrap();
     let series: Vec<&str> = kernels["kernel"]
         .as_array()
@@ -43,7 +43,7 @@ fn every_series_of_kernels_is_tested_and_no_other() {
 }
 
 #[test]
-fn each_step_is_an_action_or_calls_a_script_that_is_there() {
+fn each_step_is_an_action_or_calls_an_existing_script() {
     let workflow = workflow();
     let mut scripts = 0;
     for step in steps(&workflow) {
@@ -63,7 +63,7 @@ fn each_step_is_an_action_or_calls_a_script_that_is_there() {
 }
 
 #[test]
-fn nothing_but_reading_is_allowed_to_it() {
+fn the_workflow_has_read_permission_only() {
     let workflow = workflow();
     assert_eq!(workflow["permissions"].as_hash().unwrap().len(), 1);
     assert_eq!(workflow["permissions"]["contents"].as_str(), Some("read"));
