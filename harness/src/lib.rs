@@ -1,7 +1,7 @@
 //! Proves what an XDP program, a NIC driver and an attach mode do to frames.
 //!
 //! A [`trial::run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](attach) to its DUT; frames
-//! are [injected](inject), the counters and the DUT's stack are [observed](observe), and the [judge](mod@judge) compares the
+//! are [injected](inject), the counters and the DUT's stack are [observed](exchange), and the [judge](mod@judge) compares the
 //! observation with what the frames' bytes must lead to. Every [`report`] is told of it.
 //!
 //! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`]. The [`rules`] test what the kernel answers to
@@ -13,9 +13,9 @@
 pub mod attach;
 pub mod bench;
 pub mod cli;
+pub mod exchange;
 pub mod host;
 pub mod inject;
-pub mod observe;
 pub mod rules;
 pub mod testbed;
 pub mod trial;

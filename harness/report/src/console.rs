@@ -15,7 +15,7 @@ use xdproof_core::model::{
     result::{Observed, RuleResult, RunResult, Summary, TrialRecord},
 };
 
-use crate::{Event, Reporter, damage, json::JsonFile, table};
+use crate::{Event, Reporter, frame_diff, json::JsonFile, table};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,7 +313,7 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     for mismatch in failure.mismatches.iter().filter(|mismatch| !is_frame(mismatch)) {
         writeln!(to, "  {}", shown(&mismatch.to_string()))?;
     }
-    damage::write(to, &failure.mismatches)?;
+    frame_diff::write(to, &failure.mismatches)?;
     writeln!(to, "  repeat: {}", shown(&failure.repeat))
 }
 

@@ -27,7 +27,7 @@ pub mod schema;
 pub mod store;
 
 mod cases;
-mod damage;
+mod frame_diff;
 mod table;
 
 pub use crate::event::{Event, Reporter};

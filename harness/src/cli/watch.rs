@@ -16,12 +16,12 @@ use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMod
 use crate::cli::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
     attach::{AttachError, Attachment, Counter, Width},
+    exchange::difference,
     host::xdp_mode,
     model::{
         mode::Mode,
         observation::{Counts, Observation},
     },
-    observe::difference,
 };
 
 #[derive(Debug, Args)]

@@ -15,9 +15,10 @@ use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use crate::testbed::{Port, Testbed, inventory, veth};
 use crate::{
+    exchange::{self, Capture, ObserveError},
     judge::{
-        compare::stack_discards,
         rx_transform::{RxTransform, Strips},
+        trial::stack_discards,
     },
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
@@ -25,7 +26,6 @@ use crate::{
         mode::Mode,
         observation::Frames,
     },
-    observe::{self, Capture, ObserveError},
 };
 
 /// What a device does to received frames, or keeps from a program. Each is switched off at both ends.
@@ -522,7 +522,7 @@ impl<'a> Probe<'a> {
         let socket = path
             .tester
             .call(move |host| host.packet_socket(index, xdproof_netns::PacketOptions::default()))?;
-        let capture = Capture::new(path.watch_dut(observe::CAPTURE_BUFFER)?);
+        let capture = Capture::new(path.watch_dut(exchange::CAPTURE_BUFFER)?);
         let index = path.topology.dut.index;
         let queues = path.dut.call(move |host| host.link_by_index(index))?.rx_queues;
         Ok(Self { socket, capture, path, queues, sent: 0 })
@@ -572,7 +572,7 @@ impl<'a> Probe<'a> {
 
     fn all_ours(&self, arrived: &Frames) -> Result<(), PathError> {
         let foreign = |bytes: &&Vec<u8>| {
-            bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !observe::is_links_own(bytes)
+            bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !exchange::is_links_own(bytes)
         };
         match arrived.keys().find(foreign) {
             None => Ok(()),
@@ -647,19 +647,19 @@ impl<'a> Probe<'a> {
             if arrived.contains_key(arriving) {
                 return Ok(None);
             }
-            if arrived.keys().any(|frame| !observe::is_links_own(frame)) {
+            if arrived.keys().any(|frame| !exchange::is_links_own(frame)) {
                 fate = Fate::Altered;
             }
         }
         Ok(Some(fate))
     }
 
-    /// The most frames at once of which none is lost: at most [`observe::WINDOW`], tried with short and with full frames. Where a
+    /// The most frames at once of which none is lost: at most [`exchange::WINDOW`], tried with short and with full frames. Where a
     /// longer burst lost some, half of what passed is taken, for the device is then near its end.
     fn widest_window(&mut self, mtu: u32) -> Result<usize, PathError> {
         let full = usize::try_from(mtu).unwrap_or(1500).min(1500) + HEADER;
         let mut widest = 0;
-        for window in [1, 2, 4, 8, 16, 32, observe::WINDOW] {
+        for window in [1, 2, 4, 8, 16, 32, exchange::WINDOW] {
             for length in [60, full] {
                 for _ in 0..BURSTS {
                     let arrived = self.burst(window, length)?;
@@ -682,7 +682,7 @@ impl<'a> Probe<'a> {
         let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.socket.send_all(&each)?;
         let mut arrived = self.capture.take_within(window as u64, ARRIVES)?;
-        arrived.retain(|frame, _| !observe::is_links_own(frame));
+        arrived.retain(|frame, _| !exchange::is_links_own(frame));
         self.all_ours(&arrived)?;
         Ok(arrived.values().sum())
     }

@@ -12,6 +12,7 @@ use xdproof_netns::XdpFeatures;
 use crate::{
     attach::AttachError,
     error::chain,
+    exchange::{self, Manner, ObserveError, Ports},
     host::kernel_log::KernelLog,
     judge::findings::{self, Attached, Known},
     model::{
@@ -20,7 +21,6 @@ use crate::{
         mode::Mode,
         result::{RuleResult, TrialRecord},
     },
-    observe::{self, Manner, ObserveError, Ports},
     plan::support::{self, Support},
     rules::{self, Bench, Device, Ground as RuleGround, Rule},
     testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
@@ -222,7 +222,7 @@ fn send(lab: &Lab, wire: &mut Wire, frame: &[u8], times: u32) -> Result<(u64, u6
     let Wire { counter, sender, capture, returned, .. } = wire;
     let ports = Ports { sender, capture, returned };
     let manner = Manner { spread: true, ..lab.manner() };
-    let seen = observe::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
+    let seen = exchange::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
     Ok((seen.ran, seen.passed.get(frame).copied().unwrap_or(0)))
 }
 
@@ -232,7 +232,7 @@ fn statistics(lab: &Lab, path: &DevicePath, mode: Mode) -> Result<Option<Finding
     let mut wire = wire(lab, &RigKind::usual(mode, lab.ground()))?;
     // What came before is in the statistics once they stand still.
     let before = still(path)?;
-    let frame = observe::closing_frame(0);
+    let frame = exchange::closing_frame(0);
     let (ran, _) = send(lab, &mut wire, &frame, FRAMES)?;
     let counted = move |link: &xdproof_netns::Link| link.statistics.rx_packets.wrapping_sub(before) >= ran;
     let after = match path
@@ -315,7 +315,7 @@ fn unsafe_mtu(lab: &Lab, path: &DevicePath) -> Result<Option<Finding>, ExamineEr
         Err(error) => return Err(error.into()),
     };
     let tried = if accepted {
-        let mut frame = observe::closing_frame(0);
+        let mut frame = exchange::closing_frame(0);
         frame.resize(JUMBO as usize + HEADER, 0);
         send(lab, &mut wire, &frame, 1).map(Some)
     } else {

@@ -21,11 +21,12 @@ use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle
 use crate::{
     attach::{AttachError, Counter, Identity, Object, RunCounting},
     error::chain,
+    exchange::{self, Manner, ObserveError, Ports, Refusals},
     host::kernel,
     inject::{test_run, turns::Turns},
     judge::{
-        compare::{judge, stack_discards},
         rx_transform::RxTransform,
+        trial::{judge, stack_discards},
     },
     model::{
         action::CountedAction,
@@ -38,7 +39,6 @@ use crate::{
         result::{Outcome, TrialRecord},
         verdict::Verdict,
     },
-    observe::{self, Manner, ObserveError, Ports, Refusals},
     plan::{
         selection::Trial,
         support::{self, Refused, Request, Support},
@@ -530,10 +530,10 @@ impl Lab {
                 let ports = Ports { sender, capture, returned };
                 let manner = self.manner();
                 let spread = manner.spread || scenario.spread != Spread::default();
-                observe::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
+                exchange::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
             }
             Rig::Unattached(alone) => {
-                observe::alone(&alone.counter, |counter| test_run::run(counter, &scenario.frames, turns))
+                exchange::alone(&alone.counter, |counter| test_run::run(counter, &scenario.frames, turns))
             }
         }
     }

@@ -16,11 +16,11 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 use crate::{
     attach::{AttachError, Attachment, Counter, Held, Object},
     error::chain,
+    exchange::{self, Capture, ObserveError, Refusals},
     host::{kernel, xdp_mode},
     inject::sender::Sender,
     judge::findings::Attached,
     model::mode::{InjectorKind, Mode, TrialPath},
-    observe::{self, Capture, ObserveError, Refusals},
     plan::selection::Trial,
     testbed::{
         DevicePath, Spec, Testbed,
@@ -377,8 +377,8 @@ impl Rig {
     pub(crate) fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
         let frames = frames.iter().map(|frame| frame.bytes.as_slice());
         match self {
-            Self::Wire(wire) => observe::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
-            Self::Unattached(alone) => observe::refusals(frames, |frame| {
+            Self::Wire(wire) => exchange::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
+            Self::Unattached(alone) => exchange::refusals(frames, |frame| {
                 let taken = alone.counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
                 taken.map(drop).map_err(|source| ObserveError::TestRun { source })
             }),
@@ -468,7 +468,7 @@ impl Wire {
         wire.returned.share();
         let captures = [&mut wire.capture, &mut wire.returned];
         let first =
-            observe::first_frame(&wire.counter, &mut wire.sender, captures, FIRST_FRAME).map_err(broken)?;
+            exchange::first_frame(&wire.counter, &mut wire.sender, captures, FIRST_FRAME).map_err(broken)?;
         if first.is_none() {
             return Err(Obstacle::Mute(format!(
                 "attached in {} mode, and no frame reached the program within {} s, although frames arrive without it",
@@ -490,8 +490,8 @@ impl Wire {
         set_offloads: impl FnOnce(&Testbed) -> Result<(), Obstacle>,
     ) -> Result<Self, Obstacle> {
         let injector = kind.path.injector;
-        let capture = testbed.watch_dut(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
-        let returned = testbed.watch_tester(observe::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        let capture = testbed.watch_dut(exchange::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
+        let returned = testbed.watch_tester(exchange::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
         set_offloads(&testbed)?;
         if injector == InjectorKind::LiveFrames {
             testbed.take_redirected(mode).map_err(broken)?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use xdproof::{
-    judge::compare,
+    judge::trial,
     measure::{
         judge,
         series::{Costs, figures, series},
@@ -59,7 +59,7 @@ pub(crate) fn environment(kernel: &str) -> Environment {
 /// A trial whose frames came through as they had to.
 pub(crate) fn passed(scenario: &Scenario, path: TrialPath, nic: Option<&str>) -> TrialRecord {
     let (expected, observation) = as_expected(scenario);
-    record(scenario, path, nic, &expected, compare::judge(&expected, &observation, None), Some(observation))
+    record(scenario, path, nic, &expected, trial::judge(&expected, &observation, None), Some(observation))
 }
 
 /// Eight trials that passed.
@@ -100,7 +100,7 @@ pub(crate) fn stripped(
         path,
         nic,
         &expected,
-        compare::judge(&expected, &observation, deviation),
+        trial::judge(&expected, &observation, deviation),
         Some(observation),
     )
 }

@@ -1,5 +1,5 @@
 //! The judge: compares an observation with its expectation, and derives findings about a driver. Pure.
 
-pub mod compare;
 pub mod findings;
 pub mod rx_transform;
+pub mod trial;

@@ -21,7 +21,7 @@ use xdproof_core::model::{
     verdict::VerdictKind,
 };
 
-use crate::damage::{self, Damage, Stray};
+use crate::frame_diff::{self, Damage, Stray};
 
 /// Frames that are shown of a failure.
 const SHOWN_FRAMES: usize = 64;
@@ -212,7 +212,7 @@ impl Tables {
         };
         let (missing, unexpected) = (some(missing, &mut self.frames), some(unexpected, &mut self.frames));
         let pairs = pairs.iter().map(|(sent, came)| {
-            let marks = damage::marks(&sent.bytes, &came.bytes);
+            let marks = frame_diff::marks(&sent.bytes, &came.bytes);
             let [sent_number, came_number] =
                 [sent, came].map(|its| self.frames.number(ShownFrame::stray(its)));
             (sent_number, sent.times, came_number, came.times, shown(marks.sent), shown(marks.came))
