@@ -34,10 +34,12 @@ use xdproof::{
     model::device::{PortRole, StatisticSource},
     testbed::{
         DeviceError, DevicePair, StatisticsReading, TakeOptions,
-        device::Step,
-        guard::Objection,
-        inventory,
-        journal::{self, RunState},
+        devices::{
+            inventory,
+            journal::{self, RunState},
+            pair::Step,
+            preflight::Objection,
+        },
     },
 };
 use xdproof_netns::{LinkName, NetNs, PacketOptions, Record, RecordKind, Worker, XdpFlags, XdpMode};

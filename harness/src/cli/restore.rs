@@ -10,9 +10,9 @@ use xdproof_netns::NetNs;
 use crate::cli::args::{Exit, Failure, Output};
 use crate::{
     report::console::Verbosity,
-    testbed::{
+    testbed::devices::{
         journal::{self, Recovery, RunState},
-        settings::{Outcome, PutBack},
+        restore::{Outcome, PutBack},
     },
 };
 

@@ -1,26 +1,18 @@
 //! Where a trial takes place: two ports that are wired together, each in a namespace of its own.
 //!
 //! * [`veth`]: a veth pair; needs no hardware.
-//! * [`device`]: two devices of this host, which are put back as they were; [`journal`] undoes what a killed run left,
-//!   [`inventory`] tells what they are.
-//! * [`path`]: the way between two devices, set and tried before anything is attached.
+//! * [`devices`]: two devices of this host, which are restored afterwards.
 
-pub mod device;
-pub mod guard;
-pub mod inventory;
-pub mod journal;
-mod order;
-pub mod path;
-pub mod settings;
+pub mod devices;
 pub mod veth;
 
 use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
 };
 
-pub use crate::testbed::device::{DeviceError, DevicePair, NotRestored, TakeOptions};
-pub use crate::testbed::inventory::StatisticsReading;
-pub use crate::testbed::path::DevicePath;
+pub use crate::testbed::devices::inventory::StatisticsReading;
+pub use crate::testbed::devices::pair::{DeviceError, DevicePair, NotRestored, TakeOptions};
+pub use crate::testbed::devices::path::{self, DevicePath};
 pub use crate::testbed::veth::Spec;
 
 /// One end of the wire.

@@ -20,7 +20,7 @@ use xdproof_netns::{
     Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags,
 };
 
-use crate::testbed::{device::Step, order};
+use crate::testbed::devices::{pair::Step, route_order};
 use crate::{
     error::chain,
     host::xdp_mode,
@@ -405,9 +405,9 @@ pub(super) fn put_back(
     let mut told: Vec<PutBack> = all.into_iter().flat_map(|device| device.told).collect();
     if same && !rivals.is_empty() {
         let rivals = rivals.to_vec();
-        told.extend(match origin.run(move |host| order::put_in_order(host, &rivals, &home, age)) {
+        told.extend(match origin.run(move |host| route_order::put_in_order(host, &rivals, &home, age)) {
             Ok(told) => told,
-            Err(error) => vec![order::not_in_order(&error)],
+            Err(error) => vec![route_order::not_in_order(&error)],
         });
     }
     told

@@ -13,7 +13,7 @@ use std::{
 use xdproof_netns::{Host, IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
-use crate::testbed::{Port, Testbed, inventory, veth};
+use crate::testbed::{Port, Testbed, devices::inventory, veth};
 use crate::{
     exchange::{self, Capture, ObserveError},
     judge::{

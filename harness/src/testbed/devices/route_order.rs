@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use xdproof_netns::{Error, Host, IfIndex, Record, RecordKind};
 
 use crate::error::chain;
-use crate::testbed::settings::{Outcome, PutBack, StoredRecord, read};
+use crate::testbed::devices::restore::{Outcome, PutBack, StoredRecord, read};
 
 /// The groups of rivals of which at least one route goes through one of these links, each in the kernel's order.
 pub(super) fn rivals(host: &mut Host, ours: &[IfIndex]) -> Result<Vec<Vec<StoredRecord>>, Error> {

@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 use xdproof_netns::{Error, Host, IfIndex, Link, Worker};
 
 use crate::model::device::{DeviceRecord, Feature, PortRole, Statistic, StatisticSource};
-use crate::testbed::settings::{channels_of, rings_of};
+use crate::testbed::devices::restore::{channels_of, rings_of};
 
 /// Every PCI device of the machine; what a namespace is shown of `/sys/class/net` does not matter here.
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";

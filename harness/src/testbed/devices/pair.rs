@@ -26,10 +26,12 @@ use xdproof_netns::{Error, Host, IfIndex, LinkName, NetNs, PacketOptions, Worker
 use crate::model::device::PortRole;
 use crate::testbed::{
     Testbed, Topology,
-    guard::{self, LookError, Objection},
-    journal::{self, JournalError, Journals, Recovery, Run},
-    order,
-    settings::{DeviceSettings, Outcome, PutBack},
+    devices::{
+        journal::{self, JournalError, Journals, Recovery, Run},
+        preflight::{self, LookError, Objection},
+        restore::{DeviceSettings, Outcome, PutBack},
+        route_order,
+    },
     veth::bring_up,
 };
 
@@ -281,7 +283,7 @@ impl DevicePair {
         };
         let devices = [look(PortRole::Tester, tester)?, look(PortRole::Dut, dut)?];
         let indices = devices.iter().filter_map(|settings| IfIndex::new(settings.index)).collect::<Vec<_>>();
-        let rivals = origin.call(move |host| order::rivals(host, &indices))?;
+        let rivals = origin.call(move |host| route_order::rivals(host, &indices))?;
         let run = journals.begin(&origin, devices.to_vec(), rivals)?;
         // From here on, whatever ends this function puts back what was changed.
         let mut taken = Taken { run, origin, behind, given_back: false };
@@ -368,7 +370,7 @@ fn examine(
     };
     let looked_at = link.clone();
     let objections = origin
-        .run(move |host| guard::objections(host, &looked_at))?
+        .run(move |host| preflight::objections(host, &looked_at))?
         .map_err(|source| DeviceError::Look { device: name.clone(), source })?;
     let refused = objections.iter().any(|objection| !force || !objection.yields_to_force());
     if refused {

@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 use xdproof_netns::{NetNs, Worker};
 
 use crate::model::device::PortRole;
-use crate::testbed::device::Step;
-use crate::testbed::settings::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
+use crate::testbed::devices::pair::Step;
+use crate::testbed::devices::restore::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
 
 /// Where journals are unless [`DIRECTORY_VARIABLE`] says otherwise. It is empty after a boot, and so are the devices'
 /// settings.
