@@ -4,8 +4,8 @@
 //! are [injected](inject), the counters and the DUT's stack are [observed](exchange), and the [judge](mod@judge) compares the
 //! observation with what the frames' bytes must lead to. Every [`report`] is told of it.
 //!
-//! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`]. The [`rules`] test what the kernel answers to
-//! each way of attaching.
+//! [`mod@bench`] measures what a program and a path cost, by the method in [`measure`]. The
+//! [attach-semantics tests](suites::attach_semantics) check the kernel's reply to each way of attaching.
 //!
 //! Two layers are crates of their own, so that the compiler enforces that they stay pure: `xdproof-core` (`model`, `plan`, `judge`,
 //! `measure`) and `xdproof-report`. They are re-exported here.
@@ -16,7 +16,7 @@ pub mod cli;
 pub mod exchange;
 pub mod host;
 pub mod inject;
-pub mod rules;
+pub mod suites;
 pub mod testbed;
 pub mod trial;
 

@@ -20,7 +20,7 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     attach::{Counter, Held, Object},
     model::verdict::VerdictKind,
-    rules::{self, Bench, Device, Ground, Rule, hold_if_asked},
+    suites::attach_semantics::{self, Bench, Device, Ground, Rule, hold_if_asked},
     testbed::{Spec, Testbed},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
@@ -35,9 +35,9 @@ fn main() -> ExitCode {
         Ok(bench) => bench,
         Err(error) => return gate::broken(&error),
     };
-    let mut tests = trying::trials(bench.as_ref(), rules::table(), obstacle.is_some());
+    let mut tests = trying::trials(bench.as_ref(), attach_semantics::table(), obstacle.is_some());
     tests.push(Test::test("every_rule_has_a_name_of_its_own_and_a_way_of_attaching", || {
-        trying::named(&rules::table(), ["::netlink", "::bpf_link"])
+        trying::named(&attach_semantics::table(), ["::netlink", "::bpf_link"])
     }));
     tests.push(Test::test("every_row_of_the_tables_has_a_rule_or_a_reason", rows));
     tests.push(
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 /// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
 fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
-    let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, rules::table());
+    let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, attach_semantics::table());
     let testbed = Testbed::veth(Spec::default()).map_err(|error| error.to_string())?;
     let index = testbed.topology.dut.index;
     let with = |native| {
@@ -108,8 +108,9 @@ fn outlasts() -> Result<(), Failed> {
 
 fn rows() -> Result<(), Failed> {
     let named: BTreeSet<&str> = table_and_modes().iter().map(|rule| rule.row).collect();
-    let elsewhere: BTreeSet<&str> = rules::ELSEWHERE.iter().map(|(row, _)| *row).collect();
-    let rows: BTreeSet<&str> = [rules::ATTACHING, rules::DIFFERENCES].concat().into_iter().collect();
+    let elsewhere: BTreeSet<&str> = attach_semantics::ELSEWHERE.iter().map(|(row, _)| *row).collect();
+    let rows: BTreeSet<&str> =
+        [attach_semantics::ATTACHING, attach_semantics::DIFFERENCES].concat().into_iter().collect();
     if let Some(row) = rows.iter().find(|row| named.contains(*row) == elsewhere.contains(*row)) {
         return Err(format!("no rule, or a rule and a reason for having none: {row}").into());
     }
@@ -120,5 +121,5 @@ fn rows() -> Result<(), Failed> {
 }
 
 fn table_and_modes() -> Vec<Rule> {
-    [rules::table(), rules::modes()].concat()
+    [attach_semantics::table(), attach_semantics::modes()].concat()
 }

@@ -20,7 +20,7 @@ use std::{
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     attach::Object,
-    inject::shape::Shaper,
+    inject::tc_tools::Shaper,
     model::{
         action::CountedAction,
         finding::{FindingKind, Weight},
@@ -41,7 +41,7 @@ use objects::Compiled;
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
-    if let Some(code) = xdproof::rules::hold_if_asked() {
+    if let Some(code) = xdproof::suites::attach_semantics::hold_if_asked() {
         return code;
     }
     let arguments = waiting::arguments();

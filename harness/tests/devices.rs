@@ -30,7 +30,7 @@ use user::{Result, expect_code, stdout};
 use xdproof::{
     attach::{Counter, Object},
     error::chain,
-    inject::shape::Shaper,
+    inject::tc_tools::Shaper,
     model::device::{PortRole, StatisticSource},
     testbed::{
         DeviceError, DevicePair, StatisticsReading, TakeOptions,

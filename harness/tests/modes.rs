@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     model::verdict::VerdictKind,
-    rules::{self, Bench},
+    suites::attach_semantics::{self, Bench},
 };
 
 fn main() -> ExitCode {
@@ -24,9 +24,9 @@ fn main() -> ExitCode {
         Ok(bench) => bench,
         Err(error) => return gate::broken(&error),
     };
-    let mut tests = trying::trials(bench.as_ref(), rules::modes(), obstacle.is_some());
+    let mut tests = trying::trials(bench.as_ref(), attach_semantics::modes(), obstacle.is_some());
     tests.push(Test::test("every_rule_has_a_name_of_its_own_and_a_mode", || {
-        trying::named(&rules::modes(), ["::generic", "::native"])
+        trying::named(&attach_semantics::modes(), ["::generic", "::native"])
     }));
     // This binary is the one that does not call `hold_if_asked`.
     tests.push(
@@ -41,7 +41,9 @@ fn main() -> ExitCode {
 
 fn starts_nothing(bench: Option<&Bench>) -> Result<(), Failed> {
     let bench = bench.ok_or("this machine cannot try rules")?;
-    let rule = rules::table().into_iter().find(|rule| rule.id == "attach/dies_with_its_process::bpf_link");
+    let rule = attach_semantics::table()
+        .into_iter()
+        .find(|rule| rule.id == "attach/dies_with_its_process::bpf_link");
     let record = bench.attempt(&rule.ok_or("the rule is gone")?);
     if record.kind() == VerdictKind::Error
         && record.verdict.reason().is_some_and(|why| why.contains("hold_if_asked"))

@@ -15,9 +15,9 @@ use crate::{
     attach::{AttachError, Counter, Width},
     inject::{
         cpu::Pinned,
+        cpu_rotation::Turns,
         sender::{SendError, Sender},
         test_run,
-        turns::Turns,
     },
     model::observation::{Counts, Frames, Observation, add_frame},
 };

@@ -15,7 +15,7 @@ use aya::{
 use xdproof_ebpf::abi::{self, LIVE_LONGEST, LIVE_SHORTEST, LIVE_SLOTS};
 use xdproof_netns::Worker;
 
-use crate::inject::shape::{ToolError, program};
+use crate::inject::tc_tools::{ToolError, program};
 use crate::{
     attach::{Held, load_bytes},
     testbed::Port,

@@ -6,16 +6,16 @@
 //! * [`sender`]: one of these three, for whoever does not care which.
 //! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
 //! * [`cpu`]: on which CPU frames are sent, and so in which order they arrive.
-//! * [`turns`]: any of them from one CPU after another.
+//! * [`cpu_rotation`]: any of them from one CPU after another.
 //! * [`pace`]: any of them at an offered load.
-//! * [`shape`]: what is done to frames on their way.
+//! * [`tc_tools`]: what is done to frames on their way.
 
 pub mod cpu;
+pub mod cpu_rotation;
 pub mod live_frames;
 pub mod pace;
 pub mod pnet;
 pub mod ring;
 pub mod sender;
-pub mod shape;
+pub mod tc_tools;
 pub mod test_run;
-pub mod turns;

@@ -9,7 +9,7 @@ use crate::inject::{
     pace::{Pace, Pps},
     pnet::PnetSender,
     ring::RingSender,
-    shape::ToolError,
+    tc_tools::ToolError,
 };
 use crate::{model::mode::InjectorKind, testbed::Testbed};
 

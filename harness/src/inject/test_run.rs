@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io};
 
 use xdproof_scenarios::Frame;
 
-use crate::inject::turns::Turns;
+use crate::inject::cpu_rotation::Turns;
 use crate::{
     attach::{Answer, Counter},
     model::observation::{Frames, add_frame},

@@ -22,7 +22,7 @@ use crate::{
         result::{RuleResult, TrialRecord},
     },
     plan::support::{self, Support},
-    rules::{self, Bench, Device, Ground as RuleGround, Rule},
+    suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
     testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
     trial::{
         lab::{Ground, Lab},
@@ -348,19 +348,19 @@ fn rules_on_device(lab: &Lab, path: &DevicePath, native: bool, cancelled: &Atomi
         native,
     };
     let fits = |rule: &Rule| matches!(rule.ground, RuleGround::Device | RuleGround::NativeDevice);
-    let rules = rules::table().into_iter().filter(fits);
+    let rules = attach_semantics::table().into_iter().filter(fits);
     let named = |result| RuleResult { nic: path.nic.clone(), ..result };
     attempt(rules, cancelled, |bench, rule| bench.attempt_on(rule, &device)).into_iter().map(named).collect()
 }
 
 fn rules_on_veth(cancelled: &AtomicBool) -> Vec<RuleResult> {
-    attempt(rules::table().into_iter().chain(rules::modes()), cancelled, Bench::attempt)
+    attempt(attach_semantics::table().into_iter().chain(attach_semantics::modes()), cancelled, Bench::attempt)
 }
 
 fn attempt(
     rules: impl Iterator<Item = Rule>,
     cancelled: &AtomicBool,
-    attempt: impl Fn(&Bench, &Rule) -> rules::RuleRecord,
+    attempt: impl Fn(&Bench, &Rule) -> attach_semantics::RuleRecord,
 ) -> Vec<RuleResult> {
     let bench = match Bench::open() {
         Ok(bench) => bench,

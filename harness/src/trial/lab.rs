@@ -23,7 +23,7 @@ use crate::{
     error::chain,
     exchange::{self, Manner, ObserveError, Ports, Refusals},
     host::kernel,
-    inject::{test_run, turns::Turns},
+    inject::{cpu_rotation::Turns, test_run},
     judge::{
         rx_transform::RxTransform,
         trial::{judge, stack_discards},

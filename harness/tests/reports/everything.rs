@@ -9,7 +9,7 @@ use xdproof::{
         result::{Collection, RuleResult, RunResult, TrialRecord},
         verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
     },
-    rules::StepRecord,
+    suites::attach_semantics::StepRecord,
 };
 
 use super::{

@@ -6,7 +6,7 @@ use libtest_mimic::{Completion, Failed, Trial as Test};
 use xdproof::{
     host::kernel::kernel_version,
     model::verdict::VerdictKind,
-    rules::{Bench, Rule},
+    suites::attach_semantics::{Bench, Rule},
 };
 use xdproof_scenarios::KernelVersion;
 

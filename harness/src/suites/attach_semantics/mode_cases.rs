@@ -17,12 +17,12 @@ use xdproof_netns::{
 };
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use crate::inject::shape::{Shaper, XdpTool};
-use crate::rules::{
+use crate::inject::tc_tools::{Shaper, XdpTool};
+use crate::suites::attach_semantics::{
+    case::{Answer, Errno, Ground, How, Rule, Then, Which},
+    catalog::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
+    fixture::{RuleError, Stand},
     lifetime::{MUST_HAPPEN, sum},
-    model::{Answer, Errno, Ground, How, Rule, Then, Which},
-    rows::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
-    stand::{RuleError, Stand},
 };
 use XdpMode::{Generic, Native};
 

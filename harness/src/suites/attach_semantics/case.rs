@@ -11,9 +11,9 @@ use crate::{
         result::RuleResult,
         verdict::{Verdict, VerdictKind},
     },
-    rules::{
+    suites::attach_semantics::{
+        fixture::{RuleError, Stand},
         lifetime,
-        stand::{RuleError, Stand},
     },
 };
 

@@ -11,13 +11,13 @@ use xdproof_scenarios::{DUT_MAC, KernelVersion, TESTER_MAC};
 use crate::{
     attach::{AttachError, Counter, Object},
     host::kernel,
-    inject::shape::ToolError,
+    inject::tc_tools::ToolError,
 };
 use crate::{
     model::attach_step::StepRecord,
-    rules::{
+    suites::attach_semantics::{
+        case::{Act, Answer, Errno, Ground, How, If, Rule, RuleRecord, Step, Then, Which},
         lifetime,
-        model::{Act, Answer, Errno, Ground, How, If, Rule, RuleRecord, Step, Then, Which},
     },
 };
 use xdproof_ebpf::abi;

@@ -13,9 +13,9 @@ use std::{
 use xdproof_netns::{IfIndex, NetNs, Worker, XdpFlags, XdpMode};
 
 use crate::attach::{Counter, Object};
-use crate::rules::{
+use crate::suites::attach_semantics::{
+    fixture::RuleError,
     lifetime::{Holding, MUST_HAPPEN},
-    stand::RuleError,
 };
 
 /// What a process is to hold: `netlink INDEX` or `bpf_link INDEX`.
@@ -77,7 +77,7 @@ impl Holder {
     pub(super) fn start(worker: &Worker, index: IfIndex, holding: Holding) -> Result<Self, RuleError> {
         let process = |action| move |source| RuleError::Process { action, source };
         if !ANSWERS.load(Ordering::Relaxed) {
-            let source = io::Error::other("this program does not call rules::hold_if_asked");
+            let source = io::Error::other("this program does not call attach_semantics::hold_if_asked");
             return Err(process("start a process that holds a program")(source));
         }
         let order = format!("{} {index}", holding.name());

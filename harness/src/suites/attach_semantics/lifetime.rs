@@ -9,10 +9,10 @@ use std::{
 use xdproof_netns::{PacketOptions, PacketSocket, XdpFlags, XdpMode};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use crate::rules::{
-    hold::Holder,
-    model::{Answer, Which},
-    stand::{RuleError, Stand},
+use crate::suites::attach_semantics::{
+    case::{Answer, Which},
+    fixture::{RuleError, Stand},
+    holder_process::Holder,
 };
 use crate::{
     attach::{RunCounting, is_loaded},

@@ -7,15 +7,15 @@
 use rustix::io::Errno as E;
 use xdproof_netns::{VirtualKind, XdpMode};
 
-use crate::rules::{
-    lifetime::{self, Holding},
-    model::{Act, Answer, Errno, Ground, How, If, Rule, Step, Then, Which},
-    modes,
-    rows::{
+use crate::suites::attach_semantics::{
+    case::{Act, Answer, Errno, Ground, How, If, Rule, Step, Then, Which},
+    catalog::{
         ADVERTISED, AGAIN, DETACH_NO_MODE, DETACH_WRONG, IF_NO_EXIST, LINK_IF_NO_EXIST, LINK_OVER_NETLINK,
         LIVES, NATIVE_NOWHERE, NETLINK_OVER_LINK, NO_MODE_GENERIC, NO_MODE_LO, OFFLOAD, OTHER_MODE,
         PEER_MAXIMUM, PEER_TOO_LARGE, REPLACE, REPLACED, SECOND_LINK, STALE, TOO_FEW_QUEUES, TWO_MODES,
     },
+    lifetime::{self, Holding},
+    mode_cases,
 };
 use Act::{
     Clear, Close, Delete, Link, LinkIfNone, Move, Netlink, PeerMtu, ReadFeatures, ReadLinkDevice,
@@ -92,7 +92,7 @@ pub fn table() -> Vec<Rule> {
             id: "attach/tap_advertises_0x7::netlink",
             row: ADVERTISED,
             ground: ONE_QUEUE,
-            how: How::Code(|stand| modes::tap_features(stand, 0x7)),
+            how: How::Code(|stand| mode_cases::tap_features(stand, 0x7)),
         },
         Rule {
             id: "attach/replacing_generic_under_traffic_loses_no_count::netlink",
