@@ -28,7 +28,7 @@ use aya::{
 };
 use aya_obj::{ProgramSection, maps::PinningType};
 use xdproof_ebpf::abi;
-use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState, below_root};
+use xdproof_netns::{Host, IfIndex, Worker, XdpMode, XdpState, run_in_root};
 use xdproof_scenarios::KernelVersion;
 
 pub use crate::attach::{counter_map::Width, held::Held};
@@ -758,7 +758,7 @@ fn load_parsed(parsed: &aya_obj::Object, bytes: &[u8]) -> Result<Ebpf, EbpfError
 /// A loader that does not know the kernel's types. `EbpfLoader::new` looks for them and cannot be told not to, so that it is
 /// called where there is no `/sys/kernel/btf/vmlinux`; and as ever where that is refused.
 pub(crate) fn loader_without_types() -> EbpfLoader<'static> {
-    below_root(Path::new("/sys"), EbpfLoader::new).unwrap_or_else(|_| EbpfLoader::new())
+    run_in_root(Path::new("/sys"), EbpfLoader::new).unwrap_or_else(|_| EbpfLoader::new())
 }
 
 fn load_error(object: &Object, error: EbpfError) -> AttachError {

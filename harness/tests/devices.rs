@@ -42,7 +42,9 @@ use xdproof::{
         },
     },
 };
-use xdproof_netns::{LinkName, NetNs, PacketOptions, Record, RecordKind, Worker, XdpFlags, XdpMode};
+use xdproof_netns::{
+    LinkName, LinkSetting, NetNs, PacketOptions, Record, RecordKind, Worker, XdpFlags, XdpMode,
+};
 
 /// Says to a copy of this program what to take and behind which step to die: `DUT TESTER [STEP]`.
 const ORDER: &str = "XDPROOF_TAKE";
@@ -666,7 +668,7 @@ fn taken_and_given_back() -> Result {
         let program = Counter::load(&Object::default())?.descriptor()?;
         let fewer = worker.call(move |host| {
             host.set_mtu(index, 9000)?;
-            host.set_promiscuous(index, true)?;
+            host.set_link(index, &LinkSetting::Promiscuous(true))?;
             host.set_offload(index, &xdproof_netns::Offload::GRO, false)?;
             host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())?;
             host.channels(index)
@@ -929,7 +931,7 @@ fn silent() -> Result {
     expect(!socket.wait_readable(Duration::from_millis(300))?, "a frame came that nobody sent")?;
     let left = pair.testbed.dut.call(move |host| host.records(RecordKind::Address, index))?;
     expect(
-        left.is_empty() && !pair.testbed.dut.call(move |host| host.link_by_index(index))?.arp,
+        left.is_empty() && !pair.testbed.dut.call(move |host| host.link_by_index(index))?.settings.arp,
         "it may speak",
     )?;
     Ok(pair.give_back()?)
@@ -994,7 +996,7 @@ fn bridge_stays() -> Result {
         Ok(own.iter().map(ToString::to_string).collect::<Vec<_>>())
     })?;
     expect(own.is_empty(), &format!("it has {own:?}"))?;
-    expect(!dut.call(move |host| host.link_by_index(index))?.arp, "it may speak")?;
+    expect(!dut.call(move |host| host.link_by_index(index))?.settings.arp, "it may speak")?;
     expect(stand.sh("cat /proc/sys/net/ipv6/conf/d0/disable_ipv6")? == "1\n", "it may speak IPv6")?;
     let socket = dut.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
     expect(!socket.wait_readable(Duration::from_millis(300))?, "a frame came that nobody sent")?;
@@ -1007,7 +1009,7 @@ fn bridge_stays() -> Result {
             host.set_mtu(index, 1300)?;
             host.set_offload(index, &xdproof_netns::Offload::GRO, false)?;
         }
-        host.set_promiscuous(index, true)?;
+        host.set_link(index, &LinkSetting::Promiscuous(true))?;
         host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())
     })?;
     pair.give_back()?;

@@ -1,10 +1,10 @@
-//! One error type, made of fields: what was tried, on what, and what the kernel said.
+//! The crate's one error type. It is made of fields: the action, the subject, and the kernel's reply.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 use crate::{IfIndex, LinkName, Offload};
 
-/// What a refused action was about.
+/// The subject of a failed action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A link, by its index in the namespace.
@@ -40,88 +40,87 @@ impl From<&LinkName> for Subject {
     }
 }
 
-/// Why something could not be done. Every text fits behind "failed to"; the errno is the source of
-/// [`Error::Refused`].
+/// The reason for a failure. Every text fits "failed to ..."; the errno is the source of [`Error::Refused`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A text is not what it should be (a link name, an address, a namespace name).
-    #[error("read {text:?} as {what}: {problem}")]
+    /// A text is not a valid link name, address, namespace name or the like.
+    #[error("parse {text:?} as {what}: {problem}")]
     Invalid {
-        /// What the text was read as.
+        /// The expected kind of text, with its article.
         what: &'static str,
-        /// The text.
+        /// The rejected text.
         text: String,
-        /// The rule that it breaks.
+        /// The rule that the text violates.
         problem: &'static str,
     },
 
-    /// No link has this name in the namespace.
+    /// No link in the namespace has this name.
     #[error("find a link named {name} in the namespace")]
     NoSuchLink {
-        /// The name that was asked for.
+        /// The requested name.
         name: LinkName,
     },
 
-    /// No link has this index in the namespace.
+    /// No link in the namespace has this index.
     #[error("find a link with index {index} in the namespace")]
     NoSuchIndex {
-        /// The index that was asked for.
+        /// The requested index.
         index: IfIndex,
     },
 
-    /// The kernel refused a request or a system call.
+    /// The kernel rejected a request or a system call.
     #[error("{action}{}{}", aside(subject.as_ref()), reason(extack.as_deref()))]
     Refused {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// The link, file or family that it was tried on.
+        /// The link, file or family that it concerned.
         subject: Option<Subject>,
-        /// The kernel's own sentence (`NLMSGERR_ATTR_MSG`), where it gave one.
+        /// The extack message (`NLMSGERR_ATTR_MSG`), if the kernel sent one.
         extack: Option<String>,
         /// The errno.
         source: io::Error,
     },
 
-    /// The kernel accepted a request, but its answer lacks something.
-    #[error("{action}{}: the answer has no {missing}", aside(subject.as_ref()))]
-    IncompleteAnswer {
-        /// What was asked.
+    /// The kernel accepted a request, but its reply lacks an attribute.
+    #[error("{action}{}: the reply has no {missing}", aside(subject.as_ref()))]
+    IncompleteReply {
+        /// The attempted action.
         action: &'static str,
-        /// What it was asked about.
+        /// The link, file or family that it concerned.
         subject: Option<Subject>,
-        /// What the answer should have had.
+        /// The missing attribute.
         missing: &'static str,
     },
 
-    /// A condition did not come true in time.
+    /// A condition was not met before its deadline.
     #[error("{action}{} within {deadline:?}", aside(subject.as_ref()))]
     Timeout {
-        /// What was waited for.
+        /// The awaited condition.
         action: &'static str,
-        /// What it was waited for on.
+        /// The link, file or family that it concerned.
         subject: Option<Subject>,
-        /// How long it was waited for.
+        /// Time that was waited.
         deadline: Duration,
     },
 
-    /// An offload was accepted by the kernel and yet is not as asked.
-    #[error("turn {offload} {} (link {index}): the driver left it as it was", if *on { "on" } else { "off" })]
+    /// The kernel accepted a request for an offload, but the offload did not change.
+    #[error("turn {offload} {} (link {index}): the driver left it unchanged", if *on { "on" } else { "off" })]
     OffloadUnchanged {
         /// The link.
         index: IfIndex,
         /// The offload.
         offload: Offload,
-        /// What was asked for.
+        /// The requested state.
         on: bool,
     },
 
-    /// A job panicked. Its worker stays usable.
+    /// A job panicked. Its worker remains usable.
     #[error("finish a job in worker {worker}, which panicked: {message}")]
     WorkerPanicked {
         /// The worker's label.
         worker: String,
-        /// What the panic said.
+        /// The panic message.
         message: String,
     },
 
@@ -132,7 +131,7 @@ pub enum Error {
         worker: String,
     },
 
-    /// A job waits for another job of its own worker, which would be for ever.
+    /// A job waits for another job of its own worker, a deadlock.
     #[error("run a job in worker {worker} from one of its own jobs")]
     WorkerReentered {
         /// The worker's label.
@@ -141,7 +140,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The errno behind it, if the kernel gave one.
+    /// Returns the kernel's errno, if there is one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -150,7 +149,7 @@ impl Error {
         }
     }
 
-    /// The kernel's own sentence, if it gave one: evidence for a report, never to be parsed.
+    /// Returns the kernel's extack message, if there is one. It is evidence for a report and must not be parsed.
     #[must_use]
     pub fn extack(&self) -> Option<&str> {
         match self {
@@ -159,7 +158,7 @@ impl Error {
         }
     }
 
-    /// For `map_err`: a system call that failed.
+    /// Makes a function for `map_err` of a failed system call.
     pub(crate) fn refused<E: Into<io::Error>>(
         action: &'static str,
         subject: impl Into<Option<Subject>>,
@@ -182,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_reads_as_a_fragment_with_the_kernels_sentence() {
+    fn a_refusal_is_a_fragment_with_the_extack_message() {
         let error = Error::Refused {
             action: "attach an XDP program",
             subject: IfIndex::new(3).map(Subject::Index),

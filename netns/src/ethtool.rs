@@ -1,18 +1,30 @@
-//! What a device and its driver are: `ethtool -i`, `-g`, `-l`, `-S` and the speed of the link. By the ethtool netlink family
-//! (Linux 5.8) where it has it, by `ioctl` where not.
+//! Driver, rings, channels, statistics and speed of a device: `ethtool -i`, `-g`, `-l`, `-S`. Requests go to the ethtool
+//! netlink family (Linux 5.8) where it has them, and to the `ioctl` otherwise.
 //!
-//! A driver that has no answer gives `None` (or nothing, of statistics); any other refusal is an error.
+//! A driver that does not implement a query gives `None` (or no statistics); any other failure is an error.
 
-use std::os::fd::AsFd;
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+#[cfg(feature = "serde")]
+use {
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+};
 
 use crate::{
-    Error, Host, IfIndex, Subject,
-    netlink::{Ask, Attributes, attribute, attributes, string},
-    offload::{ETHTOOL, header},
+    Error, Host, IfIndex, LinkName, Subject,
+    netlink::{Attributes, Request, attribute, attribute_u32, attributes, string},
     sys,
 };
+
+pub(crate) const ETHTOOL: &str = "ethtool";
+/// The number of the request header in every message of the family, and of the link's index in it.
+const ETHTOOL_A_HEADER: u16 = 1;
+const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
 
 const ETHTOOL_MSG_STRSET_GET: u8 = 1;
 const ETHTOOL_MSG_LINKMODES_GET: u8 = 4;
@@ -20,23 +32,23 @@ const ETHTOOL_MSG_RINGS_GET: u8 = 15;
 const ETHTOOL_MSG_RINGS_SET: u8 = 16;
 const ETHTOOL_MSG_CHANNELS_GET: u8 = 17;
 const ETHTOOL_MSG_CHANNELS_SET: u8 = 18;
+/// Nested in each other: string sets, a set, its id or its strings, a string, its text.
 const ETHTOOL_A_STRSET_STRINGSETS: u16 = 2;
-/// Inside of each other: sets, a set, its number or its strings, a string, its place or its text.
 const ETHTOOL_A_STRINGSETS_STRINGSET: u16 = 1;
 const ETHTOOL_A_STRINGSET_ID: u16 = 1;
 const ETHTOOL_A_STRINGSET_STRINGS: u16 = 3;
 const ETHTOOL_A_STRINGS_STRING: u16 = 1;
 const ETHTOOL_A_STRING_VALUE: u16 = 2;
-/// Names of the driver's statistics.
+/// The set of the names of a driver's statistics.
 const ETH_SS_STATS: u32 = 1;
 const ETHTOOL_A_LINKMODES_SPEED: u16 = 5;
 const SPEED_UNKNOWN: u32 = u32::MAX;
-/// Attributes of rings: the most of each kind, then how many there are.
-const RX_MAX: u16 = 2;
-const TX_MAX: u16 = 5;
-const RX: u16 = 6;
-const TX: u16 = 9;
-/// Attributes of channels.
+/// `ETHTOOL_A_RINGS_RX_MAX` and so on.
+const RINGS_RX_MAX: u16 = 2;
+const RINGS_TX_MAX: u16 = 5;
+const RINGS_RX: u16 = 6;
+const RINGS_TX: u16 = 9;
+/// `ETHTOOL_A_CHANNELS_RX_MAX` and so on.
 const CHANNELS_RX_MAX: u16 = 2;
 const CHANNELS_TX_MAX: u16 = 3;
 const CHANNELS_COMBINED_MAX: u16 = 5;
@@ -44,92 +56,86 @@ const CHANNELS_RX: u16 = 6;
 const CHANNELS_TX: u16 = 7;
 const CHANNELS_COMBINED: u16 = 9;
 
-/// What a driver says of itself (`struct ethtool_drvinfo`). What it does not say is empty.
+/// Names and versions of a driver (`struct ethtool_drvinfo`). A field that the driver leaves out is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct Driver {
-    /// Its name.
+    /// The driver's name.
     pub name: String,
-    /// Its version; the kernel's, where it has none of its own.
+    /// The driver's version, or the kernel's if the driver has none of its own.
     pub version: String,
     /// The firmware's version.
     pub firmware: String,
-    /// The device's place on its bus.
+    /// The device's address on its bus.
     pub bus: String,
 }
 
-/// Descriptors in a device's rings.
+/// Descriptors in a device's rings (`ETHTOOL_MSG_RINGS_GET`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct Rings {
-    /// For receiving.
+    /// Receive descriptors.
     pub rx: u32,
-    /// The most of them.
+    /// Maximum number of receive descriptors.
     pub rx_max: u32,
-    /// For sending.
+    /// Transmit descriptors.
     pub tx: u32,
-    /// The most of them.
+    /// Maximum number of transmit descriptors.
     pub tx_max: u32,
 }
 
-/// Channels of a device: queues with an interrupt.
+/// A device's channels, queues with an interrupt (`ETHTOOL_MSG_CHANNELS_GET`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct Channels {
-    /// That only receive.
+    /// Receive channels.
     pub rx: u32,
-    /// The most of them.
+    /// Maximum number of receive channels.
     pub rx_max: u32,
-    /// That only send.
+    /// Transmit channels.
     pub tx: u32,
-    /// The most of them.
+    /// Maximum number of transmit channels.
     pub tx_max: u32,
-    /// That do both.
+    /// Channels that receive and transmit.
     pub combined: u32,
-    /// The most of them.
+    /// Maximum number of channels that receive and transmit.
     pub combined_max: u32,
 }
 
 impl Host {
-    /// What a link's driver says of itself (`ETHTOOL_GDRVINFO`), if there is a driver to say it.
+    /// Reads the names and versions of a link's driver (`ETHTOOL_GDRVINFO`).
     ///
     /// # Errors
     /// [`Error::NoSuchIndex`], [`Error::Refused`].
     pub fn driver(&mut self, index: IfIndex) -> Result<Option<Driver>, Error> {
-        let name = self.link_by_index(index)?.name;
-        let ask = || {
-            let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-            sys::driver_info(socket.as_fd(), name.as_ref().as_bytes())
-        };
-        let [name, version, firmware, bus] = match ask() {
-            Ok(told) => told.map(|text| string(&text).unwrap_or_default()),
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
-            Err(error) => return Err(Error::refused("ask for the driver", Subject::from(index))(error)),
-        };
-        Ok(Some(Driver { name, version, firmware, bus }))
+        let read = self.ethtool_ioctl("read the driver's name", index, sys::driver_info);
+        Ok(unless_unsupported(read)?.map(|texts| {
+            let [name, version, firmware, bus] = texts.map(|text| string(&text).unwrap_or_default());
+            Driver { name, version, firmware, bus }
+        }))
     }
 
-    /// The driver's own statistics by name, in its order (`ethtool -S`); none if it keeps none.
+    /// Reads the driver's statistics by name, in the driver's order (`ethtool -S`).
     ///
     /// # Errors
     /// [`Error::NoSuchIndex`], [`Error::Refused`].
     pub fn driver_statistics(&mut self, index: IfIndex) -> Result<Vec<(String, u64)>, Error> {
-        let name = self.link_by_index(index)?.name;
         let names = self.statistics_names(index)?;
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let read = || {
-            let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-            sys::driver_statistics(socket.as_fd(), name.as_ref().as_bytes(), names.len())
-        };
-        let values = read().map_err(Error::refused("read the driver's statistics", Subject::from(index)))?;
+        let values = self.ethtool_ioctl("read the driver's statistics", index, |socket, link| {
+            sys::driver_statistics(socket, link, names.len())
+        })?;
         Ok(names.into_iter().zip(values).collect())
     }
 
     fn statistics_names(&mut self, index: IfIndex) -> Result<Vec<String>, Error> {
-        let ask = Ask::new("read the names of the driver's statistics", Subject::from(index));
-        let set = Attributes::default().put(ETHTOOL_A_STRINGSET_ID, &ETH_SS_STATS.to_ne_bytes());
+        let set = Attributes::default().put_u32(ETHTOOL_A_STRINGSET_ID, ETH_SS_STATS);
         let sets = Attributes::default().nest(ETHTOOL_A_STRINGSETS_STRINGSET, &set);
-        let request = header(index).nest(ETHTOOL_A_STRSET_STRINGSETS, &sets);
-        let Some(body) = self.ask_driver(ETHTOOL_MSG_STRSET_GET, &ask, request)? else {
+        let query = header(index).nest(ETHTOOL_A_STRSET_STRINGSETS, &sets);
+        let action = "read the names of the driver's statistics";
+        let Some(body) = self.ethtool_get(ETHTOOL_MSG_STRSET_GET, action, index, query)? else {
             return Ok(Vec::new());
         };
         let strings =
@@ -142,82 +148,83 @@ impl Host {
             .collect())
     }
 
-    /// The speed of a link in Mbit/s, where it has a carrier and tells.
+    /// Reads the speed of a link in Mbit/s, if it has a carrier and reports one.
     ///
     /// # Errors
     /// [`Error::Refused`].
     pub fn speed(&mut self, index: IfIndex) -> Result<Option<u32>, Error> {
-        let ask = Ask::new("read the speed", Subject::from(index));
-        let answer = self.ask_driver(ETHTOOL_MSG_LINKMODES_GET, &ask, header(index))?;
-        Ok(answer
-            .and_then(|body| number(&body, ETHTOOL_A_LINKMODES_SPEED))
-            .filter(|&speed| speed != SPEED_UNKNOWN))
+        let reply = self.ethtool_get(ETHTOOL_MSG_LINKMODES_GET, "read the speed", index, header(index))?;
+        let speed = reply.and_then(|body| attribute_u32(&body, ETHTOOL_A_LINKMODES_SPEED));
+        Ok(speed.filter(|&speed| speed != SPEED_UNKNOWN))
     }
 
-    /// The descriptors in a link's rings, if it tells.
+    /// Reads the number of descriptors in a link's rings.
     ///
     /// # Errors
     /// [`Error::Refused`].
     pub fn rings(&mut self, index: IfIndex) -> Result<Option<Rings>, Error> {
-        let ask = Ask::new("read the rings", Subject::from(index));
-        let answer = self.ask_driver(ETHTOOL_MSG_RINGS_GET, &ask, header(index))?;
-        Ok(answer.map(|body| {
-            let of = |kind| number(&body, kind).unwrap_or_default();
-            Rings { rx: of(RX), rx_max: of(RX_MAX), tx: of(TX), tx_max: of(TX_MAX) }
-        }))
-    }
-
-    /// Sets the descriptors in a link's rings; the most of them is not set. Many drivers restart the device.
-    ///
-    /// # Errors
-    /// [`Error::Refused`]: `EINVAL` beyond the most, `EOPNOTSUPP` if they cannot be set.
-    pub fn set_rings(&mut self, index: IfIndex, rings: Rings) -> Result<(), Error> {
-        let ask = Ask::new("set the rings", Subject::from(index));
-        let request = header(index).put(RX, &rings.rx.to_ne_bytes()).put(TX, &rings.tx.to_ne_bytes());
-        self.generic(ETHTOOL, ETHTOOL_MSG_RINGS_SET, &ask, request).map(drop)
-    }
-
-    /// The channels of a link, if it tells.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
-    pub fn channels(&mut self, index: IfIndex) -> Result<Option<Channels>, Error> {
-        let ask = Ask::new("read the channels", Subject::from(index));
-        let answer = self.ask_driver(ETHTOOL_MSG_CHANNELS_GET, &ask, header(index))?;
-        Ok(answer.map(|body| {
-            let of = |kind| number(&body, kind).unwrap_or_default();
-            Channels {
-                rx: of(CHANNELS_RX),
-                rx_max: of(CHANNELS_RX_MAX),
-                tx: of(CHANNELS_TX),
-                tx_max: of(CHANNELS_TX_MAX),
-                combined: of(CHANNELS_COMBINED),
-                combined_max: of(CHANNELS_COMBINED_MAX),
+        let reply = self.ethtool_get(ETHTOOL_MSG_RINGS_GET, "read the rings", index, header(index))?;
+        Ok(reply.map(|body| {
+            let count = |kind| attribute_u32(&body, kind).unwrap_or_default();
+            Rings {
+                rx: count(RINGS_RX),
+                rx_max: count(RINGS_RX_MAX),
+                tx: count(RINGS_TX),
+                tx_max: count(RINGS_TX_MAX),
             }
         }))
     }
 
-    /// Sets the channels of a link: those of a kind of which it can have any.
+    /// Sets the number of descriptors in a link's rings; the maxima are ignored. Many drivers restart the device.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` beyond the most, or for fewer than an XDP program or a socket needs; `EOPNOTSUPP` if
-    /// they cannot be set.
+    /// [`Error::Refused`]: `EINVAL` above the maximum, `EOPNOTSUPP` if the driver cannot set them.
+    pub fn set_rings(&mut self, index: IfIndex, rings: Rings) -> Result<(), Error> {
+        let request = Request::new("set the rings", Subject::from(index));
+        let body = header(index).put_u32(RINGS_RX, rings.rx).put_u32(RINGS_TX, rings.tx);
+        self.generic(ETHTOOL, ETHTOOL_MSG_RINGS_SET, &request, body).map(drop)
+    }
+
+    /// Reads the number of channels of a link.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn channels(&mut self, index: IfIndex) -> Result<Option<Channels>, Error> {
+        let reply = self.ethtool_get(ETHTOOL_MSG_CHANNELS_GET, "read the channels", index, header(index))?;
+        Ok(reply.map(|body| {
+            let count = |kind| attribute_u32(&body, kind).unwrap_or_default();
+            Channels {
+                rx: count(CHANNELS_RX),
+                rx_max: count(CHANNELS_RX_MAX),
+                tx: count(CHANNELS_TX),
+                tx_max: count(CHANNELS_TX_MAX),
+                combined: count(CHANNELS_COMBINED),
+                combined_max: count(CHANNELS_COMBINED_MAX),
+            }
+        }))
+    }
+
+    /// Sets the number of channels of a link, of the kinds whose maximum is not 0.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EINVAL` above the maximum, or below what an XDP program or a socket needs; `EOPNOTSUPP` if the
+    /// driver cannot set them.
     pub fn set_channels(&mut self, index: IfIndex, channels: Channels) -> Result<(), Error> {
-        let ask = Ask::new("set the channels", Subject::from(index));
+        let request = Request::new("set the channels", Subject::from(index));
         let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
         let kinds = [
             (CHANNELS_RX, rx, rx_max),
             (CHANNELS_TX, tx, tx_max),
             (CHANNELS_COMBINED, combined, combined_max),
         ];
-        let request = kinds
+        let body = kinds
             .into_iter()
-            .filter(|&(_, _, most)| most > 0)
-            .fold(header(index), |request, (kind, count, _)| request.put(kind, &count.to_ne_bytes()));
-        self.generic(ETHTOOL, ETHTOOL_MSG_CHANNELS_SET, &ask, request).map(drop)
+            .filter(|&(_, _, max)| max > 0)
+            .fold(header(index), |body, (kind, count, _)| body.put_u32(kind, count));
+        self.generic(ETHTOOL, ETHTOOL_MSG_CHANNELS_SET, &request, body).map(drop)
     }
 
-    /// Whether a link is a wireless one (`NL80211_CMD_GET_INTERFACE`).
+    /// Returns whether a link is wireless (`NL80211_CMD_GET_INTERFACE`).
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -225,35 +232,57 @@ impl Host {
         const NL80211: &str = "nl80211";
         const NL80211_CMD_GET_INTERFACE: u8 = 5;
         const NL80211_ATTR_IFINDEX: u16 = 3;
-        let ask = Ask::new("ask whether it is wireless", Subject::from(index));
-        let request = Attributes::default().put(NL80211_ATTR_IFINDEX, &index.get().to_ne_bytes());
-        match self.generic(NL80211, NL80211_CMD_GET_INTERFACE, &ask, request) {
-            Ok(answers) => Ok(!answers.is_empty()),
-            // No wireless device in the kernel (no such family), or this is none.
-            Err(error)
-                if matches!(
-                    error.errno(),
-                    Some(libc::ENOENT | libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP)
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+        let request = Request::new("look for a wireless interface", Subject::from(index));
+        let body = Attributes::default().put_u32(NL80211_ATTR_IFINDEX, index.get());
+        match self.generic(NL80211, NL80211_CMD_GET_INTERFACE, &request, body) {
+            Ok(replies) => Ok(!replies.is_empty()),
+            // The kernel has no wireless device (no such family), or the link is none.
+            Err(error) => match error.errno() {
+                Some(libc::ENOENT | libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 
-    /// What a driver answers, unless it has no answer.
-    fn ask_driver(&mut self, command: u8, ask: &Ask, request: Attributes) -> Result<Option<Vec<u8>>, Error> {
-        match self.generic(ETHTOOL, command, ask, request) {
-            Ok(answers) => Ok(answers.into_iter().next()),
-            Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Returns the reply to a `GET` request, or `None` if the driver does not implement it.
+    fn ethtool_get(
+        &mut self,
+        command: u8,
+        action: &'static str,
+        index: IfIndex,
+        body: Attributes,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let request = Request::new(action, Subject::from(index));
+        let replies = unless_unsupported(self.generic(ETHTOOL, command, &request, body))?;
+        Ok(replies.and_then(|replies| replies.into_iter().next()))
+    }
+
+    fn ethtool_ioctl<T>(
+        &mut self,
+        action: &'static str,
+        index: IfIndex,
+        call: impl FnOnce(BorrowedFd<'_>, &LinkName) -> io::Result<T>,
+    ) -> Result<T, Error> {
+        let link = self.link_by_index(index)?.name;
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        socket
+            .map_err(io::Error::from)
+            .and_then(|socket| call(socket.as_fd(), &link))
+            .map_err(Error::refused(action, Subject::from(index)))
     }
 }
 
-fn number(body: &[u8], kind: u16) -> Option<u32> {
-    attribute(body, kind)?.first_chunk().copied().map(u32::from_ne_bytes)
+fn unless_unsupported<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// The attributes with which every request of the family begins: the link.
+pub(crate) fn header(index: IfIndex) -> Attributes {
+    let device = Attributes::default().put_u32(ETHTOOL_A_HEADER_DEV_INDEX, index.get());
+    Attributes::default().nest(ETHTOOL_A_HEADER, &device)
 }
 
 #[cfg(test)]
@@ -265,7 +294,7 @@ mod tests {
     };
 
     #[test]
-    fn a_veth_tells_its_driver_and_a_speed_and_no_rings() {
+    fn a_veth_reports_driver_and_speed_but_no_rings() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let driver = pair.at_near(Host::driver).unwrap().unwrap();
         assert_eq!((driver.name.as_str(), driver.bus.as_str()), ("veth", ""));
@@ -276,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_veth_keeps_statistics_of_its_queues_by_name() {
+    fn a_veth_reports_statistics_by_queue() {
         let Some(pair) = Pair::create() else { return };
         let statistics = pair.at_near(Host::driver_statistics).unwrap();
         let peer = statistics.iter().find(|(name, _)| name == "peer_ifindex").unwrap();
@@ -285,10 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_without_a_driver_tells_nothing() {
+    fn a_link_without_a_driver_reports_nothing() {
         let Some(namespace) = namespace() else { return };
         let worker = Worker::spawn(&namespace, "bare").unwrap();
-        let told = worker
+        let reported = worker
             .call(|host| {
                 let index = host.link(&name("lo"))?.index;
                 Ok((
@@ -299,11 +328,11 @@ mod tests {
                 ))
             })
             .unwrap();
-        assert_eq!(told, (None, Vec::new(), None, None));
+        assert_eq!(reported, (None, Vec::new(), None, None));
     }
 
     #[test]
-    fn channels_change_and_change_back() {
+    fn channels_are_set_and_restored() {
         let mut wide = spec();
         (wide.near.rx_queues, wide.near.tx_queues) = (4, 4);
         (wide.far.rx_queues, wide.far.tx_queues) = (4, 4);
@@ -316,7 +345,7 @@ mod tests {
         pair.at_near(move |host, index| host.set_channels(index, before)).unwrap();
         assert_eq!(pair.at_near(Host::channels).unwrap(), Some(before));
         let beyond = Channels { rx: 5, ..before };
-        let refused = pair.at_near(move |host, index| host.set_channels(index, beyond)).unwrap_err();
-        assert_eq!(refused.errno(), Some(libc::EINVAL));
+        let error = pair.at_near(move |host, index| host.set_channels(index, beyond)).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EINVAL));
     }
 }

@@ -1,4 +1,4 @@
-//! The namespace from inside: what a job of a [`Worker`](crate::Worker) is given.
+//! A namespace from inside: the argument of every job of a [`Worker`](crate::Worker).
 
 use std::{
     any::Any,
@@ -8,32 +8,23 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use netlink_proto::ConnectionHandle;
-use tokio::runtime::{Builder, Runtime};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
-use crate::{
-    Error,
-    generic::GenericMessage,
-    namespace,
-    netlink::{Ask, Channel, RawMessage},
-};
+use crate::{Error, namespace, netlink::Channel};
 
-/// A namespace seen by a thread that lives in it: its netlink sockets, and what must be dropped in it.
+/// A namespace as the thread that entered it sees it: its netlink sockets, and values that must be dropped in it.
 ///
-/// Files under `/proc/thread-self/net` and `/proc/sys/net`, and every socket opened in a job, are the
-/// namespace's own.
+/// Files under `/proc/thread-self/net` and `/proc/sys/net`, and every socket opened in a job, belong to the namespace.
 pub struct Host {
-    // Dropped first: what is kept may want the namespace as it was.
+    // Dropped first: a kept value may need the namespace as it was.
     kept: HashMap<u64, Box<dyn Any>>,
+    /// Numbers of generic netlink families.
     pub(crate) families: HashMap<&'static str, u16>,
-    pub(crate) route: Channel<rtnetlink::Handle>,
-    pub(crate) generic: Channel<ConnectionHandle<GenericMessage>>,
-    /// Opened when it is first wanted: few want it.
-    raw: Option<Channel<ConnectionHandle<RawMessage>>>,
-    pub(crate) runtime: Runtime,
+    pub(crate) route: Channel,
+    pub(crate) generic: Channel,
 }
 
-/// A ticket for a value that a [`Host`] keeps; good for that host only.
+/// A ticket for a value that a [`Host`] keeps, valid for that host only.
 pub struct Kept<T> {
     key: u64,
     kind: PhantomData<fn() -> T>,
@@ -42,23 +33,16 @@ pub struct Kept<T> {
 impl Host {
     /// Opens the sockets in the calling thread's namespace.
     pub(crate) fn open() -> Result<Self, Error> {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(Error::refused("build a runtime", None))?;
         Ok(Self {
             kept: HashMap::new(),
             families: HashMap::new(),
-            route: Channel::open_route(&runtime)?,
-            generic: Channel::open_generic(&runtime)?,
-            raw: None,
-            runtime,
+            route: Channel::open(NETLINK_ROUTE)?,
+            generic: Channel::open(NETLINK_GENERIC)?,
         })
     }
 
-    /// Keeps a value in the namespace's thread until it is [released](Self::release) or the worker ends. It
-    /// need not be `Send`, for it never leaves.
+    /// Keeps a value in the namespace's thread until it is [released](Self::release) or the worker ends. The value never leaves
+    /// the thread, so it need not be `Send`.
     pub fn keep<T: 'static>(&mut self, value: T) -> Kept<T> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -66,32 +50,20 @@ impl Host {
         Kept { key, kind: PhantomData }
     }
 
-    /// The kept value, or `None` if another host keeps it.
+    /// Returns the kept value, or `None` if another host keeps it.
     pub fn kept<T: 'static>(&mut self, ticket: &Kept<T>) -> Option<&mut T> {
         self.kept.get_mut(&ticket.key)?.downcast_mut()
     }
 
-    /// Takes the kept value back, or `None` if another host keeps it (which goes on keeping it).
+    /// Removes and returns the kept value, or `None` if another host keeps it (and continues to do so).
     #[expect(clippy::needless_pass_by_value, reason = "a ticket is good for one release")]
     pub fn release<T: 'static>(&mut self, ticket: Kept<T>) -> Option<T> {
         let Kept { key, kind: _ } = ticket;
         self.kept.remove(&key)?.downcast().ok().map(|value| *value)
     }
 
-    /// Sends one message of rtnetlink as bytes and gives what is answered.
-    pub(crate) fn raw(&mut self, ask: &Ask, message: RawMessage) -> Result<Vec<RawMessage>, Error> {
-        let channel = match self.raw.take() {
-            Some(channel) => channel,
-            None => Channel::open_raw(&self.runtime)?,
-        };
-        let answer = channel.ask(&self.runtime, ask, message);
-        self.raw = Some(channel);
-        answer
-    }
-
-    /// Turns IPv6 off on every link of the namespace, present and to come: no router solicitation, no
-    /// multicast report and no address detection comes between the frames. A kernel without IPv6 needs
-    /// nothing done.
+    /// Disables IPv6 on every present and future link of the namespace, so that no router solicitation, multicast report or
+    /// duplicate address detection mixes with the frames of a test. Does nothing on a kernel without IPv6.
     ///
     /// # Errors
     /// [`Error::Refused`] if `/proc/sys` cannot be written.

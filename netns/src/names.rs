@@ -1,18 +1,26 @@
-//! What links are called by: name, index, address. Three types, so that none is taken for another.
+//! Names, indices and addresses of links: three types, so that the compiler tells them apart.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
+#[cfg(feature = "serde")]
+use {
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+};
+
 use crate::Error;
 
-/// The name of a link: 1 to 15 bytes that the kernel takes as they stand.
+/// The name of a link: 1 to 15 bytes.
 ///
-/// The rules are `dev_valid_name()` of `net/core/dev.c` (no slash, colon or whitespace, not `.` or `..`). A
-/// `%` is refused too: the kernel reads it as a template (`veth%d`) and no link ever has one in its name.
+/// The rules are those of `dev_valid_name()` in `net/core/dev.c` (no slash, colon or whitespace, not `.` or `..`). `%` is
+/// rejected too: the kernel expands it as a template (`veth%d`), so no link has one in its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
 pub struct LinkName(String);
 
 impl LinkName {
-    /// The longest name in bytes: `IFNAMSIZ` without the terminating zero.
+    /// Maximum length in bytes: `IFNAMSIZ` without the terminating NUL.
     pub const MAX_LEN: usize = libc::IFNAMSIZ - 1;
 }
 
@@ -20,15 +28,15 @@ impl TryFrom<String> for LinkName {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
-        // The kernel's isspace() looks at bytes, and 0xa0 is one of its spaces.
+        // The kernel's isspace() looks at bytes and counts 0xa0 as a space.
         let space = |byte| matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0);
         let problem = match text.as_str() {
             "" => Some("it is empty"),
-            "." | ".." => Some("it names a directory"),
+            "." | ".." => Some("it is a directory entry"),
             name if name.len() > Self::MAX_LEN => Some("it is longer than 15 bytes"),
-            name if name.bytes().any(space) => Some("it has whitespace"),
+            name if name.bytes().any(space) => Some("it contains whitespace"),
             name if name.contains(['/', ':', '%', '\0']) => {
-                Some("it has a slash, colon, percent sign or zero byte")
+                Some("it contains a slash, a colon, a percent sign or a NUL byte")
             }
             _ => None,
         };
@@ -55,6 +63,12 @@ impl FromStr for LinkName {
     }
 }
 
+impl From<LinkName> for String {
+    fn from(name: LinkName) -> Self {
+        name.0
+    }
+}
+
 impl AsRef<str> for LinkName {
     fn as_ref(&self) -> &str {
         &self.0
@@ -67,13 +81,13 @@ impl fmt::Display for LinkName {
     }
 }
 
-/// The index of a link: unique in its namespace only, so the two ends of a veth pair may well have the same
-/// one.
+/// The index of a link. It is unique within one namespace: the two ends of a veth pair may have the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
 pub struct IfIndex(NonZeroU32);
 
 impl IfIndex {
-    /// The index, unless it is 0, which the kernel uses for "none".
+    /// Returns `None` for 0, the kernel's value for "no link".
     #[must_use]
     pub const fn new(index: u32) -> Option<Self> {
         match NonZeroU32::new(index) {
@@ -82,7 +96,7 @@ impl IfIndex {
         }
     }
 
-    /// The number, as system calls want it.
+    /// Returns the number that system calls take.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0.get()
@@ -95,8 +109,10 @@ impl fmt::Display for IfIndex {
     }
 }
 
-/// An Ethernet address, in the order of its bytes on the wire.
+/// An Ethernet address in transmission order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
 pub struct MacAddr(pub [u8; 6]);
 
 impl fmt::Display for MacAddr {
@@ -109,24 +125,37 @@ impl fmt::Display for MacAddr {
 impl FromStr for MacAddr {
     type Err = Error;
 
-    /// Six groups of two hexadecimal digits with colons between them.
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = || Error::Invalid {
             what: "a MAC address",
             text: text.to_owned(),
-            problem: "it is not six groups of two hexadecimal digits with colons between them",
+            problem: "expected six pairs of hexadecimal digits separated by colons",
         };
         let mut bytes = [0; 6];
         let mut groups = text.split(':');
         for byte in &mut bytes {
             let digits = groups.next().ok_or_else(invalid)?;
-            // from_str_radix would take "+1" as well.
+            // from_str_radix() would accept "+1" as well.
             if digits.len() != 2 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                 return Err(invalid());
             }
             *byte = u8::from_str_radix(digits, 16).map_err(|_| invalid())?;
         }
         if groups.next().is_some() { Err(invalid()) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl TryFrom<String> for MacAddr {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<MacAddr> for String {
+    fn from(mac: MacAddr) -> Self {
+        mac.to_string()
     }
 }
 
@@ -142,19 +171,19 @@ mod tests {
         for name in
             ["", ".", "..", "a/b", "a:1", "a b", "a\t", "a\u{b}", "à", "veth%d", "a\0", "sixteen-bytes-xx"]
         {
-            assert!(name.parse::<LinkName>().is_err(), "{name:?} was taken");
+            assert!(name.parse::<LinkName>().is_err(), "{name:?} was accepted");
         }
     }
 
     #[test]
-    fn a_mac_address_reads_back_as_it_is_written() {
+    fn a_mac_address_round_trips_through_text() {
         let mac = MacAddr([0x02, 0, 0xab, 0xcd, 0xef, 0xff]);
         assert_eq!(mac.to_string(), "02:00:ab:cd:ef:ff");
         assert_eq!("02:00:AB:cd:ef:ff".parse::<MacAddr>().unwrap(), mac);
     }
 
     #[test]
-    fn a_malformed_mac_address_is_refused() {
+    fn a_malformed_mac_address_is_rejected() {
         for text in [
             "",
             "02:00:ab:cd:ef",
@@ -163,7 +192,7 @@ mod tests {
             "02:00:ab:cd:ef:+f",
             "02-00-ab-cd-ef-ff",
         ] {
-            assert!(text.parse::<MacAddr>().is_err(), "{text:?} was taken");
+            assert!(text.parse::<MacAddr>().is_err(), "{text:?} was accepted");
         }
     }
 

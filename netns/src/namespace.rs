@@ -1,4 +1,4 @@
-//! Network namespaces as descriptors: without a name there is nothing to clean up.
+//! Network namespaces as descriptors. A namespace without a name needs no cleanup.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -20,27 +20,26 @@ use nix::{
 
 use crate::{Error, Subject, sys, worker};
 
-/// Where names of namespaces live (`NETNS_RUN_DIR` of iproute2, which has it by way of `/var/run`).
+/// Directory of named namespaces (`NETNS_RUN_DIR` of iproute2, reached there through `/var/run`).
 const NAMES: &str = "/run/netns";
 const THIS_THREAD: &str = "/proc/thread-self/ns/net";
-/// Every link that is there, and every link to come.
-const IPV6_SWITCHES: [&str; 2] =
+/// For all present links, and for future ones.
+const IPV6_SYSCTLS: [&str; 2] =
     ["/proc/sys/net/ipv6/conf/all/disable_ipv6", "/proc/sys/net/ipv6/conf/default/disable_ipv6"];
 
-/// A network namespace, held by a descriptor. Clones are the same namespace; when the last descriptor, socket
-/// and thread of it is gone, the kernel takes it and its virtual links away (in the background: dropping does
-/// not wait).
+/// A network namespace, held by a descriptor. Clones refer to the same namespace. The kernel deletes the namespace and its
+/// virtual links when its last descriptor, socket and thread are gone (in the background: dropping does not wait).
 #[derive(Debug, Clone)]
 pub struct NetNs(Arc<OwnedFd>);
 
 impl NetNs {
-    /// Makes a namespace without a name. IPv6 is switched off in it and `lo` is down.
+    /// Creates a namespace without a name. IPv6 is disabled in it, and `lo` is down.
     ///
     /// # Errors
     /// [`Error::Refused`] with `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at the limit of
     /// `/proc/sys/user/max_net_namespaces`, or if `/proc/sys` cannot be written.
     pub fn create() -> Result<Self, Error> {
-        // A thread of its own, for a thread that has changed its namespace is of no other use.
+        // On a new thread, because a thread that has changed its namespace is not reused.
         worker::on_new_thread("netns-create", || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(Error::refused("create a network namespace", None))?;
             disable_ipv6()?;
@@ -48,7 +47,7 @@ impl NetNs {
         })
     }
 
-    /// The namespace of the calling thread.
+    /// Opens the namespace of the calling thread.
     ///
     /// # Errors
     /// [`Error::Refused`] if `/proc` is not mounted.
@@ -56,11 +55,11 @@ impl NetNs {
         Self::open(Path::new(THIS_THREAD))
     }
 
-    /// The namespace that `ip netns` knows under a name.
+    /// Opens a namespace by its name in `ip netns`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if that is no name, [`Error::Refused`] if nothing has it (`ENOENT`), or if what has
-    /// it is no network namespace (`ENOTTY`, `EINVAL`), as a name is whose namespace was unmounted.
+    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if there is none (`ENOENT`) or if it is not a network namespace
+    /// (`ENOTTY`, `EINVAL`), like a name whose namespace was unmounted.
     pub fn named(name: &str) -> Result<Self, Error> {
         Self::open(&path_of(name)?)
     }
@@ -76,59 +75,57 @@ impl NetNs {
         open().map_err(Error::refused::<io::Error>("open a network namespace", Subject::Path(path.into())))
     }
 
-    /// Gives the namespace a name that `ip netns` shows and other processes can enter, in the way of iproute2
-    /// (`netns_add()` of `ip/ipnetns.c`): a bind mount on `/run/netns/NAME`, in a directory whose mounts are
-    /// shared.
+    /// Gives the namespace a name that `ip netns` lists and other processes can enter, as iproute2 does (`netns_add()` in
+    /// `ip/ipnetns.c`): a bind mount on `/run/netns/NAME`, in a directory with shared mount propagation.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if that is no name, [`Error::Refused`] if it is taken (`EEXIST`) or without
-    /// `CAP_SYS_ADMIN`.
+    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if it is taken (`EEXIST`) or without `CAP_SYS_ADMIN`.
     pub fn publish(&self, name: &str) -> Result<Published, Error> {
         let path = path_of(name)?;
-        // As iproute2 does: two that make the directory's mount at once would hide one another's names.
+        // As iproute2 does: two processes that mount the directory at once would hide each other's names.
         let _lock = shared_directory()
             .map_err(Error::refused("share the directory of namespace names", Subject::Path(NAMES.into())))?;
-        let publish = || -> io::Result<_> {
-            OpenOptions::new().write(true).create_new(true).mode(0o000).open(&path)?;
-            let published = Published { path: path.clone(), persistent: false };
-            let descriptor = format!("/proc/thread-self/fd/{}", self.0.as_raw_fd());
-            bind(Path::new(&descriptor), &path, MsFlags::empty())?;
-            Ok(published)
-        };
-        publish().map_err(Error::refused("name a network namespace", Subject::Path(path.clone())))
+        self.bind_to(&path)
+            .map_err(Error::refused("name a network namespace", Subject::Path(path.clone())))?;
+        Ok(Published { path, persistent: false })
     }
 
-    /// Binds the namespace to a file that is made for it, so that it outlives every process; [`release`](Self::release) ends
-    /// that, and [`at`](Self::at) finds it again. For what would be destroyed with the namespace: the kernel deletes virtual
-    /// links with the namespace that they are in (`default_device_exit_batch()` of `net/core/dev.c`).
+    /// Binds the namespace to a new file, so that it outlives every process until [`release`](Self::release);
+    /// [`at`](Self::at) opens it again. This protects the links in it: the kernel deletes virtual links with their namespace
+    /// (`default_device_exit_batch()` in `net/core/dev.c`).
     ///
     /// # Errors
-    /// [`Error::Refused`] if the path is taken (`EEXIST`) or without `CAP_SYS_ADMIN`.
+    /// [`Error::Refused`] if the path exists (`EEXIST`) or without `CAP_SYS_ADMIN`.
     pub fn hold_at(&self, path: &Path) -> Result<(), Error> {
-        let hold = || -> io::Result<_> {
-            OpenOptions::new().write(true).create_new(true).mode(0o000).open(path)?;
-            let descriptor = format!("/proc/thread-self/fd/{}", self.0.as_raw_fd());
-            Ok(bind(Path::new(&descriptor), path, MsFlags::empty())?)
-        };
-        hold().map_err(Error::refused("hold a network namespace", Subject::Path(path.into())))
+        self.bind_to(path).map_err(Error::refused("hold a network namespace", Subject::Path(path.into())))
     }
 
-    /// The namespace that a file is bound to.
+    /// Binds the namespace to a file that must not exist yet.
+    fn bind_to(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).mode(0o000).open(path)?;
+        let descriptor = format!("/proc/thread-self/fd/{}", self.0.as_raw_fd());
+        bind(Path::new(&descriptor), path, MsFlags::empty()).map_err(|errno| {
+            drop(fs::remove_file(path));
+            errno.into()
+        })
+    }
+
+    /// Opens the namespace that a file is bound to.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is no network namespace.
+    /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is not a network namespace.
     pub fn at(path: &Path) -> Result<Self, Error> {
         Self::open(path)
     }
 
-    /// Takes a namespace's file away, and with it the namespace if nobody else holds it. That there is none is no error.
+    /// Removes the file of a namespace, and with it the namespace if nothing else holds it. A missing file is no error.
     ///
     /// # Errors
     /// [`Error::Refused`].
     pub fn release(path: &Path) -> Result<(), Error> {
         let release = || -> io::Result<_> {
             match umount2(path, MntFlags::MNT_DETACH) {
-                // It was not bound yet, or not made.
+                // It was not bound yet, or not created.
                 Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -140,14 +137,13 @@ impl NetNs {
         release().map_err(Error::refused("release a network namespace", Subject::Path(path.into())))
     }
 
-    /// The namespace's identity: the inode number in the kernel's namespace file system, as in
-    /// `net:[4026531840]`.
+    /// Returns the namespace's identity: its inode number in the kernel's namespace file system, as in `net:[4026531840]`.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the descriptor cannot be examined.
+    /// [`Error::Refused`] if `fstat(2)` fails.
     pub fn inode(&self) -> Result<u64, Error> {
-        let examine = || Ok(File::from(self.0.try_clone()?).metadata()?.ino());
-        examine().map_err(Error::refused::<io::Error>("examine a network namespace", None))
+        let inode = || Ok(File::from(self.0.try_clone()?).metadata()?.ino());
+        inode().map_err(Error::refused::<io::Error>("identify a network namespace", None))
     }
 }
 
@@ -157,22 +153,22 @@ impl AsFd for NetNs {
     }
 }
 
-/// A namespace's name, taken away when this is dropped.
+/// The name of a namespace, removed when this is dropped.
 #[derive(Debug)]
-#[must_use = "the name goes when this is dropped"]
+#[must_use = "the name is removed when this is dropped"]
 pub struct Published {
     path: PathBuf,
     persistent: bool,
 }
 
 impl Published {
-    /// The file that is the name.
+    /// Returns the file that makes the name.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the name, and with it the namespace, for after the process: `ip netns delete` ends both.
+    /// Keeps the name, and with it the namespace, after the process ends. `ip netns delete` removes both.
     pub fn persist(mut self) {
         self.persistent = true;
     }
@@ -181,20 +177,20 @@ impl Published {
 impl Drop for Published {
     fn drop(&mut self) {
         if !self.persistent {
-            // Someone may have taken the name away by hand, and a drop has nobody to tell.
+            // Someone may have removed the name by hand, and a destructor cannot report errors.
             let _ = umount2(&self.path, MntFlags::MNT_DETACH);
             drop(fs::remove_file(&self.path));
         }
     }
 }
 
-/// Turns IPv6 off in the calling thread's namespace (`addrconf_disable_ipv6()` of `net/ipv6/addrconf.c`).
+/// Disables IPv6 in the calling thread's namespace (`addrconf_disable_ipv6()` in `net/ipv6/addrconf.c`).
 pub(crate) fn disable_ipv6() -> Result<(), Error> {
-    for path in IPV6_SWITCHES {
+    for path in IPV6_SYSCTLS {
         match fs::write(path, "1") {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            written => written.map_err(Error::refused("turn IPv6 off", Subject::Path(path.into())))?,
+            written => written.map_err(Error::refused("disable IPv6", Subject::Path(path.into())))?,
         }
     }
     Ok(())
@@ -202,8 +198,8 @@ pub(crate) fn disable_ipv6() -> Result<(), Error> {
 
 fn path_of(name: &str) -> Result<PathBuf, Error> {
     match name {
-        "" | "." | ".." => Some("it is empty or names a directory"),
-        _ if name.contains(['/', '\0']) => Some("it has a slash or zero byte"),
+        "" | "." | ".." => Some("it is empty or a directory entry"),
+        _ if name.contains(['/', '\0']) => Some("it contains a slash or a NUL byte"),
         _ => None,
     }
     .map_or_else(
@@ -212,8 +208,8 @@ fn path_of(name: &str) -> Result<PathBuf, Error> {
     )
 }
 
-/// Makes the directory of names and the sharing of its mounts, so that a name shows, and goes, in every mount
-/// namespace. The lock is on the directory itself.
+/// Creates the directory of names with shared mount propagation, so that a name appears and disappears in every mount
+/// namespace. Returns a lock on the directory.
 fn shared_directory() -> io::Result<Flock<File>> {
     DirBuilder::new().recursive(true).mode(0o755).create(NAMES)?;
     let lock = Flock::lock(File::open(NAMES)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
@@ -221,7 +217,7 @@ fn shared_directory() -> io::Result<Flock<File>> {
     let share =
         || mount(None::<&Path>, names, None::<&Path>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&Path>);
     match share() {
-        // Not a mount yet: only a mount can be shared.
+        // Not a mount point yet: only a mount can be shared.
         Err(Errno::EINVAL) => bind(names, names, MsFlags::MS_REC).and_then(|()| share())?,
         shared => shared?,
     }
@@ -242,12 +238,12 @@ mod tests {
         testing::{ARRIVAL, Pair, SILENCE, namespace},
     };
 
-    /// Switches IPv6 back on in a worker's namespace.
+    /// Enables IPv6 in a worker's namespace.
     fn enable_ipv6(worker: &Worker) {
-        worker.run(|_| IPV6_SWITCHES.map(|path| fs::write(path, "0").unwrap())).unwrap();
+        worker.run(|_| IPV6_SYSCTLS.map(|path| fs::write(path, "0").unwrap())).unwrap();
     }
 
-    /// Runs a closure where `/run` is empty and nothing that is mounted shows anywhere else.
+    /// Runs a closure in a mount namespace of its own with an empty `/run`.
     fn with_private_run(job: impl FnOnce() + Send + 'static) {
         worker::on_new_thread("private-run", || {
             unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -261,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_namespace_is_another_one_without_a_name() {
+    fn a_new_namespace_has_no_name() {
         let Some(namespace) = namespace() else { return };
         let here = NetNs::current().unwrap();
         assert_ne!(namespace.inode().unwrap(), here.inode().unwrap());
@@ -271,45 +267,44 @@ mod tests {
     }
 
     #[test]
-    fn a_new_namespace_has_a_loopback_that_is_down_and_nothing_else() {
+    fn a_new_namespace_contains_only_a_loopback_that_is_down() {
         let Some(namespace) = namespace() else { return };
         let links = Worker::spawn(&namespace, "fresh").unwrap().call(crate::Host::links).unwrap();
         assert_eq!(
-            links.iter().map(|link| (link.name.as_ref(), link.up)).collect::<Vec<_>>(),
+            links.iter().map(|link| (link.name.as_ref(), link.settings.up)).collect::<Vec<_>>(),
             [("lo", false)]
         );
     }
 
     #[test]
-    fn the_calling_thread_stays_where_it_was() {
+    fn the_calling_thread_stays_in_its_namespace() {
         let before = NetNs::current().unwrap().inode().unwrap();
         let Some(_namespace) = namespace() else { return };
         assert_eq!(NetNs::current().unwrap().inode().unwrap(), before);
     }
 
     #[test]
-    fn a_link_that_comes_up_says_nothing_by_itself() {
+    fn a_link_that_comes_up_sends_nothing() {
         let Some(pair) = Pair::create() else { return };
         let socket = pair.far_socket(crate::PacketOptions::default());
         let _pair = pair.up();
-        assert!(!socket.wait_readable(SILENCE).unwrap(), "a frame came that nobody sent");
+        assert!(!socket.wait_readable(SILENCE).unwrap(), "an unexpected frame arrived");
     }
 
     #[test]
-    fn a_link_that_comes_up_with_ipv6_is_heard() {
+    fn a_link_that_comes_up_with_ipv6_sends_frames() {
         let Some(pair) = Pair::create() else { return };
         enable_ipv6(&pair.near);
         let socket = pair.far_socket(crate::PacketOptions::default());
         let pair = pair.up();
-        assert!(socket.wait_readable(ARRIVAL).unwrap(), "the silence of the test above proves nothing");
+        assert!(socket.wait_readable(ARRIVAL).unwrap(), "the test above proves nothing");
         pair.near.call(crate::Host::disable_ipv6).unwrap();
-        let switches =
-            pair.near.run(|_| IPV6_SWITCHES.map(|path| fs::read_to_string(path).unwrap())).unwrap();
-        assert_eq!(switches, ["1\n", "1\n"]);
+        let sysctls = pair.near.run(|_| IPV6_SYSCTLS.map(|path| fs::read_to_string(path).unwrap())).unwrap();
+        assert_eq!(sysctls, ["1\n", "1\n"]);
     }
 
     #[test]
-    fn a_namespace_dies_with_its_last_holder() {
+    fn a_namespace_disappears_with_its_last_holder() {
         let Some(pair) = Pair::create() else { return };
         let Pair { near, far, near_index: _, far_index } = pair;
         drop(near);
@@ -318,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_held_at_a_path_outlives_its_holders_with_what_is_in_it() {
+    fn a_namespace_held_at_a_path_keeps_its_links() {
         let Some(pair) = Pair::create() else { return };
         let inode = pair.near.namespace().inode().unwrap();
         with_private_run(move || {
@@ -341,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_namespace_is_found_by_its_name_until_that_is_dropped() {
+    fn a_published_namespace_is_found_by_its_name_until_the_name_is_dropped() {
         let Some(namespace) = namespace() else { return };
         with_private_run(move || {
             let name = format!("xdproof-{}", process::id());
@@ -352,14 +347,14 @@ mod tests {
             let second = namespace.publish("second").unwrap();
             drop(published);
             assert_eq!(NetNs::named(&name).unwrap_err().errno(), Some(libc::ENOENT));
-            assert!(NetNs::named("second").is_ok(), "one name went with another");
+            assert!(NetNs::named("second").is_ok(), "one name was removed with another");
             drop(second);
             assert_eq!(fs::read_dir(NAMES).unwrap().count(), 0);
         });
     }
 
     #[test]
-    fn a_persistent_name_outlives_its_handle_and_keeps_the_namespace() {
+    fn a_persistent_name_outlives_its_handle_and_holds_the_namespace() {
         let Some(namespace) = namespace() else { return };
         with_private_run(move || {
             let inode = namespace.inode().unwrap();
@@ -370,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_namespace_is_refused() {
+    fn a_file_other_than_a_network_namespace_is_refused() {
         if namespace().is_none() {
             return;
         }
@@ -386,9 +381,9 @@ mod tests {
     }
 
     #[test]
-    fn a_namespaces_name_is_one_component_of_a_path() {
+    fn a_namespace_name_is_one_path_component() {
         for name in ["", ".", "..", "a/b", "/etc/passwd", "a\0b"] {
-            assert!(matches!(NetNs::named(name), Err(Error::Invalid { .. })), "{name:?} was taken");
+            assert!(matches!(NetNs::named(name), Err(Error::Invalid { .. })), "{name:?} was accepted");
         }
     }
 }

@@ -1,80 +1,49 @@
-//! One netlink socket and its requests: every request is acknowledged or refused, and a refusal carries the
-//! kernel's own sentence.
+//! One netlink socket and its requests.
+//!
+//! Promises: a request is acknowledged or fails, a failure carries the kernel's extack message, and no wait is without a
+//! deadline.
 
-use std::{convert::Infallible, fmt::Debug, io, iter, time::Duration};
+use std::{
+    convert::Infallible,
+    io, iter,
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
 
-use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use netlink_proto::{Connection, ConnectionHandle, sys::AsyncSocket};
-use netlink_sys::{
-    SocketAddr,
-    protocols::{NETLINK_GENERIC, NETLINK_ROUTE},
-};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use tokio::{runtime::Runtime, time::timeout};
+use netlink_packet_route::link::LinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::poll::PollFlags;
 
-use crate::{Error, Subject, generic::GenericMessage};
+use crate::{Error, IfIndex, Subject, poll::wait_ready};
 
-/// How long an answer may take. The kernel answers in microseconds, or in some seconds where a driver resets
-/// its device; an answer that never comes means a message that could not be decoded.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Limit for one reply. The kernel replies in microseconds, or in seconds where a driver resets its device.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `struct nlmsghdr` and `struct nlattr` (`include/uapi/linux/netlink.h`).
 const MESSAGE_HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
-/// `NLMSGERR_ATTR_MSG`: a zero-terminated string.
+/// `NLMSGERR_ATTR_MSG`: a NUL-terminated string.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// Upper bits of an attribute's type: `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_TYPE_MASK: u16 = !(NLA_F_NESTED | 1 << 14);
 
 /// A socket of one netlink protocol, in the namespace of the thread that opened it.
-#[derive(Debug)]
-pub(crate) struct Channel<H> {
-    handle: H,
+pub(crate) struct Channel {
+    socket: Socket,
+    sequence: u32,
 }
 
-/// A handle that sends requests: rtnetlink's for links, netlink-proto's own for generic netlink.
-pub(crate) trait Requests {
-    type Message: Debug + NetlinkSerializable + NetlinkDeserializable + Unpin + Send + 'static;
-
-    /// Sends a request; `None` if the connection is gone.
-    fn request(
-        &self,
-        message: NetlinkMessage<Self::Message>,
-    ) -> Option<impl Stream<Item = NetlinkMessage<Self::Message>> + Unpin>;
-}
-
-impl Requests for rtnetlink::Handle {
-    type Message = RouteNetlinkMessage;
-
-    fn request(
-        &self,
-        message: NetlinkMessage<RouteNetlinkMessage>,
-    ) -> Option<impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Unpin> {
-        Self::request(&mut self.clone(), message).ok().map(Box::pin)
-    }
-}
-
-impl<M> Requests for ConnectionHandle<M>
-where
-    M: Debug + NetlinkSerializable + NetlinkDeserializable + Unpin + Send + 'static,
-{
-    type Message = M;
-
-    fn request(&self, message: NetlinkMessage<M>) -> Option<impl Stream<Item = NetlinkMessage<M>> + Unpin> {
-        Self::request(self, message, SocketAddr::new(0, 0)).ok()
-    }
-}
-
-/// A message whose body is left as bytes.
+/// A message whose body is left as bytes: of rtnetlink, or of a generic netlink family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawMessage {
+    /// `nlmsg_type`.
     pub(crate) kind: u16,
-    /// What stands behind the message's header.
+    /// Bytes behind `struct nlmsghdr`.
     pub(crate) body: Vec<u8>,
 }
 
@@ -100,16 +69,16 @@ impl NetlinkDeserializable for RawMessage {
     }
 }
 
-/// What is asked for, in words and in netlink flags.
+/// A request in words, for errors, and its netlink flags.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub(crate) struct Request {
     pub(crate) action: &'static str,
     pub(crate) subject: Option<Subject>,
-    /// Flags beside `NLM_F_REQUEST` and, where it is no dump, `NLM_F_ACK`.
+    /// Flags beside `NLM_F_REQUEST` and, unless it is a dump, `NLM_F_ACK`.
     pub(crate) flags: u16,
 }
 
-impl Ask {
+impl Request {
     pub(crate) fn new(action: &'static str, subject: impl Into<Option<Subject>>) -> Self {
         Self { action, subject: subject.into(), flags: 0 }
     }
@@ -118,120 +87,120 @@ impl Ask {
         Self { flags, ..self }
     }
 
-    /// An answer that says too little.
+    /// The error for a reply that lacks something.
     pub(crate) fn incomplete(&self, missing: &'static str) -> Error {
-        Error::IncompleteAnswer { action: self.action, subject: self.subject.clone(), missing }
+        Error::IncompleteReply { action: self.action, subject: self.subject.clone(), missing }
     }
 }
 
-impl Channel<rtnetlink::Handle> {
-    /// Opens a socket for links and leaves its driving to the runtime.
-    pub(crate) fn open_route(runtime: &Runtime) -> Result<Self, Error> {
-        Self::open(runtime, rtnetlink::new_connection)
-    }
+/// Opens a socket that receives the notifications of some multicast groups of rtnetlink (`RTMGRP_*`).
+pub(crate) fn subscribe(groups: u32) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, groups))?;
+    Ok(socket)
 }
 
-impl Channel<ConnectionHandle<GenericMessage>> {
-    /// Opens a socket for generic netlink and leaves its driving to the runtime.
-    pub(crate) fn open_generic(runtime: &Runtime) -> Result<Self, Error> {
-        Self::open(runtime, || netlink_proto::new_connection(NETLINK_GENERIC))
-    }
-}
-
-impl Channel<ConnectionHandle<RawMessage>> {
-    /// Opens a socket for what is to be given back as it was told, and leaves its driving to the runtime.
-    pub(crate) fn open_raw(runtime: &Runtime) -> Result<Self, Error> {
-        Self::open(runtime, || netlink_proto::new_connection(NETLINK_ROUTE))
-    }
-}
-
-impl<H: Requests> Channel<H> {
-    fn open<U>(
-        runtime: &Runtime,
-        connect: impl FnOnce() -> io::Result<(Connection<H::Message>, H, U)>,
-    ) -> Result<Self, Error> {
-        let open = || {
-            let _entered = runtime.enter();
-            let (mut connection, handle, _unsolicited) = connect()?;
-            // Without these a lost connection would look like a request that was done.
-            connection.set_forward_ack(true);
-            connection.set_forward_done(true);
-            // Linux 4.12 and 4.3 (net/netlink/af_netlink.c, netlink_setsockopt): say why, do not send the
+impl Channel {
+    pub(crate) fn open(protocol: isize) -> Result<Self, Error> {
+        let open = || -> io::Result<_> {
+            let mut socket = Socket::new(protocol)?;
+            socket.bind_auto()?;
+            // Linux 4.12 and 4.3 (net/netlink/af_netlink.c, netlink_setsockopt): report the reason, and do not send the
             // request back.
-            let socket = connection.socket_mut().socket_mut();
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;
-            runtime.spawn(connection);
-            Ok(Self { handle })
+            Ok(Self { socket, sequence: 0 })
         };
-        open().map_err(Error::refused::<io::Error>("open a netlink socket", None))
+        open().map_err(Error::refused("open a netlink socket", None))
     }
 
-    /// Sends one message and gives what is answered, once the kernel has said that it is all.
+    /// Sends one message and returns the replies, once the kernel has acknowledged it or finished the dump.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the errno and the extack, or [`Error::Timeout`].
-    pub(crate) fn ask(
-        &self,
-        runtime: &Runtime,
-        ask: &Ask,
-        message: H::Message,
-    ) -> Result<Vec<H::Message>, Error> {
+    /// [`Error::Refused`] with the errno and the extack message, or [`Error::Timeout`].
+    pub(crate) fn send<M>(&mut self, request: &Request, message: M) -> Result<Vec<M>, Error>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
-        // A dump ends with NLMSG_DONE; an acknowledgement would come on top of it.
-        let ending = if ask.flags & NLM_F_DUMP == NLM_F_DUMP { 0 } else { NLM_F_ACK };
-        header.flags = NLM_F_REQUEST | ending | ask.flags;
-        let message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        match runtime.block_on(async { timeout(ANSWER_DEADLINE, self.exchange(message)).await }) {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(Refusal { source, extack })) => {
-                Err(Error::Refused { action: ask.action, subject: ask.subject.clone(), extack, source })
+        // A dump ends with NLMSG_DONE; an acknowledgement would be one message too many.
+        let ack = if request.flags & NLM_F_DUMP == NLM_F_DUMP { 0 } else { NLM_F_ACK };
+        header.flags = NLM_F_REQUEST | ack | request.flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let Request { action, subject, flags: _ } = request;
+        self.exchange(&bytes).map_err(|Failure { source, extack }| match source.kind() {
+            io::ErrorKind::TimedOut if source.raw_os_error().is_none() => {
+                Error::Timeout { action, subject: subject.clone(), deadline: REPLY_TIMEOUT }
             }
-            Err(_elapsed) => Err(Error::Timeout {
-                action: ask.action,
-                subject: ask.subject.clone(),
-                deadline: ANSWER_DEADLINE,
-            }),
-        }
+            _ => Error::Refused { action, subject: subject.clone(), extack, source },
+        })
     }
 
-    async fn exchange(&self, message: NetlinkMessage<H::Message>) -> Result<Vec<H::Message>, Refusal> {
-        let closed = || Refusal::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        let mut replies = self.handle.request(message).ok_or_else(closed)?;
-        let mut answers = Vec::new();
-        while let Some(reply) = replies.next().await {
-            match reply.payload {
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                NetlinkPayload::Error(error) => {
-                    let extack = extack(reply.header.flags, &error);
-                    return Err(Refusal { source: error.to_io(), extack });
+    fn exchange<M: NetlinkDeserializable>(&self, request: &[u8]) -> Result<Vec<M>, Failure> {
+        let begun = Instant::now();
+        self.socket.send(request, 0)?;
+        let mut replies = Vec::new();
+        loop {
+            let left = REPLY_TIMEOUT.saturating_sub(begun.elapsed());
+            if !wait_ready(self.socket.as_fd(), PollFlags::POLLIN, left)? {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            let (datagram, _) = self.socket.recv_from_full()?;
+            for message in messages(&datagram) {
+                let message = NetlinkMessage::deserialize(message).map_err(io::Error::other)?;
+                if message.header.sequence_number != self.sequence {
+                    // A late reply to a request that timed out.
+                    continue;
                 }
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(io::Error::from_raw_os_error(-done.code).into());
+                match message.payload {
+                    NetlinkPayload::InnerMessage(reply) => replies.push(reply),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
+                    NetlinkPayload::Error(error) => {
+                        let extack = extack(message.header.flags, &error);
+                        return Err(Failure { source: error.to_io(), extack });
+                    }
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code).into());
+                    }
+                    NetlinkPayload::Done(_) => return Ok(replies),
+                    NetlinkPayload::Overrun(_) => {
+                        return Err(io::Error::from_raw_os_error(libc::ENOBUFS).into());
+                    }
+                    _ => {}
                 }
-                NetlinkPayload::Done(_) => return Ok(answers),
-                NetlinkPayload::Overrun(_) => return Err(io::Error::from_raw_os_error(libc::ENOBUFS).into()),
-                _ => {}
             }
         }
-        Err(closed())
     }
 }
 
-struct Refusal {
+struct Failure {
     source: io::Error,
     extack: Option<String>,
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for Failure {
     fn from(source: io::Error) -> Self {
         Self { source, extack: None }
     }
 }
 
-/// The kernel's sentence in an error message (`netlink_ack()` of `net/netlink/af_netlink.c`): behind the
-/// header of the refused request, and behind its body too unless `NLM_F_CAPPED` says that it was left out.
+/// Splits a datagram into its messages. A malformed length ends the iteration.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let length = usize::try_from(NetlinkBuffer::new_checked(datagram).ok()?.length()).ok()?;
+        let message = datagram.get(..length)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// Extracts the extack message of an error (`netlink_ack()` in `net/netlink/af_netlink.c`). It follows the header of the
+/// failed request, and its body too unless `NLM_F_CAPPED` says that the body was left out.
 fn extack(flags: u16, error: &ErrorMessage) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
@@ -243,12 +212,17 @@ fn extack(flags: u16, error: &ErrorMessage) -> Option<String> {
         let length = u32::from_ne_bytes(*request.first_chunk()?);
         usize::try_from(length).ok()?.checked_next_multiple_of(4)?
     };
-    attributes(request.get(skipped..)?)
-        .find(|&(kind, _)| kind == NLMSGERR_ATTR_MSG)
-        .and_then(|(_, text)| string(text))
+    string(attribute(request.get(skipped..)?, NLMSGERR_ATTR_MSG)?)
 }
 
-/// The attributes in a run of bytes: type without flags, and value. A malformed one ends the run.
+/// An `RTM_*LINK` message about one link.
+pub(crate) fn link_message(index: IfIndex) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index.get();
+    message
+}
+
+/// Iterates over attributes: type without flags, and value. A malformed one ends the iteration.
 pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     iter::from_fn(move || {
         let &[a, b, c, d] = bytes.first_chunk()?;
@@ -259,19 +233,28 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// The first attribute of a type.
+/// Returns the first attribute of a type.
 pub(crate) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
 }
 
-/// A zero-terminated string.
+/// Returns the first attribute of a type, a 32-bit number.
+pub(crate) fn attribute_u32(bytes: &[u8], kind: u16) -> Option<u32> {
+    u32_at(attribute(bytes, kind)?, 0)
+}
+
+/// Reads a 32-bit number in host byte order.
+pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    bytes.get(offset..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+/// Reads a NUL-terminated string.
 pub(crate) fn string(value: &[u8]) -> Option<String> {
     let text = value.split(|&byte| byte == 0).next()?;
     Some(String::from_utf8_lossy(text).into_owned())
 }
 
-/// A run of attributes being written. What is written here is a few short names and numbers: an attribute's
-/// length, 16 bits, is never near its end.
+/// Attributes under construction. The values are short names and numbers, far below the 16-bit limit of an attribute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attributes(Vec<u8>);
 
@@ -285,9 +268,13 @@ impl Attributes {
         self
     }
 
-    /// Strict families insist on the flag (`NL_VALIDATE_NESTED` of `include/net/netlink.h`).
+    /// Families with strict validation require the flag (`NL_VALIDATE_NESTED` in `include/net/netlink.h`).
     pub(crate) fn nest(self, kind: u16, inner: &Self) -> Self {
         self.put(kind | NLA_F_NESTED, &inner.0)
+    }
+
+    pub(crate) fn put_u32(self, kind: u16, value: u32) -> Self {
+        self.put(kind, &value.to_ne_bytes())
     }
 
     pub(crate) fn put_string(self, kind: u16, text: &str) -> Self {

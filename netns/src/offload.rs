@@ -1,19 +1,22 @@
-//! Offloads: what `ethtool -k` shows and `-K` sets, over the ethtool netlink family (Linux 5.8,
+//! Offloads: `ethtool -k` and `-K`, over the ethtool netlink family (Linux 5.8,
 //! `Documentation/networking/ethtool-netlink.rst`, `FEATURES_GET` and `FEATURES_SET`).
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use crate::{
-    Error, Host, IfIndex, Subject,
-    netlink::{Ask, Attributes, attribute, attributes, string},
+#[cfg(feature = "serde")]
+use {
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
 };
 
-pub(crate) const ETHTOOL: &str = "ethtool";
+use crate::{
+    Error, Host, IfIndex, Subject,
+    ethtool::{ETHTOOL, header},
+    netlink::{Attributes, Request, attribute, attributes, string},
+};
+
 const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
 const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
-const ETHTOOL_A_HEADER_DEV_INDEX: u16 = 1;
-/// The number of the header's attribute in every message of the family.
-const ETHTOOL_A_HEADER: u16 = 1;
 const ETHTOOL_A_FEATURES_HW: u16 = 2;
 const ETHTOOL_A_FEATURES_WANTED: u16 = 3;
 const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
@@ -24,37 +27,37 @@ const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 
-/// The name of an offload as the kernel has it (`netdev_features_strings` of `net/ethtool/common.c`), which
-/// is what `ethtool -k` shows for most; its old group names (`gro`, `rxvlan`) are the program's own.
+/// The kernel's name of an offload (`netdev_features_strings` in `net/ethtool/common.c`). `ethtool -k` shows the same names
+/// for most offloads; its short names for groups (`gro`, `rxvlan`) are its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offload(Cow<'static, str>);
 
 impl Offload {
-    /// Generic receive offload. On the peer of a veth it also lets the veth take redirected frames.
+    /// Generic receive offload. Enabled on one end of a veth, it also lets the other end transmit redirected frames.
     pub const GRO: Self = Self::known("rx-gro");
-    /// Receive offload in the device, reversible.
+    /// Reversible receive offload in the device.
     pub const GRO_HW: Self = Self::known("rx-gro-hw");
     /// GRO of forwarded UDP.
     pub const GRO_UDP_FORWARDING: Self = Self::known("rx-udp-gro-forwarding");
-    /// GRO by lists of frames.
+    /// GRO into lists of frames (`frag_list`).
     pub const GRO_LIST: Self = Self::known("rx-gro-list");
-    /// Receive offload in the device, not reversible.
+    /// Irreversible receive offload in the device.
     pub const LRO: Self = Self::known("rx-lro");
-    /// The device takes the VLAN tag out of received frames.
+    /// The device strips the VLAN tag of received frames.
     pub const RX_VLAN: Self = Self::known("rx-vlan-hw-parse");
-    /// The device takes the 802.1ad tag out of received frames.
+    /// The device strips the 802.1ad tag of received frames.
     pub const RX_VLAN_STAG: Self = Self::known("rx-vlan-stag-hw-parse");
-    /// The device throws away frames of VLANs that are not configured.
+    /// The device drops frames of VLANs that are not configured.
     pub const RX_VLAN_FILTER: Self = Self::known("rx-vlan-filter");
-    /// The device puts the VLAN tag into sent frames.
+    /// The device inserts the VLAN tag of transmitted frames.
     pub const TX_VLAN: Self = Self::known("tx-vlan-hw-insert");
-    /// The device puts the 802.1ad tag into sent frames.
+    /// The device inserts the 802.1ad tag of transmitted frames.
     pub const TX_VLAN_STAG: Self = Self::known("tx-vlan-stag-hw-insert");
-    /// The device leaves the frame check sequence on received frames.
+    /// The device leaves the FCS on received frames.
     pub const RX_FCS: Self = Self::known("rx-fcs");
-    /// The device passes damaged frames on.
+    /// The device passes damaged frames up.
     pub const RX_ALL: Self = Self::known("rx-all");
-    /// The device checks checksums.
+    /// The device verifies checksums.
     pub const RX_CHECKSUM: Self = Self::known("rx-checksum");
     /// The device computes checksums of any protocol.
     pub const TX_CHECKSUM: Self = Self::known("tx-checksum-ip-generic");
@@ -62,7 +65,7 @@ impl Offload {
     pub const GSO: Self = Self::known("tx-generic-segmentation");
     /// TCP segmentation in the device.
     pub const TSO: Self = Self::known("tx-tcp-segmentation");
-    /// Frames in several pieces are sent as they are.
+    /// The device transmits frames that consist of several fragments.
     pub const SCATTER_GATHER: Self = Self::known("tx-scatter-gather");
 
     const fn known(name: &'static str) -> Self {
@@ -94,30 +97,30 @@ impl fmt::Display for Offload {
     }
 }
 
-/// How an offload stands on a link.
+/// The state of an offload on a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct OffloadState {
-    /// It is on.
+    /// The offload is on.
     pub active: bool,
-    /// Someone asked for it. It may be off nevertheless, until something that excludes it (an XDP program, an
-    /// MTU) goes.
+    /// The offload is requested. It may still be off, until whatever excludes it (an XDP program, an MTU) goes away.
     pub wanted: bool,
-    /// It can be switched on this link.
+    /// The offload can be turned on and off on this link.
     pub changeable: bool,
 }
 
-/// Every offload that the kernel knows, as it stands on a link.
+/// The state of every offload on a link, by the kernel's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offloads(BTreeMap<Offload, OffloadState>);
 
 impl Offloads {
-    /// How one stands, or `None` if the kernel does not know it.
+    /// Returns the state of one offload, or `None` if the kernel does not know it.
     #[must_use]
     pub fn get(&self, offload: &Offload) -> Option<OffloadState> {
         self.0.get(offload).copied()
     }
 
-    /// All of them, by name.
+    /// Iterates over all offloads in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Offload, OffloadState)> {
         self.0.iter().map(|(offload, &state)| (offload, state))
     }
@@ -129,7 +132,7 @@ impl Offloads {
                 note(offloads.entry(name.into()).or_default(), on);
             }
         };
-        // HW names every offload; the others name those alone that are set.
+        // HW names every offload; the other bitsets name only the offloads that are set.
         note(ETHTOOL_A_FEATURES_HW, |state, on| state.changeable = on);
         note(ETHTOOL_A_FEATURES_WANTED, |state, on| state.wanted = on);
         note(ETHTOOL_A_FEATURES_ACTIVE, |state, on| state.active = on);
@@ -138,9 +141,8 @@ impl Offloads {
     }
 }
 
-/// The names of a bitset and their values (`ethnl_put_bitset32()` of `net/ethtool/bitset.c`): with a mask, a
-/// name stands for a bit that matters and has a flag if it is set; without, a name stands for a bit that is
-/// set.
+/// Iterates over the names in a bitset and their values (`ethnl_put_bitset32()` in `net/ethtool/bitset.c`). With a mask, a
+/// named bit is in the mask, and a flag says that it is set; without a mask, a named bit is set.
 fn bits(bitset: &[u8]) -> impl Iterator<Item = (String, bool)> {
     let masked = attribute(bitset, ETHTOOL_A_BITSET_NOMASK).is_none();
     attributes(attribute(bitset, ETHTOOL_A_BITSET_BITS).unwrap_or_default())
@@ -152,62 +154,49 @@ fn bits(bitset: &[u8]) -> impl Iterator<Item = (String, bool)> {
 }
 
 impl Host {
-    /// Every offload of a link.
+    /// Reads the state of every offload of a link.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENODEV` if there is no such link, `ENOENT` or `EOPNOTSUPP` if the kernel is older
-    /// than 5.8.
+    /// [`Error::Refused`]: `ENODEV` if there is no such link, `ENOENT` or `EOPNOTSUPP` before Linux 5.8.
     pub fn offloads(&mut self, index: IfIndex) -> Result<Offloads, Error> {
-        let ask = Ask::new("read the offloads", Subject::from(index));
-        let answers = self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_GET, &ask, header(index))?;
-        answers.first().map(|body| Offloads::read(body)).ok_or_else(|| ask.incomplete("offloads"))
+        let request = Request::new("read the offloads", Subject::from(index));
+        let replies = self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_GET, &request, header(index))?;
+        replies.first().map(|body| Offloads::read(body)).ok_or_else(|| request.incomplete("offloads"))
     }
 
-    /// Says of several offloads at once which are wanted, and looks at nothing: what is wanted and cannot be, the kernel
-    /// keeps in mind ([`OffloadState::wanted`]).
+    /// Requests states for several offloads at once and does not verify the result: the kernel remembers a request that it
+    /// cannot fulfil yet ([`OffloadState::wanted`]).
     ///
     /// # Errors
-    /// [`Error::Refused`] with `EOPNOTSUPP` for a name that it does not know.
+    /// [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
     pub fn want_offloads<'a>(
         &mut self,
         index: IfIndex,
         wanted: impl IntoIterator<Item = (&'a Offload, bool)>,
     ) -> Result<(), Error> {
-        let ask = Ask::new("switch offloads", Subject::from(index));
+        let request = Request::new("set offloads", Subject::from(index));
         let bits = wanted.into_iter().fold(Attributes::default(), |bits, (offload, on)| {
-            bits.nest(ETHTOOL_A_BITSET_BITS_BIT, &bit(offload, on))
+            let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload.as_ref());
+            let bit = if on { named.put(ETHTOOL_A_BITSET_BIT_VALUE, &[]) } else { named };
+            bits.nest(ETHTOOL_A_BITSET_BITS_BIT, &bit)
         });
         let bitset = Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits);
-        let request = header(index).nest(ETHTOOL_A_FEATURES_WANTED, &bitset);
-        self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_SET, &ask, request).map(drop)
+        let body = header(index).nest(ETHTOOL_A_FEATURES_WANTED, &bitset);
+        self.generic(ETHTOOL, ETHTOOL_MSG_FEATURES_SET, &request, body).map(drop)
     }
 
-    /// Switches an offload and looks whether it took.
+    /// Turns an offload on or off and verifies the result.
     ///
     /// # Errors
-    /// [`Error::OffloadUnchanged`] if the kernel took the request and left the offload as it was, which it
-    /// does for one that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for a name that it does
-    /// not know.
+    /// [`Error::OffloadUnchanged`] if the kernel accepted the request but left the offload unchanged, as it does for one
+    /// that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
     pub fn set_offload(&mut self, index: IfIndex, offload: &Offload, on: bool) -> Result<(), Error> {
         self.want_offloads(index, [(offload, on)])?;
-        let state = self.offloads(index)?.get(offload);
-        if state.is_some_and(|state| state.active == on) {
-            Ok(())
-        } else {
-            Err(Error::OffloadUnchanged { index, offload: offload.clone(), on })
+        match self.offloads(index)?.get(offload) {
+            Some(state) if state.active == on => Ok(()),
+            _ => Err(Error::OffloadUnchanged { index, offload: offload.clone(), on }),
         }
     }
-}
-
-fn bit(offload: &Offload, on: bool) -> Attributes {
-    let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload.as_ref());
-    if on { named.put(ETHTOOL_A_BITSET_BIT_VALUE, &[]) } else { named }
-}
-
-/// The attributes with which every request of the family begins: the link.
-pub(crate) fn header(index: IfIndex) -> Attributes {
-    let device = Attributes::default().put(ETHTOOL_A_HEADER_DEV_INDEX, &index.get().to_ne_bytes());
-    Attributes::default().nest(ETHTOOL_A_HEADER, &device)
 }
 
 #[cfg(test)]
@@ -220,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn gro_of_a_veth_is_switched_on_and_off() {
+    fn gro_of_a_veth_is_turned_on_and_off() {
         let Some(pair) = Pair::create() else { return };
         for on in [true, false, true] {
             pair.at_near(move |host, index| host.set_offload(index, &Offload::GRO, on)).unwrap();
@@ -232,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vlan_offloads_of_a_veth_are_known_by_their_names() {
+    fn the_vlan_offloads_of_a_veth_are_turned_off() {
         let Some(pair) = Pair::create() else { return };
         for offload in [Offload::RX_VLAN, Offload::TX_VLAN, Offload::RX_VLAN_STAG, Offload::TX_VLAN_STAG] {
             pair.at_near({
@@ -245,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_offload_that_has_a_constant_is_one_of_the_kernels() {
+    fn the_kernel_knows_every_offload_constant() {
         let Some(pair) = Pair::create() else { return };
         let offloads = pair.at_near(Host::offloads).unwrap();
         for offload in [
@@ -273,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offload_that_is_fixed_is_told_to_be_unchanged() {
+    fn a_fixed_offload_is_reported_as_unchanged() {
         let Some(pair) = Pair::create() else { return };
         assert!(!state(&pair, &Offload::LRO).unwrap().changeable);
         let error = pair.at_near(|host, index| host.set_offload(index, &Offload::LRO, true)).unwrap_err();
@@ -281,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offload_that_the_kernel_does_not_know_is_refused_with_its_sentence() {
+    fn an_unknown_offload_is_refused_with_an_extack_message() {
         let Some(pair) = Pair::create() else { return };
         let unknown = Offload::from("rx-flux");
         assert_eq!(state(&pair, &unknown), None);
@@ -290,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_never_changes_is_not_changeable() {
+    fn an_offload_of_nochange_is_not_changeable() {
         let set = |name| Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, name);
         let bitset = |bit: &Attributes| {
             let bits = Attributes::default().nest(ETHTOOL_A_BITSET_BITS_BIT, bit);
@@ -305,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bitset_without_a_mask_names_what_is_set() {
+    fn a_bitset_without_a_mask_names_the_set_bits() {
         let bit = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, "x");
         let bits_of = |bit: &Attributes| Attributes::default().nest(ETHTOOL_A_BITSET_BITS_BIT, bit);
         let masked = Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits_of(&bit)).into_bytes();

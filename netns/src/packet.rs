@@ -1,27 +1,24 @@
-//! Packet sockets: the frames that pass a link, with the bytes that were on the wire.
+//! Packet sockets: the frames of a link, with the bytes that were on the link.
 
 use std::{
     io::{self, IoSlice},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, ppoll},
-    sys::{
-        socket::{
-            AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg,
-            setsockopt, socket,
-            sockopt::{RcvBufForce, SocketError},
-        },
-        time::TimeSpec,
+    poll::PollFlags,
+    sys::socket::{
+        AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg, setsockopt,
+        socket,
+        sockopt::{RcvBufForce, SocketError},
     },
 };
 
-use crate::{Error, Handed, Host, IfIndex, Subject, ring::MUST_MOVE, sys};
+use crate::{Error, Host, IfIndex, Subject, TxOutcome, poll::wait_ready, ring::PROGRESS_TIMEOUT, sys};
 
-/// Two addresses: a VLAN tag stands behind them.
+/// Length of the two addresses, behind which a VLAN tag is.
 const ADDRESSES: usize = 12;
 const TAG: usize = 4;
 
@@ -29,30 +26,29 @@ const TAG: usize = 4;
 const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 
-/// How a packet socket is made.
+/// Options of a packet socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketOptions {
-    /// Bytes of frames that may wait, past the limit of `net.core.rmem_max` (`SO_RCVBUFFORCE`). The kernel
-    /// doubles it and counts its own bookkeeping: the shortest frame takes some 700 bytes.
+    /// Size of the receive buffer in bytes, beyond `net.core.rmem_max` if necessary (`SO_RCVBUFFORCE`). The kernel doubles it
+    /// and charges its own overhead: the shortest frame takes some 700 bytes.
     pub receive_buffer: usize,
-    /// Show the frames that leave by the link, too.
+    /// Also receive the frames that the link transmits.
     pub outgoing: bool,
-    /// Send without the link's queueing discipline (`PACKET_QDISC_BYPASS`, Linux 3.14): a frame that the driver cannot take
-    /// at once is dropped, and that is said.
-    pub direct: bool,
+    /// Bypass the link's qdisc when sending (`PACKET_QDISC_BYPASS`, Linux 3.14): a frame that the driver does not accept at
+    /// once is dropped and reported.
+    pub bypass_qdisc: bool,
 }
 
 impl Default for PacketOptions {
-    /// 8 MiB, and frames that come in only.
+    /// 8 MiB, received frames only.
     fn default() -> Self {
-        Self { receive_buffer: 8 << 20, outgoing: false, direct: false }
+        Self { receive_buffer: 8 << 20, outgoing: false, bypass_qdisc: false }
     }
 }
 
-/// An `AF_PACKET` socket of one link: every frame of every protocol, link-layer header included.
-/// Non-blocking.
+/// A non-blocking `AF_PACKET` socket of one link: every frame of every protocol, link-layer header included.
 ///
-/// It shows what the stack is given: behind native and generic XDP, and behind GRO.
+/// It receives what the stack receives: after native and generic XDP, and after GRO.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
@@ -60,22 +56,23 @@ pub struct PacketSocket {
     outgoing: bool,
 }
 
-/// What is known of a received frame beside its bytes.
+/// Metadata of a received frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// Bytes of it that are in the buffer, from its start, with the restored tag.
+    /// Bytes in the buffer, the restored tag included.
     pub len: usize,
-    /// Bytes that it had on the wire, with the restored tag: more than `len` if the buffer was too short.
+    /// Length of the frame on the link, the restored tag included: more than `len` if the buffer was too short.
     pub original_len: usize,
-    /// It left by the link (`PACKET_OUTGOING`).
+    /// The link transmitted it (`PACKET_OUTGOING`).
     pub outgoing: bool,
-    /// The stack had taken its outer VLAN tag out, and it was put back.
+    /// The stack had removed its outer VLAN tag, which was restored.
     pub tag_restored: bool,
 }
 
 impl Host {
-    /// Opens a packet socket for whoever binds it to a link and sends by it: it is not shown the frames that leave by the link
-    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20), each of which costs a copy of its head and, behind it, one of the frame in XDP.
+    /// Opens an unbound packet socket for sending. It does not receive the frames that the link transmits
+    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20): each would cost a clone of its `skb` and, because of that, a copy of the frame in
+    /// XDP.
     ///
     /// # Errors
     /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW`.
@@ -91,12 +88,12 @@ impl Host {
     /// Opens a packet socket on a link. The link may still be down.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for the buffer), `ENODEV` if
-    /// there is no such link.
+    /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for the buffer), `ENODEV` if there is no such
+    /// link.
     pub fn packet_socket(&mut self, index: IfIndex, options: PacketOptions) -> Result<PacketSocket, Error> {
-        let PacketOptions { receive_buffer, outgoing, direct } = options;
+        let PacketOptions { receive_buffer, outgoing, bypass_qdisc } = options;
         let open = || {
-            // Protocol 0 receives nothing: no frame of another link slips in before the socket is bound.
+            // Protocol 0 receives nothing: no frame of another link is queued before the socket is bound.
             let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
             let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
             setsockopt(&socket, RcvBufForce, &receive_buffer)?;
@@ -104,13 +101,12 @@ impl Host {
             if !outgoing {
                 ignore_outgoing(socket.as_fd())?;
             }
-            if direct {
+            if bypass_qdisc {
                 sys::set_packet_option(socket.as_fd(), libc::PACKET_QDISC_BYPASS, 1)?;
             }
             sys::bind_packet(socket.as_fd(), index)?;
-            // Binding to a link that is down leaves ENETDOWN behind for the first reader (packet_do_bind() of
-            // net/packet/af_packet.c), although the socket works as soon as the link is up. Reading clears
-            // it.
+            // Binding to a link that is down leaves ENETDOWN for the first reader (packet_do_bind() in
+            // net/packet/af_packet.c), although the socket works as soon as the link is up. Reading the error clears it.
             getsockopt(&socket, SocketError)?;
             Ok(PacketSocket { socket, index, outgoing })
         };
@@ -118,7 +114,7 @@ impl Host {
     }
 }
 
-/// Keeps the frames that leave by the link from a socket. Before Linux 4.20 it gets them all the same.
+/// Excludes the frames that the link transmits. Before Linux 4.20 the socket receives them nevertheless.
 fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
     match sys::set_packet_option(socket, libc::PACKET_IGNORE_OUTGOING, 1) {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
@@ -127,11 +123,10 @@ fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 impl PacketSocket {
-    /// Takes the next frame, or `None` if none waits.
+    /// Receives the next frame, or `None` if none is queued.
     ///
-    /// The stack moves the outer VLAN tag of a frame out of its bytes (`skb_vlan_untag()`); it is put back at
-    /// offset 12, so that the bytes are those of the wire. A frame that does not fit is cut at the buffer's
-    /// end.
+    /// The stack removes the outer VLAN tag from the bytes of a frame (`skb_vlan_untag()`); it is restored at offset 12, so that
+    /// the bytes are those on the link. A frame that exceeds the buffer is truncated.
     ///
     /// # Errors
     /// [`Error::Refused`]: `ENETDOWN` once when the link goes down or away.
@@ -160,7 +155,7 @@ impl PacketSocket {
         }
     }
 
-    /// Waits until [`receive`](Self::receive) has something to say, for at most a time; tells whether it has.
+    /// Waits until [`receive`](Self::receive) returns a frame or an error, for at most `timeout`; returns whether it would.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -168,21 +163,11 @@ impl PacketSocket {
         self.wait(PollFlags::POLLIN, timeout)
     }
 
-    fn wait(&self, event: PollFlags, timeout: Duration) -> Result<bool, Error> {
-        let begun = Instant::now();
-        loop {
-            let left = timeout.saturating_sub(begun.elapsed());
-            let mut polled = [PollFd::new(self.socket.as_fd(), event)];
-            match ppoll(&mut polled, Some(TimeSpec::from_duration(left)), None) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.refused("wait for a frame")(errno.into())),
-            }
-        }
+    fn wait(&self, events: PollFlags, timeout: Duration) -> Result<bool, Error> {
+        wait_ready(self.as_fd(), events, timeout).map_err(self.refused("wait for a frame"))
     }
 
-    /// Frames that found the receive buffer full since this was asked last. The kernel starts anew with each
-    /// answer.
+    /// Reads and resets the number of frames that were dropped because the receive buffer was full.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -190,11 +175,11 @@ impl PacketSocket {
         sys::packet_drops(self.socket.as_fd()).map_err(self.refused("read the socket's drops"))
     }
 
-    /// Sends one frame, link-layer header included, and gives the bytes sent, which are all of it.
+    /// Sends one frame, link-layer header included, and returns its length.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` for fewer than 14 bytes, `EMSGSIZE` for more than header and MTU,
-    /// `ENETDOWN` if the link is down, `EAGAIN` or `ENOBUFS` if what was sent before still waits.
+    /// [`Error::Refused`]: `EINVAL` for fewer than 14 bytes, `EMSGSIZE` for more than header and MTU, `ENETDOWN` if the link is
+    /// down, `EAGAIN` or `ENOBUFS` if too many earlier frames are queued.
     pub fn send(&self, frame: &[u8]) -> Result<usize, Error> {
         loop {
             match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
@@ -204,50 +189,49 @@ impl PacketSocket {
         }
     }
 
-    /// Sends frames, link-layer header included, in that order, many a call of the kernel's (`sendmmsg`, Linux 3.0).
+    /// Sends frames, link-layer header included, in that order, many with one system call (`sendmmsg(2)`, Linux 3.0).
     ///
     /// # Errors
-    /// [`Error::Refused`]: as [`send`](Self::send), but what waits is waited for, and what the driver drops
-    /// (`ENOBUFS`) is told as refused; [`Error::Timeout`] if what waits does not go for three seconds.
-    pub fn send_all(&self, frames: &[&[u8]]) -> Result<Handed, Error> {
+    /// Those of [`send`](Self::send), except that it waits while the queue is full and counts what the driver drops
+    /// (`ENOBUFS`); [`Error::Timeout`] if the queue does not move for three seconds.
+    pub fn send_all(&self, frames: &[&[u8]]) -> Result<TxOutcome, Error> {
         let pieces: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
         let mut headers = MultiHeaders::<()>::preallocate(pieces.len(), None);
         let addresses = vec![None; pieces.len()];
-        let (mut handed, mut done) = (Handed::default(), 0);
+        let (mut outcome, mut done) = (TxOutcome::default(), 0);
         while let Some(rest) = pieces.get(done..).filter(|rest| !rest.is_empty()) {
             let fd = self.socket.as_raw_fd();
             match sendmmsg(fd, &mut headers, rest, &addresses[done..], [], MsgFlags::empty()) {
                 Ok(results) => {
-                    let taken = results.count();
-                    done += taken;
-                    handed.taken += taken as u64;
+                    let accepted = results.count();
+                    done += accepted;
+                    outcome.accepted += accepted as u64;
                 }
                 Err(Errno::ENOBUFS) => {
                     done += 1;
-                    handed.refused += 1;
+                    outcome.dropped += 1;
                 }
-                Err(Errno::EAGAIN) if self.wait(PollFlags::POLLOUT, MUST_MOVE)? => {}
+                Err(Errno::EAGAIN) if self.wait(PollFlags::POLLOUT, PROGRESS_TIMEOUT)? => {}
                 Err(Errno::EAGAIN) => {
-                    let (action, subject) = ("see the driver take a frame", Some(self.index.into()));
-                    return Err(Error::Timeout { action, subject, deadline: MUST_MOVE });
+                    let (action, subject) = ("see the driver accept a frame", Some(self.index.into()));
+                    return Err(Error::Timeout { action, subject, deadline: PROGRESS_TIMEOUT });
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(self.refused("send frames")(errno.into())),
             }
         }
-        Ok(handed)
+        Ok(outcome)
     }
 
-    /// Lets the socket take frames that are still to be cut or that lie in several pieces
-    /// ([`FrameBuilder`]). What it receives then begins with a header that
-    /// [`receive`](Self::receive) does not know: it is for sending only (`PACKET_VNET_HDR`, Linux 2.6.27).
+    /// Turns the socket into one that determines the layout of the `skb`s that it sends (`PACKET_VNET_HDR`, Linux 2.6.27). It
+    /// is for sending only: [`receive`](Self::receive) does not know the header that precedes a frame then.
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn into_builder(self) -> Result<FrameBuilder, Error> {
+    pub fn into_vnet_socket(self) -> Result<VnetSocket, Error> {
         sys::set_packet_option(self.socket.as_fd(), libc::PACKET_VNET_HDR, 1)
-            .map_err(self.refused("send frames with a virtio header"))?;
-        Ok(FrameBuilder(self))
+            .map_err(self.refused("enable the virtio header"))?;
+        Ok(VnetSocket(self))
     }
 
     fn refused(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -255,38 +239,37 @@ impl PacketSocket {
     }
 }
 
-/// How the kernel builds the packet in which it holds a frame ([`FrameBuilder::send`]).
+/// Layout of the `skb` of a sent frame ([`VnetSocket::send`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Build {
-    /// Bytes at the frame's start that lie in one piece; a frame that does not fit into a page with them has the
-    /// rest elsewhere (`packet_alloc_skb()` of `net/packet/af_packet.c`). 0: the kernel's choice.
+pub struct SkbLayout {
+    /// Length of the linear part in bytes. The rest of a frame that exceeds a page with it is in frags (`packet_alloc_skb()`
+    /// in `net/packet/af_packet.c`). 0 leaves the choice to the kernel.
     pub linear: u16,
-    /// The frame is TCP over IPv4, whose headers end at [`linear`](Self::linear), and whoever cannot take it whole
-    /// cuts the payload into pieces of at most this many bytes (`SKB_GSO_TCPV4`).
-    pub segment: Option<u16>,
+    /// The frame is TCP over IPv4 with headers that end at [`linear`](Self::linear), and a device that cannot transmit it
+    /// whole segments the payload into pieces of at most this many bytes (`SKB_GSO_TCPV4`).
+    pub gso_size: Option<u16>,
 }
 
-/// A packet socket that sends frames in the build that is asked for.
+/// A packet socket that determines the layout of the `skb`s that it sends.
 #[derive(Debug)]
-pub struct FrameBuilder(PacketSocket);
+pub struct VnetSocket(PacketSocket);
 
-impl FrameBuilder {
-    /// Where an IPv4 header without options ends behind an Ethernet header, and where in a TCP header its
-    /// checksum is.
+impl VnetSocket {
+    /// Offset of the TCP header behind Ethernet and IPv4 headers without options, and of the checksum in it.
     const TCP: u16 = 34;
     const TCP_CHECKSUM: u16 = 16;
 
     /// Sends one frame, link-layer header included.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EMSGSIZE` for more than header and MTU, unless it is to be cut; `EINVAL` if what it is
-    /// to be cut by does not go with it (`__virtio_net_hdr_to_skb()` of `include/linux/virtio_net.h`).
-    pub fn send(&self, frame: &[u8], build: Build) -> Result<(), Error> {
-        let Build { linear, segment } = build;
-        // struct virtio_net_hdr (include/uapi/linux/virtio_net.h): flags and kind in a byte each; then, in the
-        // machine's order, the headers' length, the segment's, where the checksum begins and where it goes.
-        // Only a packet whose checksum is still to be filled in can be cut.
-        let (kind, fields) = match segment {
+    /// [`Error::Refused`]: `EMSGSIZE` for more than header and MTU without segmentation; `EINVAL` if the frame does not match
+    /// the segmentation (`__virtio_net_hdr_to_skb()` in `include/linux/virtio_net.h`).
+    pub fn send(&self, frame: &[u8], layout: SkbLayout) -> Result<(), Error> {
+        let SkbLayout { linear, gso_size } = layout;
+        // struct virtio_net_hdr (include/uapi/linux/virtio_net.h): flags and GSO type in a byte each; then, in host byte
+        // order, length of the headers, GSO size, start of the checksummed bytes and offset of the checksum in them.
+        // Only an skb with a partial checksum can be segmented.
+        let (kind, fields) = match gso_size {
             None => ([0, 0], [linear, 0, 0, 0]),
             Some(size) => ([NEEDS_CSUM, GSO_TCPV4], [linear, size, Self::TCP, Self::TCP_CHECKSUM]),
         };
@@ -308,8 +291,8 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Puts a tag behind the addresses of the `len` bytes at the buffer's start, and tells how many there are
-/// then. Bytes that have no room behind it are cut.
+/// Inserts a tag behind the addresses of the frame in the first `len` bytes of the buffer, and returns its new length. Bytes
+/// that no longer fit are dropped.
 fn insert_tag(buffer: &mut [u8], len: usize, tag: [u8; TAG]) -> usize {
     let end = (len + TAG).min(buffer.len());
     if let Some(behind) = end.checked_sub(TAG).filter(|&behind| behind >= ADDRESSES) {
@@ -317,7 +300,7 @@ fn insert_tag(buffer: &mut [u8], len: usize, tag: [u8; TAG]) -> usize {
         buffer[ADDRESSES..ADDRESSES + TAG].copy_from_slice(&tag);
         end
     } else {
-        // No room for the whole tag: what there is of it.
+        // The tag does not fit whole.
         let place = ADDRESSES.min(len);
         buffer[place..end].copy_from_slice(&tag[..end - place]);
         end
@@ -326,18 +309,20 @@ fn insert_tag(buffer: &mut [u8], len: usize, tag: [u8; TAG]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::testing::{ARRIVAL, Pair, SILENCE};
 
-    /// A broadcast with these tags and 46 bytes that tell their places.
+    /// A broadcast frame with these tags and 46 payload bytes that count up.
     fn frame(tags: &[[u8; 4]]) -> Vec<u8> {
         let addresses = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
-        // 0x88b5 is for experiments (IEEE 802): nobody answers.
+        // 0x88b5 is for local experiments (IEEE 802): nothing replies.
         addresses.into_iter().chain(tags.concat()).chain([0x88, 0xb5]).chain(0..46).collect()
     }
 
     fn receive(socket: &PacketSocket, buffer: &mut [u8]) -> Received {
-        assert!(socket.wait_readable(ARRIVAL).unwrap(), "nothing came");
+        assert!(socket.wait_readable(ARRIVAL).unwrap(), "no frame arrived");
         socket.receive(buffer).unwrap().unwrap()
     }
 
@@ -346,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_arrives_with_the_bytes_that_were_sent_whatever_its_tags() {
+    fn a_frame_arrives_unmodified_whatever_its_tags() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, far) = sockets(&pair);
         let stacks: [(&[[u8; 4]], bool); 7] = [
@@ -372,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_does_not_fit_is_cut_where_the_buffer_ends() {
+    fn a_frame_that_exceeds_the_buffer_is_truncated() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, far) = sockets(&pair);
         for tags in [&[][..], &[[0x81, 0, 0, 10]]] {
@@ -388,13 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn many_frames_in_one_call_arrive_in_order() {
+    fn frames_sent_with_one_call_arrive_in_order() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let far = pair.far_socket(PacketOptions::default());
-        let near = pair.near_socket(PacketOptions { direct: true, ..PacketOptions::default() });
+        let near = pair.near_socket(PacketOptions { bypass_qdisc: true, ..PacketOptions::default() });
         let frames: Vec<Vec<u8>> = (1..=100).map(|vid| frame(&[[0x81, 0, 0, vid]])).collect();
         let pieces: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        assert_eq!(near.send_all(&pieces).unwrap(), Handed { taken: 100, refused: 0 });
+        assert_eq!(near.send_all(&pieces).unwrap(), TxOutcome { accepted: 100, dropped: 0 });
         let mut buffer = [0; 128];
         for sent in &frames {
             let received = receive(&far, &mut buffer);
@@ -405,22 +390,22 @@ mod tests {
     }
 
     #[test]
-    fn outgoing_frames_are_shown_only_if_asked_for() {
+    fn outgoing_frames_are_received_only_on_request() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, far) = sockets(&pair);
         let watch = pair.near_socket(PacketOptions { outgoing: true, ..PacketOptions::default() });
         near.send(&frame(&[])).unwrap();
         assert!(receive(&watch, &mut [0; 128]).outgoing);
         assert!(!receive(&far, &mut [0; 128]).outgoing);
-        assert!(!near.wait_readable(Duration::ZERO).unwrap(), "the sender heard itself");
+        assert!(!near.wait_readable(Duration::ZERO).unwrap(), "the sender received its own frame");
     }
 
     #[test]
-    fn outgoing_frames_are_left_out_where_the_kernel_cannot() {
+    fn outgoing_frames_are_skipped_where_the_kernel_cannot() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let watch = pair.near_socket(PacketOptions { outgoing: true, ..PacketOptions::default() });
         let old = PacketSocket { outgoing: false, ..watch };
-        // Sent by another socket: none hears what it sent itself.
+        // Sent by another socket: a socket does not receive its own frames.
         pair.near_socket(PacketOptions::default()).send(&frame(&[])).unwrap();
         assert!(old.wait_readable(ARRIVAL).unwrap());
         assert_eq!(old.receive(&mut [0; 128]).unwrap(), None);
@@ -438,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_goes_down_is_told_once() {
+    fn a_link_that_goes_down_is_reported_once() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (_, far) = sockets(&pair);
         let index = pair.far_index;
@@ -451,11 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_received_is_told_as_dropped_once() {
+    fn dropped_frames_are_counted_once() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let near = pair.near_socket(PacketOptions::default());
         let far = pair.far_socket(PacketOptions { receive_buffer: 0, ..PacketOptions::default() });
-        // Hears all of it, and so tells when all of it has come.
+        // It receives every frame, and so shows when all have arrived.
         let witness = pair.far_socket(PacketOptions::default());
         for _ in 0..50 {
             near.send(&frame(&[])).unwrap();
@@ -472,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_nothing_ends_in_time() {
+    fn waiting_without_a_frame_ends_at_the_deadline() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, _) = sockets(&pair);
         let begun = Instant::now();
@@ -489,12 +474,12 @@ mod tests {
     }
 
     #[test]
-    fn a_built_frame_arrives_whole_and_is_held_to_the_mtu_unless_it_is_to_be_cut() {
+    fn a_frame_with_a_layout_arrives_whole_and_may_exceed_the_mtu_with_gso() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let far = pair.far_socket(PacketOptions::default());
-        let builder = pair.near_socket(PacketOptions::default()).into_builder().unwrap();
-        let build = Build { linear: 54, segment: None };
-        builder.send(&frame(&[]), build).unwrap();
+        let vnet = pair.near_socket(PacketOptions::default()).into_vnet_socket().unwrap();
+        let layout = SkbLayout { linear: 54, gso_size: None };
+        vnet.send(&frame(&[]), layout).unwrap();
         let mut buffer = vec![0; 8192];
         let received = receive(&far, &mut buffer);
         assert_eq!(&buffer[..received.len], frame(&[]));
@@ -503,13 +488,13 @@ mod tests {
         large.extend([0; 12]);
         large.extend([0x50, 0x10]);
         large.resize(4000, 0);
-        assert_eq!(builder.send(&large, build).unwrap_err().errno(), Some(libc::EMSGSIZE));
-        builder.send(&large, Build { segment: Some(1000), ..build }).unwrap();
+        assert_eq!(vnet.send(&large, layout).unwrap_err().errno(), Some(libc::EMSGSIZE));
+        vnet.send(&large, SkbLayout { gso_size: Some(1000), ..layout }).unwrap();
         assert_eq!(receive(&far, &mut buffer).original_len, large.len());
     }
 
     #[test]
-    fn a_socket_on_no_link_is_refused() {
+    fn a_socket_on_a_missing_link_is_refused() {
         let Some(pair) = Pair::create() else { return };
         let none = IfIndex::new(4_000_000).unwrap();
         let error =

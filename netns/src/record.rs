@@ -1,6 +1,9 @@
-//! What the network layer knows of a link, as the kernel tells it: addresses, routes and permanent neighbours. They go when
-//! the link leaves the namespace, and [`Record`] is what brings them back: the kernel's own message, kept as bytes, so that
-//! nothing is lost that this crate has no word for (a metric, an encapsulation, a label).
+//! Addresses, routes and permanent neighbours of a link, as the kernel's own messages.
+//!
+//! Promises: a [`Record`] keeps the message as bytes, so that attributes that this crate does not know (a metric, an
+//! encapsulation, a label) are restored too.
+
+mod requests;
 
 use std::{
     fmt,
@@ -8,38 +11,29 @@ use std::{
     time::Duration,
 };
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
-
 use crate::{
-    Error, Host, IfIndex, Subject,
-    netlink::{Ask, Attributes, RawMessage, attribute, attributes, string},
+    Error, IfIndex,
+    netlink::{Attributes, attribute, attribute_u32, attributes, u32_at},
 };
 
-/// `RTM_NEW*`, to which 1 is added for `DEL` and 2 for `GET` (`include/uapi/linux/rtnetlink.h`).
+/// `RTM_NEW*` (`include/uapi/linux/rtnetlink.h`).
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
-const RTM_NEWQDISC: u16 = 36;
-const RTM_NEWNEXTHOP: u16 = 104;
-const DEL: u16 = 1;
-const GET: u16 = 2;
-
-/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_ROUTE`, `RTMGRP_NEIGH`.
-const RECORD_CHANGES: u32 = 0x10 | 0x40 | 0x100 | 0x400 | 0x4;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
-/// Who made an address (Linux 5.18): the kernel, as the link-local one of a link.
+/// Origin of an address (Linux 5.18): the kernel, for the link-local address of a link.
 const IFA_PROTO: u16 = 11;
 const IFAPROT_KERNEL_LL: u8 = 3;
-/// Flags of an address that come and go by themselves (`include/uapi/linux/if_addr.h`): optimistic, failed detection,
-/// deprecated, tentative.
-const PASSING_FLAGS: u32 = 0x04 | 0x08 | 0x20 | 0x40;
-/// Temporary (RFC 8981): the kernel makes such an address, nobody else can (`inet6_rtm_newaddr()` of `net/ipv6/addrconf.c`).
+/// Flags of an address that the kernel sets and clears by itself (`include/uapi/linux/if_addr.h`): optimistic, failed
+/// detection, deprecated, tentative.
+const TRANSIENT_FLAGS: u32 = 0x04 | 0x08 | 0x20 | 0x40;
+/// Temporary (RFC 8981): only the kernel can create such an address (`inet6_rtm_newaddr()` in `net/ipv6/addrconf.c`).
 const IFA_F_TEMPORARY: u32 = 0x01;
-/// Lifetimes that never end (`INFINITY_LIFE_TIME`).
+/// An infinite lifetime (`INFINITY_LIFE_TIME`).
 const FOREVER: u32 = u32::MAX;
 
 const RTA_DST: u16 = 1;
@@ -53,10 +47,10 @@ const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTA_EXPIRES: u16 = 23;
 const RTA_NH_ID: u16 = 30;
-/// Where in `struct rta_cacheinfo` the time is that is left, and in what part of a second it is told.
+/// Offset of the remaining lifetime in `struct rta_cacheinfo`, and its unit in parts of a second.
 const CACHEINFO_EXPIRES: usize = 8;
 const USER_HZ: u32 = 100;
-/// The flag of a route that someone sets; the others tell a state (`RTNH_F_ONLINK`).
+/// The one flag of a route that users set; the others describe its state.
 const RTNH_F_ONLINK: u32 = 4;
 const RTPROT_KERNEL: u8 = 2;
 const RTN_UNICAST: u8 = 1;
@@ -69,21 +63,19 @@ const NDA_PROBES: u16 = 4;
 const NUD_PERMANENT: u16 = 0x80;
 const NTF_PROXY: u8 = 1 << 3;
 
-const TCA_KIND: u16 = 1;
-const NHA_OIF: u16 = 5;
-
-/// What a [`Record`] is about.
+/// The kind of a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordKind {
     /// An IPv4 or IPv6 address.
     Address,
-    /// A route of any table of either family; of several next hops, at least one goes through the link.
+    /// A route of any table of either family. At least one of its next hops uses the link.
     Route,
-    /// A neighbour that was entered by hand, or one that is answered for (a proxy entry).
+    /// A permanent neighbour, or a proxy entry.
     Neighbour,
 }
 
 impl RecordKind {
+    /// `RTM_NEW*`.
     const fn message(self) -> u16 {
         match self {
             Self::Address => RTM_NEWADDR,
@@ -92,7 +84,7 @@ impl RecordKind {
         }
     }
 
-    /// `struct ifaddrmsg`, `struct rtmsg`, `struct ndmsg`.
+    /// Size of `struct ifaddrmsg`, `struct rtmsg` or `struct ndmsg`.
     const fn header(self) -> usize {
         match self {
             Self::Address => 8,
@@ -101,10 +93,10 @@ impl RecordKind {
     }
 }
 
-/// An address, a route or a neighbour, as the kernel told it.
+/// An address, a route or a neighbour, as the kernel reported it.
 ///
-/// Two records are [alike](Self::is_like) if they say the same but for what passes by itself: counters, ages, and what a
-/// carrier or duplicate address detection does to flags.
+/// Two records are [alike](Self::is_like) if they differ only in transient state: counters, ages, and flags that depend on the
+/// carrier or on duplicate address detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     kind: RecordKind,
@@ -112,155 +104,152 @@ pub struct Record {
 }
 
 impl Record {
-    /// Takes back what [`body`](Self::body) gave.
+    /// Makes a record from the bytes that [`body`](Self::body) returned.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is too short to be one.
+    /// [`Error::Invalid`] if they are shorter than the message's header.
     pub fn new(kind: RecordKind, body: Vec<u8>) -> Result<Self, Error> {
         if body.len() < kind.header() {
             let text = format!("{body:02x?}");
-            return Err(Error::Invalid { what: "a message of rtnetlink", text, problem: "it is too short" });
+            return Err(Error::Invalid { what: "an rtnetlink message", text, problem: "it is too short" });
         }
         Ok(Self { kind, body })
     }
 
-    /// What it is about.
+    /// Returns the kind of the record.
     #[must_use]
     pub const fn kind(&self) -> RecordKind {
         self.kind
     }
 
-    /// The message behind its netlink header, in the machine's order of bytes.
+    /// Returns the message without its netlink header, in host byte order.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Whether both say the same, but for what passes by itself. Each is of the link of the index beside it.
+    /// Returns whether both describe the same thing, transient state aside. Each belongs to the link of the index beside it.
     #[must_use]
     pub fn is_like(&self, own: IfIndex, other: &Self, others: IfIndex) -> bool {
         self.kind == other.kind && self.lasting(own) == other.lasting(others)
     }
 
-    /// It is of IPv6.
+    /// Returns whether the record is of IPv6.
     #[must_use]
     pub fn is_ipv6(&self) -> bool {
         i32::from(self.head(0)) == libc::AF_INET6
     }
 
-    /// It may be what the kernel makes by itself where nobody keeps it from it: a route with an address or a link, the
-    /// link-local address of a link. What a router has announced is not of it. (Before Linux 5.18 the kernel does not say who
-    /// has made an address.)
+    /// Returns whether the kernel may have created it by itself: a route that comes with an address or a link, or the
+    /// link-local address of a link, but nothing that a router announced. (Before Linux 5.18 the kernel does not report the
+    /// origin of an address.)
     #[must_use]
-    pub fn is_of_kernel(&self) -> bool {
+    pub fn is_kernel_made(&self) -> bool {
         match self.kind {
             RecordKind::Address => {
                 let local =
                     matches!(self.address(), Some(IpAddr::V6(address)) if address.is_unicast_link_local());
-                local && self.attribute(IFA_PROTO).is_none_or(|maker| maker == [IFAPROT_KERNEL_LL])
+                local && self.attribute(IFA_PROTO).is_none_or(|origin| origin == [IFAPROT_KERNEL_LL])
             }
             RecordKind::Route => self.head(5) == RTPROT_KERNEL && self.seconds_left().is_none(),
             RecordKind::Neighbour => false,
         }
     }
 
-    /// Whether it has expired, some time after it was told.
+    /// Returns whether it has expired, some time after it was read.
     #[must_use]
     pub fn has_expired(&self, age: Duration) -> bool {
         self.seconds_left().is_some_and(|left| u64::from(left) <= age.as_secs())
     }
 
-    /// For how long it is valid; none: for ever.
+    /// The remaining lifetime when it was read; `None` if it is infinite.
     fn seconds_left(&self) -> Option<u32> {
         match self.kind {
             RecordKind::Address => self
                 .attribute(IFA_CACHEINFO)
-                .and_then(|times| number(times, 4))
+                .and_then(|times| u32_at(times, 4))
                 .filter(|&valid| valid != FOREVER),
-            // Ticks that may be negative once it has expired; 0: for ever.
+            // Ticks, negative once it has expired; 0 is infinite.
             RecordKind::Route => {
                 let ticks =
-                    self.attribute(RTA_CACHEINFO).and_then(|times| number(times, CACHEINFO_EXPIRES))?;
+                    self.attribute(RTA_CACHEINFO).and_then(|times| u32_at(times, CACHEINFO_EXPIRES))?;
                 (ticks != 0).then(|| ticks.cast_signed().max(0).cast_unsigned() / USER_HZ)
             }
             RecordKind::Neighbour => None,
         }
     }
 
-    /// It is a route to everywhere.
+    /// Returns whether it is a default route.
     #[must_use]
     pub fn is_default_route(&self) -> bool {
         self.kind == RecordKind::Route && self.head(1) == 0 && self.head(7) == RTN_UNICAST
     }
 
-    /// The kernel makes it and takes it from nobody: a temporary address, an IPv6 route of metric 0 to an address of its own
-    /// (a 0 that is sent means the default, 1024: `ip6_route_info_create()` of `net/ipv6/route.c`). Or it is a route by a next
-    /// hop that is an object of its own, which is gone.
+    /// Returns whether only the kernel can create it: a temporary address, or an IPv6 route of metric 0 to a local address (in
+    /// a request, 0 means the default metric 1024: `ip6_route_info_create()` in `net/ipv6/route.c`). The same holds for a
+    /// route over a next hop object, which is gone.
     #[must_use]
-    pub fn is_beyond_restoring(&self) -> bool {
+    pub fn is_unrestorable(&self) -> bool {
         match self.kind {
             RecordKind::Address => self.is_ipv6() && self.address_flags() & IFA_F_TEMPORARY != 0,
             RecordKind::Route => {
-                let metric = self.attribute(RTA_PRIORITY).and_then(|value| number(value, 0));
-                self.attribute(RTA_NH_ID).is_some() || (self.is_ipv6() && metric.unwrap_or(0) == 0)
+                self.attribute(RTA_NH_ID).is_some() || (self.is_ipv6() && self.metric() == 0)
             }
             RecordKind::Neighbour => false,
         }
     }
 
-    /// It is an IPv6 route to link-local or multicast destinations that the kernel makes at every link: who sends there says by
-    /// which.
+    /// Returns whether it is an IPv6 route to link-local or multicast destinations, which the kernel creates for every link:
+    /// senders choose among them by naming the link.
     #[must_use]
-    pub fn is_of_every_link(&self) -> bool {
+    pub fn is_on_every_link(&self) -> bool {
         let to = self.attribute(RTA_DST).and_then(ip);
-        let of_a_link = |to: Ipv6Addr| to.is_unicast_link_local() || to.is_multicast();
-        self.is_of_kernel() && matches!(to, Some(IpAddr::V6(to)) if of_a_link(to))
+        let link_scope = |to: Ipv6Addr| to.is_unicast_link_local() || to.is_multicast();
+        self.is_kernel_made() && matches!(to, Some(IpAddr::V6(to)) if link_scope(to))
     }
 
-    /// Of a route, what it has in common with those that lead to the same place with the same right: of them the kernel takes
-    /// the one that comes first. Family, table, destination, source, type of service and metric.
+    /// Returns, for a route, the key that it shares with competing routes: family, table, destination, source, type of service
+    /// and metric. Of routes with the same key the kernel uses the first.
     #[must_use]
-    pub fn rivalry(&self) -> Option<Vec<u8>> {
+    pub fn competition_key(&self) -> Option<Vec<u8>> {
         (self.kind == RecordKind::Route).then(|| {
             let mut key = self.body.get(..4).unwrap_or_default().to_vec();
-            let table = self.attribute(RTA_TABLE).and_then(|value| number(value, 0));
-            let metric = self.attribute(RTA_PRIORITY).and_then(|value| number(value, 0));
-            key.extend(table.unwrap_or_else(|| self.head(4).into()).to_ne_bytes());
-            key.extend(metric.unwrap_or(0).to_ne_bytes());
+            key.extend(self.table().to_ne_bytes());
+            key.extend(self.metric().to_ne_bytes());
             key.extend([RTA_DST, RTA_SRC].into_iter().filter_map(|kind| self.attribute(kind)).flatten());
             key
         })
     }
 
-    /// The address, of an address.
+    /// Returns, for an address, the address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         let own = self.attribute(IFA_LOCAL).or_else(|| self.attribute(IFA_ADDRESS))?;
         (self.kind == RecordKind::Address).then(|| ip(own))?
     }
 
-    /// The record as it has to be sent so that it comes about: for a link of another index perhaps, and some time after it
-    /// was told. None if it has expired since.
-    fn to_send(&self, own: IfIndex, new: IfIndex, age: Duration) -> Option<Vec<u8>> {
+    /// The body of a request that creates the record, for a link that may have another index, some time after it was read.
+    /// `None` if it has expired since.
+    fn to_request(&self, own: IfIndex, new: IfIndex, age: Duration) -> Option<Vec<u8>> {
         if self.has_expired(age) {
             return None;
         }
         let (mut header, attributes) = self.parts(own, new);
         let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        let left = |time| if time == FOREVER { FOREVER } else { u32::saturating_sub(time, age) };
+        let remaining = |time| if time == FOREVER { FOREVER } else { u32::saturating_sub(time, age) };
         let mut sent = Attributes::default();
         for (kind, value) in attributes {
             sent = match (self.kind, kind) {
                 (RecordKind::Address, IFA_CACHEINFO) => {
-                    // Preferred and valid; what follows is when it was made and changed.
-                    let times = [left(number(&value, 0)?), left(number(&value, 4)?), 0, 0];
+                    // Preferred and valid lifetime; the rest is when it was created and changed.
+                    let times = [remaining(u32_at(&value, 0)?), remaining(u32_at(&value, 4)?), 0, 0];
                     sent.put(IFA_CACHEINFO, &times.map(u32::to_ne_bytes).concat())
                 }
                 (RecordKind::Address, IFA_FLAGS) => {
-                    sent.put(IFA_FLAGS, &(self.address_flags() & !PASSING_FLAGS).to_ne_bytes())
+                    sent.put_u32(IFA_FLAGS, self.address_flags() & !TRANSIENT_FLAGS)
                 }
                 (RecordKind::Route, RTA_CACHEINFO) => match self.seconds_left() {
-                    Some(seconds) => sent.put(RTA_EXPIRES, &left(seconds).to_ne_bytes()),
+                    Some(seconds) => sent.put_u32(RTA_EXPIRES, remaining(seconds)),
                     None => sent,
                 },
                 (RecordKind::Neighbour, NDA_CACHEINFO | NDA_PROBES) => sent,
@@ -268,14 +257,14 @@ impl Record {
             };
         }
         if self.kind == RecordKind::Address {
-            // The old place of the flags has room for 8 of them; IFA_FLAGS has them all.
+            // The header has room for 8 flags; IFA_FLAGS has them all.
             header[2] = 0;
         }
         header.extend(sent.into_bytes());
         Some(header)
     }
 
-    /// What of it lasts, the link's index aside.
+    /// The header and the attributes without transient state and without the link's index.
     fn lasting(&self, own: IfIndex) -> (Vec<u8>, Vec<(u16, Vec<u8>)>) {
         let none = IfIndex::new(u32::MAX >> 1).unwrap_or(own);
         let (mut header, mut attributes) = self.parts(own, none);
@@ -286,12 +275,12 @@ impl Record {
         });
         if self.kind == RecordKind::Address {
             header[2] = 0;
-            attributes.push((IFA_FLAGS, (self.address_flags() & !PASSING_FLAGS).to_ne_bytes().to_vec()));
+            attributes.push((IFA_FLAGS, (self.address_flags() & !TRANSIENT_FLAGS).to_ne_bytes().to_vec()));
         }
         (header, attributes)
     }
 
-    /// The header and the attributes, with another index in the place of the link's own, and without what tells a state.
+    /// The header and the attributes, with the link's index replaced and without the state of next hops.
     fn parts(&self, own: IfIndex, new: IfIndex) -> (Vec<u8>, Vec<(u16, Vec<u8>)>) {
         let (header, rest) = self.body.split_at(self.kind.header());
         let mut header = header.to_vec();
@@ -303,7 +292,7 @@ impl Record {
         match self.kind {
             RecordKind::Address | RecordKind::Neighbour => swap(&mut header[4..8]),
             RecordKind::Route => {
-                let flags = number(&header, 8).unwrap_or_default() & RTNH_F_ONLINK;
+                let flags = u32_at(&header, 8).unwrap_or_default() & RTNH_F_ONLINK;
                 header[8..12].copy_from_slice(&flags.to_ne_bytes());
             }
         }
@@ -324,23 +313,23 @@ impl Record {
         (header, attributes.collect())
     }
 
-    /// It is of this link; of a route with several next hops, one of them is.
+    /// Returns whether it belongs to a link; of a route with several next hops, whether one of them does.
     #[must_use]
     pub fn goes_through(&self, index: IfIndex) -> bool {
         let index = index.get();
         match self.kind {
-            RecordKind::Address | RecordKind::Neighbour => number(&self.body, 4) == Some(index),
+            RecordKind::Address | RecordKind::Neighbour => u32_at(&self.body, 4) == Some(index),
             RecordKind::Route => {
-                self.attribute(RTA_OIF).and_then(|value| number(value, 0)) == Some(index)
+                self.number(RTA_OIF) == Some(index)
                     || self.attribute(RTA_MULTIPATH).is_some_and(|value| {
-                        hops(value).iter().any(|at| number(value, at + 4) == Some(index))
+                        hops(value).iter().any(|at| u32_at(value, at + 4) == Some(index))
                     })
             }
         }
     }
 
-    /// Whether it is worth keeping: of neighbours, those that were entered.
-    fn is_settled(&self) -> bool {
+    /// Returns whether it was configured, as opposed to learned: a permanent neighbour or a proxy entry.
+    fn is_configured(&self) -> bool {
         self.kind != RecordKind::Neighbour
             || self.head(10) & NTF_PROXY != 0
             || self.body.get(8..10).is_some_and(|state| {
@@ -348,13 +337,30 @@ impl Record {
             })
     }
 
-    /// It needs another route to its gateway.
+    /// Returns whether it depends on another route, to its gateway.
     fn has_gateway(&self) -> bool {
         [RTA_GATEWAY, RTA_VIA, RTA_MULTIPATH].into_iter().any(|kind| self.attribute(kind).is_some())
     }
 
     fn address_flags(&self) -> u32 {
-        self.attribute(IFA_FLAGS).and_then(|value| number(value, 0)).unwrap_or_else(|| self.head(2).into())
+        self.number(IFA_FLAGS).unwrap_or_else(|| self.head(2).into())
+    }
+
+    fn table(&self) -> u32 {
+        self.number(RTA_TABLE).unwrap_or_else(|| self.head(4).into())
+    }
+
+    fn metric(&self) -> u32 {
+        self.number(RTA_PRIORITY).unwrap_or(0)
+    }
+
+    /// Returns whether it is an IPv6 route of several next hops.
+    fn is_ipv6_multipath(&self) -> bool {
+        self.is_ipv6() && self.attribute(RTA_MULTIPATH).is_some()
+    }
+
+    fn number(&self, kind: u16) -> Option<u32> {
+        attribute_u32(self.body.get(self.kind.header()..)?, kind)
     }
 
     fn attribute(&self, kind: u16) -> Option<&[u8]> {
@@ -367,7 +373,7 @@ impl Record {
 }
 
 impl fmt::Display for Record {
-    /// In words, as `ip` has them: `address 192.0.2.1/24`, `route 198.51.100.0/24 via 192.0.2.9 in table 254`.
+    /// In the words of `ip`: `address 192.0.2.1/24`, `route 198.51.100.0/24 via 192.0.2.9 in table 254`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |kind| self.attribute(kind).and_then(ip).map(|address| address.to_string());
         match self.kind {
@@ -385,242 +391,11 @@ impl fmt::Display for Record {
                 if let Some(gateway) = text(RTA_GATEWAY) {
                     write!(f, " via {gateway}")?;
                 }
-                let table = self.attribute(RTA_TABLE).and_then(|value| number(value, 0));
-                write!(f, " in table {}", table.unwrap_or_else(|| self.head(4).into()))
+                write!(f, " in table {}", self.table())
             }
             RecordKind::Neighbour => write!(f, "neighbour {}", text(NDA_DST).unwrap_or_default()),
         }
     }
-}
-
-/// A queueing discipline of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Discipline {
-    /// Its kind: `fq_codel`, `mq`, `noqueue`, `clsact`.
-    pub kind: String,
-    /// It is at the root, not below another one, and not where frames come in.
-    pub root: bool,
-    /// Someone has put it there; the kernel's own choice has no handle (`attach_default_qdiscs()` of
-    /// `net/sched/sch_generic.c`).
-    pub chosen: bool,
-}
-
-impl Host {
-    /// What the network layer knows of a link, or of all, in the order of the kernel: `ip address`,
-    /// `ip route show table all`, `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
-    pub fn records(
-        &mut self,
-        kind: RecordKind,
-        index: impl Into<Option<IfIndex>>,
-    ) -> Result<Vec<Record>, Error> {
-        let index = index.into();
-        let action = match kind {
-            RecordKind::Address => "list the addresses",
-            RecordKind::Route => "list the routes",
-            RecordKind::Neighbour => "list the neighbours",
-        };
-        let mut records = Vec::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            for proxies in [false, true] {
-                let mut header = vec![0; kind.header()];
-                header[0] = u8::try_from(family).unwrap_or_default();
-                match (kind, proxies) {
-                    (RecordKind::Neighbour, true) => header[10] = NTF_PROXY,
-                    (_, true) => continue,
-                    (_, false) => {}
-                }
-                let ask = Ask::new(action, index.map(Subject::from)).with_flags(NLM_F_DUMP);
-                let answers = self.raw(&ask, RawMessage { kind: kind.message() + GET, body: header })?;
-                for answer in answers.into_iter().filter(|answer| answer.kind == kind.message()) {
-                    let record = Record::new(kind, answer.body)?;
-                    // A kernel without a family answers for every family.
-                    let own = i32::from(record.head(0)) == family;
-                    let asked_for = index.is_none_or(|index| record.goes_through(index));
-                    if own && asked_for && record.is_settled() {
-                        records.push(record);
-                    }
-                }
-            }
-        }
-        Ok(records)
-    }
-
-    /// Waits until there are records as wanted. The kernel makes some of its own in the background: IPv6 enters an address's
-    /// route when nobody else has claimed the address (`addrconf_dad_work()` of `net/ipv6/addrconf.c`). `awaited` says what it
-    /// is, in words that fit behind "failed to".
-    ///
-    /// # Errors
-    /// [`Error::Timeout`] if it does not come true in time, [`Error::Refused`].
-    pub fn wait_records(
-        &mut self,
-        kind: RecordKind,
-        index: IfIndex,
-        awaited: &'static str,
-        deadline: Duration,
-        wanted: impl Fn(&[Record]) -> bool,
-    ) -> Result<Vec<Record>, Error> {
-        self.wait_changes(RECORD_CHANGES, index, awaited, deadline, |host| {
-            host.records(kind, index).map(|records| Some(records).filter(|records| wanted(records)))
-        })
-    }
-
-    /// Brings records about that are missing, some time after they were told (lifetimes are counted down), for a link that
-    /// may have another index by now; gives those that could not be. What is there already is left alone, and what has
-    /// expired is no fault.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if what is there cannot be listed.
-    pub fn add_records(
-        &mut self,
-        kind: RecordKind,
-        index: IfIndex,
-        records: &[Record],
-        told_of: IfIndex,
-        age: Duration,
-    ) -> Result<Vec<(Record, Error)>, Error> {
-        let there = self.records(kind, index)?;
-        let mut missing: Vec<&Record> = records
-            .iter()
-            .filter(|record| record.kind == kind)
-            .filter(|record| !there.iter().any(|other| record.is_like(told_of, other, index)))
-            .collect();
-        match kind {
-            // Of IPv6, the newest of a scope is told first (ipv6_link_dev_addr() of net/ipv6/addrconf.c).
-            RecordKind::Address => {
-                let (mut six, four): (Vec<_>, Vec<_>) =
-                    missing.into_iter().partition(|record| record.is_ipv6());
-                six.reverse();
-                missing = [four, six].concat();
-            }
-            RecordKind::Route => missing.sort_by_key(|record| record.has_gateway()),
-            RecordKind::Neighbour => {}
-        }
-        // A gateway may be behind another route: as long as one comes about, the rest has another chance.
-        loop {
-            let (before, mut failed) = (missing.len(), Vec::new());
-            for record in missing {
-                if let Err(error) = self.add_record(record, told_of, index, age) {
-                    failed.push((record, error));
-                }
-            }
-            if failed.is_empty() || failed.len() == before {
-                return Ok(failed.into_iter().map(|(record, error)| (record.clone(), error)).collect());
-            }
-            missing = failed.into_iter().map(|(record, _)| record).collect();
-        }
-    }
-
-    /// Enters a route of this link before or behind its [rivals](Record::rivalry), some time after it was told. IPv6 has no
-    /// way of entering one before others.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
-    pub fn enter_route(
-        &mut self,
-        index: IfIndex,
-        record: &Record,
-        first: bool,
-        age: Duration,
-    ) -> Result<(), Error> {
-        // Without a flag, IPv4 enters it before the others (fib_table_insert() of net/ipv4/fib_trie.c).
-        let order = if first { 0 } else { NLM_F_APPEND };
-        self.send_record(record, index, index, age, order)
-    }
-
-    fn add_record(
-        &mut self,
-        record: &Record,
-        told_of: IfIndex,
-        index: IfIndex,
-        age: Duration,
-    ) -> Result<(), Error> {
-        self.send_record(record, told_of, index, age, NLM_F_APPEND)
-    }
-
-    fn send_record(
-        &mut self,
-        record: &Record,
-        told_of: IfIndex,
-        index: IfIndex,
-        age: Duration,
-        order: u16,
-    ) -> Result<(), Error> {
-        let Some(body) = record.to_send(told_of, index, age) else { return Ok(()) };
-        let (action, flags) = match record.kind {
-            RecordKind::Address => ("add an address", NLM_F_CREATE | NLM_F_EXCL),
-            // What is left of a route of several next hops, of which one was here, makes room for the whole.
-            RecordKind::Route if record.is_ipv6() && record.attribute(RTA_MULTIPATH).is_some() => {
-                ("add a route", NLM_F_CREATE | NLM_F_REPLACE)
-            }
-            RecordKind::Route if record.is_ipv6() => ("add a route", NLM_F_CREATE),
-            RecordKind::Route => ("add a route", NLM_F_CREATE | order),
-            RecordKind::Neighbour => ("add a neighbour", NLM_F_CREATE | NLM_F_REPLACE),
-        };
-        let ask = Ask::new(action, Subject::from(index)).with_flags(flags);
-        self.raw(&ask, RawMessage { kind: record.kind.message(), body }).map(drop)
-    }
-
-    /// Takes away what a record of this link tells of.
-    ///
-    /// # Errors
-    /// [`Error::Refused`]: `EADDRNOTAVAIL`, `ESRCH` or `ENOENT` if it is not there.
-    pub fn remove_record(&mut self, index: IfIndex, record: &Record) -> Result<(), Error> {
-        let ask = Ask::new("remove an address, route or neighbour", Subject::from(index));
-        let body = record.to_send(index, index, Duration::ZERO).unwrap_or_else(|| record.body.clone());
-        self.raw(&ask, RawMessage { kind: record.kind.message() + DEL, body }).map(drop)
-    }
-
-    /// The queueing disciplines of a link. Moving it to another namespace takes away those that someone has put there,
-    /// with their filters (`dev_shutdown()` of `net/sched/sch_generic.c`).
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
-    pub fn disciplines(&mut self, index: IfIndex) -> Result<Vec<Discipline>, Error> {
-        /// `struct tcmsg`: family, index, handle, parent, information.
-        const HEADER: usize = 20;
-        const TC_H_ROOT: u32 = u32::MAX;
-        let ask = Ask::new("list the queueing disciplines", Subject::from(index)).with_flags(NLM_F_DUMP);
-        let answers = self.raw(&ask, RawMessage { kind: RTM_NEWQDISC + GET, body: vec![0; HEADER] })?;
-        Ok(answers
-            .iter()
-            .filter(|answer| answer.kind == RTM_NEWQDISC && number(&answer.body, 4) == Some(index.get()))
-            .filter_map(|RawMessage { kind: _, body }| {
-                let kind = string(attribute(body.get(HEADER..)?, TCA_KIND)?)?;
-                let (handle, parent) = (number(body, 8)?, number(body, 12)?);
-                Some(Discipline { kind, root: parent == TC_H_ROOT, chosen: handle != 0 })
-            })
-            .collect())
-    }
-
-    /// The numbers of the next hops that are objects of their own (`ip nexthop`, Linux 5.3) and go through a link: they go
-    /// with it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
-    pub fn next_hops(&mut self, index: IfIndex) -> Result<Vec<u32>, Error> {
-        /// `struct nhmsg`.
-        const HEADER: usize = 8;
-        const NHA_ID: u16 = 1;
-        let ask = Ask::new("list the next hops", Subject::from(index)).with_flags(NLM_F_DUMP);
-        let answers = match self.raw(&ask, RawMessage { kind: RTM_NEWNEXTHOP + GET, body: vec![0; HEADER] }) {
-            Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
-            answers => answers?,
-        };
-        let of = |body: &[u8], kind| number(attribute(body.get(HEADER..)?, kind)?, 0);
-        Ok(answers
-            .iter()
-            .filter(|answer| of(&answer.body, NHA_OIF) == Some(index.get()))
-            .filter_map(|answer| of(&answer.body, NHA_ID))
-            .collect())
-    }
-}
-
-/// A number of 32 bits, in the machine's order.
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -631,7 +406,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Where the next hops of a multipath attribute begin.
+/// Returns the offsets of the next hops in a multipath attribute.
 fn hops(value: &[u8]) -> Vec<usize> {
     let (mut at, mut found) = (0, Vec::new());
     while let Some(&[a, b]) = value.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -648,146 +423,9 @@ fn hops(value: &[u8]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Worker,
-        testing::{ARRIVAL, Pair},
-    };
-
-    fn records(pair: &Pair, kind: RecordKind) -> Vec<Record> {
-        pair.at_near(move |host, index| host.records(kind, index)).unwrap()
-    }
-
-    /// The message of an address of this link, with a lifetime in seconds.
-    fn lease(index: IfIndex, seconds: u32) -> Record {
-        let times = [seconds, seconds, 7, 7].map(u32::to_ne_bytes).concat();
-        let attributes = Attributes::default()
-            .put(IFA_LOCAL, &[192, 0, 2, 7])
-            .put(IFA_ADDRESS, &[192, 0, 2, 7])
-            .put(IFA_CACHEINFO, &times)
-            .into_bytes();
-        let header = [vec![2, 24, 0, 0], index.get().to_ne_bytes().to_vec()].concat();
-        Record::new(RecordKind::Address, [header, attributes].concat()).unwrap()
-    }
 
     #[test]
-    fn what_is_too_short_is_no_record() {
+    fn a_truncated_message_is_rejected() {
         assert!(matches!(Record::new(RecordKind::Route, vec![0; 11]), Err(Error::Invalid { .. })));
-    }
-
-    #[test]
-    fn addresses_and_routes_come_back_as_they_were() {
-        let Some(pair) = Pair::create().map(Pair::up) else { return };
-        let address = Ipv4Addr::new(192, 0, 2, 1);
-        pair.at_near(move |host, index| host.add_address(index, address, 24)).unwrap();
-        let (addresses, routes) = (records(&pair, RecordKind::Address), records(&pair, RecordKind::Route));
-        assert_eq!(addresses[0].to_string(), "address 192.0.2.1/24");
-        assert_eq!(addresses[0].address(), Some(address.into()));
-        let words: Vec<_> = routes.iter().map(ToString::to_string).collect();
-        assert!(words.contains(&"route 192.0.2.0/24 in table 254".to_owned()), "{words:?}");
-        assert!(routes.iter().all(|route| route.is_of_kernel() && !route.is_default_route()));
-        let kept = addresses.clone();
-        let failed = pair
-            .at_near(move |host, index| {
-                host.remove_record(index, &kept[0])?;
-                assert_eq!(host.records(RecordKind::Address, index)?, []);
-                host.add_records(RecordKind::Address, index, &kept, index, Duration::ZERO)
-            })
-            .unwrap();
-        assert!(failed.is_empty());
-        let index = pair.near_index;
-        for (before, now) in
-            [(addresses, records(&pair, RecordKind::Address)), (routes, records(&pair, RecordKind::Route))]
-        {
-            assert_eq!(before.len(), now.len());
-            assert!(before.iter().zip(&now).all(|(before, now)| before.is_like(index, now, index)));
-        }
-    }
-
-    #[test]
-    fn a_lifetime_runs_on_while_the_record_is_kept() {
-        let Some(pair) = Pair::create() else { return };
-        let index = pair.near_index;
-        let (long, over) = (lease(index, 1000), lease(index, 30));
-        assert!(over.has_expired(Duration::from_secs(30)) && !over.has_expired(Duration::from_secs(29)));
-        let left = pair
-            .at_near(move |host, index| {
-                let age = Duration::from_secs(400);
-                let failed = host.add_records(RecordKind::Address, index, &[over, long], index, age)?;
-                assert!(failed.is_empty());
-                host.records(RecordKind::Address, index)
-            })
-            .unwrap();
-        assert_eq!(left.len(), 1, "the address that has expired is back");
-        let seconds = left[0].seconds_left().unwrap();
-        assert!((590..=600).contains(&seconds), "{seconds} s are left of 600");
-    }
-
-    #[test]
-    fn a_record_finds_its_link_under_another_index() {
-        let Some(pair) = Pair::create() else { return };
-        let (index, other) = (pair.near_index, IfIndex::new(4_000).unwrap());
-        let told_of = lease(other, FOREVER);
-        assert!(told_of.goes_through(other) && !told_of.goes_through(index));
-        let failed = pair
-            .at_near(move |host, index| {
-                host.add_records(RecordKind::Address, index, &[told_of], other, Duration::ZERO)
-            })
-            .unwrap();
-        assert!(failed.is_empty());
-        let there = records(&pair, RecordKind::Address);
-        assert_eq!(there[0].to_string(), "address 192.0.2.7/24");
-        assert!(there[0].goes_through(index));
-    }
-
-    #[test]
-    fn what_is_refused_is_given_back_with_the_reason() {
-        let Some(pair) = Pair::create().map(Pair::up) else { return };
-        // By a gateway that nothing leads to.
-        let header = [vec![2, 24, 0, 0, 254, 4, 0, 1], vec![0; 4]].concat();
-        let attributes = Attributes::default()
-            .put(RTA_DST, &[203, 0, 113, 0])
-            .put(RTA_GATEWAY, &[198, 51, 100, 9])
-            .put(RTA_OIF, &pair.near_index.get().to_ne_bytes())
-            .into_bytes();
-        let route = Record::new(RecordKind::Route, [header, attributes].concat()).unwrap();
-        assert_eq!(route.to_string(), "route 203.0.113.0/24 via 198.51.100.9 in table 254");
-        let failed = pair
-            .at_near(move |host, index| {
-                host.add_records(RecordKind::Route, index, &[route], index, Duration::ZERO)
-            })
-            .unwrap();
-        assert_eq!(failed[0].1.errno(), Some(libc::ENETUNREACH));
-    }
-
-    #[test]
-    fn what_comes_later_is_waited_for() {
-        let Some(pair) = Pair::create().map(Pair::up) else { return };
-        let index = pair.near_index;
-        let late = pair.near.call(move |host| {
-            host.wait_records(RecordKind::Address, index, "see one", Duration::from_millis(50), |there| {
-                !there.is_empty()
-            })
-        });
-        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
-        let second = Worker::spawn(pair.near.namespace(), "second").unwrap();
-        let waiting = std::thread::spawn(move || {
-            second.call(move |host| {
-                host.wait_records(RecordKind::Address, index, "see one", ARRIVAL, |there| !there.is_empty())
-            })
-        });
-        pair.at_near(|host, index| host.add_address(index, Ipv4Addr::new(192, 0, 2, 1), 24)).unwrap();
-        assert_eq!(waiting.join().unwrap().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_discipline_of_the_kernels_choice_is_not_chosen() {
-        let Some(pair) = Pair::create().map(Pair::up) else { return };
-        let disciplines = pair.at_near(Host::disciplines).unwrap();
-        assert_eq!(disciplines.len(), 1, "{disciplines:?}");
-        assert_eq!(
-            (disciplines[0].kind.as_str(), disciplines[0].root, disciplines[0].chosen),
-            ("noqueue", true, false)
-        );
-        assert_eq!(pair.at_near(Host::next_hops).unwrap(), Vec::<u32>::new());
     }
 }

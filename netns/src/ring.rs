@@ -1,10 +1,9 @@
-//! Sending by the ring of an `AF_XDP` socket in copy mode, which works on every link.
+//! Sending through the transmit ring of an `AF_XDP` socket in copy mode, which works on every link.
 //!
-//! Of the ways in which user space hands frames to any driver it costs least: on Linux 6.18 and veth, 60-byte frames, one
-//! CPU, it sent 1.3 to 1.45 times as many as `sendmmsg` on a packet socket and 1.4 to 1.6 times as many as that socket's
-//! `PACKET_TX_RING`. What it saves is done for each frame there and not here: the message header and the vector that are
-//! copied in, the dissection of the headers (`packet_parse_headers()` of `net/packet/af_packet.c`), the page references of
-//! the ring's frames.
+//! It is the cheapest way to send from user space through any driver: on Linux 6.18 and veth, with 60-byte frames and one CPU,
+//! it sent 1.3 to 1.45 times as many frames as `sendmmsg` on a packet socket and 1.4 to 1.6 times as many as that socket's
+//! `PACKET_TX_RING`. It saves work that those do for each frame: copying the message header and the vector, dissecting the
+//! headers (`packet_parse_headers()` in `net/packet/af_packet.c`), and taking page references of the ring's frames.
 
 use std::{
     io,
@@ -17,29 +16,28 @@ use crate::{
     sys::{self, Mapping},
 };
 
-/// Option of `SOL_XDP`, Linux 6.17: how many frames one call sends (`XDP_MAX_TX_SKB_BUDGET` of
-/// `include/uapi/linux/if_xdp.h`); 32 before.
-const MOST_A_CALL: i32 = 9;
+/// Option of `SOL_XDP`, Linux 6.17: maximum number of frames that one call sends (`include/uapi/linux/if_xdp.h`); 32 before.
+const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
-/// Frames that may be under way. The kernel takes powers of two only.
+/// Maximum number of frames in flight. The kernel requires a power of two.
 const DEPTH: u32 = 1024;
 
-/// Bytes of a chunk of the memory.
+/// Size of a chunk of the umem in bytes.
 const CHUNK: u32 = 4096;
 
-/// In which a driver must take a frame, or say that it drops it.
-pub(crate) const MUST_MOVE: Duration = Duration::from_secs(3);
+/// Deadline for a driver to accept or drop a frame.
+pub(crate) const PROGRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What became of the frames that were to be sent.
+/// The outcome of sending frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Handed {
-    /// Frames that the driver took.
-    pub taken: u64,
-    /// Frames that the driver dropped at once (`NET_XMIT_DROP`): it counts them as `tx_dropped`.
-    pub refused: u64,
+pub struct TxOutcome {
+    /// Frames that the driver accepted.
+    pub accepted: u64,
+    /// Frames that the driver dropped at once (`NET_XMIT_DROP`) and counted as `tx_dropped`.
+    pub dropped: u64,
 }
 
-/// A socket that sends frames from memory that it shares with the kernel, by one transmit queue of a link.
+/// A socket that sends frames from memory shared with the kernel, through one transmit queue of a link.
 #[derive(Debug)]
 pub struct TxRing {
     socket: OwnedFd,
@@ -71,34 +69,34 @@ impl Offsets {
 }
 
 impl Host {
-    /// Opens a socket that sends by one transmit queue of a link. `burst` is how many frames a call of the kernel's sends at
-    /// most, where it can be told.
+    /// Opens a socket that sends through one transmit queue of a link. `burst` limits the number of frames that one system call
+    /// sends, where the kernel supports a limit.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EAFNOSUPPORT` from a kernel without `AF_XDP`, `EPERM` without `CAP_NET_RAW`, `EBUSY` if the queue
-    /// has such a socket already, `EINVAL` if there is no such queue.
+    /// [`Error::Refused`]: `EAFNOSUPPORT` if the kernel has no `AF_XDP`, `EPERM` without `CAP_NET_RAW`, `EBUSY` if the queue has
+    /// such a socket, `EINVAL` if there is no such queue.
     pub fn tx_ring(&mut self, index: IfIndex, queue: u32, burst: u32) -> Result<TxRing, Error> {
         TxRing::open(index, queue, burst).map_err(Error::refused("open a ring", Subject::from(index)))
     }
 }
 
 impl TxRing {
-    /// Frames that it holds.
+    /// Number of slots, each of which holds a frame.
     pub const SLOTS: u32 = 1024;
-    /// Bytes that a frame may have: a chunk of the memory, which the kernel wants to be a page at most.
-    pub const LONGEST: usize = CHUNK as usize;
+    /// Maximum length of a frame in bytes: a chunk of the umem, which the kernel limits to a page.
+    pub const MAX_FRAME: usize = CHUNK as usize;
 
     fn open(index: IfIndex, queue: u32, burst: u32) -> io::Result<Self> {
         let socket = sys::xdp_socket()?;
         let fd = socket.as_fd();
-        let frames = Mapping::anonymous(Self::LONGEST * to_usize(Self::SLOTS)?)?;
-        sys::register_frames(fd, &frames, CHUNK)?;
-        // The kernel wants both rings of the memory, although nothing is received.
+        let frames = Mapping::anonymous(Self::MAX_FRAME * to_usize(Self::SLOTS)?)?;
+        sys::register_umem(fd, &frames, CHUNK)?;
+        // The kernel requires both rings of the umem, although nothing is received.
         for option in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_TX_RING] {
             sys::set_xdp_option(fd, option, &DEPTH)?;
         }
-        match sys::set_xdp_option(fd, MOST_A_CALL, &burst) {
-            // It then sends fewer a call, and is called again.
+        match sys::set_xdp_option(fd, XDP_MAX_TX_SKB_BUDGET, &burst) {
+            // One call then sends fewer frames, and is repeated.
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             set => set?,
         }
@@ -108,22 +106,23 @@ impl TxRing {
         let length = |at: Offsets, each: usize| Ok::<_, io::Error>(at.descriptors + to_usize(DEPTH)? * each);
         let completions =
             libc::off_t::try_from(libc::XDP_UMEM_PGOFF_COMPLETION_RING).map_err(io::Error::other)?;
-        let ring = Mapping::of(fd, length(ring_at, size_of::<libc::xdp_desc>())?, libc::XDP_PGOFF_TX_RING)?;
-        let completed = Mapping::of(fd, length(completed_at, size_of::<u64>())?, completions)?;
+        let ring = Mapping::ring(fd, length(ring_at, size_of::<libc::xdp_desc>())?, libc::XDP_PGOFF_TX_RING)?;
+        let completed = Mapping::ring(fd, length(completed_at, size_of::<u64>())?, completions)?;
         sys::bind_xdp(fd, index, queue)?;
         let lengths = vec![0; to_usize(Self::SLOTS)?];
         Ok(Self { socket, frames, lengths, ring, completed, ring_at, completed_at, sent: 0, index })
     }
 
-    /// Puts a frame into a slot, from which it can be sent any number of times. Waits until the kernel has given back
-    /// every frame: one that is under way is read from its slot.
+    /// Copies a frame into a slot, from which it can be sent any number of times. Waits until the kernel has completed every
+    /// frame, because one in flight is read from its slot.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if it does not within three seconds; [`Error::Refused`]: `EMSGSIZE` for more than [`LONGEST`](Self::LONGEST) bytes, `EINVAL` for no such slot or fewer than
-    /// the 14 bytes of an Ethernet header, which the kernel would not refuse here.
+    /// [`Error::Timeout`] if the kernel does not within three seconds; [`Error::Refused`]: `EMSGSIZE` for more than
+    /// [`MAX_FRAME`](Self::MAX_FRAME) bytes, `EINVAL` for a missing slot or fewer than the 14 bytes of an Ethernet header, which
+    /// the kernel would not reject here.
     pub fn load(&mut self, slot: u32, frame: &[u8]) -> Result<(), Error> {
         let refused = |errno| self.refused("load a frame")(io::Error::from_raw_os_error(errno));
-        if frame.len() > Self::LONGEST {
+        if frame.len() > Self::MAX_FRAME {
             return Err(refused(libc::EMSGSIZE));
         }
         let (Ok(place), Ok(length)) = (usize::try_from(slot), u32::try_from(frame.len())) else {
@@ -132,28 +131,28 @@ impl TxRing {
         if place >= self.lengths.len() || frame.len() < 14 {
             return Err(refused(libc::EINVAL));
         }
-        let deadline = Instant::now() + MUST_MOVE;
+        let deadline = Instant::now() + PROGRESS_TIMEOUT;
         while self.completed.acquire(self.completed_at.producer) != self.sent {
             if Instant::now() > deadline {
-                return Err(self.stuck("get a frame back from the driver"));
+                return Err(self.stuck("see the driver complete a frame"));
             }
             std::thread::yield_now();
         }
-        self.frames.copy_in(place * Self::LONGEST, frame);
+        self.frames.copy_in(place * Self::MAX_FRAME, frame);
         self.lengths[place] = length;
         Ok(())
     }
 
-    /// Sends frames from their slots, in that order, and returns when the driver has taken or dropped each.
+    /// Sends frames from their slots, in that order, and returns when the driver has accepted or dropped each.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` for a slot that is empty, `ENETDOWN` or `ENXIO` if the link is down; [`Error::Timeout`] if the
-    /// driver takes nothing for three seconds.
-    pub fn send(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<Handed, Error> {
+    /// [`Error::Refused`]: `EINVAL` for an empty slot, `ENETDOWN` or `ENXIO` if the link is down; [`Error::Timeout`] if the driver
+    /// accepts nothing for three seconds.
+    pub fn send(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<TxOutcome, Error> {
         let first = self.sent;
         let mut slots = slots.into_iter().peekable();
-        let mut refused = 0;
-        let mut moved = None;
+        let mut dropped = 0;
+        let mut stalled = None;
         while slots.peek().is_some() || self.ring.acquire(self.ring_at.consumer) != self.sent {
             let finished = self.completed.acquire(self.completed_at.producer);
             self.completed.release(self.completed_at.consumer, finished);
@@ -167,23 +166,23 @@ impl TxRing {
             match sys::kick(self.socket.as_fd()) {
                 Ok(()) => {}
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EBUSY) => refused += 1,
+                    Some(libc::EBUSY) => dropped += 1,
                     Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {}
-                    _ => return Err(self.refused("send frames by a ring")(error)),
+                    _ => return Err(self.refused("send frames through a ring")(error)),
                 },
             }
             if before == (self.ring.acquire(self.ring_at.consumer), self.sent) {
-                let since: &Instant = moved.get_or_insert_with(Instant::now);
-                if since.elapsed() > MUST_MOVE {
-                    return Err(self.stuck("see the driver take a frame"));
+                let since: &Instant = stalled.get_or_insert_with(Instant::now);
+                if since.elapsed() > PROGRESS_TIMEOUT {
+                    return Err(self.stuck("see the driver accept a frame"));
                 }
                 std::thread::yield_now();
             } else {
-                moved = None;
+                stalled = None;
             }
         }
-        let handed = u64::from(self.sent.wrapping_sub(first));
-        Ok(Handed { taken: handed.saturating_sub(refused), refused })
+        let sent = u64::from(self.sent.wrapping_sub(first));
+        Ok(TxOutcome { accepted: sent.saturating_sub(dropped), dropped })
     }
 
     fn push(&mut self, slot: u32) -> Result<(), Error> {
@@ -193,7 +192,7 @@ impl TxRing {
             return Err(self.refused("send from an empty slot")(io::ErrorKind::InvalidInput.into()));
         }
         let descriptor =
-            libc::xdp_desc { addr: u64::from(slot) * Self::LONGEST as u64, len: length, options: 0 };
+            libc::xdp_desc { addr: u64::from(slot) * Self::MAX_FRAME as u64, len: length, options: 0 };
         let at = usize::try_from(self.sent % DEPTH).unwrap_or(0) * size_of::<libc::xdp_desc>();
         self.ring.write_descriptor(self.ring_at.descriptors + at, descriptor);
         self.sent = self.sent.wrapping_add(1);
@@ -201,7 +200,7 @@ impl TxRing {
     }
 
     fn stuck(&self, action: &'static str) -> Error {
-        Error::Timeout { action, subject: Some(self.index.into()), deadline: MUST_MOVE }
+        Error::Timeout { action, subject: Some(self.index.into()), deadline: PROGRESS_TIMEOUT }
     }
 
     fn refused(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -221,7 +220,7 @@ mod tests {
         testing::{ARRIVAL, Pair},
     };
 
-    /// A frame for experiments (IEEE 802) that tells its number, `length` bytes long.
+    /// A frame of a local experimental EtherType (IEEE 802) that contains its number, `length` bytes long.
     fn frame(number: u8, length: usize) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, number];
         frame.resize(length.max(15), number);
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_arrive_in_order_with_their_bytes_and_each_as_often_as_it_was_sent() {
+    fn frames_arrive_unmodified_in_order_and_as_often_as_sent() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let far = pair.far_socket(PacketOptions::default());
         let mut ring = ring(&pair);
@@ -248,10 +247,10 @@ mod tests {
             ring.load(slot, &frame(number, 60 + usize::from(number) * 500)).unwrap();
         }
         let order: Vec<u32> = (0..90).map(|place| place * 7 % 3).collect();
-        assert_eq!(ring.send(order.iter().copied()).unwrap(), Handed { taken: 90, refused: 0 });
+        assert_eq!(ring.send(order.iter().copied()).unwrap(), TxOutcome { accepted: 90, dropped: 0 });
         let mut buffer = vec![0; 2048];
         for slot in order {
-            assert!(far.wait_readable(ARRIVAL).unwrap(), "nothing came");
+            assert!(far.wait_readable(ARRIVAL).unwrap(), "no frame arrived");
             let received = far.receive(&mut buffer).unwrap().unwrap();
             let number = u8::try_from(slot).unwrap();
             assert_eq!(&buffer[..received.len], frame(number, 60 + usize::from(number) * 500));
@@ -260,40 +259,40 @@ mod tests {
     }
 
     #[test]
-    fn more_frames_than_the_ring_holds_are_all_sent() {
+    fn more_frames_than_the_ring_holds_are_sent() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let mut ring = ring(&pair);
         ring.load(5, &frame(1, 60)).unwrap();
         let before = statistics(&pair);
-        let handed = ring.send(std::iter::repeat_n(5, 3 * to_usize(DEPTH).unwrap() + 1)).unwrap();
+        let outcome = ring.send(std::iter::repeat_n(5, 3 * to_usize(DEPTH).unwrap() + 1)).unwrap();
         let after = statistics(&pair);
-        assert_eq!(handed.taken + handed.refused, 3073);
-        assert_eq!(after.tx_packets - before.tx_packets, handed.taken);
-        assert_eq!(after.tx_dropped - before.tx_dropped, handed.refused);
+        assert_eq!(outcome.accepted + outcome.dropped, 3073);
+        assert_eq!(after.tx_packets - before.tx_packets, outcome.accepted);
+        assert_eq!(after.tx_dropped - before.tx_dropped, outcome.dropped);
     }
 
     #[test]
-    fn a_frame_beyond_the_mtu_is_refused_by_the_driver_and_counted_as_that() {
+    fn a_frame_beyond_the_mtu_is_counted_as_dropped() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let mut ring = ring(&pair);
         ring.load(0, &frame(1, 1600)).unwrap();
         ring.load(1, &frame(2, 60)).unwrap();
-        assert_eq!(ring.send([1, 0, 1, 0, 0]).unwrap(), Handed { taken: 2, refused: 3 });
+        assert_eq!(ring.send([1, 0, 1, 0, 0]).unwrap(), TxOutcome { accepted: 2, dropped: 3 });
     }
 
     #[test]
-    fn what_no_slot_can_hold_is_refused() {
+    fn a_frame_that_fits_no_slot_is_refused() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let mut ring = ring(&pair);
         let errno = |result: Result<(), Error>| result.unwrap_err().errno();
         assert_eq!(errno(ring.load(0, &[0; 13])), Some(libc::EINVAL));
         assert_eq!(errno(ring.load(TxRing::SLOTS, &[0; 60])), Some(libc::EINVAL));
-        assert_eq!(errno(ring.load(0, &[0; TxRing::LONGEST + 1])), Some(libc::EMSGSIZE));
+        assert_eq!(errno(ring.load(0, &[0; TxRing::MAX_FRAME + 1])), Some(libc::EMSGSIZE));
         assert_eq!(ring.send([0]).unwrap_err().errno(), None);
     }
 
     #[test]
-    fn a_queue_has_one_ring_and_a_link_has_its_queues() {
+    fn a_queue_has_one_ring() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let _held = ring(&pair);
         let index = pair.near_index;

@@ -1,7 +1,7 @@
-//! What the tests stand on: two namespaces with a veth pair between them.
+//! The fixture of the tests: two namespaces joined by a veth pair.
 //!
-//! A test begins with `let Some(pair) = Pair::create() else { return };`. Without privilege that is where it
-//! ends, which is said once on stderr, unless `XDPROOF_REQUIRE_PRIVILEGED=1` says that this machine must be able to.
+//! A test begins with `let Some(pair) = Pair::create() else { return };`. Without privilege it ends there, which is reported
+//! once on stderr, or it fails if `XDPROOF_REQUIRE_PRIVILEGED=1` is set.
 
 use std::{
     io::{self, Write as _},
@@ -13,12 +13,12 @@ use crate::{
     Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker,
 };
 
-/// In which what must come, comes.
+/// Deadline for an expected event.
 pub(crate) const ARRIVAL: Duration = Duration::from_secs(10);
-/// In which what must not come would have come.
+/// Time within which an unexpected event would occur.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
-/// Both ends of a veth pair, each with the worker of its namespace.
+/// A veth pair, each end with the worker of its namespace.
 pub(crate) struct Pair {
     pub(crate) near: Worker,
     pub(crate) far: Worker,
@@ -26,7 +26,7 @@ pub(crate) struct Pair {
     pub(crate) far_index: IfIndex,
 }
 
-/// A new namespace, or `None` without the privilege to make one.
+/// Creates a namespace. Returns `None` without the privilege.
 pub(crate) fn namespace() -> Option<NetNs> {
     match NetNs::create() {
         Err(error) if error.errno() == Some(libc::EPERM) => {
@@ -35,22 +35,22 @@ pub(crate) fn namespace() -> Option<NetNs> {
                 Ok("1"),
                 "CAP_SYS_ADMIN is missing"
             );
-            say_that_nothing_is_tested();
+            report_skip();
             None
         }
         created => Some(created.unwrap()),
     }
 }
 
-/// Says it once, past the test runner, which shows nothing of a test that passes.
-fn say_that_nothing_is_tested() {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
-        let said = writeln!(
+/// Reports once that tests are skipped, bypassing the test runner, which hides the output of passing tests.
+fn report_skip() {
+    static REPORTED: Once = Once::new();
+    REPORTED.call_once(|| {
+        let written = writeln!(
             io::stderr(),
-            "the privileged tests do nothing: a network namespace needs CAP_SYS_ADMIN"
+            "the privileged tests are skipped: a network namespace requires CAP_SYS_ADMIN"
         );
-        said.unwrap();
+        written.unwrap();
     });
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn name(text: &str) -> LinkName {
     text.parse().unwrap()
 }
 
-/// A pair with one queue and an MTU of 1500 at either end.
+/// A pair with one queue and an MTU of 1500 at each end.
 pub(crate) fn spec() -> VethSpec {
     VethSpec {
         near: VethEnd::new(name("near"), MacAddr([2, 0, 0, 0, 0, 1])),
@@ -67,7 +67,7 @@ pub(crate) fn spec() -> VethSpec {
 }
 
 impl Pair {
-    /// A pair that is down.
+    /// Creates a pair that is down.
     pub(crate) fn create() -> Option<Self> {
         Self::of(spec())
     }
@@ -107,7 +107,7 @@ impl Pair {
         self.far.call(move |host| host.packet_socket(index, options)).unwrap()
     }
 
-    /// A job at the near end's link.
+    /// Runs a job for the near end's link.
     pub(crate) fn at_near<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut crate::Host, IfIndex) -> Result<T, Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! One thread per namespace. It enters once, runs the closures that are sent to it, and never goes back.
+//! One thread for each namespace. It enters the namespace once, runs the closures sent to it, and never leaves.
 
 use std::{
     any::Any,
@@ -13,18 +13,18 @@ use crate::{Error, Host, NetNs};
 
 type Job = Box<dyn FnOnce(&mut Host) + Send>;
 
-/// A thread that lives in a namespace and runs jobs there, one after another. Dropping it drops what its
-/// [`Host`] keeps and waits for the thread to end.
+/// A thread in a namespace that runs jobs one after another. Dropping it drops the values that its [`Host`] keeps and waits for
+/// the thread to end.
 #[derive(Debug)]
 pub struct Worker {
     namespace: NetNs,
     label: String,
-    /// `None` only while it is dropped: the closed channel is what ends the thread.
+    /// `None` only during the drop: closing the channel ends the thread.
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Takes the calling thread into a namespace, unless it is there already: staying takes no privilege.
+/// Moves the calling thread to a namespace, unless it is there already, which requires no privilege.
 fn enter(namespace: &NetNs) -> Result<(), Error> {
     if NetNs::current()?.inode()? == namespace.inode()? {
         return Ok(());
@@ -33,18 +33,18 @@ fn enter(namespace: &NetNs) -> Result<(), Error> {
 }
 
 impl Worker {
-    /// Starts a thread in a namespace. The label is the thread's name (the kernel shows 15 bytes of it).
+    /// Starts a thread in a namespace. The label becomes the thread's name (the kernel shows 15 bytes of it).
     ///
     /// # Errors
-    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`, unless the caller is in it)
-    /// or a netlink socket not be opened in it.
+    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`, unless the caller is in it) or a
+    /// netlink socket cannot be opened in it.
     pub fn spawn(namespace: &NetNs, label: &str) -> Result<Self, Error> {
         let (jobs, queue) = channel::<Job>();
         let (ready, entered) = channel();
         let home = namespace.clone();
         let thread = start(label, move || {
             let opened = enter(&home).and_then(|()| Host::open());
-            // The thread itself keeps the namespace alive from here.
+            // From here on the thread itself keeps the namespace alive.
             drop(home);
             match opened {
                 Ok(mut host) => {
@@ -65,11 +65,11 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Runs a job in the namespace and waits for what it gives.
+    /// Runs a job in the namespace and waits for its result.
     ///
     /// # Errors
-    /// [`Error::WorkerPanicked`] if the job panicked, after which the worker takes the next job as if nothing
-    /// had been; [`Error::WorkerReentered`] if a job of this very worker calls it.
+    /// [`Error::WorkerPanicked`] if the job panicked, after which the worker accepts further jobs;
+    /// [`Error::WorkerReentered`] if a job of the same worker calls it.
     pub fn run<T, F>(&self, job: F) -> Result<T, Error>
     where
         F: FnOnce(&mut Host) -> T + Send + 'static,
@@ -78,24 +78,24 @@ impl Worker {
         if self.is_own_thread() {
             return Err(Error::WorkerReentered { worker: self.label.clone() });
         }
-        let (reply, outcome) = channel();
+        let (reply, result) = channel();
         let job: Job = Box::new(move |host| {
-            // Nothing of the host is left half done by a panic: its requests are whole, or not sent.
+            // A panic leaves the host consistent: a request was sent whole or not at all.
             let done = catch_unwind(AssertUnwindSafe(|| job(host)));
-            // The one who asked waits below, unless its thread is gone: then nobody misses the answer.
+            // The caller waits below, unless its thread is gone, and then nothing misses the reply.
             drop(reply.send(done));
         });
         self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| self.gone())?;
-        outcome
+        result
             .recv()
             .map_err(|_| self.gone())?
             .map_err(|panic| Error::WorkerPanicked { worker: self.label.clone(), message: message(&*panic) })
     }
 
-    /// [`run`](Self::run) for a job that can itself fail: one error instead of two.
+    /// Runs a job that can itself fail, as [`run`](Self::run) does, with one level of errors instead of two.
     ///
     /// # Errors
-    /// What [`run`](Self::run) or the job fails with.
+    /// Those of [`run`](Self::run) and of the job.
     pub fn call<T, F>(&self, job: F) -> Result<T, Error>
     where
         F: FnOnce(&mut Host) -> Result<T, Error> + Send + 'static,
@@ -104,13 +104,13 @@ impl Worker {
         self.run(job).flatten()
     }
 
-    /// The namespace that it lives in.
+    /// Returns the worker's namespace.
     #[must_use]
     pub fn namespace(&self) -> &NetNs {
         &self.namespace
     }
 
-    /// What it is called.
+    /// Returns the worker's label.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
@@ -128,17 +128,17 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        // A worker that one of its own jobs drops cannot wait for itself; it ends with that job.
+        // A worker that is dropped by one of its own jobs cannot wait for itself; it ends with that job.
         if !self.is_own_thread()
             && let Some(thread) = self.thread.take()
         {
-            // It panics only if a kept value does when it is dropped, which has been said on stderr.
+            // The thread panics only if the destructor of a kept value does, which is reported on stderr.
             drop(thread.join());
         }
     }
 }
 
-/// Runs a closure on a thread made for it and waits.
+/// Runs a closure on a new thread and waits for it.
 pub(crate) fn on_new_thread<T, F>(label: &str, job: F) -> Result<T, Error>
 where
     F: FnOnce() -> Result<T, Error> + Send + 'static,
@@ -155,13 +155,13 @@ where
     T: Send + 'static,
 {
     thread::Builder::new()
-        // A thread's name is a C string; the standard library panics on a zero byte in it.
+        // A thread's name is a C string; the standard library panics on a NUL byte in it.
         .name(label.replace('\0', ""))
         .spawn(job)
         .map_err(Error::refused("start a thread", None))
 }
 
-/// What a panic said: `panic!` gives one of two types of string.
+/// Extracts the message of a panic: `panic!` produces one of two string types.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_run_in_the_namespace_on_a_thread_of_that_name() {
+    fn jobs_run_in_the_namespace_on_a_thread_named_by_the_label() {
         let Some(worker) = worker() else { return };
         let (inode, name) = worker
             .run(|_| {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_contained_and_the_worker_goes_on() {
+    fn a_worker_survives_a_panic() {
         let Some(worker) = worker() else { return };
         let error = worker.run(|_| panic!("boom {}", 7)).unwrap_err();
         assert!(matches!(&error, Error::WorkerPanicked { message, .. } if message == "boom 7"), "{error:?}");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_end_in_its_own_job() {
+    fn a_worker_may_be_dropped_by_its_own_job() {
         let Some(worker) = worker().map(Arc::new) else { return };
         let (mine, last) = (Arc::clone(&worker), channel());
         let (done, ended) = last;
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_lives_in_the_thread_and_ends_with_it() {
+    fn a_kept_value_is_dropped_in_its_thread() {
         struct Witness(Sender<thread::ThreadId>, Rc<Cell<u32>>);
         impl Drop for Witness {
             fn drop(&mut self) {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_comes_back_once_and_from_its_own_host_only() {
+    fn a_kept_value_is_released_by_its_own_host_only() {
         let (Some(worker), Some(other)) = (worker(), worker()) else { return };
         let kept = worker.run(|host| host.keep(5_u8)).unwrap();
         let (kept, elsewhere) =
@@ -266,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn what_outlives_a_job_goes_from_thread_to_thread() {
+    fn values_that_outlive_a_job_are_send_and_sync() {
         fn shared<T: Send + Sync>() {}
         shared::<(Worker, NetNs, crate::PacketSocket, crate::Published, crate::Kept<Rc<()>>, Error)>();
     }
 
     #[test]
-    fn a_label_with_a_zero_byte_starts_a_thread() {
+    fn a_label_with_a_nul_byte_starts_a_thread() {
         let Some(namespace) = namespace() else { return };
         assert!(Worker::spawn(&namespace, "a\0b").is_ok());
     }

@@ -1,5 +1,4 @@
-//! XDP as the link sees it: what is attached, attaching and detaching by netlink, and what the driver
-//! advertises.
+//! XDP at a link: attached programs, attaching and detaching by netlink and by `bpf_link`, advertised features.
 
 use std::{
     ffi::CString,
@@ -12,19 +11,23 @@ use std::{
     str::FromStr,
 };
 
-use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+#[cfg(feature = "serde")]
+use {
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+};
 
 use crate::{
     Error, Host, IfIndex, Subject,
-    link::about,
-    netlink::{Ask, Attributes, attribute},
+    netlink::{Attributes, Request, attribute, link_message},
     sys,
 };
 
-/// `XDP_FLAGS_*` beside the modes (`include/uapi/linux/if_link.h`).
+/// `XDP_FLAGS_*` besides the modes (`include/uapi/linux/if_link.h`).
 const UPDATE_IF_NOEXIST: u32 = 1;
 const REPLACE: u32 = 1 << 4;
-/// The descriptor that means "none".
+/// The descriptor that detaches.
 const NO_PROGRAM: i32 = -1;
 
 /// `BPF_LINK_TYPE_XDP` (`enum bpf_link_type` of `include/uapi/linux/bpf.h`).
@@ -40,14 +43,15 @@ const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 
-/// Where in the path of a frame a program runs.
+/// The attach mode of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(rename_all = "lowercase"))]
 pub enum XdpMode {
-    /// In the stack, on a finished `skb`: any driver can. Also called SKB mode.
+    /// In the stack, on an `skb` (SKB mode). It needs no support in the driver.
     Generic,
-    /// In the driver, before there is an `skb`.
+    /// In the driver, before an `skb` is allocated (DRV mode).
     Native,
-    /// In the device.
+    /// In the device (HW mode).
     Offload,
 }
 
@@ -82,13 +86,13 @@ impl FromStr for XdpMode {
         Self::ALL.into_iter().find(|mode| mode.to_string() == text).ok_or_else(|| Error::Invalid {
             what: "an XDP mode",
             text: text.to_owned(),
-            problem: "it is none of generic, native, offload",
+            problem: "expected generic, native or offload",
         })
     }
 }
 
-/// What is attached to a link: a program id for each mode. A device that offloads may have a program there
-/// and one on the host (`XDP_ATTACHED_MULTI`); generic and native exclude one another.
+/// Ids of the programs attached to a link, by mode. A device that offloads may have a program there and one on the host
+/// (`XDP_ATTACHED_MULTI`); generic and native exclude each other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct XdpState {
     generic: Option<u32>,
@@ -97,7 +101,7 @@ pub struct XdpState {
 }
 
 impl XdpState {
-    /// The id of the program attached in a mode.
+    /// Returns the id of the program attached in a mode.
     #[must_use]
     pub const fn attached(&self, mode: XdpMode) -> Option<u32> {
         match mode {
@@ -107,35 +111,35 @@ impl XdpState {
         }
     }
 
-    /// Whether nothing is attached.
+    /// Returns whether no program is attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// The modes that have a program, with its id.
+    /// Iterates over the modes that have a program, with its id.
     pub fn iter(&self) -> impl Iterator<Item = (XdpMode, u32)> {
         XdpMode::ALL.into_iter().filter_map(|mode| Some((mode, self.attached(mode)?)))
     }
 
-    /// Reads `IFLA_XDP` as `rtnl_xdp_fill()` of `net/core/rtnetlink.c` writes it.
+    /// Reads `IFLA_XDP`, the inverse of `rtnl_xdp_fill()` in `net/core/rtnetlink.c`.
     pub(crate) fn read(attributes: &[LinkXdp]) -> Self {
-        let (mut state, mut alone, mut place) = (Self::default(), None, XdpAttached::None);
+        let (mut state, mut single, mut mode) = (Self::default(), None, XdpAttached::None);
         for attribute in attributes {
             match *attribute {
                 LinkXdp::SkbProgId(id) => state.generic = Some(id),
                 LinkXdp::DrvProgId(id) => state.native = Some(id),
                 LinkXdp::HwProgId(id) => state.offload = Some(id),
-                LinkXdp::ProgId(id) => alone = Some(id),
-                LinkXdp::Attached(attached) => place = attached,
+                LinkXdp::ProgId(id) => single = Some(id),
+                LinkXdp::Attached(attached) => mode = attached,
                 _ => {}
             }
         }
-        // Before Linux 4.19 there is one id, and its place is in IFLA_XDP_ATTACHED.
-        match place {
-            XdpAttached::SocketBuffer => state.generic = state.generic.or(alone),
-            XdpAttached::Driver => state.native = state.native.or(alone),
-            XdpAttached::Hardware => state.offload = state.offload.or(alone),
+        // Before Linux 4.19 there is one id, and its mode is in IFLA_XDP_ATTACHED.
+        match mode {
+            XdpAttached::SocketBuffer => state.generic = state.generic.or(single),
+            XdpAttached::Driver => state.native = state.native.or(single),
+            XdpAttached::Hardware => state.offload = state.offload.or(single),
             _ => {}
         }
         state
@@ -154,26 +158,25 @@ impl fmt::Display for XdpState {
     }
 }
 
-/// What a driver says it can do with XDP (`enum netdev_xdp_act` of `include/uapi/linux/netdev.h`). What is
-/// said changes with what is attached: a veth can transmit redirected frames only while its peer has a native
-/// program.
+/// XDP features that a driver advertises (`enum netdev_xdp_act` in `include/uapi/linux/netdev.h`). They depend on the attached
+/// programs: a veth can transmit redirected frames only while its peer has a native program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct XdpFeatures(u64);
 
 impl XdpFeatures {
     /// `XDP_PASS`, `XDP_DROP`, `XDP_ABORTED` and `XDP_TX`.
     pub const BASIC: Self = Self(1);
-    /// `XDP_REDIRECT` out of the driver.
+    /// `XDP_REDIRECT`.
     pub const REDIRECT: Self = Self(1 << 1);
-    /// Takes redirected frames (`ndo_xdp_xmit`).
+    /// Transmits redirected frames (`ndo_xdp_xmit`).
     pub const NDO_XMIT: Self = Self(1 << 2);
-    /// `AF_XDP` without copying.
+    /// `AF_XDP` in zero-copy mode.
     pub const XSK_ZEROCOPY: Self = Self(1 << 3);
-    /// Programs run in the device.
+    /// Offload mode.
     pub const HW_OFFLOAD: Self = Self(1 << 4);
     /// Multi-buffer frames on receive.
     pub const RX_SG: Self = Self(1 << 5);
-    /// Takes redirected multi-buffer frames.
+    /// Transmits redirected multi-buffer frames.
     pub const NDO_XMIT_SG: Self = Self(1 << 6);
 
     const NAMES: [(Self, &str); 7] = [
@@ -186,54 +189,53 @@ impl XdpFeatures {
         (Self::NDO_XMIT_SG, "ndo-xmit-sg"),
     ];
 
-    /// The features with these bits.
+    /// Makes a set of features from its bits.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The bits, known and unknown.
+    /// Returns the bits, known and unknown.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// Whether all of these are there.
+    /// Returns whether all of these features are in the set.
     #[must_use]
     pub const fn contains(self, features: Self) -> bool {
         self.0 & features.0 == features.0
     }
 
-    /// The names of the features that have one, as the kernel's own description of the family has them.
+    /// Iterates over the names of the known features, as in `Documentation/netlink/specs/netdev.yaml`.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter_map(move |(feature, name)| self.contains(feature).then_some(name))
     }
 }
 
 impl fmt::Display for XdpFeatures {
-    /// Names, with a space between them; bits without a name in hexadecimal; `none`.
+    /// Names separated by spaces, then unknown bits in hexadecimal; `none` for no bits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unnamed = Self::NAMES.iter().fold(self.0, |left, (feature, _)| left & !feature.0);
+        let unknown = Self::NAMES.iter().fold(self.0, |left, (feature, _)| left & !feature.0);
         let mut words: Vec<String> = self.names().map(str::to_owned).collect();
-        if unnamed != 0 {
-            words.push(format!("{unnamed:#x}"));
+        if unknown != 0 {
+            words.push(format!("{unknown:#x}"));
         }
         f.write_str(if words.is_empty() { "none".to_owned() } else { words.join(" ") }.as_str())
     }
 }
 
-/// Conditions of an attachment.
+/// Conditions for attaching a program.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XdpFlags<'fd> {
-    /// Only if nothing is attached in that mode (`XDP_FLAGS_UPDATE_IF_NOEXIST`), instead of replacing it
-    /// silently.
+    /// Fail if a program is attached in that mode (`XDP_FLAGS_UPDATE_IF_NOEXIST`), instead of replacing it silently.
     pub if_no_exist: bool,
-    /// Only in the place of this program (`XDP_FLAGS_REPLACE`, Linux 5.7).
+    /// Fail unless this program is attached (`XDP_FLAGS_REPLACE`, Linux 5.7).
     pub replace: Option<BorrowedFd<'fd>>,
 }
 
 impl Host {
-    /// What is attached to a link.
+    /// Reads the programs attached to a link.
     ///
     /// # Errors
     /// [`Error::NoSuchIndex`].
@@ -241,13 +243,13 @@ impl Host {
         self.link_state(index).map(|state| state.xdp)
     }
 
-    /// Attaches a program by netlink. It stays until it is detached or the link goes: the process's end does
-    /// not detach it. Without a mode the kernel takes native and falls back to generic: ask afterwards which.
+    /// Attaches a program by netlink. It stays until it is detached or the link disappears, beyond the end of the process.
+    /// Without a mode the kernel prefers native and falls back to generic: read the mode afterwards.
     ///
     /// # Errors
-    /// [`Error::Refused`], with the kernel's sentence where it has one: `EBUSY` if a program is attached and
-    /// `if_no_exist`, or by a `bpf_link`; `EEXIST` if the other software mode is in use or the program to be
-    /// replaced is another; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` as the driver sees it.
+    /// [`Error::Refused`], usually with an extack message: `EBUSY` if a program is attached and `if_no_exist` is set, or if it
+    /// is attached by a `bpf_link`; `EEXIST` if the other software mode is in use or another program than the expected one is
+    /// attached; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` at the driver's discretion.
     pub fn attach_xdp(
         &mut self,
         index: IfIndex,
@@ -258,12 +260,12 @@ impl Host {
         self.attach_xdp_in(index, program, mode.as_slice(), extra)
     }
 
-    /// [`attach_xdp`](Self::attach_xdp) with the flags of all these modes at once. More than one is there to
-    /// be refused.
+    /// Attaches a program as [`attach_xdp`](Self::attach_xdp) does, with the flags of several modes at once. The kernel rejects
+    /// more than one mode; tests of that need the request.
     ///
     /// # Errors
-    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode
-    /// (`do_setlink()` of `net/core/rtnetlink.c`).
+    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode (`do_setlink()`
+    /// in `net/core/rtnetlink.c`).
     pub fn attach_xdp_in(
         &mut self,
         index: IfIndex,
@@ -278,25 +280,25 @@ impl Host {
         self.set_xdp("attach an XDP program", index, xdp)
     }
 
-    /// Detaches what is attached in a mode. That nothing is attached in it is no error for the kernel, and a
-    /// program in another mode stays: ask afterwards. Without a mode the kernel means native wherever the
-    /// driver has it, whatever is attached (`dev_xdp_mode()` of `net/core/dev.c`).
+    /// Detaches the program of a mode. The kernel accepts this for a mode without a program, and a program in another mode
+    /// stays: read the state afterwards. Without a mode the kernel chooses native wherever the driver has it, whatever is
+    /// attached (`dev_xdp_mode()` in `net/core/dev.c`).
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode
-    /// that the driver does not have.
+    /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode that the driver does
+    /// not support.
     pub fn detach_xdp(&mut self, index: IfIndex, mode: impl Into<Option<XdpMode>>) -> Result<(), Error> {
         let xdp = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(flags(mode.into().as_slice(), false))];
         self.set_xdp("detach an XDP program", index, xdp)
     }
 
-    /// Attaches a program by a `bpf_link` (Linux 5.9): it stays until the [`XdpLink`] is dropped, be it by the
-    /// end of the process. There is no falling back to netlink.
+    /// Attaches a program by a `bpf_link` (Linux 5.9). It stays until the [`XdpLink`] is dropped, at the latest by the end of
+    /// the process. It never falls back to netlink.
     ///
     /// # Errors
-    /// [`Error::Refused`], without a sentence, for the kernel gives none here: `EBUSY` if a program is attached
-    /// in that mode, by whatever; `EEXIST` if the other software mode is in use; `EINVAL` for `if_no_exist` and
-    /// for several modes (`bpf_xdp_link_attach()` of `net/core/dev.c`); else as the driver sees it.
+    /// [`Error::Refused`], without an extack message, which the kernel does not return here: `EBUSY` if a program is attached
+    /// in that mode by any means; `EEXIST` if the other software mode is in use; `EINVAL` for `if_no_exist` and for several
+    /// modes (`bpf_xdp_link_attach()` in `net/core/dev.c`); otherwise at the driver's discretion.
     pub fn link_xdp(
         &mut self,
         index: IfIndex,
@@ -304,21 +306,15 @@ impl Host {
         modes: &[XdpMode],
         if_no_exist: bool,
     ) -> Result<XdpLink, Error> {
+        let request = Request::new("attach an XDP program by a bpf_link", Subject::from(index));
         let link = sys::create_xdp_link(program, index, flags(modes, if_no_exist))
-            .map_err(Error::refused("attach an XDP program by a link", Subject::from(index)))?;
+            .map_err(Error::refused(request.action, Subject::from(index)))?;
         let link = XdpLink(link);
-        match sys::link_info(link.0.as_fd()) {
-            Ok(info) if info.kind == LINK_TYPE_XDP => Ok(link),
-            Ok(_) => Err(Error::IncompleteAnswer {
-                action: "attach an XDP program by a link",
-                subject: Some(index.into()),
-                missing: "link of XDP",
-            }),
-            Err(error) => Err(Error::refused("ask about a link of XDP", Subject::from(index))(error)),
-        }
+        // A kernel before 5.9 may create a link of another type.
+        if link.info()?.kind == LINK_TYPE_XDP { Ok(link) } else { Err(request.incomplete("XDP bpf_link")) }
     }
 
-    /// What the link's driver advertises, or `None` if the kernel has nowhere to say it (before 6.3).
+    /// Reads the XDP features that a link's driver advertises, or `None` if the kernel has no netdev family (before 6.3).
     ///
     /// # Errors
     /// [`Error::Refused`]: `ENODEV` if there is no such link.
@@ -327,24 +323,24 @@ impl Host {
             Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(None),
             family => family?,
         };
-        let ask = Ask::new("read the XDP features", Subject::from(index));
-        let query = Attributes::default().put(NETDEV_A_DEV_IFINDEX, &index.get().to_ne_bytes());
-        self.generic(NETDEV, NETDEV_CMD_DEV_GET, &ask, query)?
+        let request = Request::new("read the XDP features", Subject::from(index));
+        let query = Attributes::default().put_u32(NETDEV_A_DEV_IFINDEX, index.get());
+        self.generic(NETDEV, NETDEV_CMD_DEV_GET, &request, query)?
             .iter()
             .find_map(|body| attribute(body, NETDEV_A_DEV_XDP_FEATURES)?.first_chunk().copied())
             .map(|bits| Some(XdpFeatures(u64::from_ne_bytes(bits))))
-            .ok_or_else(|| ask.incomplete("XDP features"))
+            .ok_or_else(|| request.incomplete("XDP features"))
     }
 
-    /// The modes in which a link has a program by somebody's `bpf_link`, which nobody else can take off and which a move to
-    /// another namespace leaves where it is. Links are found by the program and the index: on the machine, another link of the
-    /// same index in another namespace with the very same program would be taken for this one.
+    /// Returns the modes in which a link has a program by a `bpf_link`, which only its owner can detach and which stays
+    /// attached during a move to another namespace. A `bpf_link` is identified by program and index: that of a link with the
+    /// same index and the same program in another namespace is mistaken for one of this link.
     ///
     /// # Errors
     /// [`Error::NoSuchIndex`]; [`Error::Refused`] without `CAP_SYS_ADMIN`, or before Linux 5.8.
-    pub fn linked_xdp(&mut self, index: IfIndex) -> Result<Vec<XdpMode>, Error> {
+    pub fn bpf_link_modes(&mut self, index: IfIndex) -> Result<Vec<XdpMode>, Error> {
         let state = self.xdp(index)?;
-        let refused = |error| Error::refused("look for links of XDP", Subject::from(index))(error);
+        let refused = |error| Error::refused("list the bpf_links", Subject::from(index))(error);
         let (mut modes, mut last) = (Vec::new(), 0);
         if state.is_empty() {
             return Ok(modes);
@@ -352,7 +348,7 @@ impl Host {
         while let Some(id) = sys::next_link(last).map_err(refused)? {
             last = id;
             let info = match sys::link_by_id(id).and_then(|link| sys::link_info(link.as_fd())) {
-                // It went meanwhile.
+                // It was closed meanwhile.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
                 info => info.map_err(refused)?,
             };
@@ -365,78 +361,77 @@ impl Host {
         Ok(modes)
     }
 
-    /// Whether somebody's programs are attached to a link by tcx, which a move to another namespace leaves where they are. Those
-    /// of a `clsact` are among the [disciplines](Self::disciplines).
+    /// Returns whether a link has tcx programs, which stay attached during a move to another namespace. The programs of a
+    /// `clsact` belong to a [qdisc](Self::qdiscs).
     ///
     /// # Errors
     /// [`Error::Refused`] without `CAP_NET_ADMIN`.
     pub fn has_tcx_programs(&mut self, index: IfIndex) -> Result<bool, Error> {
         for direction in [TCX_INGRESS, TCX_EGRESS] {
-            match sys::count_tcx(index, direction) {
+            match sys::tcx_programs(index, direction) {
                 Ok(0) => {}
                 Ok(_) => return Ok(true),
-                // Before Linux 6.6, or a link that never had one.
+                // Before Linux 6.6, or a link that never had a program.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => {}
                 Err(error) => {
-                    return Err(Error::refused("look for tcx programs", Subject::from(index))(error));
+                    return Err(Error::refused("query tcx programs", Subject::from(index))(error));
                 }
             }
         }
         Ok(false)
     }
 
-    /// Keeps a program, found by its id, under a path of a bpf file system: attached nowhere it would be gone.
+    /// Pins a program, given by its id, at a path of a bpf file system, so that it survives being detached.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENOENT` if there is no such program, `EEXIST` if the path is taken.
+    /// [`Error::Refused`]: `ENOENT` if there is no such program, `EEXIST` if the path exists.
     pub fn pin_program(&mut self, id: u32, path: &Path) -> Result<(), Error> {
         let pin = || {
             let program = sys::program_by_id(id)?;
             sys::pin(program.as_fd(), &CString::new(path.as_os_str().as_bytes())?)
         };
-        pin().map_err(Error::refused::<io::Error>("keep an XDP program", Subject::Path(path.into())))
+        pin().map_err(Error::refused::<io::Error>("pin an XDP program", Subject::Path(path.into())))
     }
 
-    /// The program that is kept under a path.
+    /// Opens the program that is pinned at a path.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENOENT` if none is.
+    /// [`Error::Refused`]: `ENOENT` if there is none.
     pub fn pinned_program(&mut self, path: &Path) -> Result<OwnedFd, Error> {
         let open = || sys::pinned(&CString::new(path.as_os_str().as_bytes())?);
-        open().map_err(Error::refused::<io::Error>("take up an XDP program", Subject::Path(path.into())))
+        open().map_err(Error::refused::<io::Error>("open a pinned XDP program", Subject::Path(path.into())))
     }
 
     fn set_xdp(&mut self, action: &'static str, index: IfIndex, xdp: Vec<LinkXdp>) -> Result<(), Error> {
-        let mut message = about(index);
+        let mut message = link_message(index);
         message.attributes.push(LinkAttribute::Xdp(xdp));
-        self.set_link(action, index, message)
+        self.send_set_link(action, index, message)
     }
 }
 
-/// `XDP_FLAGS_*` for modes and a condition.
+/// `XDP_FLAGS_*` of modes and a condition.
 fn flags(modes: &[XdpMode], if_no_exist: bool) -> u32 {
     let modes = modes.iter().fold(0, |flags, mode| flags | mode.flag());
     modes | if if_no_exist { UPDATE_IF_NOEXIST } else { 0 }
 }
 
-/// A program on a link, by a `bpf_link`: detached when this is dropped (`bpf_xdp_link_release()` of
-/// `net/core/dev.c`). The descriptor is closed on `exec`, so that no other process holds the program.
+/// A program attached by a `bpf_link`. It is detached when this is dropped (`bpf_xdp_link_release()` in `net/core/dev.c`). The
+/// descriptor is closed on `exec`, so that no child process keeps the program attached.
 #[derive(Debug)]
 pub struct XdpLink(OwnedFd);
 
 impl XdpLink {
-    /// Puts another program in the place of the attached one, without a moment in which there is none; with
-    /// `expected`, only if that is the attached one.
+    /// Replaces the attached program atomically; with `expected`, only if that is the attached one.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EPERM` if another program than the expected one is attached, `ENOLINK` once the
-    /// device is gone (`bpf_xdp_link_update()` of `net/core/dev.c`).
+    /// [`Error::Refused`]: `EPERM` if another program than the expected one is attached, `ENOLINK` once the device is gone
+    /// (`bpf_xdp_link_update()` in `net/core/dev.c`).
     pub fn update(&self, program: BorrowedFd<'_>, expected: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         sys::update_link(self.0.as_fd(), program, expected)
-            .map_err(Error::refused("put another XDP program in a link's place", None))
+            .map_err(Error::refused("replace the XDP program of a bpf_link", None))
     }
 
-    /// The id of the program that it holds.
+    /// Returns the id of the attached program.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -444,8 +439,7 @@ impl XdpLink {
         self.info().map(|info| info.program)
     }
 
-    /// The link that it is on, by its index in the namespace that it is in now, or `None` once the device is
-    /// gone.
+    /// Returns the index of the device in its present namespace, or `None` once the device is gone.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -453,18 +447,17 @@ impl XdpLink {
         self.info().map(|info| IfIndex::new(info.index))
     }
 
-    fn info(&self) -> Result<sys::RawLinkInfo, Error> {
-        sys::link_info(self.0.as_fd()).map_err(Error::refused("ask about a link of XDP", None))
+    fn info(&self) -> Result<sys::LinkInfo, Error> {
+        sys::link_info(self.0.as_fd()).map_err(Error::refused("describe a bpf_link", None))
     }
 }
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::{Worker, testing::Pair};
 
-    /// Attaches at the near end. The program goes along, for a job borrows nothing.
+    /// Attaches at the near end. The program is cloned because a job borrows nothing.
     fn attach(pair: &Pair, program: &OwnedFd, mode: Option<XdpMode>, if_no_exist: bool) -> Result<(), Error> {
         let program = program.try_clone().unwrap();
         pair.at_near(move |host, index| {
@@ -489,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_link_has_no_program_and_detaching_none_is_no_error() {
+    fn detaching_from_a_link_without_a_program_succeeds() {
         let Some(pair) = Pair::create() else { return };
         assert!(state(&pair).is_empty());
         for mode in [XdpMode::Generic, XdpMode::Native] {
@@ -499,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_attached_in_the_mode_asked_for_and_detached_from_it_only() {
+    fn a_program_is_attached_in_the_requested_mode_and_detached_from_it_only() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let program = sys::load_passing_program().unwrap();
         for (mode, other) in [(XdpMode::Generic, XdpMode::Native), (XdpMode::Native, XdpMode::Generic)] {
@@ -507,14 +500,14 @@ mod tests {
             assert_eq!(modes(&pair), [mode]);
             assert!(state(&pair).attached(mode).is_some() && state(&pair).attached(other).is_none());
             pair.at_near(move |host, index| host.detach_xdp(index, other)).unwrap();
-            assert_eq!(modes(&pair), [mode], "detached in the other mode");
+            assert_eq!(modes(&pair), [mode], "detached from the other mode");
             pair.at_near(move |host, index| host.detach_xdp(index, mode)).unwrap();
             assert!(state(&pair).is_empty());
         }
     }
 
     #[test]
-    fn without_a_mode_a_veth_takes_native_and_a_loopback_generic() {
+    fn without_a_mode_a_veth_uses_native_and_a_loopback_generic() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let program = sys::load_passing_program().unwrap();
         attach(&pair, &program, None, false).unwrap();
@@ -531,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_replaced_silently_unless_asked_not_to() {
+    fn a_program_is_replaced_silently_without_if_no_exist() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (first, second) = (sys::load_passing_program().unwrap(), sys::load_passing_program().unwrap());
         let mode = Some(XdpMode::Native);
@@ -562,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn generic_and_native_exclude_one_another() {
+    fn generic_and_native_exclude_each_other() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let program = sys::load_passing_program().unwrap();
         attach(&pair, &program, Some(XdpMode::Generic), false).unwrap();
@@ -572,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_holds_its_program_until_it_is_dropped_and_knows_its_device() {
+    fn a_bpf_link_keeps_its_program_attached_until_it_is_dropped() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (first, second) = (sys::load_passing_program().unwrap(), sys::load_passing_program().unwrap());
         let held = first.try_clone().unwrap();
@@ -592,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_a_deleted_device_has_none() {
+    fn a_bpf_link_of_a_deleted_device_reports_no_device() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let program = sys::load_passing_program().unwrap();
         let held = program.try_clone().unwrap();
@@ -618,7 +611,7 @@ mod tests {
     fn an_idle_veth_advertises_basic_redirect_and_rx_sg() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let Some(features) = pair.at_near(Host::xdp_features).unwrap() else {
-            eprintln!("not tested: this kernel has no netdev family (before 6.3)");
+            eprintln!("skipped: this kernel has no netdev family (before 6.3)");
             return;
         };
         assert_eq!((features.bits(), features.to_string().as_str()), (0x23, "basic redirect rx-sg"));
@@ -634,14 +627,14 @@ mod tests {
     }
 
     #[test]
-    fn the_features_of_no_link_are_refused() {
+    fn the_features_of_a_missing_link_are_refused() {
         let Some(pair) = Pair::create() else { return };
         let error = pair.near.call(|host| host.xdp_features(IfIndex::new(4_000_000).unwrap())).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENODEV));
     }
 
     #[test]
-    fn the_single_id_of_an_old_kernel_is_put_in_its_place() {
+    fn the_single_id_of_an_old_kernel_is_assigned_to_its_mode() {
         let read = |attached| XdpState::read(&[LinkXdp::Attached(attached), LinkXdp::ProgId(9)]);
         assert_eq!(read(XdpAttached::SocketBuffer).attached(XdpMode::Generic), Some(9));
         assert_eq!(read(XdpAttached::Driver).attached(XdpMode::Native), Some(9));
@@ -650,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_on_the_host_and_in_the_device_are_both_told() {
+    fn programs_on_the_host_and_in_the_device_are_both_reported() {
         let attributes =
             [LinkXdp::Attached(XdpAttached::Multiple), LinkXdp::DrvProgId(3), LinkXdp::HwProgId(4)];
         let state = XdpState::read(&attributes);
@@ -659,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_read_back_as_they_are_written() {
+    fn modes_round_trip_through_text() {
         for mode in XdpMode::ALL {
             assert_eq!(mode.to_string().parse::<XdpMode>().unwrap(), mode);
         }
@@ -667,27 +660,27 @@ mod tests {
     }
 
     #[test]
-    fn features_without_a_name_are_shown_as_bits() {
+    fn unknown_features_are_shown_as_bits() {
         assert_eq!(XdpFeatures::from_bits(0x101).to_string(), "basic 0x100");
         assert_eq!(XdpFeatures::default().to_string(), "none");
     }
 
     #[test]
-    fn a_program_by_a_link_is_told_from_one_by_netlink() {
+    fn a_program_of_a_bpf_link_is_distinguished_from_one_of_netlink() {
         let Some(pair) = Pair::create() else { return };
         let program = sys::load_passing_program().unwrap();
-        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), []);
+        assert_eq!(pair.at_near(Host::bpf_link_modes).unwrap(), []);
         attach(&pair, &program, Some(XdpMode::Generic), false).unwrap();
-        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), []);
+        assert_eq!(pair.at_near(Host::bpf_link_modes).unwrap(), []);
         pair.at_near(|host, index| host.detach_xdp(index, XdpMode::Generic)).unwrap();
         let _link = pair
             .at_near(move |host, index| host.link_xdp(index, program.as_fd(), &[XdpMode::Native], false))
             .unwrap();
-        assert_eq!(pair.at_near(Host::linked_xdp).unwrap(), [XdpMode::Native]);
+        assert_eq!(pair.at_near(Host::bpf_link_modes).unwrap(), [XdpMode::Native]);
     }
 
     #[test]
-    fn a_program_outlives_its_attachment_by_a_pin() {
+    fn a_pinned_program_survives_being_detached() {
         let Some(pair) = Pair::create() else { return };
         crate::worker::on_new_thread("pins", move || {
             use nix::{

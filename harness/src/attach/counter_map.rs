@@ -60,7 +60,7 @@ impl CounterMap {
             return Err(what);
         }
         let value = data(&map)?.info().map_err(|error| error.to_string())?.value_size();
-        let array = CounterArray::of(data(&map)?.fd().as_fd()).map_err(|error| error.to_string())?;
+        let array = CounterArray::open(data(&map)?.fd().as_fd()).map_err(|error| error.to_string())?;
         let tables = match value {
             4 => Table::new(map).map(Tables::Bits32),
             _ => Table::new(map).map(Tables::Bits64),

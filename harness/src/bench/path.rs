@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdproof_netns::{Handed, NetNs, Statistics, Worker, XdpLink, XdpMode};
+use xdproof_netns::{NetNs, Statistics, TxOutcome, Worker, XdpLink, XdpMode};
 
 use crate::{
     attach::{AttachError, Width},
@@ -128,7 +128,7 @@ impl Wire {
         let id = program.counter.identity().id;
         let found = testbed.dut.call(move |host| host.xdp(index))?;
         if found.attached(mode) != Some(id) {
-            return Err(xdproof_netns::Error::IncompleteAnswer {
+            return Err(xdproof_netns::Error::IncompleteReply {
                 action: "attach an XDP program in the mode asked for",
                 subject: Some(index.into()),
                 missing: "program in that mode",
@@ -170,7 +170,7 @@ impl Wire {
         Ok(MeasuredDevice {
             driver: veth::DRIVER.to_owned(),
             firmware: None,
-            mtu: link.mtu,
+            mtu: link.settings.mtu,
             rx_queues: link.rx_queues,
             tx_queues: link.tx_queues,
             offloads: on.collect(),
@@ -232,7 +232,7 @@ impl Wire {
         let per_cpu_before = program.counter.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let sent = self.send(load);
         let begun = sent.begun;
-        let offered = sent.handed.taken + sent.handed.refused;
+        let offered = sent.handed.accepted + sent.handed.dropped;
         let width = program.counter.width();
         // What was counted is looked at first and alone: it is what the time is taken by.
         let mut deadline = Instant::now() + MUST_ARRIVE;
@@ -322,7 +322,7 @@ impl Wire {
             let pinned = Pinned::on(cpu);
             start.wait();
             let (cpu_before, begun) = (thread_cpu_time(), Instant::now());
-            let mut result: io::Result<Handed> = Ok(Handed::default());
+            let mut result: io::Result<TxOutcome> = Ok(TxOutcome::default());
             let (mut ended, mut bursts) = (begun, Vec::new());
             for _ in 0..BURSTS {
                 let sent = sender.repeat(&frames_of, frames, share);
@@ -372,7 +372,7 @@ impl Wire {
 
 /// What senders did.
 struct Sent {
-    handed: Handed,
+    handed: TxOutcome,
     begun: Instant,
     ended: Instant,
     /// What a frame took in the median of the bursts, in nanoseconds.
@@ -403,7 +403,7 @@ impl Sent {
         let now = Instant::now();
         let failure = Some("there is no sender".to_owned());
         Self {
-            handed: Handed::default(),
+            handed: TxOutcome::default(),
             begun: now,
             ended: now,
             // JSON has no other number that is none.
@@ -416,8 +416,8 @@ impl Sent {
     }
 }
 
-fn sum(one: Handed, other: Handed) -> Handed {
-    Handed { taken: one.taken + other.taken, refused: one.refused + other.refused }
+fn sum(one: TxOutcome, other: TxOutcome) -> TxOutcome {
+    TxOutcome { accepted: one.accepted + other.accepted, dropped: one.dropped + other.dropped }
 }
 
 fn borrowed(traffic: &Traffic) -> Vec<(&[u8], u32)> {

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use xdproof_netns::{Handed, PacketOptions, PacketSocket, TxRing, Worker};
+use xdproof_netns::{PacketOptions, PacketSocket, TxOutcome, TxRing, Worker};
 
 use crate::testbed::Port;
 
@@ -53,7 +53,7 @@ impl RingSender {
     ) -> Result<Self, xdproof_netns::Error> {
         let index = port.index;
         worker.call(move |host| {
-            let options = PacketOptions { direct: true, receive_buffer: 0, ..PacketOptions::default() };
+            let options = PacketOptions { bypass_qdisc: true, receive_buffer: 0, ..PacketOptions::default() };
             let packet = host.packet_socket(index, options)?;
             let mut rings = Vec::new();
             for queue in queues {
@@ -75,21 +75,21 @@ impl RingSender {
     ///
     /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one that is longer than
     /// both a ring and the MTU allow. A frame beyond the MTU that a ring carries is refused.
-    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<Handed> {
-        let carried = |frame: &&[u8]| (14..=TxRing::LONGEST).contains(&frame.len());
+    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
+        let carried = |frame: &&[u8]| (14..=TxRing::MAX_FRAME).contains(&frame.len());
         if self.rings.is_empty() || !frames.iter().all(carried) {
             return self.packet.send_all(frames).map_err(io_error);
         }
         let queues = self.rings.len();
         let first = self.turn;
         self.turn = (first + frames.len()) % queues;
-        let mut handed = Handed::default();
+        let mut handed = TxOutcome::default();
         for (queue, ring) in self.rings.iter_mut().enumerate() {
             let skip = (queue + queues - first % queues) % queues;
             let its: Vec<&[u8]> = frames.iter().skip(skip).step_by(queues).copied().collect();
-            let Handed { taken, refused } = ring.send(&its)?;
-            handed.taken += taken;
-            handed.refused += refused;
+            let TxOutcome { accepted, dropped } = ring.send(&its)?;
+            handed.accepted += accepted;
+            handed.dropped += dropped;
         }
         Ok(handed)
     }
@@ -100,7 +100,7 @@ impl RingSender {
     ///
     /// What the kernel answered, as of [`send`](Self::send).
     pub fn load(&mut self, frames: &[&[u8]]) -> io::Result<()> {
-        let carried = frames.iter().all(|frame| frame.len() <= TxRing::LONGEST);
+        let carried = frames.iter().all(|frame| frame.len() <= TxRing::MAX_FRAME);
         for ring in &mut self.rings {
             ring.order = if carried { ring.load(frames)? } else { Vec::new() };
         }
@@ -114,7 +114,7 @@ impl RingSender {
     /// # Errors
     ///
     /// What the kernel answered.
-    pub fn repeat(&mut self, frames: &[&[u8]], count: u32) -> io::Result<Handed> {
+    pub fn repeat(&mut self, frames: &[&[u8]], count: u32) -> io::Result<TxOutcome> {
         let (first, kinds) = (self.turn, frames.len().max(1));
         let count = usize::try_from(count).map_err(io::Error::other)?;
         self.turn = (first + count) % kinds;
@@ -132,8 +132,8 @@ impl RingSender {
     pub fn note(&self, longest: usize) -> Option<String> {
         if self.rings.is_empty() {
             Some("this kernel or driver has no AF_XDP ring: sent by sendmmsg on a packet socket".to_owned())
-        } else if longest > TxRing::LONGEST {
-            let most = TxRing::LONGEST;
+        } else if longest > TxRing::MAX_FRAME {
+            let most = TxRing::MAX_FRAME;
             Some(format!(
                 "a ring carries frames of {most} bytes at most: sent by sendmmsg on a packet socket"
             ))
@@ -145,13 +145,13 @@ impl RingSender {
 
 impl Ring {
     /// Sends frames; those of the same bytes have one slot.
-    fn send(&mut self, frames: &[&[u8]]) -> io::Result<Handed> {
-        let mut handed = Handed::default();
+    fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
+        let mut handed = TxOutcome::default();
         for part in frames.chunks(usize::try_from(TxRing::SLOTS).map_err(io::Error::other)?) {
             let slots = self.load(part)?;
-            let Handed { taken, refused } = self.ring.send(slots).map_err(io_error)?;
-            handed.taken += taken;
-            handed.refused += refused;
+            let TxOutcome { accepted, dropped } = self.ring.send(slots).map_err(io_error)?;
+            handed.accepted += accepted;
+            handed.dropped += dropped;
         }
         Ok(handed)
     }

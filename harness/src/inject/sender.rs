@@ -2,7 +2,7 @@
 
 use std::io;
 
-use xdproof_netns::{Handed, Worker};
+use xdproof_netns::{TxOutcome, Worker};
 
 use crate::inject::{
     live_frames::LiveFrames,
@@ -133,17 +133,22 @@ impl Sender {
     /// # Errors
     ///
     /// What the kernel answered; it is then unknown how many were sent.
-    pub fn repeat(&mut self, frames: &[(&[u8], u32)], count: u32, rate: Option<Pps>) -> io::Result<Handed> {
+    pub fn repeat(
+        &mut self,
+        frames: &[(&[u8], u32)],
+        count: u32,
+        rate: Option<Pps>,
+    ) -> io::Result<TxOutcome> {
         let Some(pace) = rate.and_then(Pace::begin) else { return self.burst(frames, count) };
         let each = pace.burst(MOST_AT_ONCE);
-        let mut handed = Handed::default();
+        let mut handed = TxOutcome::default();
         let mut sent = 0;
         while sent < count {
             pace.wait(u64::from(sent));
             let now = each.min(count - sent);
-            let Handed { taken, refused } = self.burst(frames, now)?;
-            handed.taken += taken;
-            handed.refused += refused;
+            let TxOutcome { accepted, dropped } = self.burst(frames, now)?;
+            handed.accepted += accepted;
+            handed.dropped += dropped;
             sent += now;
         }
         // The time until the frame that would be next belongs to these: who repeats at once offers no more than was asked.
@@ -151,26 +156,26 @@ impl Sender {
         Ok(handed)
     }
 
-    fn burst(&mut self, frames: &[(&[u8], u32)], count: u32) -> io::Result<Handed> {
+    fn burst(&mut self, frames: &[(&[u8], u32)], count: u32) -> io::Result<TxOutcome> {
         match self {
             Self::Ring(ring) => ring.repeat(&unrolled(frames), count),
             Self::LiveFrames(live) => {
                 live.run(count)?;
-                Ok(Handed { taken: u64::from(count), refused: 0 })
+                Ok(TxOutcome { accepted: u64::from(count), dropped: 0 })
             }
             Self::Pnet(pnet) => {
-                let mut handed = Handed::default();
+                let mut handed = TxOutcome::default();
                 let unrolled = unrolled(frames);
                 let count = usize::try_from(count).map_err(io::Error::other)?;
                 for frame in unrolled.iter().cycle().take(count) {
                     match pnet.send(frame) {
-                        Ok(()) => handed.taken += 1,
+                        Ok(()) => handed.accepted += 1,
                         // The driver dropped it at once (NET_XMIT_DROP).
                         Err(error)
                             if rustix::io::Errno::from_io_error(&error)
                                 == Some(rustix::io::Errno::NOBUFS) =>
                         {
-                            handed.refused += 1;
+                            handed.dropped += 1;
                         }
                         Err(error) => return Err(error),
                     }
@@ -197,8 +202,8 @@ fn unrolled<'a>(frames: &[(&'a [u8], u32)]) -> Vec<&'a [u8]> {
 }
 
 /// A frame that the driver drops at once is not sent.
-fn all_taken(handed: Handed) -> io::Result<()> {
-    match handed.refused {
+fn all_taken(handed: TxOutcome) -> io::Result<()> {
+    match handed.dropped {
         0 => Ok(()),
         _ => Err(rustix::io::Errno::NOBUFS.into()),
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use xdproof_netns::{Error, LinkName, MacAddr, NetNs, VethEnd, VethSpec, Worker};
+use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::testbed::{Port, Testbed, Topology};
@@ -73,9 +73,9 @@ impl Testbed {
 pub(super) fn bring_up(worker: &Worker, name: LinkName) -> Result<Port, Error> {
     worker.call(move |host| {
         let link = host.link(&name)?;
-        host.set_arp(link.index, false)?;
+        host.set_link(link.index, &LinkSetting::Arp(false))?;
         host.set_up(link.index, true)?;
-        let mac = link.mac.unwrap_or(MacAddr([0; 6]));
+        let mac = link.settings.mac.unwrap_or(MacAddr([0; 6]));
         Ok(Port { index: link.index, name, mac })
     })
 }

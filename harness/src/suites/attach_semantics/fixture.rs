@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use xdproof_netns::{
-    Host, IfIndex, LinkName, MacAddr, NetNs, VethEnd, VethSpec, VirtualKind, Worker, XdpFlags, XdpLink,
-    XdpMode, XdpState,
+    Host, IfIndex, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethSpec, VirtualKind, Worker, XdpFlags,
+    XdpLink, XdpMode, XdpState,
 };
 use xdproof_scenarios::{DUT_MAC, KernelVersion, TESTER_MAC};
 
@@ -268,7 +268,7 @@ impl Programs {
 fn bring_up(worker: &Worker, name: LinkName) -> Result<IfIndex, RuleError> {
     Ok(worker.call(move |host| {
         let index = host.link(&name)?.index;
-        host.set_arp(index, false)?;
+        host.set_link(index, &LinkSetting::Arp(false))?;
         host.set_up(index, true).map(|()| index)
     })?)
 }

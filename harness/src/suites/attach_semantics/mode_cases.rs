@@ -12,8 +12,8 @@ use std::{
 
 use xdproof_ebpf::abi;
 use xdproof_netns::{
-    Build, Host, IfIndex, LinkName, Offload, PacketOptions, PacketSocket, VirtualKind, Worker, XdpLink,
-    XdpMode,
+    Host, IfIndex, LinkName, LinkSetting, Offload, PacketOptions, PacketSocket, SkbLayout, VirtualKind,
+    Worker, XdpLink, XdpMode,
 };
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
@@ -120,9 +120,9 @@ fn segments(stand: &mut Stand<'_>, mode: XdpMode, frames: usize) -> Result<(), R
     let capture = capture(stand)?;
     let (worker, index) = peer(stand)?;
     let sender =
-        worker.call(move |host| host.packet_socket(index, PacketOptions::default())?.into_builder())?;
+        worker.call(move |host| host.packet_socket(index, PacketOptions::default())?.into_vnet_socket())?;
     let headers = u16::try_from(TCP_HEADERS).unwrap_or_default();
-    sender.send(&packet, Build { linear: headers, segment: Some(SEGMENT) })?;
+    sender.send(&packet, SkbLayout { linear: headers, gso_size: Some(SEGMENT) })?;
     let arrived = receive(&capture, |arrived| payload_of(arrived).len() >= payload.len())?;
     let whole = payload_of(&arrived) == payload;
     stand.check("send one packet of 10 segments", counts(6, frames), |stand| counted(stand, Which::First));
@@ -229,7 +229,7 @@ fn connect(there: SocketAddr) -> io::Result<TcpStream> {
 
 /// Lets a link speak IPv4.
 fn speak(host: &mut Host, index: IfIndex, address: Ipv4Addr) -> Result<(), xdproof_netns::Error> {
-    host.set_arp(index, true)?;
+    host.set_link(index, &LinkSetting::Arp(true))?;
     host.add_address(index, address, 24)
 }
 
@@ -332,9 +332,9 @@ fn pieces(stand: &mut Stand<'_>, mode: XdpMode, which: Which) -> Result<(), Rule
     let _link = attach(stand, which, mode)?;
     let watch = capture(stand)?;
     let sender =
-        worker.call(move |host| host.packet_socket(index, PacketOptions::default())?.into_builder())?;
+        worker.call(move |host| host.packet_socket(index, PacketOptions::default())?.into_vnet_socket())?;
     for _ in 0..FRAMES {
-        sender.send(&frame, Build { linear: 34, segment: None })?;
+        sender.send(&frame, SkbLayout { linear: 34, gso_size: None })?;
     }
     let arrived = receive(&watch, |arrived| arrived.len() >= FRAMES)?;
     stand.check("send packets of 34 linear bytes and 8,980 more", counts(17, FRAMES), |stand| {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdproof_netns::{Host, IfIndex, Offload, PacketSocket, Worker, XdpFeatures};
+use xdproof_netns::{Host, IfIndex, LinkSetting, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use crate::testbed::{Port, Testbed, devices::inventory, veth};
@@ -205,10 +205,10 @@ impl DevicePath {
         for (worker, port) in ends {
             let index = port.index;
             let link = worker.call(move |host| {
-                host.set_promiscuous(index, true)?;
+                host.set_link(index, &LinkSetting::Promiscuous(true))?;
                 host.link_by_index(index)
             })?;
-            usual_mtu = usual_mtu.min(link.max_mtu.unwrap_or(link.mtu));
+            usual_mtu = usual_mtu.min(link.max_mtu.unwrap_or(link.settings.mtu));
             leave_frames_alone(worker, index)?;
         }
         let index = testbed.topology.dut.index;
@@ -324,13 +324,13 @@ impl DevicePath {
             let index = port.index;
             let set = worker.run(move |host| {
                 let mut changed = false;
-                if host.link_by_index(index)?.mtu != mtu {
+                if host.link_by_index(index)?.settings.mtu != mtu {
                     host.set_mtu(index, mtu)?;
                     changed = true;
                 }
                 // A bond has set its ports; a bridge leaves them as they are.
                 for port in
-                    host.links()?.iter().filter(|port| port.controller == Some(index) && port.mtu < mtu)
+                    host.links()?.iter().filter(|port| port.master == Some(index) && port.settings.mtu < mtu)
                 {
                     host.set_mtu(port.index, mtu)?;
                     changed = true;
@@ -702,7 +702,7 @@ fn leave_frames_alone(worker: &Worker, index: IfIndex) -> Result<(), PathError> 
 /// The ports of a bridge, a bond or the like.
 fn ports_of(worker: &Worker, index: IfIndex) -> Result<Vec<IfIndex>, PathError> {
     let links = worker.call(Host::links)?;
-    Ok(links.iter().filter(|link| link.controller == Some(index)).map(|link| link.index).collect())
+    Ok(links.iter().filter(|link| link.master == Some(index)).map(|link| link.index).collect())
 }
 
 /// Switches an offload, and says whether it is as wanted now.

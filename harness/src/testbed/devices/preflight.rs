@@ -163,7 +163,7 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
     if !link.ethernet {
         return Ok(vec![Objection::NotEthernet]);
     }
-    if !host.linked_xdp(link.index)?.is_empty() {
+    if !host.bpf_link_modes(link.index)?.is_empty() {
         found.push(Objection::LinkedProgram);
     }
     if host.is_wireless(link.index)? {
@@ -193,11 +193,11 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
     if has_packet_socket(link)? {
         found.push(Objection::PacketSocket);
     }
-    if let Some(controller) = link.controller {
+    if let Some(controller) = link.master {
         found.push(Objection::PortOf { controller: host.link_by_index(controller)?.name });
     }
     let others = host.links()?;
-    let ports = others.iter().filter(|other| other.controller == Some(link.index)).count();
+    let ports = others.iter().filter(|other| other.master == Some(link.index)).count();
     match link.kind.as_deref() {
         Some(BRIDGE) if ports > 1 => found.push(Objection::Floods { ports }),
         Some(kind) if WITH_PORTS.contains(&kind) => {}
@@ -207,12 +207,12 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
         _ => {}
     }
     // A veth is tied to its other end, which does not stand on it.
-    let on_it = |other: &&Link| other.tied_to == Some(link.index) && other.kind.as_deref() != Some("veth");
+    let on_it = |other: &&Link| other.iflink == Some(link.index) && other.kind.as_deref() != Some("veth");
     let by: Vec<LinkName> = others.iter().filter(on_it).map(|other| other.name.clone()).collect();
     if !by.is_empty() {
         found.push(Objection::StoodOn { by });
     }
-    let chosen = host.disciplines(link.index)?.into_iter().filter(|discipline| discipline.chosen);
+    let chosen = host.qdiscs(link.index)?.into_iter().filter(|qdisc| qdisc.configured);
     found.extend(chosen.map(|discipline| Objection::Discipline { kind: discipline.kind }));
     if host.has_tcx_programs(link.index)? {
         found.push(Objection::TrafficPrograms);

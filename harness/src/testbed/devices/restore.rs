@@ -17,7 +17,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{
-    Error, Host, IfIndex, Link, LinkName, MacAddr, Offload, Record, RecordKind, Worker, XdpFlags,
+    Error, Host, IfIndex, Link, LinkName, LinkSetting, LinkSettings, Offload, Record, RecordKind, Worker,
+    XdpFlags,
 };
 
 use crate::testbed::devices::{pair::Step, route_order};
@@ -188,18 +189,17 @@ impl DeviceSettings {
     /// What the kernel refused.
     pub fn read(host: &mut Host, role: PortRole, link: &Link) -> Result<Self, Error> {
         let index = link.index;
-        let controller = link.controller.map(|controller| host.link_by_index(controller)).transpose()?;
+        let controller = link.master.map(|master| host.link_by_index(master)).transpose()?;
         let stored = |host: &mut Host, kind| -> Result<Vec<StoredRecord>, Error> {
             Ok(host.records(kind, index)?.iter().map(StoredRecord::of).collect())
         };
-        let ports: Vec<Link> =
-            host.links()?.into_iter().filter(|port| port.controller == Some(index)).collect();
+        let ports: Vec<Link> = host.links()?.into_iter().filter(|port| port.master == Some(index)).collect();
         let ports = ports
             .iter()
             .map(|port| {
                 Ok(PortSettings {
                     name: port.name.to_string(),
-                    mtu: port.mtu,
+                    mtu: port.settings.mtu,
                     offloads: offloads(host, port.index)?,
                 })
             })
@@ -210,22 +210,22 @@ impl DeviceSettings {
             index: index.get(),
             kind: link.kind.clone(),
             parent: link.parent.clone(),
-            mac: link.mac.map(|mac| mac.to_string()),
-            mtu: link.mtu,
-            tx_queue_length: link.tx_queue_length,
-            alias: link.alias.clone(),
-            group: link.group,
+            mac: link.settings.mac.map(|mac| mac.to_string()),
+            mtu: link.settings.mtu,
+            tx_queue_length: link.settings.tx_queue_length,
+            alias: link.settings.alias.clone(),
+            group: link.settings.group,
             controller: controller.map(|controller| controller.name.to_string()),
             ports,
             stays: false,
             forgone: Vec::new(),
-            up: link.up,
+            up: link.settings.up,
             running: link.running,
-            promiscuous: link.promiscuous,
-            all_multicast: link.all_multicast,
-            arp: link.arp,
-            discipline: link.discipline.clone(),
-            token: link.token,
+            promiscuous: link.settings.promiscuous,
+            all_multicast: link.settings.all_multicast,
+            arp: link.settings.arp,
+            discipline: link.qdisc.clone(),
+            token: link.settings.token,
             rings: host.rings(index)?.map(rings_of),
             channels: host.channels(index)?.map(channels_of),
             offloads: offloads(host, index)?,
@@ -234,7 +234,7 @@ impl DeviceSettings {
                 .iter()
                 .map(|(mode, id)| AttachedProgram { mode: xdp_mode::from_kernel(mode), id })
                 .collect(),
-            switches: host.switches(&link.name)?,
+            switches: host.sysctls(&link.name)?,
             addresses: stored(host, RecordKind::Address)?,
             routes: stored(host, RecordKind::Route)?,
             neighbours: stored(host, RecordKind::Neighbour)?,
@@ -260,11 +260,11 @@ impl DeviceSettings {
     /// ports are left to it.
     pub(super) fn silence(&self, host: &mut Host, index: IfIndex) -> Result<(), Error> {
         let name = self.link_name()?;
-        host.set_arp(index, false)?;
+        host.set_link(index, &LinkSetting::Arp(false))?;
         for (switch, value) in SILENT {
             // A kernel without IPv6, or a link that has nothing of it, has no such switch.
             if self.switches.contains_key(switch) {
-                host.set_switch(&name, switch, value)?;
+                host.set_sysctl(&name, switch, value)?;
             }
         }
         for kind in [RecordKind::Address, RecordKind::Route, RecordKind::Neighbour] {
@@ -278,6 +278,21 @@ impl DeviceSettings {
         Ok(())
     }
 
+    fn link_settings(&self) -> LinkSettings {
+        LinkSettings {
+            mac: self.mac.as_deref().and_then(|mac| mac.parse().ok()),
+            mtu: self.mtu,
+            tx_queue_length: self.tx_queue_length,
+            alias: self.alias.clone(),
+            group: self.group,
+            promiscuous: self.promiscuous,
+            all_multicast: self.all_multicast,
+            arp: self.arp,
+            token: self.token,
+            up: self.up,
+        }
+    }
+
     fn link_name(&self) -> Result<LinkName, Error> {
         self.name.parse()
     }
@@ -285,7 +300,7 @@ impl DeviceSettings {
     /// Whether a link is this device, and not another that has its name. One and the same device stays what it is and where
     /// it is on its bus, and keeps its index or its address.
     fn is(&self, link: &Link) -> bool {
-        let same = link.index.get() == self.index || link.mac.map(|mac| mac.to_string()) == self.mac;
+        let same = link.index.get() == self.index || link.settings.mac.map(|mac| mac.to_string()) == self.mac;
         link.kind == self.kind && link.parent == self.parent && same
     }
 }
@@ -511,42 +526,20 @@ impl Returning {
             Err(error) => return self.failed("what is set at it".to_owned(), &error),
         };
         let was = self.settings.clone();
-        if let Some(mac) = was.mac.as_deref().and_then(|mac| mac.parse::<MacAddr>().ok())
-            && link.mac != Some(mac)
-        {
-            self.done(format!("address {mac}"), host.set_mac(index, mac));
-        }
-        if link.mtu != was.mtu {
-            self.done(format!("MTU {}", was.mtu), host.set_mtu(index, was.mtu));
+        for (setting, _) in was.link_settings().differences(&link.settings) {
+            // The token needs the sysctls, and the link comes up at a step of its own.
+            if !matches!(setting, LinkSetting::Mac(None) | LinkSetting::Token(_) | LinkSetting::Up(_)) {
+                self.done(setting.to_string(), host.set_link(index, &setting));
+            }
         }
         for port in &was.ports {
-            // Behind its controller, which gives it its own.
-            if let Some(link) = port_of(host, index, port).filter(|link| link.mtu != port.mtu) {
+            // After the master, which passes its own MTU on.
+            if let Some(link) = port_of(host, index, port).filter(|link| link.settings.mtu != port.mtu) {
                 self.done(
                     format!("MTU {} of its port {}", port.mtu, port.name),
                     host.set_mtu(link.index, port.mtu),
                 );
             }
-        }
-        if link.tx_queue_length != was.tx_queue_length {
-            let what = format!("transmit queue length {}", was.tx_queue_length);
-            self.done(what, host.set_tx_queue_length(index, was.tx_queue_length));
-        }
-        if link.alias != was.alias {
-            self.done("alias", host.set_alias(index, was.alias.as_deref()));
-        }
-        if link.group != was.group {
-            self.done(format!("group {}", was.group), host.set_group(index, was.group));
-        }
-        if link.promiscuous != was.promiscuous {
-            self.done(switch("promiscuous", was.promiscuous), host.set_promiscuous(index, was.promiscuous));
-        }
-        if link.all_multicast != was.all_multicast {
-            let what = switch("all multicast", was.all_multicast);
-            self.done(what, host.set_all_multicast(index, was.all_multicast));
-        }
-        if link.arp != was.arp {
-            self.done(switch("ARP", was.arp), host.set_arp(index, was.arp));
         }
         if let Some(rings) = was.rings {
             match host.rings(index) {
@@ -563,12 +556,12 @@ impl Returning {
             }
         }
         if let Some(controller) = &was.controller
-            && link.controller.is_none()
+            && link.master.is_none()
         {
             let made = controller
                 .parse()
                 .and_then(|name| host.link(&name))
-                .and_then(|found| host.set_controller(index, Some(found.index)));
+                .and_then(|found| host.set_link(index, &LinkSetting::Master(Some(found.index))));
             self.done(format!("port of {controller}"), made);
         }
         let addresses = read(RecordKind::Address, &was.addresses);
@@ -580,12 +573,13 @@ impl Returning {
         let bare = host
             .records(RecordKind::Address, index)
             .is_ok_and(|there| addresses.iter().any(|record| !is_there(&there, record)));
-        self.anew = self.moved || was.stays || link.up != was.up || bare;
+        self.anew = self.moved || was.stays || link.settings.up != was.up || bare;
         self.set_switches(host, &link.name, self.anew);
         if let Some(token) = was.token
-            && link.token != was.token
+            && link.settings.token != was.token
         {
-            self.done(format!("token {token}"), host.set_token(index, token));
+            let setting = LinkSetting::Token(Some(token));
+            self.done(setting.to_string(), host.set_link(index, &setting));
         }
     }
 
@@ -599,14 +593,14 @@ impl Returning {
         }
         let mut failed = BTreeMap::new();
         for _ in 0..2 {
-            let now = match host.switches(name) {
+            let now = match host.sysctls(name) {
                 Ok(now) => now,
                 Err(error) => return self.failed("switches".to_owned(), &error),
             };
             failed.clear();
             for (switch, value) in &wanted {
                 if now.get(switch) != Some(value)
-                    && let Err(error) = host.set_switch(name, switch, value)
+                    && let Err(error) = host.set_sysctl(name, switch, value)
                 {
                     failed.insert(switch.clone(), error);
                 }
@@ -680,9 +674,9 @@ impl Returning {
             Err(error) => return self.failed("up or down".to_owned(), &error),
         };
         let was = self.settings.up;
-        if link.up != was {
+        if link.settings.up != was {
             self.done(if was { "up" } else { "down" }, host.set_up(index, was));
-        } else if !was && link.discipline != self.settings.discipline {
+        } else if !was && link.qdisc != self.settings.discipline {
             // A device that was up once has kept its queueing discipline, and gets it by being up.
             let flap = host.set_up(index, true).and_then(|()| host.set_up(index, false));
             if let Err(error) = flap {
@@ -694,7 +688,7 @@ impl Returning {
     fn enter_records(&mut self, host: &mut Host, index: IfIndex, _: &Path, age: Duration) {
         if self.settings.running && self.anew {
             // What needs no carrier is put back without one, too.
-            let ready = |link: &Link| link.running && link.discipline.as_deref() != Some(NOT_READY);
+            let ready = |link: &Link| link.running && link.qdisc.as_deref() != Some(NOT_READY);
             drop(host.wait_link(index, "see the link run", CARRIER, ready));
         }
         let addresses = self.settings.addresses.clone();
@@ -725,7 +719,7 @@ impl Returning {
     ) {
         let Some(told_of) = IfIndex::new(self.settings.index) else { return };
         let mut records = read(kind, stored);
-        records.retain(|record| !record.is_beyond_restoring());
+        records.retain(|record| !record.is_unrestorable());
         let entered = host.records(kind, index).and_then(|there| {
             let is_there = |record: &&Record| there.iter().any(|other| record.is_like(told_of, other, index));
             let missing: Vec<_> = records.iter().filter(|record| !is_there(record)).collect();
@@ -750,7 +744,7 @@ impl Returning {
         let known = read(kind, stored);
         let removed = host.records(kind, index).and_then(|there| {
             let is_known = |record: &Record| known.iter().any(|kept| kept.is_like(told_of, record, index));
-            let mut unknown = there.iter().filter(|record| record.is_of_kernel() && !is_known(record));
+            let mut unknown = there.iter().filter(|record| record.is_kernel_made() && !is_known(record));
             unknown.try_for_each(|record| host.remove_record(index, record))
         });
         if let Err(error) = removed {
@@ -762,7 +756,7 @@ impl Returning {
     fn wait_for_kernel(&self, host: &mut Host, index: IfIndex, routes: &[StoredRecord]) {
         let Some(told_of) = IfIndex::new(self.settings.index) else { return };
         let mut awaited = read(RecordKind::Route, routes);
-        awaited.retain(Record::is_of_kernel);
+        awaited.retain(Record::is_kernel_made);
         let all_there = move |there: &[Record]| {
             awaited.iter().all(|record| there.iter().any(|other| record.is_like(told_of, other, index)))
         };
@@ -794,23 +788,24 @@ impl Returning {
             index: told_of,
             kind: _,
             parent: _,
-            mac,
-            mtu,
-            tx_queue_length,
-            alias,
-            group,
+            // Compared as settings of the link.
+            mac: _,
+            mtu: _,
+            tx_queue_length: _,
+            alias: _,
+            group: _,
+            promiscuous: _,
+            all_multicast: _,
+            arp: _,
+            token: _,
+            up: _,
             controller,
             ports,
             stays,
             forgone,
-            up,
             // The carrier is the other end's.
             running: _,
-            promiscuous,
-            all_multicast,
-            arp,
             discipline,
-            token,
             rings,
             channels,
             offloads,
@@ -827,33 +822,14 @@ impl Returning {
             }
         };
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-        differ(*mac == now.mac, format!("address {}", shown(mac)), shown(&now.mac));
-        differ(*mtu == now.mtu, format!("MTU {mtu}"), now.mtu.to_string());
-        differ(
-            *tx_queue_length == now.tx_queue_length,
-            format!("transmit queue length {tx_queue_length}"),
-            now.tx_queue_length.to_string(),
-        );
-        differ(*alias == now.alias, "alias".to_owned(), shown(&now.alias));
-        differ(*group == now.group, format!("group {group}"), now.group.to_string());
+        for (was, is) in self.settings.link_settings().differences(&now.link_settings()) {
+            differ(false, was.to_string(), is.value());
+        }
         differ(
             *controller == now.controller,
             format!("port of {}", shown(controller)),
             format!("one of {}", shown(&now.controller)),
         );
-        differ(
-            *up == now.up,
-            if *up { "up" } else { "down" }.to_owned(),
-            switch("", now.up).trim().to_owned(),
-        );
-        for (name, was, is) in [
-            ("promiscuous", *promiscuous, now.promiscuous),
-            ("all multicast", *all_multicast, now.all_multicast),
-            ("ARP", *arp, now.arp),
-        ] {
-            differ(was == is, switch(name, was), switch("", is).trim().to_owned());
-        }
-        differ(*token == now.token, "token".to_owned(), format!("{:?}", now.token));
         differ(*rings == now.rings, "rings".to_owned(), format!("{:?}", now.rings));
         differ(*channels == now.channels, "channels".to_owned(), format!("{:?}", now.channels));
         let words = |state: &Wanted| match (state.on, state.wanted) {
@@ -910,9 +886,9 @@ impl Returning {
                 }
                 let outcome = if record.has_expired(age) {
                     continue;
-                } else if record.is_of_kernel() {
+                } else if record.is_kernel_made() {
                     Outcome::Failed("the kernel has not made it again".to_owned())
-                } else if record.is_beyond_restoring() {
+                } else if record.is_unrestorable() {
                     Outcome::Lost("the kernel takes it from nobody".to_owned())
                 } else {
                     Outcome::Failed("it is not there".to_owned())
@@ -927,7 +903,7 @@ impl Returning {
 /// A port as it is now, if it is still one.
 fn port_of(host: &mut Host, controller: IfIndex, port: &PortSettings) -> Option<Link> {
     let name = port.name.parse().ok()?;
-    host.link(&name).ok().filter(|link| link.controller == Some(controller))
+    host.link(&name).ok().filter(|link| link.master == Some(controller))
 }
 
 pub(super) fn read(kind: RecordKind, stored: &[StoredRecord]) -> Vec<Record> {

@@ -22,7 +22,7 @@ pub(super) fn rivals(host: &mut Host, ours: &[IfIndex]) -> Result<Vec<Vec<Stored
 fn grouped(routes: Vec<Record>) -> BTreeMap<Vec<u8>, Vec<Record>> {
     let mut groups: BTreeMap<Vec<u8>, Vec<Record>> = BTreeMap::new();
     for route in routes {
-        groups.entry(route.rivalry().unwrap_or_default()).or_default().push(route);
+        groups.entry(route.competition_key().unwrap_or_default()).or_default().push(route);
     }
     groups
 }
@@ -43,7 +43,7 @@ pub(super) fn put_in_order(
         let was = read(RecordKind::Route, group);
         match arrange(host, &was, ours, age) {
             Ok(true) => {}
-            Ok(false) if was.iter().all(Record::is_of_every_link) => {}
+            Ok(false) if was.iter().all(Record::is_on_every_link) => {}
             Ok(false) => {
                 let what =
                     was.first().map(|route| format!("order of the routes like {route}")).unwrap_or_default();
@@ -80,22 +80,22 @@ fn arrange(host: &mut Host, was: &[Record], ours: &[IfIndex], age: Duration) -> 
         mine.into_iter().partition(|(place, ..)| *place < first_other);
     for (_, route, index) in trailing {
         host.remove_record(index, route)?;
-        host.enter_route(index, route, false, age)?;
+        host.add_route(index, route, false, age)?;
     }
     for (_, route, index) in leading.into_iter().rev() {
         host.remove_record(index, route)?;
-        host.enter_route(index, route, true, age)?;
+        host.add_route(index, route, true, age)?;
     }
     in_order(host, was)
 }
 
 /// Whether those of the routes that are there stand in this order.
 fn in_order(host: &mut Host, was: &[Record]) -> Result<bool, Error> {
-    let Some(rivalry) = was.first().and_then(Record::rivalry) else { return Ok(true) };
+    let Some(rivalry) = was.first().and_then(Record::competition_key) else { return Ok(true) };
     let now: Vec<Record> = host
         .records(RecordKind::Route, None)?
         .into_iter()
-        .filter(|route| route.rivalry().as_ref() == Some(&rivalry))
+        .filter(|route| route.competition_key().as_ref() == Some(&rivalry))
         .collect();
     let places = was.iter().filter_map(|route| now.iter().position(|other| is_same(route, other)));
     Ok(places.is_sorted())

@@ -1,0 +1,233 @@
+//! Creation of virtual links: veth pairs directly in two namespaces, taps, bridges and the like.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
+};
+use nix::poll::PollFlags;
+
+use crate::{Error, Host, LinkName, MacAddr, NetNs, Subject, netlink::Request, poll::wait_ready, sys};
+
+/// A veth pair to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethSpec {
+    /// The end in the namespace of the worker that creates the pair.
+    pub near: VethEnd,
+    /// The end in the other namespace.
+    pub far: VethEnd,
+}
+
+/// One end of a veth pair to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethEnd {
+    /// Name in its namespace.
+    pub name: LinkName,
+    /// Link-layer address.
+    pub mac: MacAddr,
+    /// Maximum payload in bytes of a frame behind its 14-byte Ethernet header.
+    pub mtu: u32,
+    /// Receive queues, 1 to 4096. A native XDP program needs at least as many as the other end has transmit queues.
+    pub rx_queues: u32,
+    /// Transmit queues, 1 to 4096.
+    pub tx_queues: u32,
+}
+
+impl VethEnd {
+    /// An end with an MTU of 1500 and one queue in each direction.
+    #[must_use]
+    pub fn new(name: LinkName, mac: MacAddr) -> Self {
+        Self { name, mac, mtu: 1500, rx_queues: 1, tx_queues: 1 }
+    }
+
+    fn attributes(&self) -> Vec<LinkAttribute> {
+        let Self { name, mac, mtu, rx_queues, tx_queues } = self;
+        vec![
+            LinkAttribute::IfName(name.to_string()),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::Mtu(*mtu),
+            LinkAttribute::NumRxQueues(*rx_queues),
+            LinkAttribute::NumTxQueues(*tx_queues),
+        ]
+    }
+}
+
+/// A virtual link without a lower link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VirtualKind {
+    /// A bridge without ports.
+    Bridge,
+    /// An intermediate functional block (`drivers/net/ifb.c`).
+    Ifb,
+    /// A link that drops every frame (`drivers/net/dummy.c`).
+    Dummy,
+}
+
+/// The user-space end of a tap: the link receives the frames that are written to it.
+#[derive(Debug)]
+pub struct Tap(File);
+
+impl Tap {
+    /// Makes the link receive one frame, link-layer header included.
+    ///
+    /// # Errors
+    /// `EIO` while the link is down, `EINVAL` for fewer than 14 bytes (`tun_get_user()` in `drivers/net/tun.c`).
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(frame)
+    }
+
+    /// Takes the next frame that the link transmits and returns its length, or `None` if there is none within `timeout`. A
+    /// frame that exceeds the buffer is truncated.
+    ///
+    /// # Errors
+    /// Those of `read(2)`.
+    pub fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Option<usize>> {
+        let ready = wait_ready(self.0.as_fd(), PollFlags::POLLIN, timeout)?;
+        ready.then(|| (&self.0).read(buffer)).transpose()
+    }
+}
+
+impl Host {
+    /// Creates a veth pair with one request: the near end here, the far end directly in another namespace (which may be this
+    /// one), so that neither end is ever in the wrong one. Both are down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if a name is taken, `EINVAL` for an MTU or a number of queues out of range, `EPERM`
+    /// without `CAP_NET_ADMIN` over both namespaces.
+    pub fn create_veth(&mut self, spec: &VethSpec, far: &NetNs) -> Result<(), Error> {
+        let VethSpec { near: near_end, far: far_end } = spec;
+        // rtnl_newlink() reads the peer's namespace from the peer's own attributes (net/core/rtnetlink.c).
+        let mut peer = LinkMessage::default();
+        peer.attributes = far_end.attributes();
+        peer.attributes.push(LinkAttribute::NetNsFd(far.as_fd().as_raw_fd()));
+        let mut attributes = near_end.attributes();
+        attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        self.create_link("create a veth pair", &near_end.name, attributes)
+    }
+
+    /// Creates a virtual link without a lower link. It is down.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no links of this kind.
+    pub fn create_virtual(&mut self, name: &LinkName, kind: VirtualKind) -> Result<(), Error> {
+        let kind = LinkInfo::Kind(match kind {
+            VirtualKind::Bridge => InfoKind::Bridge,
+            VirtualKind::Ifb => InfoKind::Ifb,
+            VirtualKind::Dummy => InfoKind::Dummy,
+        });
+        let attributes = vec![LinkAttribute::IfName(name.to_string()), LinkAttribute::LinkInfo(vec![kind])];
+        self.create_link("create a virtual link", name, attributes)
+    }
+
+    fn create_link(
+        &mut self,
+        action: &'static str,
+        name: &LinkName,
+        attributes: Vec<LinkAttribute>,
+    ) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.attributes = attributes;
+        let request = Request::new(action, Subject::from(name)).with_flags(NLM_F_CREATE | NLM_F_EXCL);
+        self.route.send(&request, RouteNetlinkMessage::NewLink(message)).map(drop)
+    }
+
+    /// Creates a tap, which is down. The link disappears when the tap is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: `ENOENT` where there is no `/dev/net/tun`, `EBUSY` if the name is taken.
+    pub fn create_tap(&mut self, name: &LinkName) -> Result<Tap, Error> {
+        let create = || {
+            let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+            sys::make_tap(file.as_fd(), name).map(|()| Tap(file))
+        };
+        create().map_err(Error::refused::<io::Error>("create a tap", Subject::from(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        PacketOptions, Worker,
+        testing::{ARRIVAL, Pair, name, namespace, spec},
+    };
+
+    #[test]
+    fn a_frame_written_to_a_tap_is_received_by_its_link() {
+        let Some(namespace) = namespace() else { return };
+        let worker = Worker::spawn(&namespace, "tapped").unwrap();
+        let (tap, socket) = worker
+            .call(|host| {
+                let tap = host.create_tap(&name("tap"))?;
+                let index = host.link(&name("tap"))?.index;
+                host.set_up(index, true)?;
+                host.packet_socket(index, PacketOptions::default()).map(|socket| (tap, socket))
+            })
+            .unwrap();
+        assert_eq!(tap.send(&[0; 13]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        let frame = [[0xff; 12].as_slice(), &[0x88, 0xb5], &[7; 46]].concat();
+        tap.send(&frame).unwrap();
+        assert!(socket.wait_readable(ARRIVAL).unwrap());
+        let mut buffer = [0; 128];
+        let received = socket.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..received.len], frame);
+        drop(tap);
+        assert!(matches!(worker.call(|host| host.link(&name("tap"))).unwrap_err(), Error::NoSuchLink { .. }));
+    }
+
+    #[test]
+    fn a_veth_pair_is_created_as_specified_in_two_namespaces() {
+        let mut spec = spec();
+        (spec.near.mtu, spec.near.rx_queues, spec.near.tx_queues) = (3000, 2, 3);
+        (spec.far.mtu, spec.far.rx_queues, spec.far.tx_queues) = (2000, 4, 1);
+        let Some(pair) = Pair::of(spec.clone()) else { return };
+        let Pair { near, far, near_index, far_index } = pair;
+        let near = near.call(move |host| host.link_by_index(near_index)).unwrap();
+        let (far, all) = far.call(move |host| Ok((host.link_by_index(far_index)?, host.links()?))).unwrap();
+        for (link, end, peer) in [(&near, &spec.near, far_index), (&far, &spec.far, near_index)] {
+            assert_eq!((&link.name, link.settings.mac), (&end.name, Some(end.mac)));
+            assert_eq!(
+                (link.settings.mtu, link.rx_queues, link.tx_queues),
+                (end.mtu, end.rx_queues, end.tx_queues)
+            );
+            assert_eq!((link.kind.as_deref(), link.iflink), (Some("veth"), Some(peer)));
+            assert!(!link.settings.up && !link.running && link.settings.arp && !link.settings.promiscuous);
+            assert!(link.xdp.is_empty() && link.ethernet && !link.loopback);
+        }
+        let names: Vec<_> = all.iter().map(|link| link.name.as_ref()).collect();
+        assert_eq!(names, ["lo", "far"], "the near end is, or was, here");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused() {
+        let Some(pair) = Pair::create() else { return };
+        let other = pair.far.namespace().clone();
+        let error = pair.near.call(move |host| host.create_veth(&spec(), &other)).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EEXIST));
+        assert_eq!(error.to_string().split(':').next(), Some("create a veth pair (link near)"));
+    }
+
+    #[test]
+    fn both_ends_may_share_a_namespace() {
+        let Some(namespace) = namespace() else { return };
+        let worker = Worker::spawn(&namespace, "both").unwrap();
+        let names = worker
+            .call(move |host| {
+                host.create_veth(&spec(), &namespace)?;
+                Ok(host.links()?.into_iter().map(|link| link.name.to_string()).collect::<Vec<_>>())
+            })
+            .unwrap();
+        assert_eq!(names.len(), 3);
+        assert!(names.contains(&"near".to_owned()) && names.contains(&"far".to_owned()));
+    }
+}
