@@ -20,7 +20,7 @@ use xdproof::{
         bootstrap_median, median,
         traffic::{Mix, Traffic},
     },
-    testbed::{Spec, Testbed},
+    testbed::{PortPair, Spec},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
-    let testbed = Testbed::veth(Spec::default())?;
+    let testbed = PortPair::veth(Spec::default())?;
     let index = testbed.topology.dut.index;
     let (counter, attached) = Counter::load(&Object::default())?.attach(&testbed.dut, index, Some(mode))?;
     let _attachment = attached?;

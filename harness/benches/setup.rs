@@ -14,7 +14,7 @@ use std::{process::ExitCode, time::Duration};
 use criterion::SamplingMode;
 use xdproof::{
     attach::{AttachError, Counter, Object},
-    testbed::{Spec, Testbed},
+    testbed::{PortPair, Spec},
 };
 use xdproof_netns::XdpMode;
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         return code;
     }
     let object = Object::default();
-    let up = || Testbed::veth(Spec::default()).expect("a veth pair comes up");
+    let up = || PortPair::veth(Spec::default()).expect("a veth pair comes up");
     let load = || Counter::load(&object).expect("the counter loads");
 
     let mut criterion = sampling::criterion(10, Duration::from_secs(1));
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 }
 
 /// Attaches the counter to the DUT, where it is looked at in which mode, and takes it off again.
-fn attach_and_detach(counter: Counter, testbed: &Testbed, mode: XdpMode) -> Result<Counter, AttachError> {
+fn attach_and_detach(counter: Counter, testbed: &PortPair, mode: XdpMode) -> Result<Counter, AttachError> {
     let (counter, attachment) = counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode))?;
     drop(attachment?);
     Ok(counter)

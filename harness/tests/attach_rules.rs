@@ -21,7 +21,7 @@ use xdproof::{
     attach::{Counter, Held, Object},
     model::verdict::VerdictKind,
     suites::attach_semantics::{self, Bench, Device, Ground, Rule, hold_if_asked},
-    testbed::{Spec, Testbed},
+    testbed::{PortPair, Spec},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 /// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
 fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
     let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, attach_semantics::table());
-    let testbed = Testbed::veth(Spec::default()).map_err(|error| error.to_string())?;
+    let testbed = PortPair::veth(Spec::default()).map_err(|error| error.to_string())?;
     let index = testbed.topology.dut.index;
     let with = |native| {
         let device = Device { worker: &testbed.dut, index, driver: "veth", native };

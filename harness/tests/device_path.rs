@@ -30,7 +30,7 @@ use xdproof::{
     },
     plan::selection::Selection,
     report::{Event, Reporter},
-    testbed::{DevicePath, Spec, Testbed, path::PathError},
+    testbed::{DevicePath, PortPair, Spec, path::PathError},
     trial::{Ground, Lab, Order, nothing_to_give_back, run},
 };
 use xdproof_netns::PacketOptions;
@@ -76,21 +76,21 @@ impl Reporter for Tell<'_> {
     }
 }
 
-fn pair() -> Result<Arc<Testbed>> {
-    Ok(Arc::new(Testbed::veth(Spec { mtu: 1500, ..Spec::default() })?))
+fn pair() -> Result<Arc<PortPair>> {
+    Ok(Arc::new(PortPair::veth(Spec { mtu: 1500, ..Spec::default() })?))
 }
 
-fn explore(testbed: &Arc<Testbed>) -> Result<DevicePath, PathError> {
+fn explore(testbed: &Arc<PortPair>) -> Result<DevicePath, PathError> {
     DevicePath::explore(Arc::clone(testbed), Some("nic".to_owned()))
 }
 
 /// Everything that is selected, on a pair.
-fn validate(testbed: &Arc<Testbed>, object: Object, scenarios: &[&str], rules: bool) -> Result<RunResult> {
+fn validate(testbed: &Arc<PortPair>, object: Object, scenarios: &[&str], rules: bool) -> Result<RunResult> {
     validate_telling(testbed, object, scenarios, rules, &mut Tell(&|_| ()))
 }
 
 fn validate_telling(
-    testbed: &Arc<Testbed>,
+    testbed: &Arc<PortPair>,
     object: Object,
     scenarios: &[&str],
     rules: bool,
@@ -279,7 +279,7 @@ fn held_by_child() -> Result {
 /// Generic mode shows both receive queues as 0, so that what happens on queue 1 happens in native mode alone.
 fn lying() -> Result {
     let lies = Compiled::new(&["LIES=1"])?;
-    let testbed = Testbed::veth(Spec { mtu: 1500, queues: 2 })?;
+    let testbed = PortPair::veth(Spec { mtu: 1500, queues: 2 })?;
     let result = validate(&Arc::new(testbed), lies.object(), &["ipv6/*", "ipv4/*"], false)?;
     let found = result.findings.iter().find(|finding| finding.kind == FindingKind::AdvertisedNotSo);
     let Some(finding) = found else { return Err(format!("not found: {:?}", result.summary).into()) };
@@ -290,10 +290,10 @@ fn lying() -> Result {
 }
 
 fn not_wired() -> Result {
-    let apart = || -> Result<Testbed> { Arc::into_inner(pair()?).ok_or_else(|| "shared".into()) };
+    let apart = || -> Result<PortPair> { Arc::into_inner(pair()?).ok_or_else(|| "shared".into()) };
     let (one, other) = (apart()?, apart()?);
     let topology = xdproof::testbed::Topology { tester: one.topology.tester, dut: other.topology.dut };
-    let crossed = Arc::new(Testbed { topology, tester: one.tester, dut: other.dut });
+    let crossed = Arc::new(PortPair { topology, tester: one.tester, dut: other.dut });
     // The other ends have to stay, or these lose their carrier.
     let _ends = (one.dut, other.tester);
     match explore(&crossed) {

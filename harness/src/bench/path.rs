@@ -25,7 +25,7 @@ use crate::{
         measurement::{BURSTS, MeasuredDevice, Part, Sample},
         mode::InjectorKind,
     },
-    testbed::{Spec, Testbed, veth},
+    testbed::{PortPair, Spec, veth},
 };
 /// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
 /// come, and a trial is to say so at once: there may be many such.
@@ -79,7 +79,7 @@ pub struct Wire {
     link: XdpLink,
     attached: u32,
     senders: HashMap<InjectorKind, Senders>,
-    testbed: Testbed,
+    testbed: PortPair,
     kind: Kind,
 }
 
@@ -121,7 +121,7 @@ impl Wire {
     ///
     /// What the kernel or the driver refused.
     pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
-        let testbed = Testbed::veth(kind.spec)?;
+        let testbed = PortPair::veth(kind.spec)?;
         let index = testbed.topology.dut.index;
         let (mode, descriptor) = (kind.mode, program.counter.descriptor()?);
         let link = testbed.dut.call(move |host| host.link_xdp(index, descriptor.as_fd(), &[mode], false))?;
@@ -302,7 +302,7 @@ impl Wire {
             let link = worker.call(move |host| host.link_by_index(index)).map_err(io::Error::other)?;
             Ok::<_, io::Error>(link.statistics)
         };
-        let Testbed { topology, tester, dut, .. } = &self.testbed;
+        let PortPair { topology, tester, dut, .. } = &self.testbed;
         // The DUT's first: what it has counted, the tester has counted before.
         let dut = statistics(dut, topology.dut.index)?;
         let tester = statistics(tester, topology.tester.index)?;

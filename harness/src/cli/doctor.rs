@@ -20,7 +20,7 @@ use crate::{
     model::{action::CountedAction, mode::InjectorKind, verdict::VerdictKind},
     plan::selection::{Selection, Trial},
     report::console::Verbosity,
-    testbed::{Spec, Testbed},
+    testbed::{PortPair, Spec},
     trial::Lab,
 };
 
@@ -186,7 +186,7 @@ fn tries() -> Vec<Check> {
     let root = "run as root, on a kernel with the options above";
     let object = Object::default();
     let namespace = NetNs::create().map(|_| "made one".to_owned()).map_err(|error| chain(&error));
-    let testbed = Testbed::veth(Spec::default()).map_err(|error| chain(&error));
+    let testbed = PortPair::veth(Spec::default()).map_err(|error| chain(&error));
     let veth = testbed.as_ref().map(|_| "made a pair in two namespaces, up".to_owned()).map_err(Clone::clone);
     let loaded = Counter::load(&object).map_err(|error| chain(&error));
     let load =
@@ -244,7 +244,7 @@ fn tries() -> Vec<Check> {
 }
 
 /// What the DUT says of itself by the netdev family of generic netlink.
-fn advertised(testbed: &Testbed) -> Result<String, String> {
+fn advertised(testbed: &PortPair) -> Result<String, String> {
     let index = testbed.topology.dut.index;
     match testbed.dut.call(move |host| host.xdp_features(index)) {
         Ok(Some(features)) => Ok(features.to_string()),

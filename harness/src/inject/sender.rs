@@ -11,7 +11,7 @@ use crate::inject::{
     ring::RingSender,
     tc_tools::ToolError,
 };
-use crate::{model::mode::InjectorKind, testbed::Testbed};
+use crate::{model::mode::InjectorKind, testbed::PortPair};
 
 /// Sends frames from the tester to the DUT.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Sender {
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn open(kind: InjectorKind, testbed: &Testbed) -> Result<Self, SenderError> {
+    pub fn open(kind: InjectorKind, testbed: &PortPair) -> Result<Self, SenderError> {
         let (worker, port) = (&testbed.tester, &testbed.topology.tester);
         Ok(match kind {
             InjectorKind::Pnet => Self::Pnet(PnetSender::open(worker, port)?),
@@ -78,7 +78,7 @@ impl Sender {
     /// What the kernel refused.
     pub fn open_on(
         kind: InjectorKind,
-        testbed: &Testbed,
+        testbed: &PortPair,
         queue: u32,
         shelf: &Worker,
     ) -> Result<Self, SenderError> {

@@ -37,7 +37,7 @@ pub struct Topology {
 
 /// Both ends, up, each in a namespace of its own, unless it is a device that the kernel keeps in the host's.
 #[derive(Debug)]
-pub struct Testbed {
+pub struct PortPair {
     /// Both ends.
     pub topology: Topology,
     /// The thread in the tester's namespace.
@@ -46,7 +46,7 @@ pub struct Testbed {
     pub dut: Worker,
 }
 
-impl Testbed {
+impl PortPair {
     /// Switches GRO off at the DUT, which would merge frames. Call it after the program is attached: some kernels switch it on
     /// for a native program (`veth_enable_xdp`; 6.18 does not).
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use crate::testbed::{Port, Testbed, Topology};
+use crate::testbed::{Port, PortPair, Topology};
 
 /// The kernel's name of the driver.
 pub const DRIVER: &str = "veth";
@@ -38,7 +38,7 @@ impl Default for Spec {
     }
 }
 
-impl Testbed {
+impl PortPair {
     /// Makes two namespaces, a veth pair between them, and brings it up. Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::{
     },
     plan::support::{self, Support},
     suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
-    testbed::{DevicePath, StatisticsReading, Testbed, path::PathError},
+    testbed::{DevicePath, PortPair, StatisticsReading, path::PathError},
     trial::{
         lab::{Ground, Lab},
         rig::{Obstacle, Rig, RigKind, Wire},
@@ -167,7 +167,7 @@ impl Watch {
 
 /// What the DUT and the tester have counted.
 fn readings(path: &DevicePath) -> Result<Vec<StatisticsReading>, ExamineError> {
-    let Testbed { topology, dut, tester, .. } = &*path.testbed;
+    let PortPair { topology, dut, tester, .. } = &*path.testbed;
     Ok(vec![
         StatisticsReading::read(dut, topology.dut.index)?,
         StatisticsReading::read(tester, topology.tester.index)?,

@@ -24,10 +24,7 @@ use crate::{
     exchange::{self, Manner, ObserveError, Ports, Refusals},
     host::kernel,
     inject::{cpu_rotation::Turns, test_run},
-    judge::{
-        rx_transform::RxTransform,
-        trial::{judge, stack_discards},
-    },
+    judge::trial::judge,
     model::{
         action::CountedAction,
         environment::Environment,
@@ -37,6 +34,7 @@ use crate::{
         observation::{Counts, Frames, Observation},
         partition::Partition,
         result::{Outcome, TrialRecord},
+        rx_transform::{RxTransform, stack_discards},
         verdict::Verdict,
     },
     plan::{

@@ -23,7 +23,7 @@ use crate::{
     model::mode::{InjectorKind, Mode, TrialPath},
     plan::selection::Trial,
     testbed::{
-        DevicePath, Spec, Testbed,
+        DevicePath, PortPair, Spec,
         path::{self, PathError},
         veth,
     },
@@ -105,7 +105,7 @@ pub(crate) struct Wire {
     pub(crate) sender: Sender,
     pub(crate) capture: Capture,
     pub(crate) returned: Capture,
-    pub(crate) testbed: Arc<Testbed>,
+    pub(crate) testbed: Arc<PortPair>,
     /// How long the link may take to come up again after a trial; a veth's never goes down.
     comes_up_within: Duration,
     runs: u64,
@@ -425,7 +425,7 @@ impl Alone {
 
 impl Wire {
     fn on_veth(counter: Counter, mode: XdpMode, kind: &RigKind) -> Result<Self, Obstacle> {
-        let testbed = Arc::new(Testbed::veth(kind.spec).map_err(broken)?);
+        let testbed = Arc::new(PortPair::veth(kind.spec).map_err(broken)?);
         let (counter, attachment) = attach(counter, &testbed, mode)?;
         Self::stand(testbed, counter, attachment, mode, kind, |testbed| {
             // What a scenario asks for comes last: attaching and watching switch offloads themselves.
@@ -482,12 +482,12 @@ impl Wire {
 
     /// Everything around an attached program.
     fn stand(
-        testbed: Arc<Testbed>,
+        testbed: Arc<PortPair>,
         counter: Counter,
         attachment: Attachment,
         mode: XdpMode,
         kind: &RigKind,
-        set_offloads: impl FnOnce(&Testbed) -> Result<(), Obstacle>,
+        set_offloads: impl FnOnce(&PortPair) -> Result<(), Obstacle>,
     ) -> Result<Self, Obstacle> {
         let injector = kind.path.injector;
         let capture = testbed.watch_dut(exchange::CAPTURE_BUFFER).map(Capture::new).map_err(broken)?;
@@ -533,7 +533,7 @@ impl Wire {
 
 /// Attaches a program to the DUT. Where that is refused, it is asked for once more by netlink, which gives the driver's own sentence
 /// (extack); `bpf_link_create` has no place for it.
-fn attach(counter: Counter, testbed: &Testbed, mode: XdpMode) -> Result<(Counter, Attachment), Obstacle> {
+fn attach(counter: Counter, testbed: &PortPair, mode: XdpMode) -> Result<(Counter, Attachment), Obstacle> {
     let index = testbed.topology.dut.index;
     let (counter, attached) = counter.attach(&testbed.dut, index, Some(mode)).map_err(broken)?;
     let error = match attached {

@@ -32,7 +32,7 @@ pub struct Observation {
     /// What the program answered, `XDP_*` actions and how often each, where that can be asked.
     pub answers: BTreeMap<u32, u64>,
     /// Frames of which nobody can see whether they passed, because the stack discards them before any socket gets them
-    /// (see [`stack_discards`](crate::judge::trial::stack_discards)). A test run shows it.
+    /// (see [`stack_discards`](crate::model::rx_transform::stack_discards)). A test run shows it.
     pub undecided: u64,
     /// Whether the closing frame came through. It is sent after everything else was counted and shows that nothing is
     /// still under way; `None` where the path needs none.

@@ -49,6 +49,26 @@ impl Refused {
     }
 }
 
+/// What the kernel or the driver answered to an attempt to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error, where the kernel gave one.
+    pub errno: Option<Errno>,
+    /// The answer in words, with the kernel's own sentence (extack) where it gives one.
+    pub answer: String,
+}
+
+/// What a refusal means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusalMeaning {
+    /// It was declared beforehand: a skip, for this reason.
+    Declared(String),
+    /// No program could be attached that takes these frames: they are unreachable, for this reason.
+    Unreachable(String),
+    /// Nobody declared it: a failure.
+    Unexpected(String),
+}
+
 /// An attachment to be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {

@@ -25,7 +25,7 @@ use xdproof_netns::{Error, Host, IfIndex, LinkName, NetNs, PacketOptions, Worker
 
 use crate::model::device::PortRole;
 use crate::testbed::{
-    Testbed, Topology,
+    PortPair, Topology,
     devices::{
         journal::{self, JournalError, Journals, Recovery, Run},
         preflight::{self, LookError, Objection},
@@ -251,7 +251,7 @@ impl fmt::Display for NotRestored {
 #[derive(Debug)]
 pub struct DevicePair {
     /// Both ends.
-    pub testbed: Arc<Testbed>,
+    pub testbed: Arc<PortPair>,
     /// What dead runs had left, which was put back before these were taken.
     pub recovered: Vec<Recovery>,
     taken: Taken,
@@ -292,7 +292,7 @@ impl DevicePair {
             Ok(workers) => {
                 drop(journals);
                 let [tester, dut] = workers;
-                wire(&devices, &tester, &dut, behind).map(|topology| Testbed { topology, tester, dut })
+                wire(&devices, &tester, &dut, behind).map(|topology| PortPair { topology, tester, dut })
             }
             Err(error) => Err(error),
         };

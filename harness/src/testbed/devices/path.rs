@@ -13,18 +13,15 @@ use std::{
 use xdproof_netns::{Host, IfIndex, LinkSetting, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
-use crate::testbed::{Port, Testbed, devices::inventory, veth};
+use crate::testbed::{Port, PortPair, devices::inventory, veth};
 use crate::{
     exchange::{self, Capture, ObserveError},
-    judge::{
-        rx_transform::{RxTransform, Strips},
-        trial::stack_discards,
-    },
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
         finding::{Finding, FindingKind, Weight},
         mode::Mode,
         observation::Frames,
+        rx_transform::{RxTransform, Strips, stack_discards},
     },
 };
 
@@ -84,7 +81,7 @@ const PROBE_TYPE: [u8; 2] = [0x88, 0xb5];
 #[derive(Debug)]
 pub struct DevicePath {
     /// Both ends.
-    pub testbed: Arc<Testbed>,
+    pub testbed: Arc<PortPair>,
     /// What results call the DUT.
     pub nic: String,
     /// The kernel's name of the DUT's driver.
@@ -175,7 +172,7 @@ pub enum PathError {
 struct Probe<'a> {
     socket: PacketSocket,
     capture: Capture,
-    path: &'a Testbed,
+    path: &'a PortPair,
     /// Receive queues of the DUT.
     queues: u32,
     sent: u32,
@@ -189,7 +186,7 @@ impl DevicePath {
     /// # Errors
     ///
     /// What the kernel refused; a path on which nothing arrives, on which others speak, or which loses lone frames.
-    pub fn explore(testbed: Arc<Testbed>, label: Option<String>) -> Result<Self, PathError> {
+    pub fn explore(testbed: Arc<PortPair>, label: Option<String>) -> Result<Self, PathError> {
         let describe = |worker, port: &Port, role| inventory::describe(worker, port.index, role, "");
         let mut devices = [
             describe(&testbed.dut, &testbed.topology.dut, PortRole::Dut)?,
@@ -517,7 +514,7 @@ impl DevicePath {
 }
 
 impl<'a> Probe<'a> {
-    fn open(path: &'a Testbed) -> Result<Self, PathError> {
+    fn open(path: &'a PortPair) -> Result<Self, PathError> {
         let index = path.topology.tester.index;
         let socket = path
             .tester
@@ -588,7 +585,7 @@ impl<'a> Probe<'a> {
         let (mut in_a_row, mut tried) = (0, 0);
         while in_a_row < 2 {
             if Instant::now() > deadline {
-                let Testbed { topology, .. } = self.path;
+                let PortPair { topology, .. } = self.path;
                 let (tester, dut) = (topology.tester.name.to_string(), topology.dut.name.to_string());
                 return Err(PathError::Nothing { sent: tried, tester, dut });
             }

@@ -87,6 +87,20 @@ impl RxTransform {
     }
 }
 
+/// Whether the kernel's stack discards a frame before any socket sees it, although XDP has passed it.
+///
+/// Source: `skb_vlan_untag` in `net/core/skbuff.c`, which `__netif_receive_skb_core` calls before it delivers anything, wants
+/// the outer tag and the two bytes behind it (`VLAN_HLEN + sizeof(unsigned short)` beyond the Ethernet header), and frees
+/// what is shorter.
+#[must_use]
+pub fn stack_discards(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [_, _, _, _, _, _, _, _, _, _, _, _, 0x81, 0x00, ..]
+            | [_, _, _, _, _, _, _, _, _, _, _, _, 0x88, 0xa8, ..]
+    ) && bytes.len() < 14 + 4 + 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +168,20 @@ mod tests {
         assert_eq!(strips.scenario(&sent).expect.counts, [(17, times)].into());
         let counted: Vec<_> = sent.frames.iter().map(|frame| oracle::outcome(&frame.bytes)).collect();
         assert!(counted.iter().all(|fate| *fate == oracle::CounterOutcome::Counted(0)));
+    }
+
+    #[test]
+    fn the_stack_discards_a_tag_without_two_bytes_behind_it() {
+        let tagged = |tpid: [u8; 2], length: usize| {
+            let mut bytes = vec![0; 12];
+            bytes.extend_from_slice(&tpid);
+            bytes.resize(length, 0);
+            stack_discards(&bytes)
+        };
+        for tpid in [[0x81, 0x00], [0x88, 0xa8]] {
+            assert!(tagged(tpid, 18) && tagged(tpid, 19));
+            assert!(!tagged(tpid, 20));
+        }
+        assert!(!tagged([0x91, 0x00], 18) && !tagged([0x08, 0x00], 18));
     }
 }
