@@ -1,7 +1,7 @@
-//! Scenarios from a capture: no expectation is declared, the oracle alone says what its frames must count.
+//! Scenarios from a capture. No expectation is declared: the oracle alone computes it.
 //!
-//! No frame is left out. Frames that not every path can carry are put in scenarios of their own, so that whatever becomes of
-//! them is said of them and of no other: those that are too short for anything, and those that need a larger MTU.
+//! No frame is left out. Frames that not every path can carry are put in scenarios of their own, so that a skip or a failure
+//! concerns them only: those that are too short to inject, and those that need a larger MTU.
 
 use std::path::Path;
 
@@ -12,17 +12,17 @@ use crate::oracle;
 /// Length in bytes of an Ethernet header, which an MTU does not include.
 const ETHERNET: usize = 14;
 
-/// The longest frame in bytes that a link with the usual MTU carries: 1,500 bytes behind two tags.
+/// Longest frame in bytes on a link with the usual MTU: 1,500 bytes behind two tags.
 const LONGEST_USUAL: usize = ETHERNET + 8 + 1_500;
 
-/// The longest frame in bytes that a program without multi-buffer support can be given natively: a page of 4 KiB, less what
-/// XDP keeps in front of a frame (`XDP_PACKET_HEADROOM`) and behind it (`struct skb_shared_info`).
+/// Longest frame in bytes for a program without multi-buffer support in native mode: a page of 4 KiB less headroom
+/// (`XDP_PACKET_HEADROOM`) and tailroom (`struct skb_shared_info`).
 pub const LONGEST_SINGLE_BUFFER: usize = 4_096 - 256 - 320;
 
-/// The longest frame in bytes that any link carries: an MTU has at most 65,535 bytes (`ETH_MAX_MTU`).
+/// Longest frame in bytes on any link: an MTU is at most 65,535 bytes (`ETH_MAX_MTU`).
 pub const LONGEST_CARRIED: usize = ETHERNET + 65_535;
 
-/// Frames by length: what their scenario is called behind the capture's name, and which lengths it holds.
+/// Scenarios of a capture: suffix of the name, and lengths of the frames in it.
 const PARTS: [(&str, std::ops::RangeInclusive<usize>); 5] = [
     ("", SHORTEST_FRAME..=LONGEST_USUAL),
     ("/too_short", 0..=SHORTEST_FRAME - 1),
@@ -31,8 +31,8 @@ const PARTS: [(&str, std::ops::RangeInclusive<usize>); 5] = [
     ("/too_long", LONGEST_CARRIED + 1..=usize::MAX),
 ];
 
-/// Scenarios that hold every frame of a capture once, in its order: one for all frames that every path carries, and others
-/// for the rest. They are called `pcap/` and the file's name; no frames are no scenario.
+/// Returns scenarios that hold every frame of a capture once, in its order: one for all frames that every path carries, and
+/// others for the rest. Their ids are `pcap/` and the name of the file; without frames there is no scenario.
 #[must_use]
 pub fn scenarios(file: &Path, frames: &[Vec<u8>]) -> Vec<Scenario> {
     let name = name(file);
@@ -73,7 +73,7 @@ fn scenario(
     })
 }
 
-/// The file's name without its ending, in the letters that an id may have.
+/// Returns the name of the file without its extension, in characters that an id may have.
 fn name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let legal = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-');
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_expectation_is_the_oracles_and_equal_neighbours_are_one_frame_sent_often() {
+    fn the_expectation_is_the_oracles_and_equal_neighbours_become_repeats() {
         let udp = [&[0; 12][..], &[0x08, 0], &[0; 9], &[17], &[0; 20]].concat();
         let part = &scenarios("x.pcap".as_ref(), &[udp.clone(), udp.clone(), vec![0; 14], udp])[0];
         assert_eq!(part.frames.iter().map(|frame| frame.repeat).collect::<Vec<_>>(), [2, 1, 1]);

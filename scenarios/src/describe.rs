@@ -1,4 +1,4 @@
-//! A frame in one line, for people: decoded from its bytes by `etherparse` as far as they go.
+//! One-line description of a frame for people, decoded from its bytes by `etherparse` as far as they go.
 
 use etherparse::err::packet::SliceError;
 use etherparse::{
@@ -8,21 +8,21 @@ use etherparse::{
 use crate::frame::Frame;
 use crate::value::{EtherType, MacAddr, Protocol, Tpid};
 
-/// EtherTypes that a tag is shown behind, opened by the counter or not.
+/// EtherTypes that are shown as tags, opened by the counter or not.
 const TAGS: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 
-/// From here on the field is an EtherType, below it a length (IEEE 802.3 clause 3.2.6).
+/// Smallest EtherType; below it the field is a length (IEEE 802.3 clause 3.2.6).
 const FIRST_ETHER_TYPE: u16 = 0x0600;
 
 impl Frame {
-    /// The frame in one line, as [`describe`] tells it.
+    /// Describes the frame in one line, as [`describe`] does.
     #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.bytes)
     }
 }
 
-/// A frame in one line, its headers from the outside in and the bytes that are left: `Ethernet
+/// Describes a frame in one line, its headers from the outside in and the bytes that are left: `Ethernet
 /// 02:00:00:00:00:01>02:00:00:00:00:02 / 802.1Q vid 10 / IPv4 192.0.2.1>192.0.2.2 udp / UDP 40000>9 / 18
 /// bytes`.
 #[must_use]
@@ -68,7 +68,7 @@ fn left(rest: &[u8]) -> String {
     format!("{} bytes", rest.len())
 }
 
-/// ARP or IP and what is behind it; the last part says what is left, or what stopped the decoding.
+/// Describes ARP or IP and the transport header; the last part is the rest, or the header that stopped the decoding.
 fn network(ether_type: Type, mut rest: &[u8]) -> Vec<String> {
     let packet = LaxSlicedPacket::from_ether_type(ether_type, rest);
     let net = packet.net.as_ref().map(|net| match net {
@@ -104,7 +104,7 @@ fn network(ether_type: Type, mut rest: &[u8]) -> Vec<String> {
     net.into_iter().chain(transport).chain([end]).collect()
 }
 
-/// A next header's name; 0 is a header of its own here.
+/// Returns the name of a next header; 0 is hop-by-hop options here.
 fn next_header(number: u8) -> String {
     match number {
         0 => "hopopt".to_owned(),
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::frame::tests::bytes;
 
-    /// Without the Ethernet header, which is the same in all of them.
+    /// Describes a frame without its Ethernet header, which is the same in all of them.
     fn inner(layers: &str, length: usize) -> String {
         let frame = bytes(&format!("{{ ethernet = {{}} }}, {layers}"));
         let text = describe(&frame[..length.min(frame.len())]);
@@ -147,7 +147,7 @@ mod tests {
     const WHOLE: usize = usize::MAX;
 
     #[test]
-    fn headers_are_told_from_the_outside_in() {
+    fn headers_are_described_from_the_outside_in() {
         let qinq = "{ vlan = { tpid = 0x88a8, vid = 100, pcp = 3, dei = true } }, { vlan = { vid = 10 } },
                     { ipv4 = {} },                    { udp = {} }, { payload = { length = 18 } }";
         assert_eq!(
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_header_says_where_it_ends() {
+    fn a_cut_header_is_described_with_its_length() {
         assert_eq!(inner("{ vlan = {} }, { arp = {} }", 17), "802.1Q cut to 3 of 4 bytes");
         assert_eq!(inner("{ ipv4 = {} }, { udp = {} }", 33), "IPv4 header cut to 19 of 20 bytes");
         assert_eq!(inner("{ ipv4 = {} }, { udp = {} }", 14), "type ipv4 / 0 bytes");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_header_is_told_as_such() {
+    fn a_malformed_header_is_described_as_malformed() {
         assert_eq!(
             inner("{ ipv4 = { version = 6 } }, { udp = {} }", WHOLE),
             "ipv4 with version 6 / 28 bytes"

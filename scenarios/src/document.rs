@@ -1,8 +1,8 @@
-//! TOML with positions: a tree whose every key and value knows where it stands, and a reader of its tables
-//! that notices every wrong value and every unknown key, not only the first.
+//! TOML with positions: a tree of keys and values with their spans, and a reader of its tables that reports every wrong
+//! value and every unknown key, not only the first.
 //!
-//! Serde is not used here, because a scenario's values can be variables (`"$protocol"`), because all problems
-//! of a file are wanted at once, and because each must carry its place and a hint.
+//! Serde is not used, because values can be variables (`"$protocol"`), because all problems of a file are reported at
+//! once, and because each has a position and a hint.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,17 +15,17 @@ use toml::de::{DeTable, DeValue};
 use crate::kernel::{KernelRange, KernelVersion};
 use crate::value::{Bits, EtherType, Hex, MacAddr, Options, Protocol, Tpid};
 
-/// A byte range of the document.
+/// Byte range of the document.
 pub(crate) type Span = Range<usize>;
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
 }
 
-/// A TOML value; tables keep the order of the file.
+/// TOML value; tables keep the order of the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Integer(i64),
@@ -33,11 +33,11 @@ pub(crate) enum Value {
     Boolean(bool),
     Array(Vec<Node>),
     Table(Vec<(Key, Node)>),
-    /// A value that no scenario has a use for, such as a date; its type's name.
-    Useless(&'static str),
+    /// A value of a type that no scenario uses, such as a date, by the name of the type.
+    Unused(&'static str),
 }
 
-/// A key of a table and its place.
+/// Key of a table and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) name: String,
@@ -48,11 +48,8 @@ impl Node {
     /// Parses a document; its root is a table.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let table = DeTable::parse(text).map_err(|error| {
-            // The parser's sentences start with a capital or not, as they come: only the span is structured.
-            Problem::new(
-                error.span().unwrap_or(0..0),
-                format!("not valid TOML: {}", error.message().replace('\n', ", ")),
-            )
+            let message = format!("not valid TOML: {}", error.message().replace('\n', ", "));
+            Problem::new(error.span().unwrap_or(0..0), message)
         })?;
         Ok(Self { span: 0..0, value: Value::table(table.get_ref()) })
     }
@@ -61,17 +58,17 @@ impl Node {
         let node = match value.get_ref() {
             DeValue::String(text) => Value::String(text.clone().into_owned()),
             DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
-                .map_or(Value::Useless("an integer of more than 64 bits"), Value::Integer),
+                .map_or(Value::Unused("an integer of more than 64 bits"), Value::Integer),
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Array(items) => Value::Array(items.iter().map(Self::new).collect()),
             DeValue::Table(table) => Value::table(table),
-            DeValue::Float(_) => Value::Useless("a float"),
-            DeValue::Datetime(_) => Value::Useless("a date"),
+            DeValue::Float(_) => Value::Unused("a float"),
+            DeValue::Datetime(_) => Value::Unused("a date"),
         };
         Self { span: value.span(), value: node }
     }
 
-    /// The name after the `$`, where the value is a variable.
+    /// Returns the name behind the `$`, if the value is a variable.
     pub(crate) fn variable(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => text.strip_prefix('$'),
@@ -79,7 +76,7 @@ impl Node {
         }
     }
 
-    /// Calls `visit` with every variable in this value, in the order of the file.
+    /// Calls `visit` with every variable in this value, in file order.
     pub(crate) fn visit_variables<'a>(&'a self, visit: &mut impl FnMut(&'a str)) {
         match &self.value {
             Value::Array(items) => items.iter().for_each(|item| item.visit_variables(visit)),
@@ -88,7 +85,7 @@ impl Node {
         }
     }
 
-    /// Whether there is a variable in this value.
+    /// Returns true if this value has a variable in it.
     pub(crate) fn has_variable(&self) -> bool {
         let mut any = false;
         self.visit_variables(&mut |_| any = true);
@@ -97,12 +94,12 @@ impl Node {
 
     fn wrong(&self, expected: &str) -> Problem {
         let found = match &self.value {
-            Value::Integer(value) => format!("{value}"),
+            Value::Integer(value) => value.to_string(),
             Value::String(text) => format!("`{}`", text.escape_debug()),
-            Value::Boolean(value) => format!("{value}"),
+            Value::Boolean(value) => value.to_string(),
             Value::Array(_) => "an array".to_owned(),
             Value::Table(_) => "a table".to_owned(),
-            Value::Useless(what) => (*what).to_owned(),
+            Value::Unused(kind) => (*kind).to_owned(),
         };
         Problem::new(self.span.clone(), format!("expected {expected}, found {found}"))
     }
@@ -119,7 +116,7 @@ impl Value {
     }
 }
 
-/// What is wrong at a place of the document.
+/// An error at a position of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) span: Span,
@@ -136,7 +133,7 @@ impl Problem {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// A name that is not among the `known`, with the likeliest of them.
+    /// Reports a name that is not among the `known`, with the likeliest of them.
     pub(crate) fn unknown<'a>(
         span: Span,
         what: impl std::fmt::Display,
@@ -151,23 +148,23 @@ impl Problem {
             .min();
         let hint = match nearest {
             Some((_, candidate)) => format!("did you mean `{candidate}`?"),
-            None if known.is_empty() => "there is none to choose from".to_owned(),
+            None if known.is_empty() => "none is defined".to_owned(),
             None => format!("known are {}", known.join(", ")),
         };
         Self::new(span, format!("unknown {what} `{name}`")).hint(hint)
     }
 }
 
-/// The values of the matrix variables while one frame is read.
+/// Values of the matrix variables while one frame is read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bindings<'a> {
-    /// Every variable that there is, for a hint.
+    /// All variables of the scenario, for a hint.
     pub(crate) names: Rc<[&'a str]>,
-    /// Those that have a value here.
+    /// Variables that have a value here.
     pub(crate) values: Vec<(&'a str, &'a Value)>,
 }
 
-/// What every reader shares: the variables in force, and where problems are gathered.
+/// Shared by all readers: the values of variables, and the list of problems.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) bindings: &'a Bindings<'a>,
@@ -179,36 +176,37 @@ impl<'a> Context<'a> {
         self.problems.borrow_mut().push(problem);
     }
 
-    /// The value, or the problem reported.
+    /// Returns the value, or reports the problem.
     pub(crate) fn keep<T>(&self, result: Result<T, Problem>) -> Option<T> {
         result.map_err(|problem| self.report(problem)).ok()
     }
 
-    /// Reads a value, or what the variable in its place stands for; the place stays that of the reference.
+    /// Returns the value of a variable.
+    fn bound(&self, name: &str) -> Option<&'a Value> {
+        self.bindings.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    /// Reads a value, or the value of the variable in its place; the position stays that of the reference.
     pub(crate) fn read<T: Field>(&self, node: &Node) -> Result<T, Problem> {
         let Some(name) = node.variable() else { return T::read(node) };
-        match self.bindings.values.iter().find(|(known, _)| *known == name) {
-            Some((_, value)) => T::read(&Node { span: node.span.clone(), value: (*value).clone() }),
-            None => Err(Problem::unknown(
-                node.span.clone(),
-                "variable",
-                name,
-                self.bindings.names.iter().copied(),
-            )),
+        let span = node.span.clone();
+        match self.bound(name) {
+            Some(value) => T::read(&Node { span, value: value.clone() }),
+            None => Err(Problem::unknown(span, "variable", name, self.bindings.names.iter().copied())),
         }
     }
 
-    /// As [`read`](Self::read), for the value of a key: none where it is wrong, which is reported.
+    /// Like [`read`](Self::read), for the value of a key: reports a wrong value and returns none.
     pub(crate) fn take<T: Field>(&self, key: &str, node: &Node) -> Option<T> {
         self.read(node).map_err(|problem| self.report_value(key, problem)).ok()
     }
 
-    /// Reports what is wrong with the value of a key.
+    /// Reports a problem with the value of a key.
     fn report_value(&self, key: &str, problem: Problem) {
         self.report(Problem { message: format!("`{key}`: {}", problem.message), ..problem });
     }
 
-    /// The entries of a table; `place` is what it is called in an error.
+    /// Returns the entries of a table; `place` is its name in an error.
     pub(crate) fn entries(self, place: &str, node: &'a Node) -> Option<&'a [(Key, Node)]> {
         if let Value::Table(entries) = &node.value {
             return Some(entries);
@@ -217,22 +215,19 @@ impl<'a> Context<'a> {
         None
     }
 
-    /// Opens a table to be read.
+    /// Opens a table for reading.
     pub(crate) fn table(self, place: &'a str, node: &'a Node) -> Option<Table<'a>> {
         let entries = self.entries(place, node)?;
         Some(Table { context: self, place, span: &node.span, entries, asked: Vec::new(), absent: Vec::new() })
     }
 
-    /// The items of an array, each with its place in it. An item that is a variable stands for the items of the array
-    /// that is its value.
+    /// Returns the items of an array, each with the node that has its position. A variable is replaced by the items of its
+    /// value, if that is an array.
     pub(crate) fn splice(self, node: &'a Node) -> Vec<(&'a Node, &'a Node)> {
         let items = self.array(node);
         let mut spliced = Vec::with_capacity(items.len());
         for item in items {
-            let value = item.variable().and_then(|name| {
-                self.bindings.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-            });
-            match value {
+            match item.variable().and_then(|name| self.bound(name)) {
                 Some(Value::Array(items)) => spliced.extend(items.iter().map(|each| (item, each))),
                 _ => spliced.push((item, item)),
             }
@@ -240,7 +235,7 @@ impl<'a> Context<'a> {
         spliced
     }
 
-    /// The items of an array.
+    /// Returns the items of an array.
     pub(crate) fn array(self, node: &'a Node) -> &'a [Node] {
         if let Value::Array(items) = &node.value {
             return items;
@@ -250,7 +245,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A table that is read key by key. What was never asked for when the reading ends is an unknown key.
+/// A table that is read key by key. A key that was never asked for when the reading ends is unknown.
 pub(crate) struct Table<'a> {
     pub(crate) context: Context<'a>,
     place: &'a str,
@@ -261,20 +256,22 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The entry of a key as it stands.
+    /// Returns the value of a key unread.
     pub(crate) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.entries.iter().find(|(known, _)| known.name == key).map(|(_, node)| node)
     }
 
-    /// The value of a key; none where it is absent or wrong, and a wrong one is reported.
+    /// Reads the value of a key; reports a wrong one.
     pub(crate) fn take<T: Field>(&mut self, key: &'static str) -> Option<T> {
         let node = self.node(key)?;
         self.context.take(key, node)
     }
 
-    /// Reports that the value of a key has the right type and is wrong all the same.
-    pub(crate) fn refuse(&self, key: &str, message: impl Into<String>) {
+    /// Rejects the value of a key that has the right type.
+    pub(crate) fn reject(&self, key: &str, message: impl Into<String>) {
         let place = self
             .entries
             .iter()
@@ -283,29 +280,33 @@ impl<'a> Table<'a> {
         self.context.report_value(key, Problem::new(place.clone(), message));
     }
 
-    /// Notes that a key is absent that must be there.
+    /// Returns the value of a mandatory key unread.
+    pub(crate) fn require_node(&mut self, key: &'static str) -> Option<&'a Node> {
+        let node = self.node(key);
+        if node.is_none() {
+            self.missing(key);
+        }
+        node
+    }
+
+    /// Notes that a mandatory key is absent.
     pub(crate) fn missing(&mut self, key: &'static str) {
         self.absent.push(key);
     }
 
-    /// The value of a key that must be there.
+    /// Reads the value of a mandatory key.
     pub(crate) fn require<T: Field>(&mut self, key: &'static str) -> Option<T> {
-        if self.node(key).is_none() {
-            self.missing(key);
-        }
-        self.take(key)
+        let node = self.require_node(key)?;
+        self.context.take(key, node)
     }
 
-    /// Ends the reading: reports the keys that nobody asked for, or else those that are absent. Where there
-    /// are both, one is likely the other misspelt.
+    /// Ends the reading: reports unknown keys, or else the mandatory ones that are absent. If there are both, one is likely
+    /// the other misspelt.
     pub(crate) fn finish(self) {
         let Self { context, place, span, entries, asked, absent } = self;
         let unknown: Vec<_> = entries.iter().filter(|(key, _)| !asked.contains(&key.name.as_str())).collect();
         for (key, _) in &unknown {
-            // A key may have been asked for more than once, and is named once.
-            let known = asked.iter().enumerate().filter(|(index, key)| !asked[..*index].contains(key));
-            let known = known.map(|(_, key)| *key);
-            let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, known);
+            let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, asked.iter().copied());
             problem.message.push_str(&format!(" in {place}"));
             context.report(problem);
         }
@@ -315,12 +316,12 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A type that one value of a scenario is read as.
+/// Type that a value of a scenario is read as.
 pub(crate) trait Field: Sized {
     fn read(node: &Node) -> Result<Self, Problem>;
 }
 
-/// An integer of a type that holds none below 0; `max` is the largest, or more that is allowed in its place.
+/// Reads an integer of an unsigned type; `max` is the largest, with alternatives for the error.
 fn integer<T: TryFrom<i64>>(node: &Node, max: impl std::fmt::Display) -> Result<T, Problem> {
     match node.value {
         Value::Integer(value) => T::try_from(value).ok(),
@@ -330,24 +331,18 @@ fn integer<T: TryFrom<i64>>(node: &Node, max: impl std::fmt::Display) -> Result<
 }
 
 macro_rules! integers {
-    ($($int:ty),*) => {
+    ($($int:ty: $max:expr),*) => {
         $(impl Field for $int {
             fn read(node: &Node) -> Result<Self, Problem> {
-                integer(node, <$int>::MAX)
+                integer(node, $max)
             }
         })*
     };
 }
 
-integers!(u8, u16, u32);
+integers!(u8: u8::MAX, u16: u16::MAX, u32: u32::MAX, u64: i64::MAX);
 
-impl Field for u64 {
-    fn read(node: &Node) -> Result<Self, Problem> {
-        integer(node, i64::MAX)
-    }
-}
-
-/// A number of 64 bits: an integer, or, as TOML has none above 2^63 - 1, a string of decimal or `0x` digits.
+/// Number of 64 bits: an integer, or a string of decimal or `0x` digits, because TOML has no integer above 2^63 - 1.
 pub(crate) struct Wide(pub(crate) u64);
 
 impl Field for Wide {
@@ -407,7 +402,7 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// Types that are read from a string by their `FromStr`, and what each is called in an error.
+/// Types that are read from a string by their `FromStr`, with their names in an error.
 macro_rules! parsed_fields {
     ($($field:ty: $expected:expr),* $(,)?) => {
         $(impl Field for $field {

@@ -1,25 +1,25 @@
 //! Kernel versions and ranges of them, as a scenario file writes them.
 
+#![expect(missing_docs, reason = "the parts of a version need no words")]
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::value::ParseError;
 
-/// A kernel's version, such as 6.12 or 6.12.4.
+/// Kernel version such as 6.12 or 6.12.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelVersion {
-    /// First number.
     pub major: u16,
-    /// Second number.
     pub minor: u16,
-    /// Third number; 0 where there is none.
+    /// 0 if it is not given.
     pub patch: u16,
 }
 
 impl KernelVersion {
     pub(crate) const EXPECTED: &str = "a kernel version like 6.1 or 6.1.12";
 
-    /// The version at the start of a release such as `6.12.4-amd64` (what `uname -r` prints).
+    /// Returns the version at the start of a release such as `6.12.4-amd64` (what `uname -r` prints).
     #[must_use]
     pub fn from_release(release: &str) -> Option<Self> {
         let end = release.find(|character: char| !character.is_ascii_digit() && character != '.');
@@ -50,19 +50,19 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// A range of kernels, written `>=6.1`, `<6.12` or `>=6.1, <6.12`.
+/// Range of kernels, written `>=6.1`, `<6.12` or `>=6.1, <6.12`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelRange {
-    /// The first kernel in it.
+    /// First kernel in the range.
     pub since: Option<KernelVersion>,
-    /// The first kernel behind it.
+    /// First kernel behind the range.
     pub before: Option<KernelVersion>,
 }
 
 impl KernelRange {
     pub(crate) const EXPECTED: &str = "a kernel range like >=6.1, <6.12";
 
-    /// Whether a kernel is in the range.
+    /// Returns true for a kernel in the range.
     #[must_use]
     pub fn contains(&self, kernel: KernelVersion) -> bool {
         self.since.is_none_or(|since| since <= kernel) && self.before.is_none_or(|before| kernel < before)

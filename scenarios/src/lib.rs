@@ -1,9 +1,9 @@
-//! The frames that xdproof sends and what must be counted for them: pure data and pure functions, no socket,
-//! no privilege.
+//! Frames that xdproof sends and the counts that they must lead to: pure data and pure functions, no socket and no
+//! privilege.
 //!
-//! A scenario is a TOML file: frames as layers, and what the counter must say when all of them were sent. It
-//! is loaded ([`load`]), its layers become bytes ([`Frame::craft`]), and from those bytes alone the
-//! [`oracle`] computes the expectation again, which must be the declared one.
+//! A scenario is a TOML file: frames as layers, and the values of the counter once all of them are sent. The loader
+//! ([`load`]) reads it and makes bytes of the layers ([`Frame::craft`]); from those bytes alone the [`oracle`] computes the
+//! expectation again, and the two must agree. `scenarios/README.md` documents the format.
 //!
 //! ```
 //! let text = r#"

@@ -1,4 +1,4 @@
-//! From TOML to scenarios: every problem of every file at once, each with its place and a hint.
+//! From TOML to scenarios. All problems of all files are reported at once, each with its position and a hint.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::document::{Bindings, Context, Node, Problem, Table, Value, Wide};
-use crate::frame::{Draft, Frame};
+use crate::frame::Frame;
 use crate::layer::Layers;
 use crate::matrix::Matrix;
 use crate::model::{
@@ -16,27 +16,27 @@ use crate::model::{
 use crate::value::{Hex, Protocol};
 use crate::{capture_file, oracle};
 
-/// The files of the corpus in the repository, by their paths below it.
+/// Files of the repository's corpus, by their paths below it.
 const BUILTIN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/corpus.rs"));
 
-/// The least MTU of an IPv4 link (RFC 791 section 3.2).
+/// Smallest MTU of an IPv4 link (RFC 791 section 3.2).
 const MIN_MTU: u32 = 68;
 
-/// Something wrong in a scenario file, or with reading it.
+/// An error in a scenario file, or in reading it.
 ///
 /// It prints as `vlan/x.toml:7:3: unknown key `rpeat` in [[frame]]; did you mean `repeat`?`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {message}{}", .path.display(), place(*.line, *.column), suffix(.hint.as_deref()))]
 pub struct LoadError {
-    /// The file, or the folder, that cannot be loaded.
+    /// File or directory that cannot be loaded.
     pub path: PathBuf,
-    /// Line, from 1; 0 where the file as a whole is meant.
+    /// Line, from 1; 0 for an error of the whole file.
     pub line: usize,
-    /// Column in characters, from 1; 0 where the file as a whole is meant.
+    /// Column in characters, from 1; 0 for an error of the whole file.
     pub column: usize,
-    /// What is wrong.
+    /// The error.
     pub message: String,
-    /// What would be right, if that can be guessed.
+    /// A fix, if one can be guessed.
     pub hint: Option<String>,
 }
 
@@ -66,13 +66,11 @@ impl LoadError {
     }
 }
 
-/// Every scenario below a folder, sorted by id.
-///
-/// Files that do not end in `.toml` are left alone.
+/// Loads all scenarios below a directory, sorted by id. Files that do not end in `.toml` are ignored.
 ///
 /// # Errors
 ///
-/// Every error of every file; a folder without a scenario is an error, too.
+/// All errors of all files; a directory without a scenario is an error, too.
 pub fn corpus(dir: &Path) -> Result<Vec<Scenario>, Vec<LoadError>> {
     let mut files = Vec::new();
     find(dir, &mut files).map_err(|error| vec![error])?;
@@ -87,11 +85,11 @@ pub fn corpus(dir: &Path) -> Result<Vec<Scenario>, Vec<LoadError>> {
     )
 }
 
-/// The scenarios that come with this crate, sorted by id: the corpus of the repository, built in.
+/// Loads the scenarios that are built in, the repository's corpus, sorted by id.
 ///
 /// # Errors
 ///
-/// As for [`corpus`]; the repository's tests hold that there is none.
+/// As for [`corpus`]; the repository's tests ensure that there are none.
 pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
     let root = Path::new("corpus");
     let scenarios = BUILTIN.iter().filter(|(below, _)| below.ends_with(".toml"));
@@ -108,19 +106,18 @@ pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
     )
 }
 
-/// One scenario from its text; `base_dir` is the folder that its file is in, where its pcap files are looked
-/// for.
+/// Loads one scenario from its text; `base_dir` is the directory of its file and of the captures that it names.
 ///
 /// # Errors
 ///
-/// Every error of the text.
+/// All errors of the text.
 pub fn scenario(id: ScenarioId, text: &str, base_dir: &Path) -> Result<Scenario, Vec<LoadError>> {
     let name = id.as_ref().rsplit('/').next().unwrap_or_default();
     let source = base_dir.join(format!("{name}.toml"));
     decode(id, &source, text, &|name| fs::read(base_dir.join(name)))
 }
 
-/// Reads a file that lies beside a scenario.
+/// Reads a file in the directory of a scenario.
 type Beside<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
@@ -156,11 +153,11 @@ fn gather(
     if errors.is_empty() { Ok(scenarios) } else { Err(errors) }
 }
 
-/// One file of a corpus; `below` is its path below the corpus.
+/// Loads one file of a corpus; `below` is its path below the corpus.
 fn file(below: &str, path: &Path, bytes: &[u8], beside: Beside<'_>) -> Result<Scenario, Vec<LoadError>> {
     let whole = |message: String| vec![LoadError::whole(path, message)];
     let id = below.strip_suffix(".toml").unwrap_or(below).parse();
-    let id = id.map_err(|error| whole(format!("not the path of a scenario: {error}")))?;
+    let id = id.map_err(|error| whole(format!("invalid path of a scenario: {error}")))?;
     let text = str::from_utf8(bytes).map_err(|error| whole(format!("not UTF-8: {error}")))?;
     decode(id, path, text, beside)
 }
@@ -172,7 +169,7 @@ fn decode(id: ScenarioId, source: &Path, text: &str, beside: Beside<'_>) -> Resu
     let scenario = root.and_then(|root| read_scenario(context, id, source, &root, beside));
     let mut problems = problems.into_inner();
     problems.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
-    // A frame of a matrix is read once for each of its values: what is wrong with all of them is said once.
+    // A frame is read once for each combination of the matrix: a problem of all of them is reported once.
     problems.dedup();
     match scenario {
         Some(scenario) if problems.is_empty() => Ok(scenario),
@@ -180,7 +177,7 @@ fn decode(id: ScenarioId, source: &Path, text: &str, beside: Beside<'_>) -> Resu
     }
 }
 
-/// Reads what it can; a scenario that comes back with a problem reported is not to be used.
+/// Reads as much as it can; the scenario must not be used if a problem is reported.
 fn read_scenario(
     context: Context<'_>,
     id: ScenarioId,
@@ -192,20 +189,16 @@ fn read_scenario(
     let summary: Option<String> = table.require("summary");
     let tags = table.take("tags").unwrap_or_default();
     let matrix = table.node("matrix").map(|node| Matrix::read(context, node)).unwrap_or_default();
-    let nodes = table.node("frame").map(|node| context.array(node));
-    if nodes.is_none_or(<[_]>::is_empty) {
+    let nodes = table.node("frame").map(|node| context.array(node)).unwrap_or_default();
+    if nodes.is_empty() {
         table.missing("frame");
     }
-    let nodes = nodes.unwrap_or_default();
     matrix.report_unused(context, nodes);
     let mut frames = Vec::new();
     for node in nodes {
         read_frames(context, &matrix, node, beside, &mut frames);
     }
-    let expect = table.node("expect");
-    if expect.is_none() {
-        table.missing("expect");
-    }
+    let expect = table.require_node("expect");
     let requires = table.node("requires").and_then(|node| read_requires(context, node)).unwrap_or_default();
     let preset = table.node("preset").and_then(|node| read_preset(context, node)).unwrap_or_default();
     let spread =
@@ -229,8 +222,7 @@ fn read_scenario(
     })
 }
 
-/// Reads the frames of one `[[frame]]`: one for each combination of the values of its variables, or more where it names a
-/// pcap file.
+/// Reads the frames of one `[[frame]]`: one for each combination of the values of its variables, or all of a capture.
 fn read_frames(
     context: Context<'_>,
     matrix: &Matrix,
@@ -245,7 +237,7 @@ fn read_frames(
     let (layers, hex, pcap) = (table.node("layers"), table.node("hex"), table.node("pcap"));
     let given = [layers, hex, pcap].iter().flatten().count();
     if given != 1 {
-        let message = format!("a frame is given by one of `layers`, `hex` and `pcap`, found {given}");
+        let message = format!("a frame needs exactly one of `layers`, `hex` and `pcap`, found {given}");
         context.report(Problem::new(node.span.clone(), message));
     }
     let mut crafting = layers.map(Crafting::new);
@@ -253,7 +245,7 @@ fn read_frames(
         let context = Context { bindings: &bindings, ..context };
         let repeat = repeat.and_then(|node| context.take("repeat", node)).unwrap_or(1);
         if repeat == 0 {
-            table.refuse("repeat", "a frame is sent at least once");
+            table.reject("repeat", "must be at least 1");
         }
         let truncate: Option<u16> = truncate.and_then(|node| context.take("truncate", node));
         let first = frames.len();
@@ -261,7 +253,7 @@ fn read_frames(
         let hex = hex.and_then(|node| context.take("hex", node)).map(|Hex(bytes)| plain(bytes));
         let pcap = pcap
             .and_then(|node| context.take::<String>("pcap", node))
-            .and_then(|name| read_pcap(&name, beside).map_err(|message| table.refuse("pcap", message)).ok());
+            .and_then(|name| read_pcap(&name, beside).map_err(|message| table.reject("pcap", message)).ok());
         match crafting.as_mut().and_then(|crafting| crafting.craft(context, repeat)).or(hex) {
             Some(frame) => frames.push(frame),
             None => frames.extend(pcap.into_iter().flatten().map(plain)),
@@ -270,7 +262,7 @@ fn read_frames(
             let whole = bytes.len();
             let length = truncate.map_or(whole, usize::from);
             if length > whole {
-                table.refuse("truncate", format!("more than the {whole} bytes of the frame"));
+                table.reject("truncate", format!("must be at most {whole}, the length of the frame"));
             }
             if length < whole {
                 bytes.truncate(length);
@@ -284,28 +276,27 @@ fn read_frames(
 
 fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
     if Path::new(name).file_name().is_none_or(|file| file != name) {
-        return Err(format!("`{name}` is not the name of a file beside the scenario"));
+        return Err(format!("`{name}` is not the name of a file in the directory of the scenario"));
     }
     let file = beside(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
     let frames = capture_file::read(&file).map_err(|error| format!("{name}: {error}"))?;
     if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
 }
 
-/// Frames from the `layers` of one `[[frame]]`, for one combination of values after another.
+/// Crafts frames from the `layers` of one `[[frame]]`, for one combination of values after another.
 struct Crafting<'a> {
     node: &'a Node,
     layers: Layers,
-    draft: Draft,
-    /// Whether the frame is the same for every combination, because no variable is in its layers.
+    /// The frame is the same for every combination, because its layers have no variable.
     constant: bool,
-    /// Such a frame, once it is made.
+    /// Such a frame, once it is crafted.
     made: Option<Frame>,
 }
 
 impl<'a> Crafting<'a> {
     fn new(node: &'a Node) -> Self {
         let constant = !node.has_variable();
-        Self { node, layers: Layers::default(), draft: Draft::default(), constant, made: None }
+        Self { node, layers: Layers::default(), constant, made: None }
     }
 
     fn craft(&mut self, context: Context<'_>, repeat: u32) -> Option<Frame> {
@@ -313,14 +304,14 @@ impl<'a> Crafting<'a> {
             return Some(Frame { repeat, ..frame.clone() });
         }
         let nodes = context.splice(self.node);
-        // Every layer is read before the first that failed ends it, so that all problems are seen.
+        // All layers are read before one that failed ends it, so that all problems are reported.
         let mut layers = Vec::with_capacity(nodes.len());
         layers.extend(nodes.iter().filter_map(|(_, node)| self.layers.read(context, node)));
         if layers.len() < nodes.len() {
             return None;
         }
-        let frame = context.keep(self.draft.craft(layers, repeat).map_err(|error| {
-            // What a variable stands for is wrong where it is used, not where it is written.
+        let frame = context.keep(Frame::craft(layers, repeat).map_err(|error| {
+            // An error in the value of a variable is reported at the use, not at the definition.
             let place = nodes.get(error.index()).map_or(self.node, |(place, _)| *place);
             Problem::new(place.span.clone(), error.to_string())
         }))?;
@@ -331,7 +322,7 @@ impl<'a> Crafting<'a> {
     }
 }
 
-/// Reads what is declared and, where the frames are sound, holds it against what the oracle says of them.
+/// Reads the declared expectation and, if the frames have no problem, compares it with the oracle's.
 fn read_expectation(
     context: Context<'_>,
     matrix: &Matrix,
@@ -347,9 +338,10 @@ fn read_expectation(
         oracle::expectation(frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat.into())));
     let short = frames.iter().filter(|frame| frame.bytes.len() < SHORTEST_FRAME).count();
     let disagreement = match (short, unreachable) {
-        (0, true) => {
-            Problem::new(node.span.clone(), "every frame can be injected, but they are declared unreachable")
-        }
+        (0, true) => Problem::new(
+            node.span.clone(),
+            "the frames are declared unreachable, but each of them can be injected",
+        ),
         (0, false) if declared.as_ref()? == &computed => return Some(computed),
         (0, false) => Problem::new(node.span.clone(), differences(&declared?, &computed)),
         (short, true) if short == frames.len() => return Some(computed),
@@ -360,13 +352,13 @@ fn read_expectation(
                 frames.len()
             ),
         )
-        .hint("keep such frames in a scenario of their own, with `unreachable = true` in [expect]"),
+        .hint("move them to a scenario of their own, with `unreachable = true` in [expect]"),
     };
     context.report(disagreement);
     None
 }
 
-/// Where two expectations differ, side by side.
+/// Lists the differences of two expectations.
 fn differences(declared: &Expectation, computed: &Expectation) -> String {
     let keys: BTreeSet<u8> = declared.counts.keys().chain(computed.counts.keys()).copied().collect();
     let count = |of: &Expectation, key| of.counts.get(&key).copied().unwrap_or_default();
@@ -385,17 +377,13 @@ fn differences(declared: &Expectation, computed: &Expectation) -> String {
 
 fn read_declared(table: &mut Table<'_>, matrix: &Matrix) -> Option<Expectation> {
     let context = table.context;
-    let counts = table.node("counts");
-    if counts.is_none() {
-        table.missing("counts");
-    }
-    let counts = counts.and_then(|node| read_counts(context, matrix, node));
+    let counts = table.require_node("counts").and_then(|node| read_counts(context, matrix, node));
     let (passed, dropped) = (table.require("passed"), table.require("dropped"));
     Some(Expectation { counts: counts?, passed: passed?, dropped: dropped? })
 }
 
-/// Counts by protocol. A key that is a variable stands for each of its values, and its count may be that
-/// value, too; what several keys say about one protocol adds up.
+/// Reads counts by protocol. A key that is a variable is replaced by each of its values, and its count may be that value,
+/// too; counts of several keys for one protocol add up.
 fn read_counts(context: Context<'_>, matrix: &Matrix, node: &Node) -> Option<BTreeMap<u8, u64>> {
     let mut counts = BTreeMap::new();
     for (key, count) in dynamic(context, "`counts`", node)? {
@@ -405,7 +393,7 @@ fn read_counts(context: Context<'_>, matrix: &Matrix, node: &Node) -> Option<BTr
             let number = context.keep(context.read::<u64>(count));
             if number == Some(0) {
                 context.report(
-                    Problem::new(count.span.clone(), "a count is at least 1").hint("leave the protocol out"),
+                    Problem::new(count.span.clone(), "a count must be at least 1").hint("omit the protocol"),
                 );
                 return None;
             }
@@ -416,7 +404,7 @@ fn read_counts(context: Context<'_>, matrix: &Matrix, node: &Node) -> Option<BTr
     Some(counts)
 }
 
-/// The entries of a table whose keys are data: each key as a node, a number where it reads as one.
+/// Returns the entries of a table whose keys are data: each key as a node, an integer if it reads as one.
 fn dynamic<'a>(
     context: Context<'a>,
     place: &str,
@@ -433,7 +421,7 @@ fn read_requires(context: Context<'_>, node: &Node) -> Option<Requires> {
     let mut table = context.table("[requires]", node)?;
     let mtu = table.take("mtu");
     if mtu.is_some_and(|mtu| mtu < MIN_MTU) {
-        table.refuse("mtu", format!("the least is {MIN_MTU}"));
+        table.reject("mtu", format!("must be at least {MIN_MTU}"));
     }
     let injectors = table.node("injectors").map(|node| {
         context.array(node).iter().filter_map(|node| choice(context, "injector", INJECTORS, node)).collect()
@@ -450,7 +438,7 @@ fn read_requires(context: Context<'_>, node: &Node) -> Option<Requires> {
     Some(Requires { mtu, injectors, min_kernel, offloads })
 }
 
-/// What slots hold before the first frame, by protocol.
+/// Reads the values of slots before the first frame, by protocol.
 fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
     let mut preset = BTreeMap::new();
     for (key, value) in dynamic(context, "`preset`", node)? {
@@ -459,7 +447,7 @@ fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
         if let (Some(Protocol(protocol)), Some(Wide(start))) = (protocol, start)
             && preset.insert(protocol, start).is_some()
         {
-            let message = format!("the start of slot {protocol} is given twice");
+            let message = format!("the value of slot {protocol} is given twice");
             context.report(Problem::new(key.span, message));
         }
     }
@@ -471,16 +459,16 @@ fn read_spread(context: Context<'_>, node: &Node, requires: &Requires) -> Option
     let spread = Spread { cpus: table.take("cpus").unwrap_or(false), queues: table.take("queues") };
     if spread.queues.is_some_and(|queues| !(Spread::MIN_QUEUES..=Spread::MAX_QUEUES).contains(&queues)) {
         let (least, most) = (Spread::MIN_QUEUES, Spread::MAX_QUEUES);
-        table.refuse("queues", format!("frames are spread over {least} to {most} queues"));
+        table.reject("queues", format!("must be {least} to {most}"));
     }
     let test_run = |injectors: &Vec<String>| injectors.iter().any(|injector| injector == "test_run");
     if spread.queues.is_some() && requires.injectors.as_ref().is_none_or(test_run) {
-        table.refuse("queues", "a test run has no queues; name the injectors that have in [requires]");
+        table.reject("queues", "test_run has no queues; list `injectors` without it in [requires]");
     }
     table.finish();
     if spread == Spread::default() {
-        let problem = Problem::new(node.span.clone(), "nothing is spread here");
-        context.report(problem.hint("say `cpus = true` or `queues = 4`"));
+        let problem = Problem::new(node.span.clone(), "[spread] spreads over nothing");
+        context.report(problem.hint("set `cpus = true` or `queues = 4`"));
     }
     Some(spread)
 }
@@ -497,13 +485,13 @@ fn read_deviation(context: Context<'_>, node: &Node) -> Option<Deviation> {
     table.finish();
     if conditions == 0 {
         let problem =
-            Problem::new(node.span.clone(), "a deviation that holds everywhere is a wrong expectation");
+            Problem::new(node.span.clone(), "a deviation without a condition is a wrong expectation");
         context.report(problem.hint("give at least one of driver, mode, kernel and injector"));
     }
     Some(Deviation { driver, mode, kernel, injector, reason: reason? })
 }
 
-/// One of a set of names.
+/// Reads one of a set of names.
 fn choice(context: Context<'_>, what: &str, known: &[&str], node: &Node) -> Option<String> {
     let name: String = context.keep(context.read(node))?;
     if known.contains(&name.as_str()) {

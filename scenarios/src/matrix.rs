@@ -1,14 +1,14 @@
-//! Variables that make many frames out of one: `[matrix]` gives each a list of values, a frame refers to it
-//! as `"$name"` and is made once for every combination of the values of the variables that it refers to.
+//! Variables that make many frames of one. `[matrix]` gives each variable a list of values; a frame refers to it as
+//! `"$name"` and is crafted once for every combination of values of the variables that it refers to.
 
 use std::rc::Rc;
 
 use crate::document::{Bindings, Context, Key, Node, Problem, Value};
 
-/// Most frames that one `[[frame]]` can make.
+/// Most frames that one `[[frame]]` makes.
 const MAX_FRAMES: usize = 65_536;
 
-/// The variables of a scenario, in the order of the file.
+/// Variables of a scenario, in file order.
 #[derive(Debug, Default)]
 pub(crate) struct Matrix(Vec<Variable>);
 
@@ -23,7 +23,7 @@ impl Matrix {
     /// lists of layers.
     pub(crate) fn read(context: Context<'_>, node: &Node) -> Self {
         let entries = context.entries("[matrix]", node).unwrap_or_default();
-        // A variable whose values are wrong is known all the same, and makes no frame.
+        // A variable with wrong values is known, and makes no frame.
         let variables = entries.iter().map(|(key, node)| Variable {
             key: key.clone(),
             values: context.keep(values(node)).unwrap_or_default(),
@@ -31,8 +31,7 @@ impl Matrix {
         Self(variables.collect())
     }
 
-    /// Every combination of the values of the variables in `node`; one that binds nothing where there is
-    /// none.
+    /// Returns every combination of values of the variables in `node`; without variables, one that binds nothing.
     pub(crate) fn bindings<'a>(
         &'a self,
         node: &Node,
@@ -93,7 +92,7 @@ fn values(node: &Node) -> Result<Vec<Value>, Problem> {
                 value @ (Value::Integer(_) | Value::String(_)) if item.variable().is_none() => {
                     Some(value.clone())
                 }
-                // Layers, possibly none, for a frame to take in where it names the variable.
+                // Layers, possibly none, that replace the variable in a frame's list.
                 value @ Value::Array(layers) => {
                     let mut variables = 0;
                     item.visit_variables(&mut |_| variables += 1);
@@ -109,7 +108,7 @@ fn values(node: &Node) -> Result<Vec<Value>, Problem> {
     values.ok_or_else(|| {
         Problem::new(
             node.span.clone(),
-            "a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
+            "expected a range like \"0..=255\" or an array of integers, strings or lists of layers",
         )
     })
 }

@@ -1,5 +1,9 @@
-//! A scenario: frames, what must be counted for them, what it needs and where it is known to come out
-//! otherwise.
+//! Scenario: frames, the counts that they must lead to, requirements, and known deviations.
+
+#![expect(
+    missing_docs,
+    reason = "the fields without a doc are named like the keys of the format, in scenarios/README.md"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,19 +17,18 @@ use crate::frame::Frame;
 use crate::kernel::{KernelRange, KernelVersion};
 use crate::value::{ParseError, Protocol};
 
-/// The shortest frame that anything can hand to an XDP program: an Ethernet header. The kernel refuses less
-/// from a packet socket (`dev_validate_header`), from a tap (`tun_get_user`) and for a test run
-/// (`bpf_test_init`).
+/// Shortest frame in bytes that can reach an XDP program: an Ethernet header. The kernel rejects less from a packet socket
+/// (`dev_validate_header`), from a tap (`tun_get_user`) and for a test run (`bpf_test_init`).
 pub const SHORTEST_FRAME: usize = 14;
 
-/// Ways of handing a frame to the device under test that a scenario can ask for.
+/// Injectors that a scenario can require.
 pub const INJECTORS: &[&str] = &["pnet", "ring", "test_run", "live_frames"];
 
-/// XDP attach modes that a deviation can be about.
+/// XDP attach modes that a deviation can name.
 pub const MODES: &[&str] = &["generic", "native", "offload"];
 
-/// Offloads that a scenario can ask to be on or off, by the kernel's names (`netdev_features_strings` in
-/// `net/ethtool/common.c`): what is not here has no bearing on what an XDP program sees.
+/// Offloads that a scenario can require to be on or off, by the kernel's names (`netdev_features_strings` in
+/// `net/ethtool/common.c`): those that affect what an XDP program sees.
 pub const OFFLOADS: &[&str] = &[
     "rx-all",
     "rx-checksum",
@@ -47,7 +50,7 @@ pub const OFFLOADS: &[&str] = &[
     "tx-vlan-stag-hw-insert",
 ];
 
-/// The name of a scenario: its path below the corpus without `.toml`, such as `vlan/qinq_ipv4_udp`.
+/// Path of a scenario below its corpus without `.toml`, such as `vlan/qinq_ipv4_udp`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScenarioId(String);
 
@@ -75,67 +78,63 @@ impl AsRef<str> for ScenarioId {
     }
 }
 
-/// Frames that belong together and what must be observed when all of them were sent.
+/// Frames that are sent in one trial and the counts that they must lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// Its name.
     pub id: ScenarioId,
-    /// The file that it was read from.
+    /// File that it was read from.
     pub source: PathBuf,
-    /// One sentence: what the frames are and what they would catch.
+    /// One sentence: the frames, and a fault that they catch.
     pub summary: String,
-    /// Words to choose scenarios by.
     pub tags: Vec<String>,
-    /// What is sent, in this order; at least one frame.
+    /// At least one frame, in the order of sending.
     pub frames: Vec<Frame>,
-    /// What must be observed: declared in the file and computed from the bytes, and both agreed.
+    /// Declared in the file and computed from the bytes, and both agreed.
     pub expect: Expectation,
-    /// What the machine must offer, or the scenario is skipped.
+    /// Conditions without which the scenario is skipped.
     pub requires: Requires,
-    /// What slots hold on every CPU when the first frame is sent, by protocol number; any other may hold anything. What
-    /// is expected is what is added, so a counter that wraps as it should comes out as any other.
+    /// Values of slots on every CPU before the first frame, by protocol number; others may hold anything. The expectation
+    /// is of differences, so it also holds for a counter that wraps.
     pub preset: BTreeMap<u8, u64>,
-    /// Over what the frames are spread.
     pub spread: Spread,
-    /// Where the scenario is known to come out otherwise.
     pub deviations: Vec<Deviation>,
 }
 
 impl Scenario {
-    /// Whether nothing can hand these frames to a program: each is shorter than [`SHORTEST_FRAME`]. Either
-    /// all frames of a scenario are, or none.
+    /// Returns true if no injector can produce the frames, because each is shorter than [`SHORTEST_FRAME`]. Either all
+    /// frames of a scenario are, or none.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         self.frames.iter().all(|frame| frame.bytes.len() < SHORTEST_FRAME)
     }
 
-    /// The frames as they are sent, each as often as it says.
+    /// Returns the frames as they are sent, each as often as its `repeat`.
     pub fn sent_frames(&self) -> impl Iterator<Item = &[u8]> {
         let times = |frame: &Frame| usize::try_from(frame.repeat).unwrap_or(usize::MAX);
         self.frames.iter().flat_map(move |frame| std::iter::repeat_n(frame.bytes.as_slice(), times(frame)))
     }
 
-    /// Number of frames that are sent in a run, repeats included.
+    /// Returns the number of frames that are sent, repeats included.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.frames.iter().map(|frame| u64::from(frame.repeat)).sum()
     }
 }
 
-/// What must be observed, or what was.
+/// Frames by slot of the counter and by action, expected or observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// Number of frames by protocol number; no entry is 0.
+    /// Counted frames by protocol number; no entry is 0.
     pub counts: BTreeMap<u8, u64>,
-    /// Frames that the program passed on to the stack.
+    /// Frames that the program passed to the stack.
     pub passed: u64,
     /// Frames that the program dropped.
     pub dropped: u64,
 }
 
 impl Expectation {
-    /// Every frame that is accounted for.
+    /// Returns the number of frames that are accounted for.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.passed + self.dropped
@@ -152,73 +151,66 @@ impl fmt::Display for Expectation {
     }
 }
 
-/// What a scenario needs; whatever is not given is not asked for.
+/// Requirements of a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requires {
-    /// The MTU that both ends need, in bytes: the frame without its Ethernet header.
+    /// MTU of both ends in bytes: the frame without its Ethernet header.
     pub mtu: Option<u32>,
-    /// The only injectors that can produce the frames as they are meant; some of [`INJECTORS`].
+    /// Only injectors that can produce the frames; some of [`INJECTORS`].
     pub injectors: Option<Vec<String>>,
-    /// The oldest kernel that can run it.
+    /// Oldest kernel that can run it.
     pub min_kernel: Option<KernelVersion>,
-    /// Offloads of the device under test and the state that each must be in; keys are some of [`OFFLOADS`].
+    /// State of offloads of the device under test; keys are some of [`OFFLOADS`].
     pub offloads: BTreeMap<String, bool>,
 }
 
-/// Over what the frames of a scenario are spread. A trial in which they were not is a failure.
+/// CPUs and receive queues that the frames of a scenario are spread over. A trial in which they are not fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// They are sent from every CPU that is online (in the sender's control group), in turn, and each of these must count
-    /// some. Where there is one CPU, that is no spread, and no fault of another CPU can show.
+    /// Frames are sent from every CPU that is online (in the sender's control group), in turn, and each of these must
+    /// count some. With one CPU nothing is spread, and no fault of another CPU can show.
     pub cpus: bool,
-    /// The device under test has this many receive queues, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], and all of
-    /// them but one must get frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0
-    /// (measured on Linux 6.18; `netif_get_rxqueue` in `net/core/dev.c` takes what `skb_record_rx_queue` has put there,
-    /// the number plus one, and veth's number comes from the sender without it).
+    /// Receive queues of the device under test, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], all of which but one must
+    /// receive frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0 (measured on Linux
+    /// 6.18; `netif_get_rxqueue` in `net/core/dev.c` takes what `skb_record_rx_queue` has put there, the number plus one,
+    /// and veth's number comes from the sender without it).
     pub queues: Option<u32>,
 }
 
 impl Spread {
-    /// The fewest queues of which all but one are several.
+    /// Fewest queues of which all but one are several.
     pub const MIN_QUEUES: u32 = 3;
-    /// Queues that can be told apart: the slots of a counter.
+    /// Most queues that can be told apart: the slots of a counter.
     pub const MAX_QUEUES: u32 = 256;
 }
 
-/// A known departure from the expectation: the trial is then expected to fail, and a pass is reported.
+/// A known departure from the expectation: the trial is expected to fail, and a pass is reported.
 ///
-/// It holds where every condition that is given holds; at least one is.
+/// It applies if every condition that is given holds; at least one is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
-    /// Driver of the device under test, as `ethtool -i` calls it.
+    /// Driver of the device under test, as `ethtool -i` names it.
     pub driver: Option<String>,
     /// Attach mode, one of [`MODES`].
     pub mode: Option<String>,
-    /// Kernels that show it.
     pub kernel: Option<KernelRange>,
     /// Injector, one of [`INJECTORS`].
     pub injector: Option<String>,
-    /// Why it comes out otherwise, for the report.
+    /// Reason, for the report.
     pub reason: String,
 }
 
 impl Deviation {
-    /// Whether it holds for a trial.
+    /// Returns true if it applies to a trial.
     #[must_use]
     pub fn holds(&self, driver: &str, mode: &str, kernel: KernelVersion, injector: &str) -> bool {
-        let Self {
-            driver: its_driver,
-            mode: its_mode,
-            kernel: its_kernel,
-            injector: its_injector,
-            reason: _,
-        } = self;
-        let matches =
-            |condition: &Option<String>, value: &str| condition.as_deref().is_none_or(|it| it == value);
+        let matches = |condition: &Option<String>, value| condition.as_deref().is_none_or(|it| it == value);
+        let Self { driver: its_driver, mode: its_mode, kernel: kernels, injector: its_injector, reason: _ } =
+            self;
         matches(its_driver, driver)
             && matches(its_mode, mode)
             && matches(its_injector, injector)
-            && its_kernel.is_none_or(|range| range.contains(kernel))
+            && kernels.is_none_or(|range| range.contains(kernel))
     }
 }
 

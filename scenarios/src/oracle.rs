@@ -1,8 +1,7 @@
-//! What the counter must do with a frame, from the frame's bytes alone.
+//! Oracle: the counter's outcome for a frame, computed from the frame's bytes alone.
 //!
-//! The rules are those of the kernel's classic `xdp1` sample. They are read here with `etherparse` and not
-//! with the classifier that the eBPF programs run: two implementations that agree are evidence, one that
-//! agrees with itself is not.
+//! The semantics are those of the kernel's classic `xdp1` sample. Headers are parsed with `etherparse` and never with the
+//! classifier that the eBPF programs run: two implementations that agree are evidence, one that agrees with itself is not.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use xdproof_ebpf::abi::OTHER;
 
 use crate::model::Expectation;
 
-/// A third tag is not opened.
+/// Tags that are opened; a third one is not.
 const MAX_TAGS: usize = 2;
 
 /// Offset of the protocol in an IPv4 header (RFC 791 section 3.1).
@@ -20,18 +19,18 @@ const IPV4_PROTOCOL: usize = 9;
 /// Offset of the next header in an IPv6 header (RFC 8200 section 3).
 const IPV6_NEXT_HEADER: usize = 6;
 
-/// What becomes of a frame.
+/// Outcome of the counter for one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CounterOutcome {
-    /// Counted in this slot, and passed on (`XDP_PASS`).
+    /// Counted in this slot, and passed (`XDP_PASS`).
     Counted(u8),
     /// Dropped (`XDP_DROP`), not counted.
     Dropped,
 }
 
-/// What becomes of a frame of these bytes.
+/// Computes the outcome for a frame of these bytes.
 ///
-/// Fewer than 14 bytes are [`CounterOutcome::Dropped`], too, although nothing can hand such a frame to a program.
+/// Fewer than 14 bytes are [`CounterOutcome::Dropped`], too, although no injector can produce such a frame.
 #[must_use]
 pub fn outcome(bytes: &[u8]) -> CounterOutcome {
     let Ok(ethernet) = Ethernet2Slice::from_slice_without_fcs(bytes) else { return CounterOutcome::Dropped };
@@ -43,8 +42,8 @@ pub fn outcome(bytes: &[u8]) -> CounterOutcome {
         let Ok(tag) = SingleVlanSlice::from_slice(rest) else { return CounterOutcome::Dropped };
         (ether_type, rest) = (tag.ether_type(), tag.payload_slice());
     }
-    // One byte of the header counts and no other is looked at: etherparse's own views of an IP header refuse
-    // what the counter does not (version, header length).
+    // Only one byte of the header is read: etherparse's own views of an IP header reject what the counter accepts (version,
+    // header length).
     let key = match ether_type {
         EtherType::IPV4 => rest.get(..Ipv4Header::MIN_LEN).map(|header| header[IPV4_PROTOCOL]),
         EtherType::IPV6 => rest.get(..Ipv6Header::LEN).map(|header| header[IPV6_NEXT_HEADER]),
@@ -53,7 +52,7 @@ pub fn outcome(bytes: &[u8]) -> CounterOutcome {
     CounterOutcome::Counted(key.unwrap_or(OTHER))
 }
 
-/// What must be observed after these frames, each sent as often as it says.
+/// Computes the expectation for frames, each sent `repeat` times.
 pub fn expectation<'a>(frames: impl IntoIterator<Item = (&'a [u8], u64)>) -> Expectation {
     let mut expected = Expectation { counts: BTreeMap::new(), passed: 0, dropped: 0 };
     for (bytes, repeat) in frames.into_iter().filter(|(_, repeat)| *repeat > 0) {
@@ -183,8 +182,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a frame at every length, as ranges: the lengths from one entry to the next share its
-    /// outcome.
+    /// Checks the outcome at every length, given as ranges: the lengths from one entry to the next share its outcome.
     #[track_caller]
     fn assert_outcomes(layers: &str, outcomes: &[(usize, CounterOutcome)]) {
         let whole = bytes(layers);

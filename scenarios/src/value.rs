@@ -1,5 +1,4 @@
-//! The values that headers and scenarios are made of: one type for each thing that is easily confused with
-//! another.
+//! Values of headers and scenarios, each of a type that is not confused with another.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,18 +6,24 @@ use std::str::FromStr;
 
 use xdproof_ebpf::abi;
 
-/// Address of the interface that sends: the source of a frame unless its scenario says otherwise.
+/// Address of the tester, the default source of a frame.
 pub const TESTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 
-/// Address of the device under test: the destination of a frame unless its scenario says otherwise.
+/// Address of the device under test, the default destination of a frame.
 pub const DUT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 
-/// An Ethernet address, in the order of the wire.
+/// Ethernet address, in the order of transmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
     pub(crate) const EXPECTED: &str = "an Ethernet address like 02:00:00:00:00:01";
+}
+
+impl From<MacAddr> for u128 {
+    fn from(MacAddr([a, b, c, d, e, f]): MacAddr) -> u128 {
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f]).into()
+    }
 }
 
 impl fmt::Display for MacAddr {
@@ -44,13 +49,13 @@ impl FromStr for MacAddr {
     }
 }
 
-/// A text that is not what its place asks for.
+/// Text that cannot be parsed as the type expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found `{found}`")]
 pub struct ParseError {
-    /// What the place asks for, with an example.
+    /// Type expected, with an example.
     pub expected: &'static str,
-    /// What stands there.
+    /// The text.
     pub found: String,
 }
 
@@ -60,32 +65,37 @@ impl ParseError {
     }
 }
 
-/// An unsigned field of `N` bits, held in a `T`: its value is below `2^N`.
+/// Unsigned field of `N` bits, held in a `T`: its value is below `2^N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bits<T, const N: u32>(pub(crate) T);
 
 impl<T: Copy + TryFrom<u64> + Into<u64>, const N: u32> Bits<T, N> {
-    /// The largest value that `N` bits hold.
+    /// Largest value that `N` bits hold.
     pub const MAX: u64 = (1 << N) - 1;
 
-    /// The field with this value, if it fits in `N` bits.
+    /// Returns a field with this value, if it fits in `N` bits.
     #[must_use]
     pub fn new(value: u64) -> Option<Self> {
         (value <= Self::MAX).then(|| T::try_from(value).ok()).flatten().map(Self)
     }
 
-    /// The value, at most [`Bits::MAX`].
+    /// Returns the value, at most [`Bits::MAX`].
     #[must_use]
     pub fn get(self) -> T {
         self.0
     }
 }
 
-/// A VLAN identifier: 0 is a priority tag, 4095 is reserved (IEEE 802.1Q, table 9-2); both can be on the
-/// wire.
+impl<T: Into<u128>, const N: u32> From<Bits<T, N>> for u128 {
+    fn from(Bits(value): Bits<T, N>) -> u128 {
+        value.into()
+    }
+}
+
+/// VLAN ID: 0 is a priority tag, 4095 is reserved (IEEE 802.1Q, table 9-2); both occur on links.
 pub type VlanId = Bits<u16, 12>;
 
-/// Numbers with names: the type, its width, what it is called in an error, and how names and numbers map.
+/// Numbers with names: the type, its width, its name in errors, and the maps between names and numbers.
 macro_rules! named_number {
     ($(#[$doc:meta])* $name:ident($int:ty), $what:literal, $number:expr, $names:expr) => {
         $(#[$doc])*
@@ -93,16 +103,16 @@ macro_rules! named_number {
         pub struct $name(pub $int);
 
         impl $name {
-            /// What a value of this type is called in an error.
+            /// Name of the type in an error.
             pub(crate) const WHAT: &str = $what;
 
-            /// The value of a name, if it is one.
+            /// Returns the number of a name, if there is one of that name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 $number(name).map(Self)
             }
 
-            /// Every name that a scenario may use.
+            /// Lists the names that a scenario may use.
             pub fn names() -> impl Iterator<Item = &'static str> {
                 $names
             }
@@ -117,7 +127,7 @@ macro_rules! named_number {
 }
 
 named_number! {
-    /// An IP protocol or IPv6 next-header number, named as in [`xdproof_ebpf::abi`].
+    /// IP protocol or IPv6 next-header number, named as in [`xdproof_ebpf::abi`].
     Protocol(u8), "protocol", abi::protocol_number, abi::protocols().map(|(_, name)| name)
 }
 
@@ -130,7 +140,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// EtherTypes by name: the IEEE registry's, in the words of `linux/if_ether.h`.
+/// Names of EtherTypes from the IEEE registry, as in `linux/if_ether.h`.
 const ETHER_TYPES: &[(u16, &str)] = &[
     (0x0800, "ipv4"),
     (0x0806, "arp"),
@@ -160,9 +170,9 @@ const ETHER_TYPES: &[(u16, &str)] = &[
 ];
 
 named_number! {
-    /// An EtherType, or an IEEE 802.3 length where it is below 0x0600.
+    /// EtherType, or an IEEE 802.3 length if it is below 0x0600.
     EtherType(u16), "EtherType",
-    |name| ETHER_TYPES.iter().find(|entry| entry.1 == name).map(|entry| entry.0),
+    |name| number(ETHER_TYPES, name),
     ETHER_TYPES.iter().map(|entry| entry.1)
 }
 
@@ -171,7 +181,7 @@ impl EtherType {
     pub const IPV4: Self = Self(0x0800);
     /// ARP (RFC 826).
     pub const ARP: Self = Self(0x0806);
-    /// A bridged Ethernet frame without its FCS, behind GRE (RFC 1701).
+    /// Transparent Ethernet bridging: a frame without its FCS behind GRE (RFC 1701).
     pub const TEB: Self = Self(0x6558);
     /// IPv6 (RFC 2464).
     pub const IPV6: Self = Self(0x86dd);
@@ -192,15 +202,20 @@ impl From<Tpid> for EtherType {
     }
 }
 
-/// The EtherTypes of a tag that are written as names; 0x9100 and 0x9200 precede IEEE 802.1ad and have none.
+/// Returns the number of a name in a table.
+fn number(names: &[(u16, &str)], name: &str) -> Option<u16> {
+    names.iter().find(|entry| entry.1 == name).map(|entry| entry.0)
+}
+
+/// Names of TPIDs; 0x9100 and 0x9200 precede IEEE 802.1ad and have none.
 const TPIDS: &[(u16, &str)] = &[(0x8100, "8021q"), (0x88a8, "8021ad")];
 
 named_number! {
-    /// Tag protocol identifier: the EtherType that says that a VLAN tag follows.
+    /// Tag protocol identifier: the EtherType that announces a VLAN tag.
     ///
     /// IEEE 802.1ad's is 0x88a8; the 0x9100 that some libraries call Q-in-Q precedes that standard.
     Tpid(u16), "TPID",
-    |name| TPIDS.iter().find(|entry| entry.1 == name).map(|entry| entry.0),
+    |name| number(TPIDS, name),
     TPIDS.iter().map(|entry| entry.1)
 }
 
@@ -221,7 +236,7 @@ impl fmt::Display for Tpid {
     }
 }
 
-/// Bytes, written as hexadecimal digits; white space between them is free.
+/// Bytes, written as hexadecimal digits with any white space between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hex(pub Vec<u8>);
 
@@ -233,15 +248,8 @@ impl FromStr for Hex {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let digits: Option<Vec<u8>> = text
-            .chars()
-            .filter(|character| !character.is_whitespace())
-            .map(|character| character.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect();
-        let pairs = digits.filter(|digits| digits.len().is_multiple_of(2));
-        pairs
-            .map(|digits| Self(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()))
-            .ok_or_else(|| ParseError::new(Self::EXPECTED, text))
+        let digits: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+        hex::decode(digits).map(Self).map_err(|_| ParseError::new(Self::EXPECTED, text))
     }
 }
 
@@ -253,13 +261,13 @@ pub struct Options(Vec<u8>);
 impl Options {
     pub(crate) const EXPECTED: &str = "whole 4-byte words of hexadecimal digits, 40 bytes at most";
 
-    /// The option bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Length of the options in 32-bit words: 0 to 10.
+    /// Returns the length in 32-bit words, 0 to 10.
     #[must_use]
     pub fn words(&self) -> u8 {
         u8::try_from(self.0.len() / 4).unwrap_or(u8::MAX)
@@ -276,7 +284,7 @@ impl FromStr for Options {
     }
 }
 
-/// Source and destination of the IP header around a segment: what its checksum's pseudo-header is made of.
+/// Source and destination of the IP header around a segment, for the pseudo-header of its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Addresses {
     V4(Ipv4Addr, Ipv4Addr),

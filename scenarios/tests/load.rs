@@ -1,4 +1,4 @@
-//! Loading: the corpus itself, and what a mistake in a file is answered with.
+//! Loading: the corpus itself, and the errors for mistakes in a file.
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
@@ -27,7 +27,7 @@ passed = 2
 dropped = 0
 "#;
 
-/// Its layers.
+/// Layers of [`SOUND`].
 const LAYERS: &str = r#"layers = [
   { ethernet = {} },
   { ipv4 = { protocol = "udp" } },
@@ -39,7 +39,7 @@ fn parse(text: &str) -> Result<Scenario, Vec<LoadError>> {
     load::scenario("kind/name".parse().unwrap(), text, Path::new("corpus/kind"))
 }
 
-/// The errors of the sound scenario with a text in it replaced, as they print.
+/// Returns the errors of [`SOUND`] with a text in it replaced, as they print.
 #[track_caller]
 fn errors(replace: &str, by: &str) -> Vec<String> {
     assert!(SOUND.contains(replace), "{replace}");
@@ -78,16 +78,16 @@ fn every_frame_of_the_corpus_is_accounted_for_and_can_be_described() {
 }
 
 #[test]
-fn every_summary_says_once_what_its_scenario_would_catch() {
+fn every_summary_is_unique_and_names_a_fault() {
     let mut seen = BTreeSet::new();
     for scenario in load::builtin().unwrap() {
         assert!(scenario.summary.contains("catches "), "{}", scenario.id);
-        assert!(seen.insert(scenario.summary), "{} says what another says", scenario.id);
+        assert!(seen.insert(scenario.summary), "{} has the summary of another", scenario.id);
     }
 }
 
 #[test]
-fn the_corpus_reaches_every_slot_and_every_fate() {
+fn the_corpus_reaches_every_slot_and_every_outcome() {
     let corpus = load::builtin().unwrap();
     for slot in 0..=u8::MAX {
         assert!(corpus.iter().any(|scenario| scenario.expect.counts.contains_key(&slot)), "{slot}");
@@ -118,13 +118,13 @@ fn a_sound_scenario_is_read_as_it_is_written() {
 }
 
 #[test]
-fn a_misspelt_key_is_answered_with_its_place_and_the_likely_one() {
+fn a_misspelt_key_is_reported_with_its_position_and_the_likely_one() {
     assert_error("repeat", "rpeat", "5:1: unknown key `rpeat` in [[frame]]; did you mean `repeat`?");
     assert_error("summary", "sumary", "1:1: unknown key `sumary` in the scenario; did you mean `summary`?");
 }
 
 #[test]
-fn a_misspelt_field_of_a_layer_is_answered_with_its_place() {
+fn a_misspelt_field_of_a_layer_is_reported_with_its_position() {
     assert_error(
         "{ protocol =",
         "{ protcol =",
@@ -133,7 +133,7 @@ fn a_misspelt_field_of_a_layer_is_answered_with_its_place() {
 }
 
 #[test]
-fn a_key_unlike_any_other_is_answered_with_all_of_them() {
+fn a_key_unlike_any_other_is_reported_with_all_of_them() {
     assert_error(
         "tags",
         "zzzzzz",
@@ -143,18 +143,18 @@ fn a_key_unlike_any_other_is_answered_with_all_of_them() {
 }
 
 #[test]
-fn a_misspelt_layer_is_answered_with_the_likely_one() {
+fn a_misspelt_layer_is_reported_with_the_likely_one() {
     assert_error("{ ethernet", "{ etherent", "7:5: unknown layer `etherent`; did you mean `ethernet`?");
 }
 
 #[test]
-fn a_misspelt_protocol_is_answered_with_the_likely_one() {
+fn a_misspelt_protocol_is_reported_with_the_likely_one() {
     assert_error("\"udp\" }", "\"upd\" }", "8:25: `protocol`: unknown protocol `upd`; did you mean `udp`?");
     assert_error("counts = { udp", "counts = { utp", "13:12: unknown protocol `utp`; did you mean `udp`?");
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_answered_with_the_right_one() {
+fn a_value_of_the_wrong_type_is_reported_with_the_right_one() {
     assert_error(
         "repeat = 2",
         "repeat = \"2\"",
@@ -178,7 +178,7 @@ fn a_value_of_the_wrong_type_is_answered_with_the_right_one() {
 }
 
 #[test]
-fn a_vid_of_more_than_12_bits_is_refused() {
+fn a_vid_of_more_than_12_bits_is_rejected() {
     assert_error(
         "  { ipv4 = {",
         "  { vlan = { vid = 4096 } },\n  { ipv4 = {",
@@ -199,7 +199,7 @@ fn a_column_counts_characters_not_bytes() {
 }
 
 #[test]
-fn an_expectation_that_the_bytes_contradict_is_refused_side_by_side() {
+fn an_expectation_that_the_bytes_contradict_is_rejected_side_by_side() {
     assert_error(
         "udp = 2",
         "tcp = 2",
@@ -220,18 +220,18 @@ fn every_part_of_an_expectation_must_be_declared() {
         let line = SOUND.lines().find(|line| line.starts_with(key)).unwrap();
         assert_error(line, "", &format!("12:1: [expect] has no `{key}`"));
     }
-    assert_error("udp = 2", "udp = 2, tcp = 0", "13:27: a count is at least 1; leave the protocol out");
+    assert_error("udp = 2", "udp = 2, tcp = 0", "13:27: a count must be at least 1; omit the protocol");
 }
 
 #[test]
-fn every_error_of_a_file_is_told() {
+fn every_error_of_a_file_is_reported() {
     let text = SOUND.replace("repeat", "rpeat").replace("ipv4", "ipv5").replace("passed = 2", "passed = -1");
     let places: Vec<_> = parse(&text).unwrap_err().iter().map(|error| (error.line, error.column)).collect();
     assert_eq!(places, [(5, 1), (8, 5), (14, 10)]);
 }
 
 #[test]
-fn what_is_not_toml_is_answered_with_its_place() {
+fn invalid_toml_is_reported_with_its_position() {
     let error = &parse(&SOUND.replace("[expect]", "[expect")).unwrap_err()[0];
     assert_eq!((error.line, error.column), (12, 8), "{error}");
     assert!(error.message.starts_with("not valid TOML: "), "{error}");
@@ -242,50 +242,50 @@ fn a_frame_is_given_in_exactly_one_way() {
     assert_error(
         "repeat = 2",
         "repeat = 2\nhex = \"00\"",
-        "4:1: a frame is given by one of `layers`, `hex` and `pcap`, found 2",
+        "4:1: a frame needs exactly one of `layers`, `hex` and `pcap`, found 2",
     );
     let without = errors(LAYERS, "");
     assert_eq!(
         without,
-        ["corpus/kind/name.toml:4:1: a frame is given by one of `layers`, `hex` and `pcap`, found 0"]
+        ["corpus/kind/name.toml:4:1: a frame needs exactly one of `layers`, `hex` and `pcap`, found 0"]
     );
-    assert_error("repeat = 2", "repeat = 0", "5:10: `repeat`: a frame is sent at least once");
+    assert_error("repeat = 2", "repeat = 0", "5:10: `repeat`: must be at least 1");
 }
 
 #[test]
-fn a_layer_that_cannot_be_made_is_answered_with_its_place() {
+fn a_layer_that_cannot_be_crafted_is_reported_with_its_position() {
     assert_error(
         "{ protocol = \"udp\" } },\n  { udp = {} },",
         "{} },",
-        "8:3: `protocol` of `ipv4` does not follow from what is behind it and is not given",
+        "8:3: `protocol` of `ipv4` must be given, because the next layer does not determine it",
     );
 }
 
 #[test]
-fn a_truncation_beyond_the_frame_is_refused_and_one_within_cuts() {
+fn a_truncation_beyond_the_frame_is_rejected_and_one_within_cuts() {
     assert_error(
         "repeat = 2",
         "repeat = 2\ntruncate = 43",
-        "6:12: `truncate`: more than the 42 bytes of the frame",
+        "6:12: `truncate`: must be at most 42, the length of the frame",
     );
     let cut = parse(&SOUND.replace("repeat", "truncate = 34\nrepeat")).unwrap();
     assert_eq!(cut.frames[0].bytes.len(), 34);
 }
 
 #[test]
-fn unreachable_frames_must_be_declared_and_only_they() {
+fn only_unreachable_frames_must_be_declared_unreachable() {
     let short = "repeat = 2\ntruncate = 13";
     assert_error(
         "repeat = 2",
         short,
         "13:1: 1 of 1 frames are shorter than 14 bytes and cannot be injected; \
-         keep such frames in a scenario of their own, with `unreachable = true` in [expect]",
+         move them to a scenario of their own, with `unreachable = true` in [expect]",
     );
     let counts = "counts = { udp = 2 }\npassed = 2\ndropped = 0\n";
     assert_error(
         counts,
         "unreachable = true",
-        "12:1: every frame can be injected, but they are declared unreachable",
+        "12:1: the frames are declared unreachable, but each of them can be injected",
     );
     let both = SOUND.replace("[expect]", &format!("[[frame]]\ntruncate = 13\n{LAYERS}\n[expect]"));
     let error = &parse(&both.replace(counts, "unreachable = true")).unwrap_err()[0];
@@ -318,18 +318,18 @@ fn a_count_may_be_the_variable_that_its_key_is() {
 }
 
 #[test]
-fn a_matrix_that_is_wrong_is_answered_with_its_place() {
+fn a_matrix_that_is_wrong_is_reported_with_its_position() {
     let matrix = |lines: &str| format!("[matrix]\n{lines}\n\n[[frame]]\ntruncate = \"$n\"");
     assert_error(
         "[[frame]]",
         &matrix("n = \"42..=40\""),
-        "5:5: a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
+        "5:5: expected a range like \"0..=255\" or an array of integers, strings or lists of layers",
     );
     assert_error("[[frame]]", &matrix("n = [42]\nm = [1]"), "6:1: no frame refers to `$m`");
     assert_error(
         "[[frame]]",
         &matrix("n = \"0..=65536\""),
-        "5:5: a variable is a range like \"0..=255\" or an array of integers, strings or lists of layers",
+        "5:5: expected a range like \"0..=255\" or an array of integers, strings or lists of layers",
     );
     let misspelt = matrix("length = [42]").replace("$n", "$lenght");
     let errors = errors("[[frame]]", &misspelt);
@@ -343,7 +343,7 @@ fn a_matrix_that_is_wrong_is_answered_with_its_place() {
 }
 
 #[test]
-fn what_is_wrong_with_every_frame_of_a_matrix_is_told_once() {
+fn a_problem_of_every_frame_of_a_matrix_is_reported_once() {
     let text = SOUND
         .replace("[[frame]]", "[matrix]\nttl = \"1..=3\"\n\n[[frame]]")
         .replace("{ protocol", "{ ttl = \"$ttl\", ihl = 16, dscp = 64, protocol");
@@ -352,7 +352,7 @@ fn what_is_wrong_with_every_frame_of_a_matrix_is_told_once() {
 }
 
 #[test]
-fn a_value_of_a_variable_that_does_not_fit_is_told_where_it_is_used() {
+fn a_value_of_a_variable_that_does_not_fit_is_reported_where_it_is_used() {
     assert_error(
         "[[frame]]\nrepeat = 2",
         "[matrix]\nttl = [255, 256]\n\n[[frame]]",
@@ -370,7 +370,7 @@ fn a_value_of_a_variable_that_does_not_fit_is_told_where_it_is_used() {
 }
 
 #[test]
-fn needs_and_deviations_are_read() {
+fn requirements_and_deviations_are_read() {
     let text = format!(
         "{SOUND}
 [requires]
@@ -404,7 +404,7 @@ reason = \"checksums are left to the device\"
 }
 
 #[test]
-fn needs_and_deviations_that_are_wrong_are_answered_with_their_place() {
+fn wrong_requirements_and_deviations_are_reported_with_their_positions() {
     let append = |text: &str| {
         let errors = parse(&format!("{SOUND}{text}\n")).unwrap_err();
         errors.iter().map(|error| error.to_string().replace("corpus/kind/name.toml:", "")).collect::<Vec<_>>()
@@ -417,14 +417,14 @@ fn needs_and_deviations_that_are_wrong_are_answered_with_their_place() {
         append("[requires]\noffloads = { rx-gor = true }"),
         ["17:14: unknown offload `rx-gor`; did you mean `rx-gro`?"]
     );
-    assert_eq!(append("[requires]\nmtu = 67"), ["17:7: `mtu`: the least is 68"]);
+    assert_eq!(append("[requires]\nmtu = 67"), ["17:7: `mtu`: must be at least 68"]);
     assert_eq!(
         append("[requires]\nmin_kernel = \"six\""),
         ["17:14: `min_kernel`: expected a kernel version like 6.1 or 6.1.12, found `six`"]
     );
     assert_eq!(
         append("[[deviation]]\nreason = \"because\""),
-        ["16:1: a deviation that holds everywhere is a wrong expectation; \
+        ["16:1: a deviation without a condition is a wrong expectation; \
           give at least one of driver, mode, kernel and injector"]
     );
     assert_eq!(append("[[deviation]]\nmode = \"native\""), ["16:1: [[deviation]] has no `reason`"]);
@@ -435,7 +435,7 @@ fn needs_and_deviations_that_are_wrong_are_answered_with_their_place() {
 }
 
 #[test]
-fn a_pcap_file_is_read_from_beside_the_scenario() {
+fn a_pcap_file_is_read_from_the_directory_of_the_scenario() {
     let folder = tempfile::tempdir().unwrap();
     let frames = [vec![0; 14], vec![1; 60]];
     let mut file = Vec::new();
@@ -459,7 +459,7 @@ fn a_pcap_file_is_read_from_beside_the_scenario() {
 }
 
 #[test]
-fn a_corpus_tells_the_errors_of_every_file() {
+fn a_corpus_reports_the_errors_of_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("a.toml", &SOUND.replace("tags", "tag"));
@@ -484,7 +484,7 @@ fn an_empty_corpus_and_a_missing_one_are_errors() {
 }
 
 #[test]
-fn a_list_of_layers_is_taken_in_where_a_frame_names_it() {
+fn a_list_of_layers_replaces_the_variable_that_names_it() {
     let text = SOUND
         .replace("[[frame]]", "[matrix]\ntags = [[], [{ vlan = { vid = 1 } }, { vlan = {} }]]\n\n[[frame]]")
         .replace("  { ipv4", "  \"$tags\",\n  { ipv4")
@@ -495,13 +495,13 @@ fn a_list_of_layers_is_taken_in_where_a_frame_names_it() {
 }
 
 #[test]
-fn what_is_wrong_in_a_list_of_layers_is_told() {
+fn a_problem_in_a_list_of_layers_is_reported() {
     let with = |value: &str| {
         let matrix = format!("[matrix]\ntags = [{value}]\n\n[[frame]]");
         let text = SOUND.replace("[[frame]]", &matrix).replace("  { ipv4", "  \"$tags\",\n  { ipv4");
         parse(&text).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let expected = "corpus/kind/name.toml:5:8: a variable is a range like \"0..=255\" or an array of integers, \
+    let expected = "corpus/kind/name.toml:5:8: expected a range like \"0..=255\" or an array of integers, \
                     strings or lists of layers";
     assert_eq!(with("[17]"), [expected]);
     assert_eq!(with("[{ vlan = { vid = \"$vid\" } }]"), [expected]);
@@ -509,11 +509,14 @@ fn what_is_wrong_in_a_list_of_layers_is_told() {
         with("[{ vlan = { vdi = 1 } }]"),
         ["corpus/kind/name.toml:5:21: unknown key `vdi` in `vlan`; did you mean `vid`?"]
     );
-    assert_eq!(with("7"), ["corpus/kind/name.toml:11:3: a layer is a table with one key, like { udp = {} }"]);
+    assert_eq!(
+        with("7"),
+        ["corpus/kind/name.toml:11:3: expected a layer, a table with one key like { udp = {} }"]
+    );
 }
 
 #[test]
-fn a_slot_starts_at_a_number_of_up_to_64_bits() {
+fn a_preset_is_a_number_of_up_to_64_bits() {
     let text = format!(
         "{SOUND}\n[preset]\nudp = \"0xffffffffffffffff\"\n6 = 4294967295\nsctp = \"18446744073709551615\"\n"
     );
@@ -522,7 +525,7 @@ fn a_slot_starts_at_a_number_of_up_to_64_bits() {
 }
 
 #[test]
-fn a_start_that_is_no_number_or_given_twice_is_told() {
+fn a_preset_that_is_no_number_or_is_given_twice_is_reported() {
     let wide = "expected an integer from 0, or a string like \"0xffffffffffffffff\" for a large one";
     for (value, found) in
         [("-1", "-1"), ("\"ffff\"", "`ffff`"), ("\"0x1ffffffffffffffff\"", "`0x1ffffffffffffffff`")]
@@ -536,7 +539,7 @@ fn a_start_that_is_no_number_or_given_twice_is_told() {
     assert_error(
         "dropped = 0\n",
         "dropped = 0\n[preset]\nudp = 1\n17 = 2\n",
-        "18:1: the start of slot 17 is given twice",
+        "18:1: the value of slot 17 is given twice",
     );
 }
 
@@ -549,12 +552,12 @@ fn a_spread_is_over_cpus_or_over_queues_that_the_injectors_have() {
         Spread { cpus: false, queues: Some(4) }
     );
     let wrong = |text: &str| parse(&format!("{SOUND}\n{text}")).unwrap_err()[0].message.clone();
-    assert_eq!(wrong("[spread]\ncpus = false\n"), "nothing is spread here");
-    let no_queues = "`queues`: a test run has no queues; name the injectors that have in [requires]";
+    assert_eq!(wrong("[spread]\ncpus = false\n"), "[spread] spreads over nothing");
+    let no_queues = "`queues`: test_run has no queues; list `injectors` without it in [requires]";
     assert_eq!(wrong("[spread]\nqueues = 4\n"), no_queues);
     assert_eq!(wrong("[requires]\ninjectors = [\"test_run\"]\n[spread]\nqueues = 4\n"), no_queues);
     for queues in ["0", "1", "2", "257"] {
         let text = format!("[requires]\ninjectors = [\"pnet\"]\n[spread]\nqueues = {queues}\n");
-        assert_eq!(wrong(&text), "`queues`: frames are spread over 3 to 256 queues");
+        assert_eq!(wrong(&text), "`queues`: must be 3 to 256");
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for any frame: nothing panics, and a frame that is made of layers counts as those layers say.
+//! Properties of any frame: nothing panics, and a frame that is crafted from layers counts as those layers intend.
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
@@ -8,11 +8,11 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
-use xdproof_scenarios::layer::{Arp, Ethernet, Icmp, Icmpv6, Ipv4, Ipv6, Payload, Tcp, Udp, Vlan};
+use xdproof_scenarios::layer::{Arp, Echo, Ethernet, Ipv4, Ipv6, Payload, Tcp, Udp, Vlan};
 use xdproof_scenarios::oracle::{CounterOutcome, outcome};
 use xdproof_scenarios::{Frame, Layer, Protocol, SHORTEST_FRAME, Tpid, VlanId, capture_file, describe};
 
-/// The same cases in every run.
+/// Fixes the cases of every run.
 fn config() -> Config {
     Config {
         cases: 2_000,
@@ -28,21 +28,21 @@ fn tag() -> impl Strategy<Value = Vlan> {
     })
 }
 
-/// A network header, its length and the slot that it asks for.
+/// A network header, its length and the slot that it is counted in.
 fn network() -> impl Strategy<Value = (Layer, usize, u8)> {
     let protocol = any::<u8>();
     prop_oneof![
         protocol.prop_map(|number| {
-            (Ipv4 { protocol: Some(Protocol(number)), ..Ipv4::default() }.into(), 20, number)
+            (Layer::Ipv4(Ipv4 { protocol: Some(Protocol(number)), ..Ipv4::default() }), 20, number)
         }),
         protocol.prop_map(|number| {
-            (Ipv6 { next_header: Some(Protocol(number)), ..Ipv6::default() }.into(), 40, number)
+            (Layer::Ipv6(Ipv6 { next_header: Some(Protocol(number)), ..Ipv6::default() }), 40, number)
         }),
-        protocol.prop_map(|_| (Arp::default().into(), 0, 0)),
+        protocol.prop_map(|_| (Layer::Arp(Arp::default()), 0, 0)),
     ]
 }
 
-/// What the construction intends, by the places of its layers and not by their bytes.
+/// Returns the outcome that the construction intends, by the positions of its layers and not by their bytes.
 fn intended(tags: &[Vlan], (needs, key): (usize, u8), length: usize) -> CounterOutcome {
     let mut offset = 14;
     for (index, tag) in tags.iter().enumerate() {
@@ -119,9 +119,9 @@ proptest! {
         payload in 0..40_u16,
         cut in 0..160_usize,
     ) {
-        let mut layers = vec![Ethernet::default().into()];
-        layers.extend(tags.iter().cloned().map(Layer::from));
-        layers.extend([network, Payload { length: payload, fill: None }.into()]);
+        let mut layers = vec![Layer::Ethernet(Ethernet::default())];
+        layers.extend(tags.iter().cloned().map(Layer::Vlan));
+        layers.extend([network, Layer::Payload(Payload { length: payload, fill: None })]);
         let mut bytes = Frame::craft(layers, 1).unwrap().bytes;
         bytes.truncate(cut);
         prop_assert_eq!(outcome(&bytes), intended(&tags, (needs, key), bytes.len()));
@@ -135,17 +135,17 @@ proptest! {
         (port, length, fill) in (any::<u16>(), 0..600_u16, any::<Option<u8>>()),
     ) {
         let ip = if ipv6 {
-            Ipv6 { source: u128::from(source).into(), hop_limit: ttl, ..Ipv6::default() }.into()
+            Layer::Ipv6(Ipv6 { source: u128::from(source).into(), hop_limit: ttl, ..Ipv6::default() })
         } else {
-            Ipv4 { source: source.into(), ttl, ..Ipv4::default() }.into()
+            Layer::Ipv4(Ipv4 { source: source.into(), ttl, ..Ipv4::default() })
         };
         let segment = match transport {
-            0 => Udp { source: port, ..Udp::default() }.into(),
-            1 => Tcp { source: port, ..Tcp::default() }.into(),
-            _ if ipv6 => Icmpv6 { identifier: port, ..Icmpv6::default() }.into(),
-            _ => Icmp { identifier: port, ..Icmp::default() }.into(),
+            0 => Layer::Udp(Udp { source: port, ..Udp::default() }),
+            1 => Layer::Tcp(Tcp { source: port, ..Tcp::default() }),
+            _ if ipv6 => Layer::Icmpv6(Echo { r#type: 128, identifier: port, ..Echo::default() }),
+            _ => Layer::Icmp(Echo { identifier: port, ..Echo::default() }),
         };
-        let layers = vec![Ethernet::default().into(), ip, segment, Payload { length, fill }.into()];
+        let layers = vec![Layer::Ethernet(Ethernet::default()), ip, segment, Layer::Payload(Payload { length, fill })];
         let bytes = Frame::craft(layers, 1).unwrap().bytes;
         let packet = LaxSlicedPacket::from_ethernet(&bytes).unwrap();
         prop_assert_eq!(&packet.stop_err, &None);

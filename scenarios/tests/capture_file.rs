@@ -1,0 +1,191 @@
+//! Capture files: both formats, both byte orders, gzipped or not, and everything that is rejected.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+use std::io::Write as _;
+
+use xdproof_scenarios::Hex;
+use xdproof_scenarios::capture_file::{CaptureError, read, write};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_gzipped_capture_is_read_and_a_cut_one_is_rejected() {
+    let mut file = Vec::new();
+    write(&mut file, [&[7; 60][..]]).unwrap();
+    let gzipped = gzip(&file);
+    assert_eq!(read(&gzipped).unwrap(), [[7; 60]]);
+    for length in 2..gzipped.len() {
+        assert!(matches!(read(&gzipped[..length]), Err(CaptureError::Gzip { .. })), "{length}");
+    }
+}
+
+#[test]
+fn other_files_are_rejected_gzipped_or_not() {
+    let other = b"\x0a\x0d\x0a\x0d....";
+    assert_eq!(read(other), Err(CaptureError::Magic { magic: 0x0a0d_0a0d }));
+    assert_eq!(read(&gzip(other)), Err(CaptureError::Magic { magic: 0x0a0d_0a0d }));
+    assert_eq!(read(&gzip(&gzip(other))), Err(CaptureError::Magic { magic: 0x1f8b_0800 }));
+    for short in [&b""[..], b"abc"] {
+        assert_eq!(read(short), Err(CaptureError::Magic { magic: 0 }));
+    }
+}
+
+#[test]
+fn errors_name_the_link_type_and_the_fix() {
+    let text = |link_type| CaptureError::LinkType { link_type }.to_string();
+    assert!(text(113).starts_with("link type is LINUX_SLL (113), not Ethernet (1); capture on one"));
+    assert!(text(276).contains("LINUX_SLL2 (276)") && text(101).contains("RAW (101)"));
+    assert!(CaptureError::Fcs.to_string().contains("editcap -C -4"));
+}
+
+const FILE_HEADER: usize = 24;
+
+fn file(frames: &[&[u8]]) -> Vec<u8> {
+    let mut file = Vec::new();
+    write(&mut file, frames.iter().copied()).unwrap();
+    file
+}
+
+#[test]
+fn frames_are_read_as_they_were_written() {
+    let frames: [&[u8]; 3] = [&[1; 60], &[], &[0xff; 1514]];
+    assert_eq!(read(&file(&frames)).unwrap(), frames);
+}
+
+#[test]
+fn a_written_file_has_the_bytes_of_the_format() {
+    let expected = "d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000
+         00000000 00000000 02000000 02000000 abcd";
+    assert_eq!(file(&[&[0xab, 0xcd]]), expected.parse::<Hex>().unwrap().0);
+}
+
+#[test]
+fn a_big_endian_file_with_nanoseconds_is_read() {
+    let text =
+        "a1b23c4d 0002 0004 00000000 00000000 00040000 00000001  00000000 00000000 00000001 00000001 ee";
+    assert_eq!(read(&text.parse::<Hex>().unwrap().0).unwrap(), [[0xee]]);
+}
+
+#[test]
+fn a_file_that_ends_early_is_rejected_at_every_length() {
+    let whole = file(&[&[7; 20], &[8; 20]]);
+    let second = FILE_HEADER + 16 + 20;
+    for length in 0..whole.len() {
+        // The file header alone is a file of no frames.
+        let is_whole = [FILE_HEADER, second].contains(&length);
+        assert_eq!(read(&whole[..length]).is_ok(), is_whole, "{length}");
+    }
+    let cut = read(&whole[..second + 16]).unwrap_err();
+    assert_eq!(cut, CaptureError::Short { offset: second, length: second + 16, whole: 1 });
+}
+
+#[test]
+fn another_link_type_an_fcs_and_a_cut_frame_are_rejected() {
+    let mut raw_ip = file(&[]);
+    raw_ip[20] = 101;
+    assert_eq!(read(&raw_ip), Err(CaptureError::LinkType { link_type: 101 }));
+    let mut with_fcs = file(&[]);
+    with_fcs[23] = 0x14;
+    assert_eq!(read(&with_fcs), Err(CaptureError::Fcs));
+    let mut cut = file(&[&[0; 14]]);
+    cut[FILE_HEADER + 12] = 60;
+    assert_eq!(read(&cut), Err(CaptureError::Cut { packet: 1, captured: 14, length: 60 }));
+}
+
+const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+const INTERFACE: u32 = 1;
+const SECTION: u32 = 0x0a0d_0d0a;
+const OBSOLETE_PACKET: u32 = 2;
+const ENHANCED_PACKET: u32 = 6;
+const SIMPLE_PACKET: u32 = 3;
+const STATISTICS: u32 = 5;
+
+/// A block of a type, in a byte order.
+fn block(big: bool, kind: u32, body: &[&[u8]]) -> Vec<u8> {
+    let mut body = body.concat();
+    body.resize(body.len().next_multiple_of(4), 0);
+    let length = word(big, u32::try_from(body.len() + 12).unwrap());
+    [&word(big, kind)[..], &length, &body, &length].concat()
+}
+
+fn word(big: bool, number: u32) -> [u8; 4] {
+    if big { number.to_be_bytes() } else { number.to_le_bytes() }
+}
+
+fn half(big: bool, number: u16) -> [u8; 2] {
+    if big { number.to_be_bytes() } else { number.to_le_bytes() }
+}
+
+fn section(big: bool) -> Vec<u8> {
+    block(big, SECTION, &[&word(big, BYTE_ORDER), &half(big, 1), &half(big, 0), &[0xff; 8]])
+}
+
+fn interface(big: bool, link_type: u16, options: &[u8]) -> Vec<u8> {
+    block(big, INTERFACE, &[&half(big, link_type), &[0; 2], &word(big, 0), options])
+}
+
+fn packet(big: bool, captured: u32, length: u32, frame: &[u8]) -> Vec<u8> {
+    block(big, ENHANCED_PACKET, &[&[0; 12], &word(big, captured), &word(big, length), frame])
+}
+
+#[test]
+fn frames_are_read_from_every_kind_of_block_in_both_byte_orders() {
+    let mut file = Vec::new();
+    for big in [false, true] {
+        let simple = block(big, SIMPLE_PACKET, &[&word(big, 5), &[3; 5]]);
+        let old = block(big, OBSOLETE_PACKET, &[&[0; 12], &word(big, 6), &word(big, 6), &[4; 6]]);
+        let statistics = block(big, STATISTICS, &[&[0; 12]]);
+        let parts =
+            [section(big), interface(big, 1, &[]), packet(big, 14, 14, &[1; 14]), statistics, simple, old];
+        file.extend(parts.concat());
+    }
+    let once = [vec![1; 14], vec![3; 5], vec![4; 6]];
+    assert_eq!(read(&file).unwrap(), [once.clone(), once].concat());
+}
+
+#[test]
+fn cut_frames_frames_with_fcs_and_other_links_are_rejected() {
+    let rejected = |parts: &[Vec<u8>]| read(&parts.concat()).unwrap_err();
+    let cut = [section(false), interface(false, 1, &[]), packet(false, 14, 60, &[1; 14])];
+    assert_eq!(rejected(&cut), CaptureError::Cut { packet: 1, captured: 14, length: 60 });
+    let raw_ip = [section(false), interface(false, 101, &[]), packet(false, 1, 1, &[1])];
+    assert_eq!(rejected(&raw_ip), CaptureError::LinkType { link_type: 101 });
+    let fcs = [section(false), interface(false, 1, &[13, 0, 1, 0, 4, 0, 0, 0]), packet(false, 1, 1, &[1])];
+    assert_eq!(rejected(&fcs), CaptureError::Fcs);
+    let mut flags = [1; 4].to_vec();
+    flags.extend([2, 0, 4, 0, 4 << 5, 0, 0, 0]);
+    let flagged = [section(false), interface(false, 1, &[]), packet(false, 4, 4, &flags)];
+    assert_eq!(rejected(&flagged), CaptureError::Fcs);
+    let no_interface = [section(false), packet(false, 1, 1, &[1])];
+    assert_eq!(rejected(&no_interface), CaptureError::Block { offset: 28 });
+}
+
+#[test]
+fn a_file_that_ends_early_is_rejected_at_every_length_but_between_blocks() {
+    let parts = [section(false), interface(false, 1, &[]), packet(false, 14, 14, &[1; 14])];
+    let ends: Vec<usize> = (1..=3).map(|blocks| parts[..blocks].concat().len()).collect();
+    let whole = parts.concat();
+    for length in 1..=whole.len() {
+        assert_eq!(read(&whole[..length]).is_ok(), ends.contains(&length), "{length}");
+    }
+}
+
+#[test]
+fn an_unknown_byte_order_is_rejected() {
+    let mut file = section(false);
+    file[8] = 0;
+    assert_eq!(read(&file), Err(CaptureError::Block { offset: 0 }));
+}
+
+#[test]
+fn a_block_whose_two_lengths_differ_is_rejected() {
+    let mut file = [section(false), interface(false, 1, &[])].concat();
+    let last = file.len() - 4;
+    file[last] += 4;
+    assert_eq!(read(&file), Err(CaptureError::Block { offset: 28 }));
+}
