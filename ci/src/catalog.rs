@@ -41,14 +41,23 @@ pub(crate) struct Series {
     pub(crate) packages: Vec<String>,
 }
 
+/// `nics.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NicsFile {
+    modules: Vec<String>,
+    tester: Tester,
+    emulated: Vec<Emulated>,
+    software: Vec<Software>,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Nics {
     /// Modules that every guest loads.
     pub(crate) modules: Vec<String>,
     pub(crate) tester: Tester,
-    pub(crate) emulated: Vec<Emulated>,
-    pub(crate) software: Vec<Software>,
+    /// In the order of the file.
+    pub(crate) nics: Vec<Nic>,
 }
 
 /// The link partner of every emulated NIC.
@@ -67,6 +76,9 @@ pub(crate) struct Tester {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Emulated {
+    /// Number in the file.
+    #[serde(skip)]
+    pub(crate) number: u8,
     pub(crate) name: String,
     /// QEMU's device with its properties.
     pub(crate) device: String,
@@ -79,13 +91,7 @@ pub(crate) struct Emulated {
     pub(crate) window: Option<u16>,
     only_if_named: Option<String>,
     /// First octet of the MAC address, for a device whose QEMU model overrides it.
-    #[serde(default = "qemu_octet")]
-    pub(crate) first_octet: u8,
-}
-
-/// First octet of QEMU's range of MAC addresses (`52:54:00`).
-const fn qemu_octet() -> u8 {
-    0x52
+    pub(crate) first_octet: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -146,16 +152,6 @@ impl Nic {
     }
 }
 
-/// The NICs of a run.
-#[derive(Clone, Debug)]
-pub(crate) struct SelectedNics {
-    /// Modules that every guest loads.
-    pub(crate) modules: Vec<String>,
-    pub(crate) tester: Tester,
-    /// Each NIC with its number in `nics.toml`.
-    pub(crate) selected: Vec<(usize, Nic)>,
-}
-
 impl Kernels {
     pub(crate) fn read(file: &Path) -> Result<Self> {
         read(file, Self::check)
@@ -191,55 +187,45 @@ impl Kernels {
 
 impl Nics {
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        read(file, Self::check)
+        let NicsFile { modules, tester, emulated, software } = read(file, NicsFile::check)?;
+        let number = |(number, nic)| Ok(Nic::Emulated(Emulated { number: u8::try_from(number)?, ..nic }));
+        let mut nics = emulated.into_iter().enumerate().map(number).collect::<Result<Vec<_>>>()?;
+        nics.extend(software.into_iter().map(Nic::Software));
+        Ok(Self { modules, tester, nics })
     }
 
-    fn check(&self) -> Result<()> {
-        let all = self.all();
-        check_names(all.iter().map(Nic::name))?;
-        for nic in &all {
-            let name = nic.name();
-            match nic {
-                Nic::Emulated(Emulated { first_octet, .. }) => ensure!(
-                    first_octet & 1 == 0,
-                    "{name}: first_octet {first_octet:#x} makes a group address; expected an even number"
-                ),
-                Nic::Software(Software { setup, mode, .. }) => {
-                    let function = format!("\nsoftware_{setup}() {{");
-                    ensure!(INIT.contains(&function), "{name}: ci/guest/init has no setup `{setup}`");
-                    ensure!(
-                        mode.is_some() == (setup == "bond"),
-                        "{name}: a bond needs a `mode`, and no other setup takes one"
-                    );
-                }
-            }
+    /// Keeps the named NICs; without a name, those that need not be named.
+    pub(crate) fn select(mut self, names: &[String]) -> Result<Self> {
+        let known: Vec<&str> = self.nics.iter().map(Nic::name).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!("unknown NIC `{unknown}`; known are {}", known.join(", "));
         }
-        // An octet of the MAC address numbers them.
-        ensure!(self.emulated.len() <= 256, "at most 256 emulated NICs, got {}", self.emulated.len());
-        Ok(())
-    }
-
-    /// Returns all NICs in the order of the file.
-    pub(crate) fn all(&self) -> Vec<Nic> {
-        let emulated = self.emulated.iter().cloned().map(Nic::Emulated);
-        emulated.chain(self.software.iter().cloned().map(Nic::Software)).collect()
-    }
-
-    /// Selects the named NICs; without a name, those that need not be named.
-    pub(crate) fn select(&self, names: &[String]) -> Result<SelectedNics> {
-        let all = self.all();
-        for name in names {
-            if !all.iter().any(|nic| nic.name() == name) {
-                let known: Vec<&str> = all.iter().map(Nic::name).collect();
-                bail!("unknown NIC `{name}`; known are {}", known.join(", "));
-            }
-        }
-        let is_selected = |nic: &Nic| match names {
+        self.nics.retain(|nic| match names {
             [] => nic.only_if_named().is_none(),
             names => names.iter().any(|name| name == nic.name()),
-        };
-        let selected = all.into_iter().enumerate().filter(|(_, nic)| is_selected(nic)).collect();
-        Ok(SelectedNics { modules: self.modules.clone(), tester: self.tester.clone(), selected })
+        });
+        Ok(self)
+    }
+}
+
+impl NicsFile {
+    fn check(&self) -> Result<()> {
+        let Self { emulated, software, .. } = self;
+        let names = emulated.iter().map(|nic| &nic.name).chain(software.iter().map(|nic| &nic.name));
+        check_names(names.map(String::as_str))?;
+        for Emulated { name, first_octet, .. } in emulated {
+            let group = first_octet.is_some_and(|octet| octet & 1 == 1);
+            ensure!(!group, "{name}: an odd first_octet makes a group address; expected an even one");
+        }
+        for Software { name, setup, mode, .. } in software {
+            let function = format!("\nsoftware_{setup}() {{");
+            ensure!(INIT.contains(&function), "{name}: ci/guest/init has no setup `{setup}`");
+            let is_bond = setup == "bond";
+            ensure!(mode.is_some() == is_bond, "{name}: a bond needs a `mode`, and no other setup takes one");
+        }
+        // An octet of the MAC address numbers them.
+        ensure!(emulated.len() <= 256, "at most 256 emulated NICs, got {}", emulated.len());
+        Ok(())
     }
 }
 
@@ -314,7 +300,7 @@ mod tests {
         assert_eq!(series, ["5.10", "6.1", "6.12", "6.18", "7.3"]);
         let nics = Nics::read(&here.join("nics.toml")).unwrap();
         for name in ["virtio-net", "igb", "vmxnet3", "e1000", "e1000e", "rtl8139", "tulip", "i82559er"] {
-            assert_eq!(nics.select(&[name.to_owned()]).unwrap().selected.len(), 1);
+            assert_eq!(nics.clone().select(&[name.to_owned()]).unwrap().nics.len(), 1);
         }
     }
 
@@ -340,7 +326,7 @@ mod tests {
     fn invalid_nics_are_rejected() {
         reject(
             NIC,
-            Nics::check,
+            NicsFile::check,
             &[
                 ("driver = \"igb\"", "drivr = \"igb\"", "unknown field `drivr`"),
                 ("name = \"bond\"", "name = \"igb\"", "`igb` is already taken"),
@@ -355,21 +341,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_nic_is_rejected_and_the_known_ones_are_listed() {
-        let nics: Nics = toml::from_str(NIC).unwrap();
-        let error = nics.select(&["ixgbe".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("known are igb, bond"), "{error}");
-        assert_eq!(nics.select(&[]).unwrap().selected.len(), 2);
-        let text = NIC.replace("mode = \"802.3ad\"", "mode = \"802.3ad\"\nonly_if_named = \"it is slow\"");
-        let nics: Nics = toml::from_str(&text).unwrap();
-        assert_eq!(nics.select(&[]).unwrap().selected.len(), 1);
-        assert_eq!(nics.select(&["bond".to_owned()]).unwrap().selected.len(), 1);
+    fn an_unknown_nic_is_rejected_and_one_with_a_reason_must_be_named() {
+        let nics = Nics::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("nics.toml")).unwrap();
+        let error = nics.clone().select(&["ixgbe".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("unknown NIC `ixgbe`; known are virtio-net, igb, "), "{error}");
+        let all = nics.nics.len();
+        let selected = nics.clone().select(&[]).unwrap().nics;
+        assert!(selected.len() == all - 1 && selected.iter().all(|nic| nic.name() != "usb-net"));
+        assert_eq!(nics.select(&["usb-net".to_owned()]).unwrap().nics[0].name(), "usb-net");
     }
 
     #[test]
     fn a_nic_loads_the_module_of_its_driver_or_those_that_are_named() {
         let nics = Nics::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("nics.toml")).unwrap();
-        let modules = |name: &str| nics.select(&[name.to_owned()]).unwrap().selected[0].1.modules();
+        let modules = |name: &str| nics.clone().select(&[name.to_owned()]).unwrap().nics[0].modules();
         assert_eq!(modules("igb"), ["igb"]);
         assert_eq!(modules("usb-net"), ["xhci_pci", "cdc_ether"]);
         assert_eq!(modules("bond-802.3ad"), ["bonding max_bonds=0"]);

@@ -31,20 +31,14 @@ const CELL_MARKER: &str = "xdproof: cell ";
 /// Console lines kept with an infrastructure failure: a panic with its trace, and the lines before it.
 const TAIL_LINES: usize = 100;
 
-/// A fault or a stall that the kernel reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogLine {
-    /// The cell that ran at the time; none before the first one.
-    pub(crate) cell: Option<String>,
-    /// The line without its timestamp.
-    pub(crate) text: String,
-}
+/// Messages by the cell that ran at the time; none before the first one.
+type Messages = BTreeMap<Option<String>, Vec<String>>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GuestLog {
     /// Faults that the kernel survived.
-    pub(crate) faults: Vec<LogLine>,
-    pub(crate) stalls: Vec<LogLine>,
+    faults: Messages,
+    stalls: Messages,
     pub(crate) panic: Option<String>,
     /// The last lines of the console.
     pub(crate) tail: String,
@@ -73,9 +67,9 @@ impl GuestLog {
             } else if line.starts_with(PANIC) {
                 log.panic.get_or_insert_with(|| line.to_owned());
             } else if STALLS.iter().any(begins) {
-                log.stalls.push(LogLine { cell: cell.clone(), text: line.to_owned() });
+                log.stalls.entry(cell.clone()).or_default().push(line.to_owned());
             } else if FAULTS.iter().any(begins) || line.contains(TX_TIMEOUT) {
-                log.faults.push(LogLine { cell: cell.clone(), text: line.to_owned() });
+                log.faults.entry(cell.clone()).or_default().push(line.to_owned());
             }
         }
         log.tail = tail(lines.len());
@@ -87,9 +81,14 @@ impl GuestLog {
         self.tails.get(cell).unwrap_or(&self.tail).clone()
     }
 
-    /// Returns the faults reported while a cell ran; with `None`, those before the first cell.
-    pub(crate) fn faults_of<'a>(&'a self, cell: Option<&'a str>) -> impl Iterator<Item = &'a str> {
-        self.faults.iter().filter(move |fault| fault.cell.as_deref() == cell).map(|fault| fault.text.as_str())
+    /// Returns the faults while a cell ran; with `None`, those before the first cell.
+    pub(crate) fn faults_of(&self, cell: Option<&str>) -> &[String] {
+        self.faults.get(&cell.map(str::to_owned)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the first stall while a cell ran.
+    pub(crate) fn stall_of(&self, cell: &str) -> Option<&String> {
+        self.stalls.get(&Some(cell.to_owned())).and_then(|stalls| stalls.first())
     }
 }
 
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     fn fault(line: &str) -> Option<String> {
-        GuestLog::parse(&format!("[   12.345678] {line}\n")).faults.pop().map(|fault| fault.text)
+        GuestLog::parse(&format!("[   12.345678] {line}\n")).faults_of(None).last().cloned()
     }
 
     #[test]
@@ -164,7 +163,7 @@ mod tests {
             assert_eq!(fault(line), None);
         }
         let printed_by_a_program = GuestLog::parse("WARNING: CPU: 0 PID: 1 at nowhere\nBUG: none\n");
-        assert_eq!(printed_by_a_program.faults, []);
+        assert!(printed_by_a_program.faults.is_empty());
     }
 
     #[test]
@@ -172,8 +171,7 @@ mod tests {
         let log = GuestLog::parse(
             "pass vlan/qinq [0x1] ok[  1.5] BUG: a\n[    2.000001][   T12] x\n[    2.1] [    T1] BUG: b\n",
         );
-        let texts: Vec<&str> = log.faults_of(None).collect();
-        assert_eq!(texts, ["BUG: a", "BUG: b"]);
+        assert_eq!(log.faults_of(None), ["BUG: a", "BUG: b"]);
     }
 
     #[test]
@@ -182,10 +180,10 @@ mod tests {
             "[ 1.0] BUG: early\r\n[ 2.0] xdproof: cell igb\r\n[ 3.0] WARNING: CPU: 0\r\n[ 4.0] xdproof: cell tap\r\n\
              [ 5.0] BUG: late\r\n[ 6.0] watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [xdproof:71]\r\n",
         );
-        assert_eq!(log.faults_of(None).collect::<Vec<_>>(), ["BUG: early"]);
-        assert_eq!(log.faults_of(Some("igb")).collect::<Vec<_>>(), ["WARNING: CPU: 0"]);
-        assert_eq!(log.faults_of(Some("tap")).collect::<Vec<_>>(), ["BUG: late"]);
-        assert_eq!(log.stalls.len(), 1);
+        assert_eq!(log.faults_of(None), ["BUG: early"]);
+        assert_eq!(log.faults_of(Some("igb")), ["WARNING: CPU: 0"]);
+        assert_eq!(log.faults_of(Some("tap")), ["BUG: late"]);
+        assert!(log.stall_of("tap").is_some() && log.stall_of("igb").is_none());
         assert!(log.tail_of("igb").ends_with("] WARNING: CPU: 0"), "{}", log.tail_of("igb"));
         assert_eq!(log.tail_of("tap"), log.tail);
         assert_eq!(log.panic, None);

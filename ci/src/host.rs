@@ -15,10 +15,10 @@ use crate::{
     cache::Cache,
     catalog::Tester,
     command,
-    initrd::{self, GuestPrograms, Plan},
+    initrd::{self, GuestPrograms, ValidateOptions},
     kernels::Kernel,
     qemu::{Accelerator, Ending, Machine, Timeouts},
-    terminal::wrap,
+    terminal::log,
 };
 
 /// The guests' target. Naming it makes cargo keep RUSTFLAGS away from build scripts.
@@ -57,7 +57,7 @@ impl Host {
             Ok(Ending::Cancelled) => "cancelled".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        anstream::eprintln!("{}", wrap(&format!("no guest boots with KVM, using emulation: {reason}")));
+        log(&format!("no guest boots with KVM, using emulation: {reason}"));
         Accelerator::Tcg
     }
 
@@ -65,7 +65,7 @@ impl Host {
     fn boot_with_kvm(&self, tester: &Tester, kernel: &Kernel, cancelled: &AtomicBool) -> Result<Ending> {
         let scratch = tempfile::tempdir()?;
         let initrd = scratch.path().join("initrd");
-        initrd::write(&initrd, &self.programs, kernel, &[], &Plan::default())?;
+        initrd::write(&initrd, &self.programs, kernel, &[], &[], &ValidateOptions::default())?;
         let machine = Machine {
             accelerator: Accelerator::Kvm,
             kernel,

@@ -70,14 +70,6 @@ pub(crate) struct GuestPrograms {
     pub(crate) iproute2: Vec<PathBuf>,
 }
 
-/// The guest's instructions; each field is a file that `guest/init` reads.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
-    /// One line for each cell.
-    pub(crate) cells: Vec<String>,
-    pub(crate) options: ValidateOptions,
-}
-
 /// Options of `xdproof validate` in a guest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ValidateOptions {
@@ -126,12 +118,14 @@ fn module_name(file: &Path) -> String {
     name.split_once(".ko").map_or(name.as_ref(), |(name, _)| name).to_owned()
 }
 
+/// Writes an initrd; `cells` has one line for each cell.
 pub(crate) fn write(
     to: &Path,
     programs: &GuestPrograms,
     kernel: &Kernel,
     modules: &[Module],
-    plan: &Plan,
+    cells: &[String],
+    options: &ValidateOptions,
 ) -> Result<()> {
     let mut archive = Archive::new(io::BufWriter::new(fs::File::create(to)?));
     for name in DIRECTORIES {
@@ -157,8 +151,9 @@ pub(crate) fn write(
         archive.file(&name, 0o644, &decompress::read(file)?)?;
         load_order.push(format!("/{name} {parameters}"));
     }
-    let Plan { cells, options: ValidateOptions { all, nics } } = plan;
-    for (name, lines) in [("modules", &load_order), ("cells", cells), ("options", all), ("nic_options", nics)]
+    let ValidateOptions { all, nics } = options;
+    for (name, lines) in
+        [("modules", &load_order[..]), ("cells", cells), ("options", all), ("nic_options", nics)]
     {
         for line in lines {
             ensure!(!line.contains('\n'), "`{line}` contains a line break");

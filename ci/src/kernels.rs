@@ -18,6 +18,7 @@ use crate::{
     cache::{Cache, replace_directory},
     catalog::{Kernels, RELEASE, Series},
     command, decompress,
+    terminal::log,
 };
 
 /// Maximum age of package lists.
@@ -40,15 +41,12 @@ pub(crate) struct Kernel {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// A kernel as the user names it: a series of `kernels.toml`, or `IMAGE[:MODULES]`.
+/// A kernel as the user names it: a series of `kernels.toml`; or `IMAGE[:MODULES]`, a bzImage or vmlinux and a directory like
+/// `/lib/modules/RELEASE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KernelSpec {
     Series(String),
-    /// A bzImage or vmlinux, and a directory like `/lib/modules/RELEASE`.
-    Files {
-        image: PathBuf,
-        modules: Option<PathBuf>,
-    },
+    Files { image: PathBuf, modules: Option<PathBuf> },
 }
 
 impl KernelSpec {
@@ -61,11 +59,8 @@ impl KernelSpec {
             let known: Vec<&str> = kernels.kernels.iter().map(|kernel| kernel.series.as_str()).collect();
             bail!("unknown series `{text}`; known are {} (a path contains a /)", known.join(", "));
         }
-        let (image, modules) = match text.split_once(':') {
-            Some((image, modules)) => (image, Some(PathBuf::from(modules))),
-            None => (text, None),
-        };
-        let image = PathBuf::from(image);
+        let mut paths = text.splitn(2, ':').map(PathBuf::from);
+        let (image, modules) = (paths.next().unwrap_or_default(), paths.next());
         ensure!(image.is_file(), "{} is not a file", image.display());
         if let Some(modules) = &modules {
             ensure!(
@@ -102,7 +97,7 @@ impl<'a> KernelStore<'a> {
             let _lock = cache.lock("apt")?;
             if let Err(error) = store.update() {
                 store.offline = true;
-                anstream::eprintln!("no package lists, using cached kernels: {error:#}");
+                log(&format!("no package lists, using cached kernels: {error:#}"));
             }
         }
         Ok(store)
@@ -132,7 +127,7 @@ impl<'a> KernelStore<'a> {
                 Ok(()) => release,
                 Err(error) => {
                     let Some(older) = cached()? else { return Err(error) };
-                    anstream::eprintln!("failed to fetch {release}, using {older} of the cache: {error:#}");
+                    log(&format!("failed to fetch {release}, using {older} of the cache: {error:#}"));
                     older
                 }
             }
@@ -153,7 +148,7 @@ impl<'a> KernelStore<'a> {
         if directory.join("vmlinux").is_file() {
             return Ok(());
         }
-        anstream::eprintln!("fetching kernel {release}");
+        log(&format!("fetching kernel {release}"));
         replace_directory(&directory, |new| self.fetch(series, release, version, new))?;
         // The archives drop old releases, and so does the cache.
         for entry in fs::read_dir(parent)? {

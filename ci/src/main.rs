@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use fs_err as fs;
 use signal_hook::{
@@ -44,7 +44,7 @@ use matrix::{KernelRun, MatrixConfig};
 use qemu::{Accelerator, Timeouts};
 use results::InfrastructureFailure;
 use summary::Outcome;
-use terminal::wrap;
+use terminal::{log, wrap};
 
 /// An error that determines the exit code.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Err(Failure::Input(error)) => (error, 2),
         Err(Failure::Machine(error)) => (error, 3),
     };
-    anstream::eprintln!("{}", wrap(&format!("error: {error:#}")));
+    log(&format!("error: {error:#}"));
     ExitCode::from(code)
 }
 
@@ -88,7 +88,8 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     }
     let programs = guest_programs(&cache, machines.programs.as_deref())?;
     results::check_scenarios(&programs.xdproof, &trials.scenario).map_err(Failure::Input)?;
-    let out = create(&output.out).map_err(Failure::Input)?;
+    let out = std::path::absolute(&output.out).map_err(|error| Failure::Input(error.into()))?;
+    fs::create_dir_all(&out).map_err(|error| Failure::Input(error.into()))?;
 
     let mut host = Host { qemu, accelerator: Accelerator::Tcg, programs };
     host.accelerator = host.usable_accelerator(&nics.tester, &ready[0], &cancelled);
@@ -107,8 +108,10 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     let mut runs = matrix::run(&config, &ready, jobs);
     runs.extend(unprepared);
     let written = write_results(&config, &runs, output);
-    anstream::print!("{}", summary::describe(&runs, begun.elapsed()));
-    written.map_err(Failure::Machine)?;
+    summary::write(&mut anstream::stdout(), &runs, begun.elapsed())
+        .map_err(Into::into)
+        .and(written)
+        .map_err(Failure::Machine)?;
     Ok(Outcome::of(&runs))
 }
 
@@ -134,19 +137,16 @@ fn prepare(
     requested: &[KernelSpec],
 ) -> Result<(Vec<Kernel>, Vec<KernelRun>)> {
     let store = KernelStore::open(cache, kernels, requested)?;
-    let (mut ready, mut unprepared, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ready, mut unprepared) = (Vec::new(), Vec::new());
     for kernel in requested {
         match store.get(kernel) {
             Ok(kernel) => ready.push(kernel),
-            Err(error) => {
-                reasons.push(format!("{error:#}"));
-                unprepared.push(KernelRun::unprepared(&kernel.name(), format!("{error:#}")));
-            }
+            Err(error) => unprepared.push(KernelRun::unprepared(kernel.name(), format!("{error:#}"))),
         }
     }
-    if ready.is_empty() {
-        bail!("no kernel could be prepared: {}", reasons.join("; "));
-    }
+    let reasons: Vec<&str> =
+        unprepared.iter().flat_map(|run| &run.failures).map(|failure| failure.reason.as_str()).collect();
+    ensure!(!ready.is_empty(), "no kernel could be prepared: {}", reasons.join("; "));
     Ok((ready, unprepared))
 }
 
@@ -167,12 +167,6 @@ fn guest_programs(cache: &Cache, directory: Option<&Path>) -> Result<GuestProgra
     }
     let [xdproof, link_relay] = built;
     Ok(GuestPrograms { busybox, xdproof, link_relay, iproute2 })
-}
-
-fn create(directory: &Path) -> Result<PathBuf> {
-    let directory = std::path::absolute(directory)?;
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
 }
 
 /// Returns the number of machines that run at once by default. NICs leave a machine idle for a third of the time, while their
@@ -222,8 +216,8 @@ fn list(kernels: &Kernels, nics: &Nics) {
         let suites = kernel.suites.join(", ");
         anstream::println!("{}", wrap(&format!("kernel {:6} newest release in {suites}", kernel.series)));
     }
-    for nic in nics.all() {
-        let kind = match &nic {
+    for nic in &nics.nics {
+        let kind = match nic {
             Nic::Emulated(nic) => format!("emulated, driver {}", nic.driver),
             Nic::Software(nic) => format!("created by the guest, setup {}", nic.setup),
         };

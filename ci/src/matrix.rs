@@ -4,7 +4,7 @@
 //! never a result, is retried once, and does not affect the results that were complete before it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     mem,
     path::{Path, PathBuf},
     sync::{
@@ -19,16 +19,16 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::{
-    catalog::{GUEST, Nic, SelectedNics},
+    catalog::{GUEST, Nic, Nics},
     fault_injection::{Fault, NO_MODULE, NO_NIC},
     guest_log::GuestLog,
     host::Host,
-    initrd::{self, Plan, ValidateOptions},
+    initrd::{self, ValidateOptions},
     kernels::Kernel,
     protocol::{File, Message},
     qemu::{Ending, Machine, Timeouts, plan_line},
     results::{self, CellResult, InfrastructureFailure},
-    terminal::wrap,
+    terminal::log,
 };
 
 /// Limit of the attempts to run a cell, and of the machines that fail while no cell runs.
@@ -41,7 +41,7 @@ const EXITS_WITH_RESULT: [i32; 3] = [0, 1, 4];
 #[derive(Debug)]
 pub(crate) struct MatrixConfig<'a> {
     pub(crate) host: Host,
-    pub(crate) nics: SelectedNics,
+    pub(crate) nics: Nics,
     pub(crate) options: ValidateOptions,
     pub(crate) timeouts: Timeouts,
     /// Directory of the results.
@@ -66,9 +66,9 @@ pub(crate) struct KernelRun {
 
 impl KernelRun {
     /// Returns the run of a kernel that could not be prepared.
-    pub(crate) fn unprepared(name: &str, reason: String) -> Self {
-        let failure = InfrastructureFailure::after(None, name.to_owned(), reason, String::new());
-        Self { name: name.to_owned(), failures: vec![failure], ..Self::default() }
+    pub(crate) fn unprepared(name: String, reason: String) -> Self {
+        let failure = InfrastructureFailure::after(None, name.clone(), reason, String::new());
+        Self { name, failures: vec![failure], ..Self::default() }
     }
 
     /// Tells whether an infrastructure failure hit a cell, or the kernel as a whole.
@@ -102,7 +102,12 @@ pub(crate) fn run(config: &MatrixConfig<'_>, kernels: &[Kernel], jobs: usize) ->
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(kernel) = kernels.get(number) else { break };
-                    let run = KernelMatrix::new(config, kernel).rotated(number, kernels.len()).run();
+                    let mut matrix = KernelMatrix::new(config, kernel);
+                    // Machines that run at the same time begin with different cells: while a NIC keeps one waiting (igb for a
+                    // minute, for its link), the others use the CPU.
+                    let cells = matrix.pending.len();
+                    matrix.pending.rotate_left(number * cells / kernels.len());
+                    let run = matrix.run();
                     runs.lock().unwrap_or_else(PoisonError::into_inner).insert(number, run);
                 }
             });
@@ -127,8 +132,8 @@ struct KernelMatrix<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Cell<'a> {
     name: &'a str,
-    /// The NIC and its number; none for the guest's own veth pair.
-    nic: Option<(usize, &'a Nic)>,
+    /// None for the guest's own veth pair.
+    nic: Option<&'a Nic>,
 }
 
 /// The output of one machine.
@@ -142,16 +147,12 @@ struct MachineOutput {
     failures: BTreeMap<String, String>,
     /// The cell that runs.
     current: Option<String>,
-    /// Expected and found number of ports, if they differ.
-    missing_ports: Option<(u32, u32)>,
 }
 
 impl<'a> KernelMatrix<'a> {
     fn new(config: &'a MatrixConfig<'a>, kernel: &'a Kernel) -> Self {
-        let nics = config.nics.selected.iter();
-        let of_nics = nics.map(|(number, nic)| Cell { name: nic.name(), nic: Some((*number, nic)) });
         let mut pending = vec![Cell { name: GUEST, nic: None }];
-        pending.extend(of_nics);
+        pending.extend(config.nics.nics.iter().map(|nic| Cell { name: nic.name(), nic: Some(nic) }));
         let run = KernelRun {
             name: kernel.name.clone(),
             order: pending.iter().map(|cell| cell.name.to_owned()).collect(),
@@ -166,14 +167,6 @@ impl<'a> KernelMatrix<'a> {
             failures: BTreeMap::new(),
             run,
         }
-    }
-
-    /// Rotates the cells so that machines which run at the same time begin with different ones: while a NIC keeps one machine
-    /// waiting (igb for a minute, for its link), the others use the CPU.
-    fn rotated(mut self, number: usize, machines: usize) -> Self {
-        let first = number * self.pending.len() / machines.max(1);
-        self.pending.rotate_left(first);
-        self
     }
 
     fn run(mut self) -> KernelRun {
@@ -222,14 +215,14 @@ impl<'a> KernelMatrix<'a> {
         let scratch = tempfile::Builder::new().prefix("xdproof-ci-").tempdir()?;
         let line = |cell: &Cell<'_>| match cell.nic {
             None => format!("{GUEST} own"),
-            Some((number, nic)) => plan_line(&nics.tester, nic, number),
+            Some(nic) => plan_line(&nics.tester, nic),
         };
-        let plan = Plan { cells: self.pending.iter().map(line).collect(), options: options.clone() };
+        let cells: Vec<String> = self.pending.iter().map(line).collect();
         let initrd = scratch.path().join("initrd");
-        initrd::write(&initrd, &host.programs, self.kernel, &modules, &plan)?;
+        initrd::write(&initrd, &host.programs, self.kernel, &modules, &cells, options)?;
         let left_out = |name: &str| fault.is_some_and(|fault| fault.is(NO_NIC, name));
         let emulated = self.pending.iter().filter_map(|cell| match cell.nic {
-            Some((number, Nic::Emulated(nic))) if !left_out(&nic.name) => Some((number, nic)),
+            Some(Nic::Emulated(nic)) if !left_out(&nic.name) => Some(nic),
             _ => None,
         });
         let machine = Machine {
@@ -250,7 +243,7 @@ impl<'a> KernelMatrix<'a> {
             self.keep_inputs(&machine, number)?;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        anstream::eprintln!("{}: machine {number} ended after {seconds:.1} s", self.run.name);
+        log(&format!("{}: machine {number} ended after {seconds:.1} s", self.run.name));
         self.evaluate(output, ending, &GuestLog::read(&machine.console));
         Ok(())
     }
@@ -261,14 +254,14 @@ impl<'a> KernelMatrix<'a> {
             fs::copy(file, self.directory.join(format!("{name}-{number}")))?;
         }
         let line = machine.arguments().join(" ");
-        results::write_bytes(&self.directory.join(format!("qemu-{number}.txt")), line.as_bytes())
+        Ok(fs::write(self.directory.join(format!("qemu-{number}.txt")), line)?)
     }
 
     /// Returns the modules of all pending cells. A cell whose module this kernel lacks fails without a retry.
     fn modules(&mut self, fault: Option<&Fault>) -> Result<Vec<initrd::Module>> {
         let mut names = self.config.nics.modules.clone();
         for cell in self.pending.clone() {
-            let Some((_, nic)) = cell.nic else { continue };
+            let Some(nic) = cell.nic else { continue };
             if fault.is_some_and(|fault| fault.is(NO_MODULE, cell.name)) {
                 continue;
             }
@@ -292,13 +285,10 @@ impl<'a> KernelMatrix<'a> {
                 output.current = None;
                 output.failures.insert(cell, reason);
             }
-            Message::Ports { expected, found } if expected != found => {
-                output.missing_ports = Some((expected, found));
-            }
             Message::CellEnd { cell, exit, centiseconds } => {
                 output.current = None;
                 let seconds = f64::from(u32::try_from(centiseconds).unwrap_or(u32::MAX)) / 100.0;
-                anstream::eprintln!("{}: exit code {exit} after {seconds:.1} s", self.run.cell_name(&cell));
+                log(&format!("{}: exit code {exit} after {seconds:.1} s", self.run.cell_name(&cell)));
                 output.exits.insert(cell, exit);
             }
             Message::File(File { cell, name, content, .. }) => {
@@ -308,53 +298,39 @@ impl<'a> KernelMatrix<'a> {
                     output.files.insert(cell, content);
                 }
             }
-            Message::Begin { .. } | Message::Ports { .. } | Message::End { .. } => {}
+            Message::End { .. } => {}
         }
     }
 
     /// Turns the output of a machine into results and infrastructure failures.
     fn evaluate(&mut self, mut output: MachineOutput, ending: Ending, log: &GuestLog) {
-        let mut evaluated = BTreeSet::new();
         for cell in self.pending.clone() {
             let outcome = if let Some(exit) = output.exits.get(cell.name) {
                 self.keep(cell.name, *exit, output.files.remove(cell.name), log)
             } else if let Some(reason) = output.failures.remove(cell.name) {
-                Err(match output.missing_ports {
-                    Some((expected, found)) if reason.contains("no port") => {
-                        format!("{reason}: the guest has {found} of {expected} ports")
-                    }
-                    _ => reason,
-                })
+                Err(reason)
+            } else if ending == Ending::Complete {
+                Err("the guest did not run it".to_owned())
             } else {
                 continue;
             };
-            evaluated.insert(cell.name);
             match outcome {
                 Ok(()) => self.pending.retain(|pending| pending.name != cell.name),
                 Err(reason) => self.fail(Some(cell.name), reason, log.tail_of(cell.name)),
             }
         }
-        match ending {
-            Ending::Cancelled => {}
-            Ending::Complete => {
-                for cell in self.pending.clone().into_iter().filter(|cell| !evaluated.contains(cell.name)) {
-                    self.fail(Some(cell.name), "the guest did not run it".to_owned(), log.tail.clone());
-                }
-            }
-            Ending::Failed(reason) => {
-                let reason =
-                    log.panic.as_ref().map_or(reason, |panic| format!("the guest panicked: {panic}"));
-                let current = output.current.unwrap_or_default();
-                let running = self.pending.iter().find(|cell| cell.name == current).map(|cell| cell.name);
-                self.fail(running, reason, log.tail.clone());
-            }
+        if let Ending::Failed(reason) = ending {
+            let reason = log.panic.as_ref().map_or(reason, |panic| format!("the guest panicked: {panic}"));
+            let current = output.current.unwrap_or_default();
+            let running = self.pending.iter().find(|cell| cell.name == current).map(|cell| cell.name);
+            self.fail(running, reason, log.tail.clone());
         }
     }
 
     /// Keeps the result of a cell, with the faults that the kernel reported while it ran.
     fn keep(&mut self, cell: &str, exit: i32, result: Option<Vec<u8>>, log: &GuestLog) -> Result<(), String> {
-        if let Some(stall) = log.stalls.iter().find(|stall| stall.cell.as_deref() == Some(cell)) {
-            return Err(format!("the guest stalled: {}", stall.text));
+        if let Some(stall) = log.stall_of(cell) {
+            return Err(format!("the guest stalled: {stall}"));
         }
         let result = result.ok_or("the guest sent no result")?;
         if !EXITS_WITH_RESULT.contains(&exit) {
@@ -362,8 +338,8 @@ impl<'a> KernelMatrix<'a> {
         }
         let mut result = CellResult::parse(&result).map_err(|error| format!("{error:#}"))?;
         // Faults before the first cell are about the kernel only.
-        let early = log.faults_of(None).filter(|_| cell == GUEST);
-        for fault in log.faults_of(Some(cell)).chain(early) {
+        let early = if cell == GUEST { log.faults_of(None) } else { &[] };
+        for fault in log.faults_of(Some(cell)).iter().chain(early) {
             result.add_kernel_fault((cell != GUEST).then_some(cell), fault);
         }
         let file = self.directory.join(cell).join(results::FILE);
@@ -376,7 +352,7 @@ impl<'a> KernelMatrix<'a> {
     /// no longer pending.
     fn fail(&mut self, cell: Option<&'a str>, reason: String, console: String) {
         let name = cell.map_or_else(|| self.run.name.clone(), |cell| self.run.cell_name(cell));
-        anstream::eprintln!("{}", wrap(&format!("{name}: infrastructure failure: {reason}")));
+        log(&format!("{name}: infrastructure failure: {reason}"));
         let failure = InfrastructureFailure::after(self.failures.get(&cell), name, reason, console);
         if failure.attempts >= ATTEMPTS {
             match cell {

@@ -12,37 +12,16 @@ use serde::Deserialize;
 /// Names of the files that a guest sends.
 const FILES: &[&str] = &["doctor.json", "result.json"];
 
-/// A message; `guest/init` writes them.
+/// A message of `guest/init`. `CellFailure` is the reason why a cell could not be run, `CellEnd` has the exit code of xdproof
+/// and the duration by the guest's clock, and `End` the number of messages before it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Message {
-    Begin {
-        kernel: String,
-    },
-    /// Number of emulated ports.
-    Ports {
-        expected: u32,
-        found: u32,
-    },
-    CellBegin {
-        cell: String,
-    },
-    /// The cell cannot be run.
-    CellFailure {
-        cell: String,
-        reason: String,
-    },
+    CellBegin { cell: String },
+    CellFailure { cell: String, reason: String },
     File(File),
-    /// Exit code of xdproof, and duration by the guest's clock.
-    CellEnd {
-        cell: String,
-        exit: i32,
-        centiseconds: u64,
-    },
-    /// Number of messages before this one.
-    End {
-        messages: u64,
-    },
+    CellEnd { cell: String, exit: i32, centiseconds: u64 },
+    End { messages: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -81,11 +60,6 @@ impl Decoder {
             }
         }
         messages
-    }
-
-    /// Tells whether the stream arrived up to its end message.
-    pub(crate) fn ended(&self) -> bool {
-        self.ended && self.error.is_none()
     }
 
     /// Checks that the stream is complete, once no more bytes can arrive.
@@ -155,8 +129,8 @@ mod tests {
 
     fn stream() -> String {
         format!(
-            "{{\"message\":\"begin\",\"kernel\":\"6.1.0-52-amd64\"}}\n\
-             {{\"message\":\"ports\",\"expected\":2,\"found\":2}}\n\
+            "{{\"message\":\"cell_begin\",\"cell\":\"tap\"}}\n\
+             {{\"message\":\"cell_failure\",\"cell\":\"tap\",\"reason\":\"no port\"}}\n\
              {{\"message\":\"cell_begin\",\"cell\":\"igb\"}}\n\
              {{\"message\":\"file\",\"cell\":\"igb\",\"name\":\"result.json\",\"length\":{},\"gzip\":\"{}\"}}\n\
              {{\"message\":\"cell_end\",\"cell\":\"igb\",\"exit\":1,\"centiseconds\":250}}\n\
@@ -232,14 +206,16 @@ mod tests {
     #[test]
     fn unexpected_data_is_an_error() {
         for (stream, expected) in [
-            (stream().replace("\"igb\"}", "\"igb\",\"more\":1}"), "unknown field `more`"),
+            (stream().replace("\"tap\"}", "\"igb\",\"more\":1}"), "unknown field `more`"),
             (
                 stream().replace("result.json", "../result.json"),
                 "`../result.json` is not the name of a result file",
             ),
             (
-                stream()
-                    .replace("{\"message\":\"ports\"", "[    1.0] igb: link is up\n{\"message\":\"ports\""),
+                stream().replace(
+                    "\n{\"message\":\"cell_end\"",
+                    "\n[    1.0] igb: link is up\n{\"message\":\"cell_end\"",
+                ),
                 "link is up",
             ),
             (stream().replace("length\":", "length\":1"), "bytes, got"),

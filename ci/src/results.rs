@@ -186,17 +186,6 @@ pub(crate) fn write_bytes(file: &Path, bytes: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn result(kernel: &str, nic: &str, pass: u64, fail: u64) -> CellResult {
-        let value = json!({
-            "schema": SCHEMA,
-            "environment": { "kernel_release": kernel },
-            "trials": [{ "id": "ipv4/udp::native::pnet", "nic": nic, "verdict": "pass" }],
-            "measurements": [],
-            "summary": { "pass": pass, "fail": fail, "skip": 1 },
-        });
-        CellResult::parse(value.to_string().as_bytes()).unwrap()
-    }
-
     #[test]
     fn an_infrastructure_failure_has_the_keys_that_xdproof_reads() {
         let failure = InfrastructureFailure {
@@ -223,7 +212,13 @@ mod tests {
 
     #[test]
     fn a_kernel_fault_makes_a_result_bad() {
-        let mut result = result("6.1", "igb", 10, 0);
+        let value = json!({
+            "schema": SCHEMA,
+            "environment": { "kernel_release": "6.1" },
+            "trials": [{ "id": "ipv4/udp::native::pnet", "nic": "igb", "verdict": "pass" }],
+            "summary": { "pass": 10, "fail": 0, "skip": 1 },
+        });
+        let mut result = CellResult::parse(value.to_string().as_bytes()).unwrap();
         assert!(!result.is_bad() && result.is_conclusive());
         result.add_kernel_fault(Some("igb"), "WARNING: CPU: 0 PID: 1 at net/core/dev.c:1");
         result.add_kernel_fault(Some("igb"), "BUG: the second");

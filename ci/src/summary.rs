@@ -1,10 +1,6 @@
 //! The summary at the end of a run: a table of cells by attach mode, the failures, and the infrastructure failures.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Display, io, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 
@@ -56,15 +52,8 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const UNCERTAIN: Style = AnsiColor::Yellow.on_default();
 
-/// Returns the summary with colors.
-pub(crate) fn describe(runs: &[KernelRun], duration: Duration) -> String {
-    let mut to = String::new();
-    // Writing to a String cannot fail.
-    let _infallible = write(&mut to, runs, duration);
-    to
-}
-
-fn write(to: &mut String, runs: &[KernelRun], duration: Duration) -> fmt::Result {
+/// Writes the summary with colors.
+pub(crate) fn write(to: &mut impl io::Write, runs: &[KernelRun], duration: Duration) -> io::Result<()> {
     let cells: Vec<&CellResult> = runs.iter().flat_map(|run| run.cells.values()).collect();
     let totals: Vec<(&str, u64)> = VERDICTS
         .iter()
@@ -115,13 +104,13 @@ fn write(to: &mut String, runs: &[KernelRun], duration: Duration) -> fmt::Result
 }
 
 /// Returns a number and a noun.
-fn count<N: Copy + PartialEq + From<u8> + fmt::Display>(number: N, noun: &str) -> String {
+fn count<N: Copy + PartialEq + From<u8> + Display>(number: N, noun: &str) -> String {
     let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
 /// Writes a row for each cell with a column for each mode, which has the numbers of the verdicts separated by slashes.
-fn table(to: &mut String, runs: &[KernelRun], verdicts: &[&str]) -> fmt::Result {
+fn table(to: &mut impl io::Write, runs: &[KernelRun], verdicts: &[&str]) -> io::Result<()> {
     let mut modes: Vec<&str> = Vec::new();
     for (_, result) in runs.iter().flat_map(KernelRun::results) {
         let new = result.counts_by_mode().into_keys().filter(|mode| !modes.contains(mode));
@@ -152,17 +141,15 @@ fn table(to: &mut String, runs: &[KernelRun], verdicts: &[&str]) -> fmt::Result 
         writeln!(to, "trials by attach mode: {}", verdicts.join("/").replace('_', " "))?;
     }
     for (row, style) in &rows {
-        let mut line = String::new();
-        for (text, width) in row.iter().zip(&widths) {
-            write!(line, "{text:width$}  ")?;
-        }
+        let texts = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}  "));
+        let line: String = texts.collect();
         writeln!(to, "{style}{}{style:#}", line.trim_end())?;
     }
     Ok(())
 }
 
 /// Writes faults, failed trials and failed attach-semantics tests.
-fn problems(to: &mut String, runs: &[KernelRun]) -> fmt::Result {
+fn problems(to: &mut impl io::Write, runs: &[KernelRun]) -> io::Result<()> {
     let of_cell = |(name, result): (String, &CellResult)| {
         result.problems().into_iter().map(move |problem| format!("{name}: {problem}"))
     };
@@ -173,5 +160,45 @@ fn problems(to: &mut String, runs: &[KernelRun]) -> fmt::Result {
     match problems.len().checked_sub(MAX_FAILURES) {
         Some(more @ 1..) => writeln!(to, "and {more} more, in the result files"),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::results::SCHEMA;
+
+    #[test]
+    fn a_summary_fits_100_columns_and_has_a_row_for_each_cell() {
+        let trials = ["generic", "native", "offload"].map(|mode| json!({ "mode": mode, "verdict": "pass" }));
+        let result =
+            json!({ "schema": SCHEMA, "environment": {}, "summary": { "pass": 3 }, "trials": trials });
+        let result = CellResult::parse(result.to_string().as_bytes()).unwrap();
+        let [reason, console] = ["the guest hung: ".repeat(10), "console line ".repeat(10)];
+        let run = KernelRun {
+            name: "6.12".to_owned(),
+            order: vec!["guest".to_owned(), "bond-802.3ad".to_owned()],
+            cells: BTreeMap::from([("guest".to_owned(), result)]),
+            failures: vec![InfrastructureFailure::after(
+                None,
+                "6.12/bond-802.3ad".to_owned(),
+                reason,
+                console,
+            )],
+            unfinished: 0,
+        };
+        let mut text = anstream::StripStream::new(Vec::new());
+        write(&mut text, &[run], Duration::from_secs(7)).unwrap();
+        let text = String::from_utf8(text.into_inner()).unwrap();
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        for part in [
+            "trials by attach mode: pass\nkernel  NIC           generic    native  offload\n",
+            "6.12    guest         1          1       1\n6.12    bond-802.3ad  no result\n",
+            "2 cells: 1 as expected, 0 not, 1 infrastructure failure; trials: 3 pass; 7 s\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

@@ -10,3 +10,8 @@ pub(crate) fn wrap(text: &str) -> String {
         options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation),
     )
 }
+
+/// Prints wrapped lines to stderr.
+pub(crate) fn log(text: &str) {
+    anstream::eprintln!("{}", wrap(text));
+}
