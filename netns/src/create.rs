@@ -16,7 +16,6 @@ use nix::poll::PollFlags;
 
 use crate::{Error, Host, LinkName, MacAddr, NetNs, Subject, netlink::Request, poll::wait_ready, sys};
 
-/// A veth pair to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VethSpec {
     /// The end in the namespace of the worker that creates the pair.
@@ -28,9 +27,7 @@ pub struct VethSpec {
 /// One end of a veth pair to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VethEnd {
-    /// Name in its namespace.
     pub name: LinkName,
-    /// Link-layer address.
     pub mac: MacAddr,
     /// Maximum payload in bytes of a frame behind its 14-byte Ethernet header.
     pub mtu: u32,
@@ -62,7 +59,6 @@ impl VethEnd {
 /// A virtual link without a lower link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VirtualKind {
-    /// A bridge without ports.
     Bridge,
     /// An intermediate functional block (`drivers/net/ifb.c`).
     Ifb,
@@ -85,9 +81,6 @@ impl Tap {
 
     /// Takes the next frame that the link transmits and returns its length, or `None` if there is none within `timeout`. A
     /// frame that exceeds the buffer is truncated.
-    ///
-    /// # Errors
-    /// Those of `read(2)`.
     pub fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Option<usize>> {
         let ready = wait_ready(self.0.as_fd(), PollFlags::POLLIN, timeout)?;
         ready.then(|| (&self.0).read(buffer)).transpose()

@@ -11,9 +11,7 @@ pub enum Subject {
     Index(IfIndex),
     /// A link, by its name in the namespace.
     Name(LinkName),
-    /// A file.
     Path(PathBuf),
-    /// A generic netlink family.
     Family(&'static str),
 }
 
@@ -46,97 +44,50 @@ impl From<&LinkName> for Subject {
 pub enum Error {
     /// A text is not a valid link name, address, namespace name or the like.
     #[error("parse {text:?} as {what}: {problem}")]
-    Invalid {
-        /// The expected kind of text, with its article.
-        what: &'static str,
-        /// The rejected text.
-        text: String,
-        /// The rule that the text violates.
-        problem: &'static str,
-    },
+    Invalid { what: &'static str, text: String, problem: &'static str },
 
     /// No link in the namespace has this name.
     #[error("find a link named {name} in the namespace")]
-    NoSuchLink {
-        /// The requested name.
-        name: LinkName,
-    },
+    NoSuchLink { name: LinkName },
 
     /// No link in the namespace has this index.
     #[error("find a link with index {index} in the namespace")]
-    NoSuchIndex {
-        /// The requested index.
-        index: IfIndex,
-    },
+    NoSuchIndex { index: IfIndex },
 
-    /// The kernel rejected a request or a system call.
+    /// The kernel rejected a request or a system call: the attempted action, the link, file or family that it concerned, and the
+    /// errno.
     #[error("{action}{}{}", aside(subject.as_ref()), reason(extack.as_deref()))]
     Refused {
-        /// The attempted action.
         action: &'static str,
-        /// The link, file or family that it concerned.
         subject: Option<Subject>,
         /// The extack message (`NLMSGERR_ATTR_MSG`), if the kernel sent one.
         extack: Option<String>,
-        /// The errno.
         source: io::Error,
     },
 
     /// The kernel accepted a request, but its reply lacks an attribute.
     #[error("{action}{}: the reply has no {missing}", aside(subject.as_ref()))]
-    IncompleteReply {
-        /// The attempted action.
-        action: &'static str,
-        /// The link, file or family that it concerned.
-        subject: Option<Subject>,
-        /// The missing attribute.
-        missing: &'static str,
-    },
+    IncompleteReply { action: &'static str, subject: Option<Subject>, missing: &'static str },
 
     /// A condition was not met before its deadline.
     #[error("{action}{} within {deadline:?}", aside(subject.as_ref()))]
-    Timeout {
-        /// The awaited condition.
-        action: &'static str,
-        /// The link, file or family that it concerned.
-        subject: Option<Subject>,
-        /// Time that was waited.
-        deadline: Duration,
-    },
+    Timeout { action: &'static str, subject: Option<Subject>, deadline: Duration },
 
     /// The kernel accepted a request for an offload, but the offload did not change.
     #[error("turn {offload} {} (link {index}): the driver left it unchanged", if *on { "on" } else { "off" })]
-    OffloadUnchanged {
-        /// The link.
-        index: IfIndex,
-        /// The offload.
-        offload: Offload,
-        /// The requested state.
-        on: bool,
-    },
+    OffloadUnchanged { index: IfIndex, offload: Offload, on: bool },
 
     /// A job panicked. Its worker remains usable.
     #[error("finish a job in worker {worker}, which panicked: {message}")]
-    WorkerPanicked {
-        /// The worker's label.
-        worker: String,
-        /// The panic message.
-        message: String,
-    },
+    WorkerPanicked { worker: String, message: String },
 
     /// A worker's thread has ended.
     #[error("reach worker {worker}, whose thread has ended")]
-    WorkerGone {
-        /// The worker's label.
-        worker: String,
-    },
+    WorkerGone { worker: String },
 
     /// A job waits for another job of its own worker, a deadlock.
     #[error("run a job in worker {worker} from one of its own jobs")]
-    WorkerReentered {
-        /// The worker's label.
-        worker: String,
-    },
+    WorkerReentered { worker: String },
 }
 
 impl Error {

@@ -43,28 +43,18 @@ const ETHTOOL_A_STRING_VALUE: u16 = 2;
 const ETH_SS_STATS: u32 = 1;
 const ETHTOOL_A_LINKMODES_SPEED: u16 = 5;
 const SPEED_UNKNOWN: u32 = u32::MAX;
-/// `ETHTOOL_A_RINGS_RX_MAX` and so on.
-const RINGS_RX_MAX: u16 = 2;
-const RINGS_TX_MAX: u16 = 5;
-const RINGS_RX: u16 = 6;
-const RINGS_TX: u16 = 9;
-/// `ETHTOOL_A_CHANNELS_RX_MAX` and so on.
-const CHANNELS_RX_MAX: u16 = 2;
-const CHANNELS_TX_MAX: u16 = 3;
-const CHANNELS_COMBINED_MAX: u16 = 5;
-const CHANNELS_RX: u16 = 6;
-const CHANNELS_TX: u16 = 7;
-const CHANNELS_COMBINED: u16 = 9;
+/// `ETHTOOL_A_RINGS_*`: `RX_MAX`, `TX_MAX`, `RX`, `TX`.
+const RINGS: [u16; 4] = [2, 5, 6, 9];
+/// `ETHTOOL_A_CHANNELS_*`: `RX_MAX`, `TX_MAX`, `COMBINED_MAX`, `RX_COUNT`, `TX_COUNT`, `COMBINED_COUNT`.
+const CHANNELS: [u16; 6] = [2, 3, 5, 6, 7, 9];
 
 /// Names and versions of a driver (`struct ethtool_drvinfo`). A field that the driver leaves out is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct Driver {
-    /// The driver's name.
     pub name: String,
     /// The driver's version, or the kernel's if the driver has none of its own.
     pub version: String,
-    /// The firmware's version.
     pub firmware: String,
     /// The device's address on its bus.
     pub bus: String,
@@ -104,9 +94,6 @@ pub struct Channels {
 
 impl Host {
     /// Reads the names and versions of a link's driver (`ETHTOOL_GDRVINFO`).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchIndex`], [`Error::Refused`].
     pub fn driver(&mut self, index: IfIndex) -> Result<Option<Driver>, Error> {
         let read = self.ethtool_ioctl("read the driver's name", index, sys::driver_info);
         Ok(unless_unsupported(read)?.map(|texts| {
@@ -116,9 +103,6 @@ impl Host {
     }
 
     /// Reads the driver's statistics by name, in the driver's order (`ethtool -S`).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchIndex`], [`Error::Refused`].
     pub fn driver_statistics(&mut self, index: IfIndex) -> Result<Vec<(String, u64)>, Error> {
         let names = self.statistics_names(index)?;
         if names.is_empty() {
@@ -149,9 +133,6 @@ impl Host {
     }
 
     /// Reads the speed of a link in Mbit/s, if it has a carrier and reports one.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn speed(&mut self, index: IfIndex) -> Result<Option<u32>, Error> {
         let reply = self.ethtool_get(ETHTOOL_MSG_LINKMODES_GET, "read the speed", index, header(index))?;
         let speed = reply.and_then(|body| attribute_u32(&body, ETHTOOL_A_LINKMODES_SPEED));
@@ -159,19 +140,11 @@ impl Host {
     }
 
     /// Reads the number of descriptors in a link's rings.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn rings(&mut self, index: IfIndex) -> Result<Option<Rings>, Error> {
         let reply = self.ethtool_get(ETHTOOL_MSG_RINGS_GET, "read the rings", index, header(index))?;
         Ok(reply.map(|body| {
-            let count = |kind| attribute_u32(&body, kind).unwrap_or_default();
-            Rings {
-                rx: count(RINGS_RX),
-                rx_max: count(RINGS_RX_MAX),
-                tx: count(RINGS_TX),
-                tx_max: count(RINGS_TX_MAX),
-            }
+            let [rx_max, tx_max, rx, tx] = numbers(&body, RINGS);
+            Rings { rx, rx_max, tx, tx_max }
         }))
     }
 
@@ -181,26 +154,17 @@ impl Host {
     /// [`Error::Refused`]: `EINVAL` above the maximum, `EOPNOTSUPP` if the driver cannot set them.
     pub fn set_rings(&mut self, index: IfIndex, rings: Rings) -> Result<(), Error> {
         let request = Request::new("set the rings", Subject::from(index));
-        let body = header(index).put_u32(RINGS_RX, rings.rx).put_u32(RINGS_TX, rings.tx);
+        let [_, _, rx, tx] = RINGS;
+        let body = header(index).put_u32(rx, rings.rx).put_u32(tx, rings.tx);
         self.generic(ETHTOOL, ETHTOOL_MSG_RINGS_SET, &request, body).map(drop)
     }
 
     /// Reads the number of channels of a link.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn channels(&mut self, index: IfIndex) -> Result<Option<Channels>, Error> {
         let reply = self.ethtool_get(ETHTOOL_MSG_CHANNELS_GET, "read the channels", index, header(index))?;
         Ok(reply.map(|body| {
-            let count = |kind| attribute_u32(&body, kind).unwrap_or_default();
-            Channels {
-                rx: count(CHANNELS_RX),
-                rx_max: count(CHANNELS_RX_MAX),
-                tx: count(CHANNELS_TX),
-                tx_max: count(CHANNELS_TX_MAX),
-                combined: count(CHANNELS_COMBINED),
-                combined_max: count(CHANNELS_COMBINED_MAX),
-            }
+            let [rx_max, tx_max, combined_max, rx, tx, combined] = numbers(&body, CHANNELS);
+            Channels { rx, rx_max, tx, tx_max, combined, combined_max }
         }))
     }
 
@@ -212,22 +176,15 @@ impl Host {
     pub fn set_channels(&mut self, index: IfIndex, channels: Channels) -> Result<(), Error> {
         let request = Request::new("set the channels", Subject::from(index));
         let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
-        let kinds = [
-            (CHANNELS_RX, rx, rx_max),
-            (CHANNELS_TX, tx, tx_max),
-            (CHANNELS_COMBINED, combined, combined_max),
-        ];
-        let body = kinds
-            .into_iter()
-            .filter(|&(_, _, max)| max > 0)
-            .fold(header(index), |body, (kind, count, _)| body.put_u32(kind, count));
+        let body = CHANNELS[3..]
+            .iter()
+            .zip([(rx, rx_max), (tx, tx_max), (combined, combined_max)])
+            .filter(|(_, (_, max))| *max > 0)
+            .fold(header(index), |body, (&kind, (count, _))| body.put_u32(kind, count));
         self.generic(ETHTOOL, ETHTOOL_MSG_CHANNELS_SET, &request, body).map(drop)
     }
 
     /// Returns whether a link is wireless (`NL80211_CMD_GET_INTERFACE`).
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn is_wireless(&mut self, index: IfIndex) -> Result<bool, Error> {
         const NL80211: &str = "nl80211";
         const NL80211_CMD_GET_INTERFACE: u8 = 5;
@@ -270,6 +227,11 @@ impl Host {
             .and_then(|socket| call(socket.as_fd(), &link))
             .map_err(Error::refused(action, Subject::from(index)))
     }
+}
+
+/// Reads several numbers, 0 for a missing attribute.
+fn numbers<const N: usize>(body: &[u8], kinds: [u16; N]) -> [u32; N] {
+    kinds.map(|kind| attribute_u32(body, kind).unwrap_or_default())
 }
 
 fn unless_unsupported<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {

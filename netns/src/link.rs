@@ -25,22 +25,16 @@ use crate::{
     poll::wait_ready,
 };
 
-/// `RTMGRP_LINK` (`include/uapi/linux/rtnetlink.h`).
-const LINK_CHANGES: u32 = 1;
 /// Interval of looking without a notification: not every driver announces every change.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A snapshot of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Index in the namespace.
     pub index: IfIndex,
-    /// Name in the namespace.
     pub name: LinkName,
     /// Settings that [`Host::set_link`] changes.
     pub settings: LinkSettings,
-    /// Minimum MTU.
-    pub min_mtu: Option<u32>,
     /// Maximum MTU, if there is one. It depends on the attached programs.
     pub max_mtu: Option<u32>,
     /// Administratively up and with a carrier (`IFF_RUNNING` and `IFF_LOWER_UP`): frames pass.
@@ -63,18 +57,14 @@ pub struct Link {
     pub master: Option<IfIndex>,
     /// The lower link (`IFLA_LINK`). For a veth, the index of the other end in the *other end's* namespace.
     pub iflink: Option<IfIndex>,
-    /// Attached XDP programs.
     pub xdp: XdpState,
-    /// Counters.
     pub statistics: Statistics,
 }
 
 /// The part of a link's state that changes during use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkState {
-    /// [`Link::running`].
     pub running: bool,
-    /// [`Link::xdp`].
     pub xdp: XdpState,
 }
 
@@ -82,13 +72,9 @@ pub struct LinkState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
 pub struct Statistics {
-    /// Received frames.
     pub rx_packets: u64,
-    /// Transmitted frames.
     pub tx_packets: u64,
-    /// Received bytes.
     pub rx_bytes: u64,
-    /// Transmitted bytes.
     pub tx_bytes: u64,
     /// Frames dropped after reception.
     pub rx_dropped: u64,
@@ -129,7 +115,6 @@ impl Link {
             index: IfIndex::new(header.index).ok_or_else(|| request.incomplete("link index"))?,
             name: name.ok_or_else(|| request.incomplete("link name"))??,
             settings: LinkSettings::default(),
-            min_mtu: None,
             max_mtu: None,
             running: header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             ethernet: header.link_layer_type == LinkLayerType::Ether,
@@ -147,7 +132,6 @@ impl Link {
         link.settings.note_flags(header.flags);
         for attribute in attributes.into_iter().filter(|attribute| !link.settings.note(attribute)) {
             match attribute {
-                LinkAttribute::MinMtu(bytes) => link.min_mtu = Some(bytes),
                 // 0 is "no limit" (dev_validate_mtu() in net/core/dev.c).
                 LinkAttribute::MaxMtu(bytes) => link.max_mtu = Some(bytes).filter(|&bytes| bytes != 0),
                 LinkAttribute::NumRxQueues(queues) => link.rx_queues = queues,
@@ -234,9 +218,6 @@ impl Host {
     }
 
     /// Reads a link, by its name.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLink`].
     pub fn link(&mut self, name: &LinkName) -> Result<Link, Error> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_string()));
@@ -244,9 +225,6 @@ impl Host {
     }
 
     /// Reads a link, by its index.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchIndex`].
     pub fn link_by_index(&mut self, index: IfIndex) -> Result<Link, Error> {
         self.one_link(link_message(index), index.into(), || Error::NoSuchIndex { index })
     }
@@ -254,9 +232,6 @@ impl Host {
     /// Reads the part of a link's state that changes during use. This is cheaper than
     /// [`link_by_index`](Self::link_by_index): the kernel leaves out the statistics, those of the protocols included
     /// (`RTEXT_FILTER_SKIP_STATS`, Linux 4.4; `rtnl_fill_ifinfo()` in `net/core/rtnetlink.c`).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchIndex`].
     pub fn link_state(&mut self, index: IfIndex) -> Result<LinkState, Error> {
         let mut message = link_message(index);
         message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
@@ -265,9 +240,6 @@ impl Host {
     }
 
     /// Reads every link of the namespace, `lo` included, in the order of the indices.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
         let request = Request::new("list the links", None).with_flags(NLM_F_DUMP);
         let mut links = self.get_links(&request, LinkMessage::default())?;
@@ -318,7 +290,7 @@ impl Host {
         deadline: Duration,
         wanted: impl Fn(&Link) -> bool,
     ) -> Result<Link, Error> {
-        self.wait_changes(LINK_CHANGES, index, awaited, deadline, |host| {
+        self.wait_changes(libc::RTMGRP_LINK, index, awaited, deadline, |host| {
             host.link_by_index(index).map(|link| Some(link).filter(&wanted))
         })
     }
@@ -326,7 +298,7 @@ impl Host {
     /// Calls `look` until it returns a value, again whenever some multicast groups of rtnetlink announce a change.
     pub(crate) fn wait_changes<T>(
         &mut self,
-        groups: u32,
+        groups: i32,
         index: IfIndex,
         awaited: &'static str,
         deadline: Duration,

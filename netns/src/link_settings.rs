@@ -51,21 +51,15 @@ pub enum LinkSetting {
     Mac(Option<MacAddr>),
     /// MTU. `EINVAL` outside the link's limits, which are narrower while a native XDP program is attached.
     Mtu(u32),
-    /// Maximum length of the transmit queue.
     TxQueueLength(u32),
     /// Alias. `EINVAL` for more than 255 bytes.
     Alias(Option<String>),
-    /// Device group.
     Group(u32),
-    /// Promiscuous mode.
     Promiscuous(bool),
-    /// Reception of all multicast addresses.
     AllMulticast(bool),
-    /// Use of ARP.
     Arp(bool),
     /// IPv6 token. `EINVAL` unless the link accepts router advertisements (`inet6_set_iftoken()` in `net/ipv6/addrconf.c`).
     Token(Option<Ipv6Addr>),
-    /// Administrative state.
     Up(bool),
     /// The bridge or bond that the link is a port of. `EINVAL`, `EBUSY` or `EOPNOTSUPP` at the master's discretion.
     Master(Option<IfIndex>),

@@ -96,7 +96,6 @@ impl IfIndex {
         }
     }
 
-    /// Returns the number that system calls take.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0.get()
@@ -126,22 +125,16 @@ impl FromStr for MacAddr {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid = || Error::Invalid {
-            what: "a MAC address",
-            text: text.to_owned(),
-            problem: "expected six pairs of hexadecimal digits separated by colons",
-        };
         let mut bytes = [0; 6];
-        let mut groups = text.split(':');
-        for byte in &mut bytes {
-            let digits = groups.next().ok_or_else(invalid)?;
-            // from_str_radix() would accept "+1" as well.
-            if digits.len() != 2 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return Err(invalid());
-            }
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| invalid())?;
+        let pairs = text.split(':').all(|digits| digits.len() == 2);
+        match hex::decode_to_slice(text.replace(':', ""), &mut bytes) {
+            Ok(()) if pairs => Ok(Self(bytes)),
+            _ => Err(Error::Invalid {
+                what: "a MAC address",
+                text: text.to_owned(),
+                problem: "expected six pairs of hexadecimal digits separated by colons",
+            }),
         }
-        if groups.next().is_some() { Err(invalid()) } else { Ok(Self(bytes)) }
     }
 }
 

@@ -119,9 +119,6 @@ impl NetNs {
     }
 
     /// Removes the file of a namespace, and with it the namespace if nothing else holds it. A missing file is no error.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn release(path: &Path) -> Result<(), Error> {
         let release = || -> io::Result<_> {
             match umount2(path, MntFlags::MNT_DETACH) {

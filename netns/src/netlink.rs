@@ -11,8 +11,9 @@ use std::{
 };
 
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer,
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    ErrorMessage, NLA_F_NESTED, NLA_HEADER_SIZE, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED,
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::link::LinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -23,14 +24,10 @@ use crate::{Error, IfIndex, Subject, poll::wait_ready};
 /// Limit for one reply. The kernel replies in microseconds, or in seconds where a driver resets its device.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `struct nlmsghdr` and `struct nlattr` (`include/uapi/linux/netlink.h`).
+/// `struct nlmsghdr` (`include/uapi/linux/netlink.h`).
 const MESSAGE_HEADER: usize = 16;
-const ATTRIBUTE_HEADER: usize = 4;
 /// `NLMSGERR_ATTR_MSG`: a NUL-terminated string.
 const NLMSGERR_ATTR_MSG: u16 = 1;
-/// Upper bits of an attribute's type: `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
-const NLA_F_NESTED: u16 = 1 << 15;
-const NLA_TYPE_MASK: u16 = !(NLA_F_NESTED | 1 << 14);
 
 /// A socket of one netlink protocol, in the namespace of the thread that opened it.
 pub(crate) struct Channel {
@@ -94,9 +91,9 @@ impl Request {
 }
 
 /// Opens a socket that receives the notifications of some multicast groups of rtnetlink (`RTMGRP_*`).
-pub(crate) fn subscribe(groups: u32) -> io::Result<Socket> {
+pub(crate) fn subscribe(groups: i32) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind(&SocketAddr::new(0, groups))?;
+    socket.bind(&SocketAddr::new(0, groups.cast_unsigned()))?;
     Ok(socket)
 }
 
@@ -227,7 +224,7 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     iter::from_fn(move || {
         let &[a, b, c, d] = bytes.first_chunk()?;
         let length = usize::from(u16::from_ne_bytes([a, b]));
-        let value = bytes.get(ATTRIBUTE_HEADER..length)?;
+        let value = bytes.get(NLA_HEADER_SIZE..length)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((u16::from_ne_bytes([c, d]) & NLA_TYPE_MASK, value))
     })
@@ -260,7 +257,7 @@ pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
     pub(crate) fn put(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
+        let length = u16::try_from(NLA_HEADER_SIZE + value.len()).unwrap_or(u16::MAX);
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);

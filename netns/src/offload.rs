@@ -37,36 +37,20 @@ impl Offload {
     pub const GRO: Self = Self::known("rx-gro");
     /// Reversible receive offload in the device.
     pub const GRO_HW: Self = Self::known("rx-gro-hw");
-    /// GRO of forwarded UDP.
-    pub const GRO_UDP_FORWARDING: Self = Self::known("rx-udp-gro-forwarding");
-    /// GRO into lists of frames (`frag_list`).
-    pub const GRO_LIST: Self = Self::known("rx-gro-list");
     /// Irreversible receive offload in the device.
     pub const LRO: Self = Self::known("rx-lro");
     /// The device strips the VLAN tag of received frames.
     pub const RX_VLAN: Self = Self::known("rx-vlan-hw-parse");
     /// The device strips the 802.1ad tag of received frames.
     pub const RX_VLAN_STAG: Self = Self::known("rx-vlan-stag-hw-parse");
-    /// The device drops frames of VLANs that are not configured.
-    pub const RX_VLAN_FILTER: Self = Self::known("rx-vlan-filter");
     /// The device inserts the VLAN tag of transmitted frames.
     pub const TX_VLAN: Self = Self::known("tx-vlan-hw-insert");
     /// The device inserts the 802.1ad tag of transmitted frames.
     pub const TX_VLAN_STAG: Self = Self::known("tx-vlan-stag-hw-insert");
-    /// The device leaves the FCS on received frames.
-    pub const RX_FCS: Self = Self::known("rx-fcs");
-    /// The device passes damaged frames up.
-    pub const RX_ALL: Self = Self::known("rx-all");
-    /// The device verifies checksums.
-    pub const RX_CHECKSUM: Self = Self::known("rx-checksum");
-    /// The device computes checksums of any protocol.
-    pub const TX_CHECKSUM: Self = Self::known("tx-checksum-ip-generic");
     /// Generic segmentation offload.
     pub const GSO: Self = Self::known("tx-generic-segmentation");
     /// TCP segmentation in the device.
     pub const TSO: Self = Self::known("tx-tcp-segmentation");
-    /// The device transmits frames that consist of several fragments.
-    pub const SCATTER_GATHER: Self = Self::known("tx-scatter-gather");
 
     const fn known(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
@@ -240,21 +224,13 @@ mod tests {
         for offload in [
             Offload::GRO,
             Offload::GRO_HW,
-            Offload::GRO_UDP_FORWARDING,
-            Offload::GRO_LIST,
             Offload::LRO,
             Offload::RX_VLAN,
             Offload::RX_VLAN_STAG,
-            Offload::RX_VLAN_FILTER,
             Offload::TX_VLAN,
             Offload::TX_VLAN_STAG,
-            Offload::RX_FCS,
-            Offload::RX_ALL,
-            Offload::RX_CHECKSUM,
-            Offload::TX_CHECKSUM,
             Offload::GSO,
             Offload::TSO,
-            Offload::SCATTER_GATHER,
         ] {
             assert!(offloads.get(&offload).is_some(), "{offload}");
         }

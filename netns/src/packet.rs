@@ -97,12 +97,12 @@ impl Host {
             let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
             let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
             setsockopt(&socket, RcvBufForce, &receive_buffer)?;
-            sys::set_packet_option(socket.as_fd(), libc::PACKET_AUXDATA, 1)?;
+            sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
             if !outgoing {
                 ignore_outgoing(socket.as_fd())?;
             }
             if bypass_qdisc {
-                sys::set_packet_option(socket.as_fd(), libc::PACKET_QDISC_BYPASS, 1)?;
+                sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
             }
             sys::bind_packet(socket.as_fd(), index)?;
             // Binding to a link that is down leaves ENETDOWN for the first reader (packet_do_bind() in
@@ -116,7 +116,7 @@ impl Host {
 
 /// Excludes the frames that the link transmits. Before Linux 4.20 the socket receives them nevertheless.
 fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
-    match sys::set_packet_option(socket, libc::PACKET_IGNORE_OUTGOING, 1) {
+    match sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1) {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
         set => set,
     }
@@ -156,9 +156,6 @@ impl PacketSocket {
     }
 
     /// Waits until [`receive`](Self::receive) returns a frame or an error, for at most `timeout`; returns whether it would.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn wait_readable(&self, timeout: Duration) -> Result<bool, Error> {
         self.wait(PollFlags::POLLIN, timeout)
     }
@@ -168,9 +165,6 @@ impl PacketSocket {
     }
 
     /// Reads and resets the number of frames that were dropped because the receive buffer was full.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn drops(&self) -> Result<u32, Error> {
         sys::packet_drops(self.socket.as_fd()).map_err(self.refused("read the socket's drops"))
     }
@@ -225,11 +219,8 @@ impl PacketSocket {
 
     /// Turns the socket into one that determines the layout of the `skb`s that it sends (`PACKET_VNET_HDR`, Linux 2.6.27). It
     /// is for sending only: [`receive`](Self::receive) does not know the header that precedes a frame then.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn into_vnet_socket(self) -> Result<VnetSocket, Error> {
-        sys::set_packet_option(self.socket.as_fd(), libc::PACKET_VNET_HDR, 1)
+        sys::set_option(self.socket.as_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)
             .map_err(self.refused("enable the virtio header"))?;
         Ok(VnetSocket(self))
     }

@@ -1,5 +1,6 @@
 //! Qdiscs and next hop objects of a link.
 
+use libc::{RTM_GETQDISC, RTM_NEWQDISC, TCA_KIND};
 use netlink_packet_core::NLM_F_DUMP;
 
 use crate::{
@@ -7,9 +8,6 @@ use crate::{
     netlink::{RawMessage, Request, attribute, attribute_u32, string, u32_at},
 };
 
-const RTM_NEWQDISC: u16 = 36;
-const RTM_GETQDISC: u16 = 38;
-const TCA_KIND: u16 = 1;
 const RTM_GETNEXTHOP: u16 = 106;
 const NHA_ID: u16 = 1;
 const NHA_OIF: u16 = 5;
@@ -28,9 +26,6 @@ pub struct Qdisc {
 impl Host {
     /// Lists the qdiscs of a link. A move to another namespace removes the configured ones and their filters
     /// (`dev_shutdown()` in `net/sched/sch_generic.c`).
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn qdiscs(&mut self, index: IfIndex) -> Result<Vec<Qdisc>, Error> {
         /// `struct tcmsg`: family, index, handle, parent, information.
         const HEADER: usize = 20;
@@ -49,9 +44,6 @@ impl Host {
     }
 
     /// Lists the ids of the next hop objects of a link (`ip nexthop`, Linux 5.3). They disappear with the link.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn next_hops(&mut self, index: IfIndex) -> Result<Vec<u32>, Error> {
         /// `struct nhmsg`.
         const HEADER: usize = 8;

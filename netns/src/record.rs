@@ -7,66 +7,43 @@ mod requests;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
+
+use libc::{
+    IFA_ADDRESS, IFA_CACHEINFO, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_OPTIMISTIC, IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE, IFA_FLAGS, IFA_LOCAL, NDA_CACHEINFO, NDA_DST, NDA_PROBES, NTF_PROXY, NUD_PERMANENT,
+    RTA_CACHEINFO, RTA_DST, RTA_EXPIRES, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_SRC,
+    RTA_TABLE, RTA_VIA, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWROUTE, RTN_UNICAST, RTPROT_KERNEL,
+};
+use netlink_packet_core::parse_ip;
 
 use crate::{
     Error, IfIndex,
     netlink::{Attributes, attribute, attribute_u32, attributes, u32_at},
 };
 
-/// `RTM_NEW*` (`include/uapi/linux/rtnetlink.h`).
-const RTM_NEWADDR: u16 = 20;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_NEWNEIGH: u16 = 28;
-
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_CACHEINFO: u16 = 6;
-const IFA_FLAGS: u16 = 8;
 /// Origin of an address (Linux 5.18): the kernel, for the link-local address of a link.
 const IFA_PROTO: u16 = 11;
 const IFAPROT_KERNEL_LL: u8 = 3;
-/// Flags of an address that the kernel sets and clears by itself (`include/uapi/linux/if_addr.h`): optimistic, failed
-/// detection, deprecated, tentative.
-const TRANSIENT_FLAGS: u32 = 0x04 | 0x08 | 0x20 | 0x40;
-/// Temporary (RFC 8981): only the kernel can create such an address (`inet6_rtm_newaddr()` in `net/ipv6/addrconf.c`).
-const IFA_F_TEMPORARY: u32 = 0x01;
+/// Flags of an address that the kernel sets and clears by itself (`include/uapi/linux/if_addr.h`).
+const TRANSIENT_FLAGS: u32 = IFA_F_OPTIMISTIC | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE;
 /// An infinite lifetime (`INFINITY_LIFE_TIME`).
 const FOREVER: u32 = u32::MAX;
 
-const RTA_DST: u16 = 1;
-const RTA_SRC: u16 = 2;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_MULTIPATH: u16 = 9;
-const RTA_CACHEINFO: u16 = 12;
-const RTA_TABLE: u16 = 15;
-const RTA_VIA: u16 = 18;
-const RTA_EXPIRES: u16 = 23;
 const RTA_NH_ID: u16 = 30;
 /// Offset of the remaining lifetime in `struct rta_cacheinfo`, and its unit in parts of a second.
 const CACHEINFO_EXPIRES: usize = 8;
 const USER_HZ: u32 = 100;
 /// The one flag of a route that users set; the others describe its state.
 const RTNH_F_ONLINK: u32 = 4;
-const RTPROT_KERNEL: u8 = 2;
-const RTN_UNICAST: u8 = 1;
 /// `struct rtnexthop`: length, flags, hops, index.
 const NEXT_HOP: usize = 8;
-
-const NDA_DST: u16 = 1;
-const NDA_CACHEINFO: u16 = 3;
-const NDA_PROBES: u16 = 4;
-const NUD_PERMANENT: u16 = 0x80;
-const NTF_PROXY: u8 = 1 << 3;
 
 /// The kind of a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordKind {
-    /// An IPv4 or IPv6 address.
     Address,
     /// A route of any table of either family. At least one of its next hops uses the link.
     Route,
@@ -75,7 +52,6 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// `RTM_NEW*`.
     const fn message(self) -> u16 {
         match self {
             Self::Address => RTM_NEWADDR,
@@ -116,7 +92,6 @@ impl Record {
         Ok(Self { kind, body })
     }
 
-    /// Returns the kind of the record.
     #[must_use]
     pub const fn kind(&self) -> RecordKind {
         self.kind
@@ -131,10 +106,10 @@ impl Record {
     /// Returns whether both describe the same thing, transient state aside. Each belongs to the link of the index beside it.
     #[must_use]
     pub fn is_like(&self, own: IfIndex, other: &Self, others: IfIndex) -> bool {
-        self.kind == other.kind && self.lasting(own) == other.lasting(others)
+        let none = IfIndex::new(u32::MAX >> 1).unwrap_or(own);
+        self.kind == other.kind && self.rewrite(own, none, None) == other.rewrite(others, none, None)
     }
 
-    /// Returns whether the record is of IPv6.
     #[must_use]
     pub fn is_ipv6(&self) -> bool {
         i32::from(self.head(0)) == libc::AF_INET6
@@ -165,21 +140,18 @@ impl Record {
     /// The remaining lifetime when it was read; `None` if it is infinite.
     fn seconds_left(&self) -> Option<u32> {
         match self.kind {
-            RecordKind::Address => self
-                .attribute(IFA_CACHEINFO)
-                .and_then(|times| u32_at(times, 4))
-                .filter(|&valid| valid != FOREVER),
+            RecordKind::Address => {
+                u32_at(self.attribute(IFA_CACHEINFO)?, 4).filter(|&valid| valid != FOREVER)
+            }
             // Ticks, negative once it has expired; 0 is infinite.
             RecordKind::Route => {
-                let ticks =
-                    self.attribute(RTA_CACHEINFO).and_then(|times| u32_at(times, CACHEINFO_EXPIRES))?;
+                let ticks = u32_at(self.attribute(RTA_CACHEINFO)?, CACHEINFO_EXPIRES)?;
                 (ticks != 0).then(|| ticks.cast_signed().max(0).cast_unsigned() / USER_HZ)
             }
             RecordKind::Neighbour => None,
         }
     }
 
-    /// Returns whether it is a default route.
     #[must_use]
     pub fn is_default_route(&self) -> bool {
         self.kind == RecordKind::Route && self.head(1) == 0 && self.head(7) == RTN_UNICAST
@@ -191,6 +163,7 @@ impl Record {
     #[must_use]
     pub fn is_unrestorable(&self) -> bool {
         match self.kind {
+            // Temporary (RFC 8981): inet6_rtm_newaddr() in net/ipv6/addrconf.c.
             RecordKind::Address => self.is_ipv6() && self.address_flags() & IFA_F_TEMPORARY != 0,
             RecordKind::Route => {
                 self.attribute(RTA_NH_ID).is_some() || (self.is_ipv6() && self.metric() == 0)
@@ -231,57 +204,12 @@ impl Record {
     /// The body of a request that creates the record, for a link that may have another index, some time after it was read.
     /// `None` if it has expired since.
     fn to_request(&self, own: IfIndex, new: IfIndex, age: Duration) -> Option<Vec<u8>> {
-        if self.has_expired(age) {
-            return None;
-        }
-        let (mut header, attributes) = self.parts(own, new);
-        let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-        let remaining = |time| if time == FOREVER { FOREVER } else { u32::saturating_sub(time, age) };
-        let mut sent = Attributes::default();
-        for (kind, value) in attributes {
-            sent = match (self.kind, kind) {
-                (RecordKind::Address, IFA_CACHEINFO) => {
-                    // Preferred and valid lifetime; the rest is when it was created and changed.
-                    let times = [remaining(u32_at(&value, 0)?), remaining(u32_at(&value, 4)?), 0, 0];
-                    sent.put(IFA_CACHEINFO, &times.map(u32::to_ne_bytes).concat())
-                }
-                (RecordKind::Address, IFA_FLAGS) => {
-                    sent.put_u32(IFA_FLAGS, self.address_flags() & !TRANSIENT_FLAGS)
-                }
-                (RecordKind::Route, RTA_CACHEINFO) => match self.seconds_left() {
-                    Some(seconds) => sent.put_u32(RTA_EXPIRES, remaining(seconds)),
-                    None => sent,
-                },
-                (RecordKind::Neighbour, NDA_CACHEINFO | NDA_PROBES) => sent,
-                _ => sent.put(kind, &value),
-            };
-        }
-        if self.kind == RecordKind::Address {
-            // The header has room for 8 flags; IFA_FLAGS has them all.
-            header[2] = 0;
-        }
-        header.extend(sent.into_bytes());
-        Some(header)
+        (!self.has_expired(age)).then(|| self.rewrite(own, new, Some(age)))
     }
 
-    /// The header and the attributes without transient state and without the link's index.
-    fn lasting(&self, own: IfIndex) -> (Vec<u8>, Vec<(u16, Vec<u8>)>) {
-        let none = IfIndex::new(u32::MAX >> 1).unwrap_or(own);
-        let (mut header, mut attributes) = self.parts(own, none);
-        attributes.retain(|(kind, _)| match self.kind {
-            RecordKind::Address => !matches!(*kind, IFA_CACHEINFO | IFA_FLAGS),
-            RecordKind::Route => *kind != RTA_CACHEINFO,
-            RecordKind::Neighbour => !matches!(*kind, NDA_CACHEINFO | NDA_PROBES),
-        });
-        if self.kind == RecordKind::Address {
-            header[2] = 0;
-            attributes.push((IFA_FLAGS, (self.address_flags() & !TRANSIENT_FLAGS).to_ne_bytes().to_vec()));
-        }
-        (header, attributes)
-    }
-
-    /// The header and the attributes, with the link's index replaced and without the state of next hops.
-    fn parts(&self, own: IfIndex, new: IfIndex) -> (Vec<u8>, Vec<(u16, Vec<u8>)>) {
+    /// The message without transient state and with the link's index replaced; with an age, its lifetimes are those that
+    /// remain, and otherwise they are left out.
+    fn rewrite(&self, own: IfIndex, new: IfIndex, age: Option<Duration>) -> Vec<u8> {
         let (header, rest) = self.body.split_at(self.kind.header());
         let mut header = header.to_vec();
         let swap = |bytes: &mut [u8]| {
@@ -289,28 +217,58 @@ impl Record {
                 bytes.copy_from_slice(&new.get().to_ne_bytes());
             }
         };
+        let remaining = |time: u32| match age {
+            Some(age) if time != FOREVER => {
+                time.saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX))
+            }
+            _ => time,
+        };
+        let mut sent = Attributes::default();
         match self.kind {
-            RecordKind::Address | RecordKind::Neighbour => swap(&mut header[4..8]),
+            RecordKind::Address => {
+                // The header has room for 8 flags; IFA_FLAGS has them all.
+                header[2] = 0;
+                sent = sent.put_u32(IFA_FLAGS, self.address_flags() & !TRANSIENT_FLAGS);
+                swap(&mut header[4..8]);
+            }
+            RecordKind::Neighbour => swap(&mut header[4..8]),
             RecordKind::Route => {
                 let flags = u32_at(&header, 8).unwrap_or_default() & RTNH_F_ONLINK;
                 header[8..12].copy_from_slice(&flags.to_ne_bytes());
             }
         }
-        let attributes = attributes(rest).map(|(kind, value)| {
+        for (kind, value) in attributes(rest) {
             let mut value = value.to_vec();
-            match (self.kind, kind) {
-                (RecordKind::Route, RTA_OIF) => swap(&mut value),
+            sent = match (self.kind, kind) {
+                (RecordKind::Address, IFA_CACHEINFO) => {
+                    // Preferred and valid lifetime; the rest is when it was created and changed.
+                    let left = |at| remaining(u32_at(&value, at).unwrap_or(FOREVER));
+                    let times = [left(0), left(4), 0, 0].map(u32::to_ne_bytes).concat();
+                    if age.is_some() { sent.put(IFA_CACHEINFO, &times) } else { sent }
+                }
+                (RecordKind::Route, RTA_CACHEINFO) => match self.seconds_left() {
+                    Some(seconds) if age.is_some() => sent.put_u32(RTA_EXPIRES, remaining(seconds)),
+                    _ => sent,
+                },
+                (RecordKind::Address, IFA_FLAGS) | (RecordKind::Neighbour, NDA_CACHEINFO | NDA_PROBES) => {
+                    sent
+                }
+                (RecordKind::Route, RTA_OIF) => {
+                    swap(&mut value);
+                    sent.put(kind, &value)
+                }
                 (RecordKind::Route, RTA_MULTIPATH) => {
                     for at in hops(&value) {
                         value[at + 2] &= RTNH_F_ONLINK.to_le_bytes()[0];
                         swap(&mut value[at + 4..at + 8]);
                     }
+                    sent.put(kind, &value)
                 }
-                _ => {}
-            }
-            (kind, value)
-        });
-        (header, attributes.collect())
+                _ => sent.put(kind, &value),
+            };
+        }
+        header.extend(sent.into_bytes());
+        header
     }
 
     /// Returns whether it belongs to a link; of a route with several next hops, whether one of them does.
@@ -399,11 +357,7 @@ impl fmt::Display for Record {
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(*bytes.first_chunk::<4>()?).into()),
-        16 => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).into()),
-        _ => None,
-    }
+    parse_ip(bytes).ok()
 }
 
 /// Returns the offsets of the next hops in a multipath attribute.

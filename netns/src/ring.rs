@@ -7,8 +7,16 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SendFlags, SocketFlags, SocketType, bind, send, socket_with, sockopt,
+        xdp::{SocketAddrXdp, SocketAddrXdpFlags, XdpRingOffset, XdpUmemReg, XdpUmemRegFlags},
+    },
 };
 
 use crate::{
@@ -16,7 +24,8 @@ use crate::{
     sys::{self, Mapping},
 };
 
-/// Option of `SOL_XDP`, Linux 6.17: maximum number of frames that one call sends (`include/uapi/linux/if_xdp.h`); 32 before.
+/// Option of `SOL_XDP`, Linux 6.17: maximum number of frames that one call sends (`include/uapi/linux/if_xdp.h`); 32
+/// before.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
 /// Maximum number of frames in flight. The kernel requires a power of two.
@@ -41,30 +50,38 @@ pub struct TxOutcome {
 #[derive(Debug)]
 pub struct TxRing {
     socket: OwnedFd,
-    frames: Mapping,
+    umem: Mapping,
+    /// Length of the frame in each slot; 0 if it is empty.
     lengths: Vec<u32>,
-    ring: Mapping,
-    completed: Mapping,
-    ring_at: Offsets,
-    completed_at: Offsets,
+    transmit: Ring,
+    completion: Ring,
     sent: u32,
     index: IfIndex,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Offsets {
+/// A ring in memory shared with the kernel.
+#[derive(Debug)]
+struct Ring {
+    memory: Mapping,
     producer: usize,
     consumer: usize,
     descriptors: usize,
 }
 
-impl Offsets {
-    fn new(offsets: libc::xdp_ring_offset) -> Option<Self> {
-        Some(Self {
-            producer: offsets.producer.try_into().ok()?,
-            consumer: offsets.consumer.try_into().ok()?,
-            descriptors: offsets.desc.try_into().ok()?,
-        })
+impl Ring {
+    fn map(fd: BorrowedFd<'_>, at: &XdpRingOffset, entry: usize, page_offset: u64) -> io::Result<Self> {
+        let offset = |offset| usize::try_from(offset).map_err(io::Error::other);
+        let descriptors = offset(at.desc)?;
+        let memory = Mapping::ring(fd, descriptors + to_usize(DEPTH)? * entry, page_offset)?;
+        Ok(Self { memory, producer: offset(at.producer)?, consumer: offset(at.consumer)?, descriptors })
+    }
+
+    fn producer(&self) -> u32 {
+        self.memory.acquire(self.producer)
+    }
+
+    fn consumer(&self) -> u32 {
+        self.memory.acquire(self.consumer)
     }
 }
 
@@ -87,30 +104,29 @@ impl TxRing {
     pub const MAX_FRAME: usize = CHUNK as usize;
 
     fn open(index: IfIndex, queue: u32, burst: u32) -> io::Result<Self> {
-        let socket = sys::xdp_socket()?;
+        let socket = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         let fd = socket.as_fd();
-        let frames = Mapping::anonymous(Self::MAX_FRAME * to_usize(Self::SLOTS)?)?;
-        sys::register_umem(fd, &frames, CHUNK)?;
+        let umem = Mapping::anonymous(Self::MAX_FRAME * to_usize(Self::SLOTS)?)?;
+        let (addr, len, flags) = (umem.address(), umem.len(), XdpUmemRegFlags::empty());
+        let memory = XdpUmemReg { addr, len, chunk_size: CHUNK, headroom: 0, flags, tx_metadata_len: 0 };
+        sockopt::set_xdp_umem_reg(fd, memory)?;
         // The kernel requires both rings of the umem, although nothing is received.
-        for option in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_TX_RING] {
-            sys::set_xdp_option(fd, option, &DEPTH)?;
-        }
-        match sys::set_xdp_option(fd, XDP_MAX_TX_SKB_BUDGET, &burst) {
+        sockopt::set_xdp_umem_fill_ring_size(fd, DEPTH)?;
+        sockopt::set_xdp_umem_completion_ring_size(fd, DEPTH)?;
+        sockopt::set_xdp_tx_ring_size(fd, DEPTH)?;
+        match sys::set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, burst.cast_signed()) {
             // One call then sends fewer frames, and is repeated.
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             set => set?,
         }
-        let offsets = sys::ring_offsets(fd)?;
-        let at = |offsets| Offsets::new(offsets).ok_or(io::ErrorKind::InvalidInput);
-        let (ring_at, completed_at) = (at(offsets.tx)?, at(offsets.cr)?);
-        let length = |at: Offsets, each: usize| Ok::<_, io::Error>(at.descriptors + to_usize(DEPTH)? * each);
-        let completions =
-            libc::off_t::try_from(libc::XDP_UMEM_PGOFF_COMPLETION_RING).map_err(io::Error::other)?;
-        let ring = Mapping::ring(fd, length(ring_at, size_of::<libc::xdp_desc>())?, libc::XDP_PGOFF_TX_RING)?;
-        let completed = Mapping::ring(fd, length(completed_at, size_of::<u64>())?, completions)?;
-        sys::bind_xdp(fd, index, queue)?;
+        let at = sockopt::xdp_mmap_offsets(fd)?;
+        let descriptor = size_of::<libc::xdp_desc>();
+        let transmit = Ring::map(fd, &at.tx, descriptor, libc::XDP_PGOFF_TX_RING.cast_unsigned())?;
+        let completion = Ring::map(fd, &at.cr, size_of::<u64>(), libc::XDP_UMEM_PGOFF_COMPLETION_RING)?;
+        // Copy mode needs no support in the driver (xsk_bind() in net/xdp/xsk.c).
+        bind(fd, &SocketAddrXdp::new(SocketAddrXdpFlags::XDP_COPY, index.get(), queue))?;
         let lengths = vec![0; to_usize(Self::SLOTS)?];
-        Ok(Self { socket, frames, lengths, ring, completed, ring_at, completed_at, sent: 0, index })
+        Ok(Self { socket, umem, lengths, transmit, completion, sent: 0, index })
     }
 
     /// Copies a frame into a slot, from which it can be sent any number of times. Waits until the kernel has completed every
@@ -132,13 +148,13 @@ impl TxRing {
             return Err(refused(libc::EINVAL));
         }
         let deadline = Instant::now() + PROGRESS_TIMEOUT;
-        while self.completed.acquire(self.completed_at.producer) != self.sent {
+        while self.completion.producer() != self.sent {
             if Instant::now() > deadline {
                 return Err(self.stuck("see the driver complete a frame"));
             }
             std::thread::yield_now();
         }
-        self.frames.copy_in(place * Self::MAX_FRAME, frame);
+        self.umem.copy_in(place * Self::MAX_FRAME, frame);
         self.lengths[place] = length;
         Ok(())
     }
@@ -153,25 +169,24 @@ impl TxRing {
         let mut slots = slots.into_iter().peekable();
         let mut dropped = 0;
         let mut stalled = None;
-        while slots.peek().is_some() || self.ring.acquire(self.ring_at.consumer) != self.sent {
-            let finished = self.completed.acquire(self.completed_at.producer);
-            self.completed.release(self.completed_at.consumer, finished);
-            let before = (self.ring.acquire(self.ring_at.consumer), self.sent);
+        while slots.peek().is_some() || self.transmit.consumer() != self.sent {
+            let finished = self.completion.producer();
+            self.completion.memory.release(self.completion.consumer, finished);
+            let before = (self.transmit.consumer(), self.sent);
             while self.sent.wrapping_sub(finished) < DEPTH
                 && let Some(slot) = slots.next()
             {
                 self.push(slot)?;
             }
-            self.ring.release(self.ring_at.producer, self.sent);
-            match sys::kick(self.socket.as_fd()) {
-                Ok(()) => {}
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EBUSY) => dropped += 1,
-                    Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => {}
-                    _ => return Err(self.refused("send frames through a ring")(error)),
-                },
+            self.transmit.memory.release(self.transmit.producer, self.sent);
+            // An empty message makes the kernel send the frames in the ring (xsk_sendmsg() in net/xdp/xsk.c): EAGAIN if
+            // frames are left, EBUSY if the driver dropped a frame.
+            match send(&self.socket, &[], SendFlags::DONTWAIT) {
+                Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => {}
+                Err(Errno::BUSY) => dropped += 1,
+                Err(errno) => return Err(self.refused("send frames through a ring")(errno.into())),
             }
-            if before == (self.ring.acquire(self.ring_at.consumer), self.sent) {
+            if before == (self.transmit.consumer(), self.sent) {
                 let since: &Instant = stalled.get_or_insert_with(Instant::now);
                 if since.elapsed() > PROGRESS_TIMEOUT {
                     return Err(self.stuck("see the driver accept a frame"));
@@ -194,7 +209,7 @@ impl TxRing {
         let descriptor =
             libc::xdp_desc { addr: u64::from(slot) * Self::MAX_FRAME as u64, len: length, options: 0 };
         let at = usize::try_from(self.sent % DEPTH).unwrap_or(0) * size_of::<libc::xdp_desc>();
-        self.ring.write_descriptor(self.ring_at.descriptors + at, descriptor);
+        self.transmit.memory.write_descriptor(self.transmit.descriptors + at, descriptor);
         self.sent = self.sent.wrapping_add(1);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! System calls without a safe wrapper in `nix`, one file for each family. All `unsafe` code of the crate is here.
+//! System calls without a safe wrapper in `nix` or `rustix`, one file for each family. All `unsafe` code of the crate is here.
 //!
 //! Every function names the system call, the first Linux version that has it, the capability that it requires and its place
 //! in the kernel.
@@ -20,8 +20,8 @@ pub(crate) use bpf::{
 };
 pub use counter_array::{CounterArray, CounterReading};
 pub(crate) use device::{driver_info, driver_statistics, make_tap, namespace_kind};
-pub(crate) use packet::{bind_packet, packet_drops, receive_packet, set_packet_option};
-pub(crate) use xsk::{Mapping, bind_xdp, kick, register_umem, ring_offsets, set_xdp_option, xdp_socket};
+pub(crate) use packet::{bind_packet, packet_drops, receive_packet, set_option};
+pub(crate) use xsk::Mapping;
 
 /// Turns the result of a call that returns -1 on failure into the errno.
 fn check<T: PartialOrd + From<i8>>(result: T) -> io::Result<T> {

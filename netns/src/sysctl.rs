@@ -42,9 +42,6 @@ impl Host {
     }
 
     /// Sets a sysctl of a link, by the path that [`sysctls`](Self::sysctls) returns.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn set_sysctl(&mut self, link: &LinkName, sysctl: &str, value: &str) -> Result<(), Error> {
         let path = Path::new(ROOT).join(sysctl.replacen('*', link.as_ref(), 1));
         fs::write(&path, value).map_err(Error::refused("set a sysctl", Subject::Path(path)))

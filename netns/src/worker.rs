@@ -104,13 +104,11 @@ impl Worker {
         self.run(job).flatten()
     }
 
-    /// Returns the worker's namespace.
     #[must_use]
     pub fn namespace(&self) -> &NetNs {
         &self.namespace
     }
 
-    /// Returns the worker's label.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label

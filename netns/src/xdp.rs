@@ -11,6 +11,7 @@ use std::{
     str::FromStr,
 };
 
+use bitflags::bitflags;
 use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
 #[cfg(feature = "serde")]
 use {
@@ -56,7 +57,6 @@ pub enum XdpMode {
 }
 
 impl XdpMode {
-    /// Every mode.
     pub const ALL: [Self; 3] = [Self::Generic, Self::Native, Self::Offload];
 
     /// `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE`, `XDP_FLAGS_HW_MODE`.
@@ -94,24 +94,14 @@ impl FromStr for XdpMode {
 /// Ids of the programs attached to a link, by mode. A device that offloads may have a program there and one on the host
 /// (`XDP_ATTACHED_MULTI`); generic and native exclude each other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct XdpState {
-    generic: Option<u32>,
-    native: Option<u32>,
-    offload: Option<u32>,
-}
+pub struct XdpState([Option<u32>; 3]);
 
 impl XdpState {
-    /// Returns the id of the program attached in a mode.
     #[must_use]
     pub const fn attached(&self, mode: XdpMode) -> Option<u32> {
-        match mode {
-            XdpMode::Generic => self.generic,
-            XdpMode::Native => self.native,
-            XdpMode::Offload => self.offload,
-        }
+        self.0[mode as usize]
     }
 
-    /// Returns whether no program is attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
@@ -124,23 +114,23 @@ impl XdpState {
 
     /// Reads `IFLA_XDP`, the inverse of `rtnl_xdp_fill()` in `net/core/rtnetlink.c`.
     pub(crate) fn read(attributes: &[LinkXdp]) -> Self {
-        let (mut state, mut single, mut mode) = (Self::default(), None, XdpAttached::None);
+        let (mut state, mut single, mut single_mode) = (Self::default(), None, None);
+        let mut note = |mode, id| state.0[mode as usize] = Some(id);
         for attribute in attributes {
             match *attribute {
-                LinkXdp::SkbProgId(id) => state.generic = Some(id),
-                LinkXdp::DrvProgId(id) => state.native = Some(id),
-                LinkXdp::HwProgId(id) => state.offload = Some(id),
+                LinkXdp::SkbProgId(id) => note(XdpMode::Generic, id),
+                LinkXdp::DrvProgId(id) => note(XdpMode::Native, id),
+                LinkXdp::HwProgId(id) => note(XdpMode::Offload, id),
                 LinkXdp::ProgId(id) => single = Some(id),
-                LinkXdp::Attached(attached) => mode = attached,
+                LinkXdp::Attached(XdpAttached::SocketBuffer) => single_mode = Some(XdpMode::Generic),
+                LinkXdp::Attached(XdpAttached::Driver) => single_mode = Some(XdpMode::Native),
+                LinkXdp::Attached(XdpAttached::Hardware) => single_mode = Some(XdpMode::Offload),
                 _ => {}
             }
         }
         // Before Linux 4.19 there is one id, and its mode is in IFLA_XDP_ATTACHED.
-        match mode {
-            XdpAttached::SocketBuffer => state.generic = state.generic.or(single),
-            XdpAttached::Driver => state.native = state.native.or(single),
-            XdpAttached::Hardware => state.offload = state.offload.or(single),
-            _ => {}
+        if let Some(mode) = single_mode {
+            state.0[mode as usize] = state.attached(mode).or(single);
         }
         state
     }
@@ -158,69 +148,39 @@ impl fmt::Display for XdpState {
     }
 }
 
-/// XDP features that a driver advertises (`enum netdev_xdp_act` in `include/uapi/linux/netdev.h`). They depend on the attached
-/// programs: a veth can transmit redirected frames only while its peer has a native program.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct XdpFeatures(u64);
+bitflags! {
+    /// XDP features that a driver advertises (`enum netdev_xdp_act` in `include/uapi/linux/netdev.h`). They depend on the
+    /// attached programs: a veth can transmit redirected frames only while its peer has a native program.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub struct XdpFeatures: u64 {
+        /// `XDP_PASS`, `XDP_DROP`, `XDP_ABORTED` and `XDP_TX`.
+        const BASIC = 1;
+        const REDIRECT = 1 << 1;
+        /// Transmits redirected frames (`ndo_xdp_xmit`).
+        const NDO_XMIT = 1 << 2;
+        /// `AF_XDP` in zero-copy mode.
+        const XSK_ZEROCOPY = 1 << 3;
+        const HW_OFFLOAD = 1 << 4;
+        /// Multi-buffer frames on receive.
+        const RX_SG = 1 << 5;
+        /// Transmits redirected multi-buffer frames.
+        const NDO_XMIT_SG = 1 << 6;
+    }
+}
 
 impl XdpFeatures {
-    /// `XDP_PASS`, `XDP_DROP`, `XDP_ABORTED` and `XDP_TX`.
-    pub const BASIC: Self = Self(1);
-    /// `XDP_REDIRECT`.
-    pub const REDIRECT: Self = Self(1 << 1);
-    /// Transmits redirected frames (`ndo_xdp_xmit`).
-    pub const NDO_XMIT: Self = Self(1 << 2);
-    /// `AF_XDP` in zero-copy mode.
-    pub const XSK_ZEROCOPY: Self = Self(1 << 3);
-    /// Offload mode.
-    pub const HW_OFFLOAD: Self = Self(1 << 4);
-    /// Multi-buffer frames on receive.
-    pub const RX_SG: Self = Self(1 << 5);
-    /// Transmits redirected multi-buffer frames.
-    pub const NDO_XMIT_SG: Self = Self(1 << 6);
-
-    const NAMES: [(Self, &str); 7] = [
-        (Self::BASIC, "basic"),
-        (Self::REDIRECT, "redirect"),
-        (Self::NDO_XMIT, "ndo-xmit"),
-        (Self::XSK_ZEROCOPY, "xsk-zerocopy"),
-        (Self::HW_OFFLOAD, "hw-offload"),
-        (Self::RX_SG, "rx-sg"),
-        (Self::NDO_XMIT_SG, "ndo-xmit-sg"),
-    ];
-
-    /// Makes a set of features from its bits.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// Returns the bits, known and unknown.
-    #[must_use]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// Returns whether all of these features are in the set.
-    #[must_use]
-    pub const fn contains(self, features: Self) -> bool {
-        self.0 & features.0 == features.0
-    }
-
     /// Iterates over the names of the known features, as in `Documentation/netlink/specs/netdev.yaml`.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES.into_iter().filter_map(move |(feature, name)| self.contains(feature).then_some(name))
+    pub fn names(self) -> impl Iterator<Item = String> {
+        self.iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-"))
     }
 }
 
 impl fmt::Display for XdpFeatures {
     /// Names separated by spaces, then unknown bits in hexadecimal; `none` for no bits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unknown = Self::NAMES.iter().fold(self.0, |left, (feature, _)| left & !feature.0);
-        let mut words: Vec<String> = self.names().map(str::to_owned).collect();
-        if unknown != 0 {
-            words.push(format!("{unknown:#x}"));
-        }
+        let unknown = self.bits() & !Self::all().bits();
+        let unknown = (unknown != 0).then(|| format!("{unknown:#x}"));
+        let words: Vec<String> = self.names().chain(unknown).collect();
         f.write_str(if words.is_empty() { "none".to_owned() } else { words.join(" ") }.as_str())
     }
 }
@@ -236,9 +196,6 @@ pub struct XdpFlags<'fd> {
 
 impl Host {
     /// Reads the programs attached to a link.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchIndex`].
     pub fn xdp(&mut self, index: IfIndex) -> Result<XdpState, Error> {
         self.link_state(index).map(|state| state.xdp)
     }
@@ -328,7 +285,7 @@ impl Host {
         self.generic(NETDEV, NETDEV_CMD_DEV_GET, &request, query)?
             .iter()
             .find_map(|body| attribute(body, NETDEV_A_DEV_XDP_FEATURES)?.first_chunk().copied())
-            .map(|bits| Some(XdpFeatures(u64::from_ne_bytes(bits))))
+            .map(|bits| Some(XdpFeatures::from_bits_retain(u64::from_ne_bytes(bits))))
             .ok_or_else(|| request.incomplete("XDP features"))
     }
 
@@ -431,18 +388,11 @@ impl XdpLink {
             .map_err(Error::refused("replace the XDP program of a bpf_link", None))
     }
 
-    /// Returns the id of the attached program.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn program(&self) -> Result<u32, Error> {
         self.info().map(|info| info.program)
     }
 
     /// Returns the index of the device in its present namespace, or `None` once the device is gone.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn device(&self) -> Result<Option<IfIndex>, Error> {
         self.info().map(|info| IfIndex::new(info.index))
     }
@@ -661,7 +611,7 @@ mod tests {
 
     #[test]
     fn unknown_features_are_shown_as_bits() {
-        assert_eq!(XdpFeatures::from_bits(0x101).to_string(), "basic 0x100");
+        assert_eq!(XdpFeatures::from_bits_retain(0x101).to_string(), "basic 0x100");
         assert_eq!(XdpFeatures::default().to_string(), "none");
     }
 

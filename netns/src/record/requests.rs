@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::{NTF_PROXY, Record, RecordKind};
+use super::{Record, RecordKind};
 use crate::{
     Error, Host, IfIndex, Subject,
     netlink::{RawMessage, Request},
@@ -14,15 +14,16 @@ use crate::{
 const DEL: u16 = 1;
 const GET: u16 = 2;
 
-/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_ROUTE`, `RTMGRP_NEIGH`.
-const RECORD_CHANGES: u32 = 0x10 | 0x40 | 0x100 | 0x400 | 0x4;
+/// Multicast groups of rtnetlink that announce changes of records.
+const RECORD_CHANGES: i32 = libc::RTMGRP_IPV4_IFADDR
+    | libc::RTMGRP_IPV4_ROUTE
+    | libc::RTMGRP_IPV6_IFADDR
+    | libc::RTMGRP_IPV6_ROUTE
+    | libc::RTMGRP_NEIGH;
 
 impl Host {
     /// Lists the records of a link, or of all links, in the kernel's order: `ip address`, `ip route show table all`,
     /// `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn records(
         &mut self,
         kind: RecordKind,
@@ -40,7 +41,7 @@ impl Host {
                 let mut header = vec![0; kind.header()];
                 header[0] = u8::try_from(family).unwrap_or_default();
                 match (kind, proxies) {
-                    (RecordKind::Neighbour, true) => header[10] = NTF_PROXY,
+                    (RecordKind::Neighbour, true) => header[10] = libc::NTF_PROXY,
                     (_, true) => continue,
                     (_, false) => {}
                 }
@@ -64,9 +65,6 @@ impl Host {
     /// Waits until the records of a link meet a condition. The kernel creates some in the background: IPv6 adds an address's
     /// route after duplicate address detection (`addrconf_dad_work()` in `net/ipv6/addrconf.c`). `awaited` describes the
     /// condition in words that follow "failed to".
-    ///
-    /// # Errors
-    /// [`Error::Timeout`], [`Error::Refused`].
     pub fn wait_records(
         &mut self,
         kind: RecordKind,
@@ -127,9 +125,6 @@ impl Host {
 
     /// Adds a route of a link before or behind its [competitors](Record::competition_key), some time after it was read. IPv6
     /// cannot add a route before others.
-    ///
-    /// # Errors
-    /// [`Error::Refused`].
     pub fn add_route(
         &mut self,
         index: IfIndex,
@@ -182,7 +177,7 @@ mod tests {
     use crate::{
         Worker,
         netlink::Attributes,
-        record::{FOREVER, IFA_ADDRESS, IFA_CACHEINFO, IFA_LOCAL, RTA_DST, RTA_GATEWAY, RTA_OIF},
+        record::FOREVER,
         testing::{ARRIVAL, Pair},
     };
 
@@ -194,9 +189,9 @@ mod tests {
     fn lease(index: IfIndex, seconds: u32) -> Record {
         let times = [seconds, seconds, 7, 7].map(u32::to_ne_bytes).concat();
         let attributes = Attributes::default()
-            .put(IFA_LOCAL, &[192, 0, 2, 7])
-            .put(IFA_ADDRESS, &[192, 0, 2, 7])
-            .put(IFA_CACHEINFO, &times)
+            .put(libc::IFA_LOCAL, &[192, 0, 2, 7])
+            .put(libc::IFA_ADDRESS, &[192, 0, 2, 7])
+            .put(libc::IFA_CACHEINFO, &times)
             .into_bytes();
         let header = [vec![2, 24, 0, 0], index.get().to_ne_bytes().to_vec()].concat();
         Record::new(RecordKind::Address, [header, attributes].concat()).unwrap()
@@ -273,9 +268,9 @@ mod tests {
         // No route leads to the gateway.
         let header = [vec![2, 24, 0, 0, 254, 4, 0, 1], vec![0; 4]].concat();
         let attributes = Attributes::default()
-            .put(RTA_DST, &[203, 0, 113, 0])
-            .put(RTA_GATEWAY, &[198, 51, 100, 9])
-            .put(RTA_OIF, &pair.near_index.get().to_ne_bytes())
+            .put(libc::RTA_DST, &[203, 0, 113, 0])
+            .put(libc::RTA_GATEWAY, &[198, 51, 100, 9])
+            .put_u32(libc::RTA_OIF, pair.near_index.get())
             .into_bytes();
         let route = Record::new(RecordKind::Route, [header, attributes].concat()).unwrap();
         assert_eq!(route.to_string(), "route 203.0.113.0/24 via 198.51.100.9 in table 254");

@@ -40,12 +40,11 @@ pub(crate) fn make_tap(fd: BorrowedFd<'_>, link: &LinkName) -> io::Result<()> {
 
 /// Sends a command of ethtool, which is in the first field of a structure: `ioctl(SIOCETHTOOL)`.
 fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> io::Result<()> {
-    const SIOCETHTOOL: u64 = 0x8946;
     let mut request = ifreq(link);
     request.ifr_ifru.ifru_data = structure.cast();
     // SAFETY: the descriptor is open while it is borrowed; the callers pass a live structure of the size that the kernel
     // derives from its command.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), narrow(SIOCETHTOOL)?, &raw const request) })?;
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw const request) })?;
     Ok(())
 }
 

@@ -40,15 +40,13 @@ pub(crate) fn bind_packet(fd: BorrowedFd<'_>, index: IfIndex) -> io::Result<()> 
     Ok(())
 }
 
-/// Sets an integer option of a packet socket: `setsockopt(2)` at `SOL_PACKET`, no capability (`packet_setsockopt()` in
-/// `net/packet/af_packet.c`). `ENOPROTOOPT` if the kernel has no such option. `PACKET_AUXDATA` exists since Linux 2.6.21,
-/// `PACKET_IGNORE_OUTGOING` since 4.20.
-pub(crate) fn set_packet_option(fd: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
+/// Sets an integer option of a socket: `setsockopt(2)`. `ENOPROTOOPT` if the kernel has no such option. At `SOL_PACKET`
+/// (`packet_setsockopt()` in `net/packet/af_packet.c`) no option used here needs a capability; `PACKET_AUXDATA` exists since
+/// Linux 2.6.21, `PACKET_IGNORE_OUTGOING` since 4.20.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     let length = narrow(size_of::<c_int>())?;
     // SAFETY: the value is a live int, and the length is its size.
-    check(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, option, (&raw const value).cast(), length)
-    })?;
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
     Ok(())
 }
 

@@ -57,7 +57,7 @@ fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<D
                 (name.to_string(), Feature { on: state.active, changeable: state.changeable })
             })
             .collect(),
-        advertised: host.xdp_features(index)?.map(|features| features.names().map(str::to_owned).collect()),
+        advertised: host.xdp_features(index)?.map(|features| features.names().collect()),
         statistics: Vec::new(),
         path: None,
     })
