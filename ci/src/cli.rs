@@ -94,7 +94,7 @@ pub(crate) struct OutputArgs {
     /// Write the report, too
     #[arg(long)]
     pub(crate) report: bool,
-    /// Keep initrd, QEMU arguments and raw results of each machine
+    /// Keep initrd and raw results of each machine, and a script that boots it again
     #[arg(long)]
     pub(crate) keep: bool,
 }

@@ -248,13 +248,20 @@ impl<'a> KernelMatrix<'a> {
         Ok(())
     }
 
-    /// Keeps what a machine was started with and what it sent.
+    /// Keeps the inputs and the raw results of a machine, and a script that boots it again.
     fn keep_inputs(&self, machine: &Machine<'_>, number: u32) -> Result<()> {
-        for (name, file) in [("initrd", &machine.initrd), ("results", &machine.results)] {
-            fs::copy(file, self.directory.join(format!("{name}-{number}")))?;
-        }
-        let line = machine.arguments().join(" ");
-        Ok(fs::write(self.directory.join(format!("qemu-{number}.txt")), line)?)
+        let kept = |name: &str| self.directory.join(format!("{name}-{number}"));
+        let (initrd, results) = (kept("initrd"), kept("results"));
+        fs::copy(&machine.initrd, &initrd)?;
+        fs::copy(&machine.results, &results)?;
+        let console = PathBuf::from("/dev/stdout");
+        let arguments = Machine { initrd, results, console, ..machine.clone() }.arguments();
+        let quoted = |word: &String| format!(" '{}'", word.replace('\'', r"'\''"));
+        let words: String = arguments.iter().map(quoted).collect();
+        Ok(fs::write(
+            kept("qemu").with_extension("sh"),
+            format!("{}{words}\n", self.config.host.qemu.display()),
+        )?)
     }
 
     /// Returns the modules of all pending cells. A cell whose module this kernel lacks fails without a retry.
