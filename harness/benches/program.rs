@@ -75,13 +75,13 @@ fn cpu_time(program: &Loaded, frame: &[u8], runs: u64) -> Duration {
         CounterOutcome::Dropped => (0..=u8::MAX).collect(),
     };
     let is_counted = !program.is_null && slots.len() == 1;
-    let counted = || program.counter.counted(&slots).expect("the counter can be read");
+    let counted = || program.counters.counted(&slots).expect("the counter can be read");
     let before = counted();
     let times = u32::try_from(runs).expect("a sample is some milliseconds");
     let start = thread_cpu_time();
-    program.counter.repeat(frame, times).expect("the kernel runs the program");
+    program.program.repeat(frame, times).expect("the kernel runs the program");
     let took = thread_cpu_time() - start;
-    let added = program.counter.width().added(before, counted());
+    let added = program.counters.width().added(before, counted());
     assert_eq!(added, if is_counted { runs } else { 0 }, "runs that were counted");
     Duration::from_nanos(took)
 }

@@ -13,13 +13,13 @@ use std::{
 };
 
 use xdproof::{
-    attach::{Counter, Object},
     error::chain,
     inject::{cpu::Pinned, live_frames::LiveFrames, ring::RingSender},
     measure::{
         bootstrap_median, median,
         traffic::{Mix, Traffic},
     },
+    program::{Object, Program},
     testbed::{PortPair, Spec},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
 fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
     let testbed = PortPair::veth(Spec::default())?;
     let index = testbed.topology.dut.index;
-    let (counter, attached) = Counter::load(&Object::default())?.attach(&testbed.dut, index, Some(mode))?;
-    let _attachment = attached?;
+    let (program, counters) = Program::load_counter(&Object::default())?;
+    let _attachment = program.attach(&testbed.dut, index, Some(mode))?;
     let traffic = Traffic::of(Mix::Udp, Mix::Udp.least())?;
     let frame = traffic.frames.first().ok_or("no frame")?.0.clone();
     let (worker, port) = (&testbed.tester, &testbed.topology.tester);
@@ -81,7 +81,7 @@ fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
         if sender < 2 {
             testbed.take_redirected(mode)?;
         }
-        let before = counter.counted(&[17])?;
+        let before = counters.counted(&[17])?;
         let start = Instant::now();
         let seconds = match sender {
             0 => live.run(FRAMES).map(|()| start.elapsed().as_secs_f64())?,
@@ -89,7 +89,7 @@ fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
             2 => trafgen(worker, file.path())?,
             _ => ring.repeat(&[&frame], FRAMES).map(|_| start.elapsed().as_secs_f64())?,
         };
-        let counted = counter.counted(&[17])? - before;
+        let counted = counters.counted(&[17])? - before;
         if counted != u64::from(FRAMES) {
             return Err(format!("{} sent {FRAMES} frames, {counted} were counted", SENDERS[sender]).into());
         }

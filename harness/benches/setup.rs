@@ -13,7 +13,7 @@ use std::{process::ExitCode, time::Duration};
 
 use criterion::SamplingMode;
 use xdproof::{
-    attach::{AttachError, Counter, Object},
+    program::{Object, Program, ProgramError},
     testbed::{PortPair, Spec},
 };
 use xdproof_netns::XdpMode;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     let object = Object::default();
     let up = || PortPair::veth(Spec::default()).expect("a veth pair comes up");
-    let load = || Counter::load(&object).expect("the counter loads");
+    let load = || Program::load_counter(&object).expect("the counter loads");
 
     let mut criterion = sampling::criterion(10, Duration::from_secs(1));
     let mut group = criterion.benchmark_group("setup");
@@ -36,18 +36,15 @@ fn main() -> ExitCode {
     for (name, mode) in MODES {
         group.bench_function(format!("attach/{name}"), |bencher| {
             let testbed = up();
-            let mut counter = Some(load());
-            bencher.iter(|| {
-                let detached = counter.take().map(|counter| attach_and_detach(counter, &testbed, mode));
-                counter = detached.transpose().expect("the counter is attached");
-            });
+            let (program, _counters) = load();
+            bencher.iter(|| attach_and_detach(&program, &testbed, mode).expect("the counter is attached"));
         });
     }
     for (name, mode) in MODES {
         group.bench_function(format!("all/{name}"), |bencher| {
             bencher.iter(|| {
                 let testbed = up();
-                attach_and_detach(load(), &testbed, mode).expect("the counter is attached")
+                attach_and_detach(&load().0, &testbed, mode).expect("the counter is attached")
             });
         });
     }
@@ -56,9 +53,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Attaches the counter to the DUT, where it is looked at in which mode, and takes it off again.
-fn attach_and_detach(counter: Counter, testbed: &PortPair, mode: XdpMode) -> Result<Counter, AttachError> {
-    let (counter, attachment) = counter.attach(&testbed.dut, testbed.topology.dut.index, Some(mode))?;
-    drop(attachment?);
-    Ok(counter)
+/// Attaches the program to the DUT, which reads the mode back, and detaches it.
+fn attach_and_detach(program: &Program, testbed: &PortPair, mode: XdpMode) -> Result<(), ProgramError> {
+    program.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)).map(drop)
 }

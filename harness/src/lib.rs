@@ -1,6 +1,6 @@
 //! Proves what an XDP program, a NIC driver and an attach mode do to frames.
 //!
-//! A [`trial::run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](attach) to its DUT; frames
+//! A [`trial::run`] takes a [`plan`] of trials. Each trial gets a [`testbed`] with the program [attached](program) to its DUT; frames
 //! are [injected](inject), the counters and the DUT's stack are [observed](exchange), and the [judge](mod@judge) compares the
 //! observation with what the frames' bytes must lead to. Every [`report`] is told of it.
 //!
@@ -10,12 +10,12 @@
 //! Two layers are crates of their own, so that the compiler enforces that they stay pure: `xdproof-core` (`model`, `plan`, `judge`,
 //! `measure`) and `xdproof-report`. They are re-exported here.
 
-pub mod attach;
 pub mod bench;
 pub mod cli;
 pub mod exchange;
 pub mod host;
 pub mod inject;
+pub mod program;
 pub mod suites;
 pub mod testbed;
 pub mod trial;

@@ -18,8 +18,8 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    attach::{Counter, Held, Object},
     model::verdict::VerdictKind,
+    program::{DispatcherHold, Object, Program},
     suites::attach_semantics::{self, Bench, Device, Ground, Rule, hold_if_asked},
     testbed::{PortPair, Spec},
 };
@@ -84,13 +84,13 @@ fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
 fn outlasts() -> Result<(), Failed> {
     const ENDS_WITHIN: Duration = Duration::from_secs(30);
     let place = || Worker::spawn(&NetNs::create()?, "shelf");
-    let counter = Counter::load(&Object::default())?;
+    let loaded = Program::load(&Object::default())?;
     // The pair of sockets by which tokio learns of signals stays in the namespace in which a process first needs it.
     drop(place()?);
     let first = place()?;
-    let held = Held::in_dispatcher(&first, counter.descriptor()?)?;
+    let held = DispatcherHold::on_loopback(&first, loaded.descriptor()?)?;
     drop(first);
-    let (second, program) = (place()?, counter.descriptor()?);
+    let (second, program) = (place()?, loaded.descriptor()?);
     let ends = second.call(move |host| {
         let loopback = host.link(&"lo".parse()?)?.index;
         host.link_xdp(loopback, program.as_fd(), &[XdpMode::Generic], false)

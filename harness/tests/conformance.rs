@@ -15,7 +15,6 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    attach::{Answer, AttachError, Counter, Object},
     host::kernel::kernel_version,
     model::{
         action::CountedAction,
@@ -24,6 +23,7 @@ use xdproof::{
         result::Observed,
     },
     plan::selection::{Selection, Trial},
+    program::{Object, ProgramError, Subject, TestRunOutput},
     report::console::explain,
     trial::Lab,
 };
@@ -98,8 +98,8 @@ fn run(lab: Option<&Lab>, trial: &Trial<'_>) -> Result<(), Failed> {
 /// The longest linear part that splits a header: Ethernet, two tags and an IPv6 header, with a byte to spare.
 const LONGEST_SPLIT: u32 = 14 + 4 + 4 + 40 + 1;
 
-fn frags_counter() -> Result<Counter, AttachError> {
-    Counter::load(&Object { program: Some(abi::FRAGS_PROGRAM.to_owned()), ..Object::default() })
+fn frags_counter() -> Result<Subject, ProgramError> {
+    Subject::load(&Object::builtin(abi::FRAGS_PROGRAM))
 }
 
 /// Whether this kernel splits frames for a test run: 6.18 is the first.
@@ -115,7 +115,8 @@ fn run_split(scenario: &Scenario) -> Result<(), Failed> {
     for frame in &scenario.frames {
         let outcome = oracle::outcome(&frame.bytes);
         for linear in 0..=LONGEST_SPLIT.min(u32::try_from(frame.bytes.len())?) {
-            let Answer { action, length } = counter.test_run_split(&frame.bytes, linear, &mut out)?;
+            let TestRunOutput { action, length } =
+                counter.program.test_run_split(&frame.bytes, linear, &mut out)?;
             let passed = match outcome {
                 CounterOutcome::Counted(slot) => {
                     *expected.entry(slot).or_default() += 1;
@@ -124,7 +125,7 @@ fn run_split(scenario: &Scenario) -> Result<(), Failed> {
                 CounterOutcome::Dropped => false,
             };
             let intact = out.get(..length) == Some(frame.bytes.as_slice());
-            if (action == Answer::PASS) != passed || !intact {
+            if (action == TestRunOutput::PASS) != passed || !intact {
                 let what = format!("split at {linear}: action {action}, {length} bytes, intact: {intact}");
                 return Err(format!("{what}\n{}", frame.describe()).into());
             }

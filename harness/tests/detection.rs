@@ -20,13 +20,13 @@ use std::{
 
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
-    attach::{Object, programs_of},
     model::{
         action::CountedAction,
         mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
     },
     plan::selection::Trial,
+    program::Object,
     report::detection::{Finders, Table, table},
     trial::Lab,
 };
@@ -52,7 +52,7 @@ type Found = Arc<Mutex<Table>>;
 fn main() -> ExitCode {
     let arguments = waiting::arguments();
     let object = Path::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
-    let (scenarios, mutants) = match (gate::corpus(), programs_of(object)) {
+    let (scenarios, mutants) = match (gate::corpus(), Object::programs_in(object)) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),
         (Err(error), _) => return gate::broken(&error),
         (_, Err(error)) => return gate::broken(&error.to_string()),

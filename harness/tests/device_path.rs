@@ -19,7 +19,6 @@ use std::{
 
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
-    attach::Object,
     inject::tc_tools::Shaper,
     model::{
         action::CountedAction,
@@ -29,6 +28,7 @@ use xdproof::{
         verdict::VerdictKind,
     },
     plan::selection::Selection,
+    program::Object,
     report::{Event, Reporter},
     testbed::{DevicePath, PortPair, Spec, path::PathError},
     trial::{Ground, Lab, Order, nothing_to_give_back, run},

@@ -28,10 +28,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use user::{Result, expect_code, stdout};
 use xdproof::{
-    attach::{Counter, Object},
     error::chain,
     inject::tc_tools::Shaper,
     model::device::{PortRole, StatisticSource},
+    program::{Object, Program},
     testbed::{
         DeviceError, DevicePair, StatisticsReading, TakeOptions,
         devices::{
@@ -372,7 +372,7 @@ impl Stand {
 
     /// Attaches a program by netlink, of which nothing else is left.
     fn attach(&self, link: &str, mode: XdpMode) -> Result {
-        let program = Counter::load(&Object::default())?.descriptor()?;
+        let program = Program::load(&Object::default())?.descriptor()?;
         let name: LinkName = link.parse()?;
         self.worker.call(move |host| {
             let index = host.link(&name)?.index;
@@ -665,7 +665,7 @@ fn taken_and_given_back() -> Result {
         (&pair.testbed.tester, pair.testbed.topology.tester.index),
         (&pair.testbed.dut, pair.testbed.topology.dut.index),
     ] {
-        let program = Counter::load(&Object::default())?.descriptor()?;
+        let program = Program::load(&Object::default())?.descriptor()?;
         let fewer = worker.call(move |host| {
             host.set_mtu(index, 9000)?;
             host.set_link(index, &LinkSetting::Promiscuous(true))?;
@@ -861,7 +861,7 @@ fn leftovers() -> Result {
     let before = stand.look()?;
     let pair = stand.take().map_err(|error| chain(&error))?;
     let index = pair.testbed.topology.dut.index;
-    let program = Counter::load(&Object::default())?.descriptor()?;
+    let program = Program::load(&Object::default())?.descriptor()?;
     let filter = |line: &'static str| -> Result {
         let output = pair.testbed.dut.run(move |_| Command::new("sh").args(["-ec", line]).output())??;
         expect(output.status.success(), &format!("{output:?}"))
@@ -1002,7 +1002,7 @@ fn bridge_stays() -> Result {
     expect(!socket.wait_readable(Duration::from_millis(300))?, "a frame came that nobody sent")?;
     drop(socket);
     // As a trial may leave it, a program by netlink too.
-    let program = Counter::load(&Object::default())?.descriptor()?;
+    let program = Program::load(&Object::default())?.descriptor()?;
     dut.call(move |host| {
         let port = host.link(&port)?.index;
         for index in [index, port] {
@@ -1089,7 +1089,7 @@ fn bridge_down() -> Result {
     let before = look()?;
     let pair = stand.take().map_err(|error| chain(&error))?;
     let index = pair.testbed.topology.dut.index;
-    let program = Counter::load(&Object::default())?.descriptor()?;
+    let program = Program::load(&Object::default())?.descriptor()?;
     pair.testbed.dut.call(move |host| {
         host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())
     })?;
@@ -1288,7 +1288,7 @@ fn next_hops() -> Result {
 
 fn linked_program() -> Result {
     let stand = Stand::plain()?;
-    let counter = Counter::load(&Object::default())?.descriptor()?;
+    let counter = Program::load(&Object::default())?.descriptor()?;
     let name: LinkName = "d0".parse()?;
     let _link = stand.worker.call(move |host| {
         let index = host.link(&name)?.index;

@@ -22,8 +22,8 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    attach::{Answer, Counter, Object},
     model::observation::{Counts, Observation},
+    program::{CounterMap, Object, Program, TestRunOutput},
 };
 use xdproof_ebpf::{
     abi,
@@ -138,7 +138,8 @@ fn on_host(case: &Case) -> Result<CounterOutcome, Found> {
 /// A program in the kernel, and how frames are given to it.
 struct Reader {
     name: String,
-    counter: Counter,
+    program: Program,
+    counters: CounterMap,
     splits: bool,
     /// The longest frame that it takes, in bytes.
     longest: usize,
@@ -148,25 +149,25 @@ struct Reader {
 
 impl Reader {
     fn new(object: &Object, splits: bool, longest: usize) -> Result<Self> {
-        let counter = Counter::load(object)?;
-        let name = format!("{}{}", counter.identity().name, if splits { ", split" } else { "" });
+        let (program, counters) = Program::load_counter(object)?;
+        let name = format!("{}{}", program.identity().name, if splits { ", split" } else { "" });
         let mut reader =
-            Self { name, counter, splits, longest, counted: Counts::new(), out: vec![0; 1 << 16] };
+            Self { name, program, counters, splits, longest, counted: Counts::new(), out: vec![0; 1 << 16] };
         reader.counted = reader.read()?;
         Ok(reader)
     }
 
     /// What the map says, over all CPUs.
     fn read(&self) -> Result<Counts> {
-        Ok(Observation { per_cpu: self.counter.counts()?, ..Observation::default() }.counts())
+        Ok(Observation { per_cpu: self.counters.counts()?, ..Observation::default() }.counts())
     }
 
-    fn answer(&mut self, case: &Case) -> io::Result<Answer> {
+    fn answer(&mut self, case: &Case) -> io::Result<TestRunOutput> {
         if self.splits {
             let linear = u32::try_from(case.linear.min(case.bytes.len())).map_err(io::Error::other)?;
-            self.counter.test_run_split(&case.bytes, linear, &mut self.out)
+            self.program.test_run_split(&case.bytes, linear, &mut self.out)
         } else {
-            self.counter.test_run(&case.bytes, &mut self.out)
+            self.program.test_run(&case.bytes, &mut self.out)
         }
     }
 
@@ -177,10 +178,10 @@ impl Reader {
             Err(error) if short && error.kind() == io::ErrorKind::InvalidInput => None,
             Err(error) => Some(format!("refused: {error}")),
             Ok(_) if short => Some("taken, although it is too short".to_owned()),
-            Ok(Answer { action, length }) => {
+            Ok(TestRunOutput { action, length }) => {
                 let intact = self.out.get(..length) == Some(case.bytes.as_slice());
                 let passes = matches!(outcome, CounterOutcome::Counted(_));
-                let right = intact && (action == Answer::PASS) == passes;
+                let right = intact && (action == TestRunOutput::PASS) == passes;
                 (!right).then(|| format!("answered {action}, intact: {intact}"))
             }
         }
@@ -232,7 +233,7 @@ fn everyone() -> Result<Vec<Reader>> {
         Reader::new(&object(abi::COUNT_PROGRAM), false, LONGEST_LINEAR)?,
         Reader::new(&frags, false, usize::MAX)?,
     ];
-    if Counter::load(&frags)?.test_run_split(&[0; 60], 30, &mut [0; 60]).is_ok() {
+    if Program::load(&frags)?.test_run_split(&[0; 60], 30, &mut [0; 60]).is_ok() {
         readers.push(Reader::new(&frags, true, usize::MAX)?);
     } else {
         eprintln!("no frame is split: this kernel does not split frames for a test run (6.18 does)");

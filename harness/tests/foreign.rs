@@ -18,13 +18,13 @@ use std::{
 use libtest_mimic::{Failed, Trial as Test};
 use objects::{Compiled, compiler};
 use xdproof::{
-    attach::Object,
     model::{
         action::CountedAction,
         mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
     },
     plan::selection::{Selection, Trial},
+    program::Object,
     report::console::explain,
     trial::Lab,
 };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use xdproof::{attach::Object, error::chain, model::action::CountedAction, trial::Lab};
+use xdproof::{error::chain, model::action::CountedAction, program::Object, trial::Lab};
 
 /// Set to 1 by whoever must not mistake "nothing could be measured" for "nothing is slow".
 const REQUIRE: &str = "XDPROOF_REQUIRE_PRIVILEGED";

@@ -24,13 +24,13 @@ use crate::{
 pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::Result<Sample> {
     let slots: Vec<u8> = traffic.slots.keys().copied().collect();
     let Some((frame, _)) = traffic.frames.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let counted = || program.counter.counted(&slots).map_err(io::Error::other);
+    let counted = || program.counters.counted(&slots).map_err(io::Error::other);
     let before = Reading::take()?;
     let first = counted()?;
     let (mut done, mut bursts) = (Ok(()), Vec::new());
     for _ in 0..BURSTS {
         let start = thread_cpu_time();
-        done = done.and(program.counter.repeat(frame, runs));
+        done = done.and(program.program.repeat(frame, runs));
         bursts.push((thread_cpu_time() - start) as f64 / f64::from(runs));
     }
     let last = counted()?;
@@ -43,7 +43,7 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::
     )]
     let time_ns = (bursts.iter().sum::<f64>() * f64::from(runs)) as u64;
     // What counts nothing cannot be held against anything; that it ran is what the kernel said.
-    let counted = if program.is_null { sent } else { program.counter.width().added(first, last) };
+    let counted = if program.is_null { sent } else { program.counters.width().added(first, last) };
     let void = match done {
         Err(error) => Some(Void::Injector { reason: error.to_string() }),
         Ok(()) if counted != sent => Some(Void::Conservation { sent, counted, explained: 0 }),

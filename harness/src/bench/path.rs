@@ -3,15 +3,13 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::AsFd as _,
     sync::Barrier,
     time::{Duration, Instant},
 };
 
-use xdproof_netns::{NetNs, Statistics, TxOutcome, Worker, XdpLink, XdpMode};
+use xdproof_netns::{NetNs, Statistics, TxOutcome, Worker, XdpMode};
 
 use crate::{
-    attach::{AttachError, Width},
     bench::{
         machine::{Reading, thread_cpu_time},
         programs::Loaded,
@@ -25,6 +23,7 @@ use crate::{
         measurement::{BURSTS, MeasuredDevice, Part, Sample},
         mode::InjectorKind,
     },
+    program::{Attachment, ProgramError, Width},
     testbed::{PortPair, Spec, veth},
 };
 /// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
@@ -50,7 +49,7 @@ pub enum PathError {
     Network(#[from] xdproof_netns::Error),
     /// The program.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(#[from] ProgramError),
     /// The sender.
     #[error(transparent)]
     Sender(#[from] crate::inject::sender::SenderError),
@@ -63,11 +62,12 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// What the kernel answered to a request about the namespace or the link, if that is what failed.
+    /// The errno of a request about the namespace or the link, or of the attachment, if that is what failed.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Network(error) => error.errno(),
+            Self::Attach(ProgramError::Refused { answer, .. }) => answer.raw_os_error(),
             Self::Attach(_) | Self::Sender(_) | Self::Load { .. } => None,
         }
     }
@@ -76,8 +76,7 @@ impl PathError {
 /// A veth pair with a program at the DUT.
 #[derive(Debug)]
 pub struct Wire {
-    link: XdpLink,
-    attached: u32,
+    attachment: Attachment,
     senders: HashMap<InjectorKind, Senders>,
     testbed: PortPair,
     kind: Kind,
@@ -123,23 +122,12 @@ impl Wire {
     pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
         let testbed = PortPair::veth(kind.spec)?;
         let index = testbed.topology.dut.index;
-        let (mode, descriptor) = (kind.mode, program.counter.descriptor()?);
-        let link = testbed.dut.call(move |host| host.link_xdp(index, descriptor.as_fd(), &[mode], false))?;
-        let id = program.counter.identity().id;
-        let found = testbed.dut.call(move |host| host.xdp(index))?;
-        if found.attached(mode) != Some(id) {
-            return Err(xdproof_netns::Error::IncompleteReply {
-                action: "attach an XDP program in the mode asked for",
-                subject: Some(index.into()),
-                missing: "program in that mode",
-            }
-            .into());
-        }
+        let attachment = program.program.attach(&testbed.dut, index, Some(kind.mode))?;
         testbed.keep_frames_apart()?;
         if kind.redirected {
-            testbed.take_redirected(mode)?;
+            testbed.take_redirected(kind.mode)?;
         }
-        Ok(Self { link, attached: id, senders: HashMap::new(), testbed, kind })
+        Ok(Self { attachment, senders: HashMap::new(), testbed, kind })
     }
 
     /// What has to be known of how frames go.
@@ -221,19 +209,17 @@ impl Wire {
     ///
     /// When the machine cannot be read. What only concerns the trial makes it void.
     pub fn trial(&mut self, program: &Loaded, load: Load<'_>, part: Part) -> io::Result<Sample> {
-        let id = program.counter.identity().id;
-        if self.attached != id {
-            self.link.update(program.program(), None).map_err(io::Error::other)?;
-            self.attached = id;
+        if self.attachment.id != program.program.identity().id {
+            self.attachment.replace(&program.program).map_err(io::Error::other)?;
         }
         let slots: Vec<u8> = load.traffic.slots.keys().copied().collect();
         let reading = Reading::take()?;
         let before = self.look(program, &slots)?;
-        let per_cpu_before = program.counter.counted_by_cpu(&slots).map_err(io::Error::other)?;
+        let per_cpu_before = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let sent = self.send(load);
         let begun = sent.begun;
         let offered = sent.handed.accepted + sent.handed.dropped;
-        let width = program.counter.width();
+        let width = program.counters.width();
         // What was counted is looked at first and alone: it is what the time is taken by.
         let mut deadline = Instant::now() + MUST_ARRIVE;
         let mut accounted_before = 0;
@@ -259,7 +245,7 @@ impl Wire {
         let losses = losses(&before, &after, meanwhile.softnet_dropped);
         let counted = added(program, width, before.counted, after.counted);
         let lost = losses.frames(veth::DRIVER);
-        let per_cpu = program.counter.counted_by_cpu(&slots).map_err(io::Error::other)?;
+        let per_cpu = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let per_cpu = per_cpu.iter().zip(&per_cpu_before).map(|(after, before)| width.added(*before, *after));
         let ended = if program.is_null { sent.ended } else { ended };
         let time_ns =
@@ -425,7 +411,7 @@ fn borrowed(traffic: &Traffic) -> Vec<(&[u8], u32)> {
 }
 
 fn count(program: &Loaded, slots: &[u8]) -> io::Result<u64> {
-    program.counter.counted(slots).map_err(io::Error::other)
+    program.counters.counted(slots).map_err(io::Error::other)
 }
 
 /// What was counted between two looks. A counter wraps at its width, and the device's statistics at theirs.

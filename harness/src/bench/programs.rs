@@ -4,17 +4,14 @@
 //! every round, in an order that is drawn: the kernel gives the first free place to whoever comes first. What the places make
 //! is then scatter, which shows, and not a bias, which does not.
 
-use std::{
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use xdproof_ebpf::abi;
 use xdproof_netns::{NetNs, Worker};
 
 use crate::{
-    attach::{AttachError, Counter, Held, Object},
     model::measurement::{Measured, ProgramRole},
+    program::{CounterMap, DispatcherHold, Object, Program, ProgramError},
 };
 
 /// Which objects are measured.
@@ -30,20 +27,11 @@ pub struct Objects {
 #[derive(Debug)]
 pub struct Loaded {
     // Taken out of the dispatcher before it goes.
-    _held: Held,
-    program: OwnedFd,
-    /// Its counters.
-    pub counter: Counter,
+    _hold: DispatcherHold,
+    pub program: Program,
+    pub counters: CounterMap,
     /// Whether it counts nothing, so that only the device can tell what arrived.
     pub is_null: bool,
-}
-
-impl Loaded {
-    /// Its descriptor.
-    #[must_use]
-    pub fn program(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
-    }
 }
 
 /// Both loads of each program. The workers' namespaces have a loopback device each, which keeps a program in the kernel's
@@ -62,7 +50,7 @@ impl Programs {
     /// # Errors
     ///
     /// An object that is no counter, what the kernel refused.
-    pub fn load(objects: Objects) -> Result<Self, AttachError> {
+    pub fn load(objects: Objects) -> Result<Self, ProgramError> {
         let draws = fastrand::Rng::with_seed(0);
         let mut programs = Self { loaded: Vec::new(), draws, shelves: Vec::new(), objects };
         let roles = programs.roles();
@@ -74,7 +62,7 @@ impl Programs {
     }
 
     fn roles(&self) -> Vec<(ProgramRole, Object)> {
-        let null = Object { program: Some(abi::NULL_PROGRAM.to_owned()), ..Object::default() };
+        let null = Object::builtin(abi::NULL_PROGRAM);
         let mut roles = vec![(ProgramRole::Null, null), (ProgramRole::Subject, self.objects.subject.clone())];
         roles.extend(self.objects.reference.clone().map(|object| (ProgramRole::Reference, object)));
         roles
@@ -85,7 +73,7 @@ impl Programs {
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn reload(&mut self) -> Result<(), AttachError> {
+    pub fn reload(&mut self) -> Result<(), ProgramError> {
         self.loaded.clear();
         let mut order: Vec<(ProgramRole, bool, Object)> = self
             .roles()
@@ -94,10 +82,9 @@ impl Programs {
             .collect();
         self.draws.shuffle(&mut order);
         for (shelf, (role, second, object)) in self.shelves.iter().zip(order) {
-            let counter = Counter::load(&object)?;
-            let program = counter.descriptor()?;
-            let held = Held::in_dispatcher(shelf, counter.descriptor()?)?;
-            let loaded = Loaded { _held: held, program, counter, is_null: role == ProgramRole::Null };
+            let (program, counters) = Program::load_counter(&object)?;
+            let hold = DispatcherHold::on_loopback(shelf, program.descriptor()?)?;
+            let loaded = Loaded { _hold: hold, program, counters, is_null: role == ProgramRole::Null };
             self.loaded.push((role, second, loaded));
         }
         Ok(())
@@ -114,8 +101,7 @@ impl Programs {
     /// What is known of a role's program.
     #[must_use]
     pub fn describe(&self, role: ProgramRole) -> Option<Measured> {
-        let counter = &self.get(role, false)?.counter;
-        let identity = counter.identity();
+        let identity = self.get(role, false)?.program.identity();
         let path = |object: &Object| object.path.clone();
         let object: Option<PathBuf> = match role {
             ProgramRole::Null => None,

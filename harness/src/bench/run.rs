@@ -14,7 +14,6 @@ use std::{
 };
 
 use crate::{
-    attach::AttachError,
     bench::{
         cost,
         machine::{IdleTimes, fingerprint},
@@ -40,6 +39,7 @@ use crate::{
         result::RunResult,
     },
     plan::support::{self, Support},
+    program::ProgramError,
     report::{Event, Reporter},
     testbed::{Spec, veth},
 };
@@ -94,7 +94,7 @@ pub struct Order {
 pub enum BenchError {
     /// An object is no counter, or the kernel refuses it.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(#[from] ProgramError),
     /// The machine cannot be read, or a reporter cannot pass on what it is told.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -160,7 +160,7 @@ pub fn run(
         blocks_in_a_round: blocks_in_a_round(order.cases.len()),
     };
     let is_over = || Instant::now() >= deadline || cancelled.load(Ordering::Relaxed);
-    let identity = stand.program(ProgramRole::Subject, false)?.counter.identity().clone();
+    let identity = stand.program(ProgramRole::Subject, false)?.program.identity().clone();
     let environment = kernel::environment(identity.of(&order.objects.subject))?;
     reporter.report(Event::Measuring {
         environment: &environment,
@@ -351,7 +351,7 @@ impl Stand {
                 mode,
                 kernel,
                 mtu: kind.spec.mtu,
-                fragments: program.counter.takes_fragments(),
+                fragments: program.program.takes_frags(),
                 page: rustix::param::page_size(),
             });
             let given = error.errno().map(rustix::io::Errno::from_raw_os_error);
@@ -442,7 +442,7 @@ impl Stand {
         let mut answer = |role| {
             let program = self.program(role, false)?;
             // What a test run does not take, nothing can be said of.
-            Ok::<_, BenchError>(program.counter.test_run(frame, &mut out).ok().map(|answer| answer.action))
+            Ok::<_, BenchError>(program.program.test_run(frame, &mut out).ok().map(|answer| answer.action))
         };
         Ok(match (answer(case.subject)?, answer(case.reference)?) {
             (Some(its), Some(other)) if its != other => Some(format!(

@@ -21,9 +21,9 @@ use crate::cli::{
     bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate, watch,
 };
 use crate::{
-    attach::{AttachError, Object},
     error::chain,
     plan::selection::PlanError,
+    program::{Object, ProgramError},
     report::{
         console::Verbosity,
         json::{JsonFile, write_pretty},
@@ -298,8 +298,8 @@ impl Failure {
     }
 }
 
-impl From<AttachError> for Failure {
-    fn from(error: AttachError) -> Self {
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
         if error.is_input() { Self::Input(error.into()) } else { Self::Machine(error.into()) }
     }
 }

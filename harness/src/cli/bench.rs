@@ -10,7 +10,6 @@ use crate::cli::{
     report::ReportArgs,
 };
 use crate::{
-    attach::Object,
     bench::{
         BenchError, Objects, Order, machine,
         run::{self, Outcome, outcome},
@@ -28,6 +27,7 @@ use crate::{
         result::RunResult,
     },
     plan::selection::Selection,
+    program::Object,
     report::{
         Event, Reporter,
         json::{JsonFile, write_pretty},
@@ -168,7 +168,7 @@ fn reference(
     program: Option<String>,
     map: Option<String>,
 ) -> Result<Object, Failure> {
-    let programs = crate::attach::programs_of(&path)?;
+    let programs = Object::programs_in(&path)?;
     let same = subject.program.clone().filter(|program| programs.contains(program));
     Ok(Object { path: Some(path), program: program.or(same), map: map.or_else(|| subject.map.clone()) })
 }

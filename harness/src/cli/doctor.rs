@@ -14,11 +14,11 @@ use xdproof_scenarios::{Scenario, load};
 
 use crate::cli::args::{Exit, Failure, Output};
 use crate::{
-    attach::{Counter, LINK_KERNEL, Object, RunCounting},
     error::chain,
     host::kernel,
     model::{action::CountedAction, mode::InjectorKind, verdict::VerdictKind},
     plan::selection::{Selection, Trial},
+    program::{LINK_KERNEL, Object, Program, RunCounting},
     report::console::Verbosity,
     testbed::{PortPair, Spec},
     trial::Lab,
@@ -188,9 +188,11 @@ fn tries() -> Vec<Check> {
     let namespace = NetNs::create().map(|_| "made one".to_owned()).map_err(|error| chain(&error));
     let testbed = PortPair::veth(Spec::default()).map_err(|error| chain(&error));
     let veth = testbed.as_ref().map(|_| "made a pair in two namespaces, up".to_owned()).map_err(Clone::clone);
-    let loaded = Counter::load(&object).map_err(|error| chain(&error));
-    let load =
-        loaded.as_ref().map(|counter| format!("program {}", counter.identity().name)).map_err(Clone::clone);
+    let loaded = Program::load_counter(&object).map_err(|error| chain(&error));
+    let load = loaded
+        .as_ref()
+        .map(|(program, _)| format!("program {}", program.identity().name))
+        .map_err(Clone::clone);
     let counting =
         RunCounting::enable().map(|_| "BPF_ENABLE_STATS".to_owned()).map_err(|error| chain(&error));
     drop(loaded);
@@ -208,10 +210,8 @@ fn tries() -> Vec<Check> {
     ];
     for mode in [XdpMode::Generic, XdpMode::Native] {
         let attached = testbed.as_ref().map_err(Clone::clone).and_then(|testbed| {
-            let counter = Counter::load(&object).map_err(|error| chain(&error))?;
-            let (_counter, attached) = counter
-                .attach(&testbed.dut, testbed.topology.dut.index, Some(mode))
-                .map_err(|error| chain(&error))?;
+            let attached = Program::load(&object)
+                .and_then(|program| program.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)));
             attached.map(|_| "attached to a veth and read back".to_owned()).map_err(|error| chain(&error))
         });
         checks.push(Check::new(format!("XDP in {mode} mode"), attached, true, root));

@@ -15,13 +15,13 @@ use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMod
 
 use crate::cli::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
-    attach::{AttachError, Attachment, Counter, Width},
     exchange::difference,
     host::xdp_mode,
     model::{
         mode::Mode,
         observation::{Counts, Observation},
     },
+    program::{Attachment, CounterMap, Program, ProgramError, Width},
 };
 
 #[derive(Debug, Args)]
@@ -87,9 +87,9 @@ impl Watch {
         output: Output,
     ) -> Result<(), Failure> {
         let mut printer = Printer { to: output.people(), json: output.json };
-        let Station { counter, attachment: Attachment { mode, id, .. }, .. } = station;
+        let Station { counters, attachment: Attachment { mode, id, .. }, .. } = station;
         // Read before anyone is told: whatever is sent from then on is counted.
-        let (mut before, mut since) = (counter.counts()?, Instant::now());
+        let (mut before, mut since) = (counters.counts()?, Instant::now());
         // Summed up as they come: over the whole time, a 32-bit counter may wrap more than once.
         let mut totals = Counts::new();
         printer
@@ -108,9 +108,9 @@ impl Watch {
                 _ = ticks.tick() => false,
                 () = signals.wait() => true,
             };
-            let (now, counts) = (Instant::now(), counter.counts()?);
+            let (now, counts) = (Instant::now(), counters.counts()?);
             let elapsed = now.duration_since(since);
-            let added = sum(counter.width(), &before, &counts);
+            let added = sum(counters.width(), &before, &counts);
             printer.rates(&added, elapsed).map_err(Failure::output)?;
             for (protocol, packets) in added {
                 *totals.entry(protocol).or_default() += packets;
@@ -129,7 +129,8 @@ impl Watch {
 
 /// A counter on an interface, and what is needed to leave the interface as it was.
 struct Station {
-    counter: Counter,
+    // The attachment holds the program.
+    counters: CounterMap,
     attachment: Attachment,
     worker: Worker,
     /// None where the kernel does not tell them.
@@ -146,11 +147,10 @@ impl Station {
         })?;
         let index = link.index;
         let offloads = worker.call(move |host| host.offloads(index)).ok();
-        let counter = Counter::load(&object.object())?;
-        let (counter, attached) = counter.attach(&worker, index, mode)?;
-        match attached {
-            Ok(attachment) => Ok(Self { counter, attachment, worker, offloads }),
-            Err(error @ AttachError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
+        let (program, counters) = Program::load_counter(&object.object())?;
+        match program.attach(&worker, index, mode) {
+            Ok(attachment) => Ok(Self { counters, attachment, worker, offloads }),
+            Err(error @ ProgramError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
                 anyhow::Error::new(error).context(format!("{name} has an XDP program already: {}", link.xdp)),
             )),
             Err(error) => Err(error.into()),
@@ -170,7 +170,7 @@ impl Station {
     /// Takes the program off and restores what attaching it has changed: the kernel switches LRO and hardware GRO off for a
     /// generic program (`generic_xdp_install`) and leaves them off when it is detached.
     fn take_down(self) -> Result<(), Failure> {
-        let Self { counter: _, attachment, worker, offloads } = self;
+        let Self { counters: _, attachment, worker, offloads } = self;
         let index = attachment.index;
         drop(attachment);
         let Some(before) = offloads else { return Ok(()) };
@@ -190,7 +190,7 @@ impl Station {
 }
 
 fn network(error: NetError) -> Failure {
-    AttachError::from(error).into()
+    ProgramError::from(error).into()
 }
 
 /// What was added between two readings, over all CPUs.

@@ -12,7 +12,6 @@ use xdproof_netns::PacketSocket;
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC, describe};
 
 use crate::{
-    attach::{AttachError, Counter, Width},
     inject::{
         cpu::Pinned,
         cpu_rotation::Turns,
@@ -20,6 +19,7 @@ use crate::{
         test_run,
     },
     model::observation::{Counts, Frames, Observation, add_frame},
+    program::{ProgramError, Subject, Width},
 };
 
 /// Something must arrive: it normally takes microseconds; a machine under load may take much longer.
@@ -104,7 +104,7 @@ pub enum ObserveError {
     },
     /// The counters cannot be read.
     #[error(transparent)]
-    Counter(#[from] AttachError),
+    Counter(#[from] ProgramError),
     /// The capture failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
@@ -268,7 +268,7 @@ impl Default for Manner<'_> {
 ///
 /// A frame that cannot be sent, counters that cannot be read, a capture that lost frames, a frame that is the link's own.
 pub fn on_wire<'a>(
-    counter: &Counter,
+    counter: &Subject,
     ports: Ports<'_>,
     frames: impl Iterator<Item = (&'a [u8], u32)> + Clone,
     passes: bool,
@@ -386,8 +386,8 @@ pub enum Refusals {
 ///
 /// What `run` answered; counters that cannot be read.
 pub fn alone(
-    counter: &Counter,
-    run: impl FnOnce(&Counter) -> io::Result<test_run::Ran>,
+    counter: &Subject,
+    run: impl FnOnce(&Subject) -> io::Result<test_run::Ran>,
 ) -> Result<Observation, ObserveError> {
     let before = counter.counts()?;
     let start = counter.runs()?;
@@ -410,7 +410,7 @@ fn flush(sender: &mut Sender, window: &mut Vec<&[u8]>) -> Result<u64, ObserveErr
 
 /// Waits until the program has run `sent` times since `start`; false if it does not come to that.
 fn settle(
-    counter: &Counter,
+    counter: &Subject,
     capture: &mut Capture,
     start: u64,
     sent: u64,
@@ -440,7 +440,7 @@ fn settle(
 /// Waits until the closing frame has come through. If the program has run on it and it is not there so much later than after a
 /// [`barrier`], it never comes.
 fn wait_closing(
-    counter: &Counter,
+    counter: &Subject,
     capture: &mut Capture,
     runs: u64,
     closing: &[u8],
@@ -488,7 +488,7 @@ fn barrier(capture: &mut Capture) -> Result<(), ObserveError> {
 ///
 /// A frame that cannot be sent, counters that cannot be read.
 pub fn first_frame(
-    counter: &Counter,
+    counter: &Subject,
     sender: &mut Sender,
     captures: [&mut Capture; 2],
     within: Duration,

@@ -17,7 +17,7 @@ use xdproof_netns::Worker;
 
 use crate::inject::tc_tools::{ToolError, program};
 use crate::{
-    attach::{Held, load_bytes},
+    program::{DispatcherHold, load_bytes},
     testbed::Port,
 };
 
@@ -46,12 +46,12 @@ pub struct LiveFrames {
     /// What the kernel makes each frame of: no template is longer.
     seed: Vec<u8>,
     name: &'static str,
-    held: Held,
+    hold: DispatcherHold,
 }
 
 impl fmt::Debug for LiveFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveFrames").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("LiveFrames").field("hold", &self.hold).finish_non_exhaustive()
     }
 }
 
@@ -113,8 +113,8 @@ impl LiveFrames {
         let live: &mut Xdp = program(&mut ebpf, name)?;
         let descriptor = live.fd().map_err(failed("find"))?.as_fd().try_clone_to_owned();
         let descriptor = descriptor.map_err(|error| failed("find")(ProgramError::IOError(error)))?;
-        let held = Held::in_dispatcher(shelf, descriptor)?;
-        Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), name, held })
+        let hold = DispatcherHold::on_loopback(shelf, descriptor)?;
+        Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), name, hold })
     }
 
     /// Sends frames, without FCS, as they are and in this order.

@@ -71,7 +71,7 @@ impl Sender {
     }
 
     /// Opens a sender of one of several at the tester's port, which leaves by a transmit queue of its own where it can. `shelf` is
-    /// a namespace that keeps one program of live frames ([`Held`](crate::attach::Held)).
+    /// a namespace that keeps one program of live frames ([`DispatcherHold`](crate::program::DispatcherHold)).
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@ use xdproof_netns::{IfIndex, LinkName, Worker};
 use xdproof_scenarios::KernelVersion;
 
 use crate::{
-    attach::{load_bytes, loader_without_types},
     host::kernel,
+    program::{load_bytes, loader_without_types},
 };
 
 /// The tools, as built by `build.rs`.

@@ -7,8 +7,8 @@ use xdproof_scenarios::Frame;
 
 use crate::inject::cpu_rotation::Turns;
 use crate::{
-    attach::{Answer, Counter},
     model::observation::{Frames, add_frame},
+    program::{Program, TestRunOutput},
 };
 
 /// Room for the largest frame that a test run takes (`bpf_prog_test_run_xdp`: a page, and fragments behind it).
@@ -34,7 +34,7 @@ pub struct Ran {
 /// # Errors
 ///
 /// What the kernel answered for the first frame that it refused; EINVAL for one of 13 bytes or fewer.
-pub fn run(counter: &Counter, frames: &[Frame], turns: Option<&Turns>) -> io::Result<Ran> {
+pub fn run(program: &Program, frames: &[Frame], turns: Option<&Turns>) -> io::Result<Ran> {
     let mut ran = Ran::default();
     let mut out = vec![0; MAX_FRAME];
     for frame in frames {
@@ -42,10 +42,10 @@ pub fn run(counter: &Counter, frames: &[Frame], turns: Option<&Turns>) -> io::Re
             if let Some(turns) = turns.filter(|turns| turns.is_over(ran.sent)) {
                 turns.go(ran.sent)?;
             }
-            let Answer { action, length } = counter.test_run(&frame.bytes, &mut out)?;
+            let TestRunOutput { action, length } = program.test_run(&frame.bytes, &mut out)?;
             ran.sent += 1;
             *ran.answers.entry(action).or_default() += 1;
-            if action == Answer::PASS {
+            if action == TestRunOutput::PASS {
                 add_frame(&mut ran.passed, out.get(..length).unwrap_or(&out));
             }
         }

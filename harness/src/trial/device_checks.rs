@@ -10,7 +10,6 @@ use std::{
 use xdproof_netns::XdpFeatures;
 
 use crate::{
-    attach::AttachError,
     error::chain,
     exchange::{self, Manner, ObserveError, Ports},
     host::kernel_log::KernelLog,
@@ -22,6 +21,7 @@ use crate::{
         result::{RuleResult, TrialRecord},
     },
     plan::support::{self, Support},
+    program::ProgramError,
     suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
     testbed::{DevicePath, PortPair, StatisticsReading, path::PathError},
     trial::{
@@ -64,7 +64,7 @@ enum ExamineError {
     #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(#[from] ProgramError),
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
     #[error("{0}")]

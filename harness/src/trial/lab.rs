@@ -19,7 +19,6 @@ use xdproof_netns::XdpFeatures;
 use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle};
 
 use crate::{
-    attach::{AttachError, Counter, Identity, Object, RunCounting},
     error::chain,
     exchange::{self, Manner, ObserveError, Ports, Refusals},
     host::kernel,
@@ -41,6 +40,7 @@ use crate::{
         selection::Trial,
         support::{self, Refused, Request, Support},
     },
+    program::{Identity, Object, Program, ProgramError, RunCounting},
     testbed::{
         Port, Topology,
         path::{Fate, PathError},
@@ -58,7 +58,7 @@ const TRIES: u32 = 5;
 pub enum LabError {
     /// The program cannot be loaded, or the kernel counts no runs.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(#[from] ProgramError),
     /// The machine cannot be read.
     #[error("failed to read what this machine is")]
     Environment(#[from] io::Error),
@@ -92,8 +92,8 @@ impl Lab {
     /// An object that is not a counter, a kernel that refuses it.
     pub fn open(object: Object, counted: CountedAction) -> Result<Self, LabError> {
         let counting = RunCounting::enable()?;
-        let counter = Counter::load(&object)?;
-        let (identity, takes_fragments) = (counter.identity().clone(), counter.takes_fragments());
+        let (program, _counters) = Program::load_counter(&object)?;
+        let (identity, takes_fragments) = (program.identity().clone(), program.takes_frags());
         let kernel = kernel::kernel_version()?;
         Ok(Self {
             object,
@@ -530,9 +530,9 @@ impl Lab {
                 let spread = manner.spread || scenario.spread != Spread::default();
                 exchange::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
             }
-            Rig::Unattached(alone) => {
-                exchange::alone(&alone.counter, |counter| test_run::run(counter, &scenario.frames, turns))
-            }
+            Rig::Unattached(alone) => exchange::alone(&alone.counter, |subject| {
+                test_run::run(&subject.program, &scenario.frames, turns)
+            }),
         }
     }
 

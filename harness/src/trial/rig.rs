@@ -3,18 +3,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    os::fd::AsFd as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rustix::io::Errno;
 use xdproof_ebpf::abi;
-use xdproof_netns::{NetNs, Offload, Worker, XdpFlags, XdpMode};
+use xdproof_netns::{NetNs, Offload, Worker, XdpMode};
 use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 
 use crate::{
-    attach::{AttachError, Attachment, Counter, Held, Object},
     error::chain,
     exchange::{self, Capture, ObserveError, Refusals},
     host::{kernel, xdp_mode},
@@ -22,6 +20,7 @@ use crate::{
     judge::findings::Attached,
     model::mode::{InjectorKind, Mode, TrialPath},
     plan::selection::Trial,
+    program::{Attachment, DispatcherHold, Object, ProgramError, Subject},
     testbed::{
         DevicePath, PortPair, Spec,
         path::{self, PathError},
@@ -92,16 +91,16 @@ pub(crate) enum Rig {
 /// A program that is on no device which frames reach.
 #[derive(Debug)]
 pub(crate) struct Alone {
-    pub(crate) counter: Counter,
+    pub(crate) counter: Subject,
     /// Where each test run would else wait for all CPUs.
-    _held: Option<Held>,
+    _held: Option<DispatcherHold>,
 }
 
 // The order of the fields is the order in which they are let go: the program comes off before its device goes.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) attachment: Attachment,
-    pub(crate) counter: Counter,
+    pub(crate) counter: Subject,
     pub(crate) sender: Sender,
     pub(crate) capture: Capture,
     pub(crate) returned: Capture,
@@ -356,7 +355,7 @@ impl RigKind {
 impl Rig {
     fn bring_up(object: &Object, kind: &RigKind, ground: &Ground) -> Result<Self, Obstacle> {
         let path = kind.path;
-        let counter = Counter::load(object).map_err(broken)?;
+        let counter = Subject::load(object).map_err(broken)?;
         match (xdp_mode::to_kernel(path.mode), path.injector) {
             (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
                 let wire = match ground {
@@ -379,13 +378,13 @@ impl Rig {
         match self {
             Self::Wire(wire) => exchange::refusals(frames, |frame| Ok(wire.sender.send(&[frame])?)),
             Self::Unattached(alone) => exchange::refusals(frames, |frame| {
-                let taken = alone.counter.test_run(frame, &mut [0; SHORTEST_FRAME]);
+                let taken = alone.counter.program.test_run(frame, &mut [0; SHORTEST_FRAME]);
                 taken.map(drop).map_err(|source| ObserveError::TestRun { source })
             }),
         }
     }
 
-    pub(crate) fn counter(&mut self) -> &mut Counter {
+    pub(crate) fn counter(&mut self) -> &mut Subject {
         match self {
             Self::Wire(wire) => &mut wire.counter,
             Self::Unattached(alone) => &mut alone.counter,
@@ -410,12 +409,15 @@ impl Rig {
 }
 
 impl Alone {
-    fn new(counter: Counter) -> Result<Self, Obstacle> {
+    fn new(counter: Subject) -> Result<Self, Obstacle> {
         let version = kernel::kernel_version().map_err(broken)?;
         let held = if version < LONE_RUNS_KERNEL {
             let shelf =
                 NetNs::create().and_then(|namespace| Worker::spawn(&namespace, "shelf")).map_err(broken)?;
-            Some(Held::in_dispatcher(&shelf, counter.descriptor().map_err(broken)?).map_err(broken)?)
+            Some(
+                DispatcherHold::on_loopback(&shelf, counter.program.descriptor().map_err(broken)?)
+                    .map_err(broken)?,
+            )
         } else {
             None
         };
@@ -424,9 +426,9 @@ impl Alone {
 }
 
 impl Wire {
-    fn on_veth(counter: Counter, mode: XdpMode, kind: &RigKind) -> Result<Self, Obstacle> {
+    fn on_veth(counter: Subject, mode: XdpMode, kind: &RigKind) -> Result<Self, Obstacle> {
         let testbed = Arc::new(PortPair::veth(kind.spec).map_err(broken)?);
-        let (counter, attachment) = attach(counter, &testbed, mode)?;
+        let attachment = attach(&counter, &testbed, mode)?;
         Self::stand(testbed, counter, attachment, mode, kind, |testbed| {
             // What a scenario asks for comes last: attaching and watching switch offloads themselves.
             for (name, &on) in &kind.offloads {
@@ -439,7 +441,7 @@ impl Wire {
     }
 
     fn on_devices(
-        counter: Counter,
+        counter: Subject,
         mode: XdpMode,
         kind: &RigKind,
         path: &DevicePath,
@@ -452,7 +454,7 @@ impl Wire {
         // While nothing is attached.
         path.longest(kind.spec.mtu).map_err(unfit)?;
         let testbed = Arc::clone(&path.testbed);
-        let (counter, attachment) = attach(counter, &testbed, mode)?;
+        let attachment = attach(&counter, &testbed, mode)?;
         path.settle().map_err(broken)?;
         let mut wire = Self::stand(testbed, counter, attachment, mode, kind, |_| {
             match path.set_offloads(&kind.offloads).map_err(broken)? {
@@ -483,7 +485,7 @@ impl Wire {
     /// Everything around an attached program.
     fn stand(
         testbed: Arc<PortPair>,
-        counter: Counter,
+        counter: Subject,
         attachment: Attachment,
         mode: XdpMode,
         kind: &RigKind,
@@ -531,35 +533,15 @@ impl Wire {
     }
 }
 
-/// Attaches a program to the DUT. Where that is refused, it is asked for once more by netlink, which gives the driver's own sentence
-/// (extack); `bpf_link_create` has no place for it.
-fn attach(counter: Counter, testbed: &PortPair, mode: XdpMode) -> Result<(Counter, Attachment), Obstacle> {
-    let index = testbed.topology.dut.index;
-    let (counter, attached) = counter.attach(&testbed.dut, index, Some(mode)).map_err(broken)?;
-    let error = match attached {
-        Ok(attachment) => return Ok((counter, attachment)),
-        Err(error) => error,
-    };
-    let AttachError::Refused { ref source, .. } = error else { return Err(broken(error)) };
-    let errno = Errno::from_io_error(source);
-    let mut answer = chain(&error);
-    let program = counter.descriptor().map_err(broken)?;
-    let again = testbed.dut.call(move |host| {
-        let attached = host.attach_xdp(index, program.as_fd(), Some(mode), XdpFlags::default());
-        if attached.is_ok() {
-            host.detach_xdp(index, mode)?;
+/// Attaches a program to the DUT.
+fn attach(subject: &Subject, testbed: &PortPair, mode: XdpMode) -> Result<Attachment, Obstacle> {
+    let attached = subject.program.attach(&testbed.dut, testbed.topology.dut.index, Some(mode));
+    attached.map_err(|error| match &error {
+        ProgramError::Refused { answer, .. } => {
+            Obstacle::Refused(Refusal { errno: Errno::from_io_error(answer), answer: error.to_string() })
         }
-        Ok(attached)
-    });
-    match again.map_err(broken)? {
-        Ok(()) => answer.push_str("; by netlink it is attached"),
-        Err(by_netlink) => {
-            if let Some(sentence) = by_netlink.extack() {
-                answer.push_str(&format!(": {sentence}"));
-            }
-        }
-    }
-    Err(Obstacle::Refused(Refusal { errno, answer }))
+        _ => broken(error),
+    })
 }
 
 fn broken(error: impl std::error::Error) -> Obstacle {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion};
-use xdproof::{attach::Object, error::chain, model::action::CountedAction, trial::Lab};
+use xdproof::{error::chain, model::action::CountedAction, program::Object, trial::Lab};
 use xdproof_scenarios::{Scenario, load};
 
 /// Set to 1 by whoever must not mistake "nothing could be tried" for "nothing is wrong".

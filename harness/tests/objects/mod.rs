@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use libtest_mimic::Failed;
 use tempfile::TempDir;
-use xdproof::attach::Object;
+use xdproof::program::Object;
 
 type Result<T, E = Failed> = std::result::Result<T, E>;
 

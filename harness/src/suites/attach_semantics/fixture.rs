@@ -9,9 +9,9 @@ use xdproof_netns::{
 use xdproof_scenarios::{DUT_MAC, KernelVersion, TESTER_MAC};
 
 use crate::{
-    attach::{AttachError, Counter, Object},
     host::kernel,
     inject::tc_tools::ToolError,
+    program::{Object, ProgramError, Subject},
 };
 use crate::{
     model::attach_step::StepRecord,
@@ -36,7 +36,7 @@ pub enum RuleError {
     },
     /// The programs cannot be loaded.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    Attach(#[from] ProgramError),
     /// The namespace or a link failed beside the rule.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
@@ -104,10 +104,10 @@ pub struct Bench {
 /// The programs that rules attach.
 #[derive(Debug)]
 struct Programs {
-    first: Counter,
-    second: Counter,
+    first: Subject,
+    second: Subject,
     /// None where the kernel is older than programs that take multi-buffer frames.
-    frags: Option<Counter>,
+    frags: Option<Subject>,
 }
 
 impl Bench {
@@ -116,7 +116,7 @@ impl Bench {
     /// # Errors
     ///
     /// When the kernel refuses them.
-    pub fn open() -> Result<Self, AttachError> {
+    pub fn open() -> Result<Self, ProgramError> {
         Ok(Self { programs: Programs::load()? })
     }
 
@@ -256,9 +256,8 @@ impl Bench {
 }
 
 impl Programs {
-    fn load() -> Result<Self, AttachError> {
-        let load =
-            |program: &str| Counter::load(&Object { program: Some(program.to_owned()), ..Object::default() });
+    fn load() -> Result<Self, ProgramError> {
+        let load = |program: &str| Subject::load(&Object::builtin(program));
         let old = kernel::kernel_version().is_ok_and(|version| version < FRAGS_KERNEL);
         let frags = if old { None } else { Some(load(abi::FRAGS_PROGRAM)?) };
         Ok(Self { first: load(abi::COUNT_PROGRAM)?, second: load(abi::COUNT_PROGRAM)?, frags })
@@ -411,10 +410,10 @@ impl Stand<'_> {
     }
 
     pub(crate) fn descriptor(&self, which: Which) -> Result<OwnedFd, RuleError> {
-        Ok(self.counter(which)?.descriptor()?)
+        Ok(self.counter(which)?.program.descriptor()?)
     }
 
-    pub(crate) fn counter(&self, which: Which) -> Result<&Counter, RuleError> {
+    pub(crate) fn counter(&self, which: Which) -> Result<&Subject, RuleError> {
         let Programs { first, second, frags } = self.programs;
         match which {
             Which::First => Ok(first),
@@ -427,7 +426,7 @@ impl Stand<'_> {
 
     /// The programs' ids, as in [`Which::ALL`]; 0, which is no program's, for one that there is not.
     pub(crate) fn ids(&self) -> [u32; 3] {
-        Which::ALL.map(|which| self.counter(which).map_or(0, |counter| counter.identity().id))
+        Which::ALL.map(|which| self.counter(which).map_or(0, |counter| counter.program.identity().id))
     }
 
     fn last_link(&self) -> Result<&XdpLink, RuleError> {

@@ -12,7 +12,7 @@ use std::{
 
 use xdproof_netns::{IfIndex, NetNs, Worker, XdpFlags, XdpMode};
 
-use crate::attach::{Counter, Object};
+use crate::program::{Object, Program};
 use crate::suites::attach_semantics::{
     fixture::RuleError,
     lifetime::{Holding, MUST_HAPPEN},
@@ -46,8 +46,8 @@ fn hold(order: &str) -> Result<(), RuleError> {
         .split_once(' ')
         .and_then(|(way, index)| Some((way, IfIndex::new(index.parse().ok()?)?)))
         .ok_or_else(|| process("read what to hold")(io::ErrorKind::InvalidInput.into()))?;
-    let counter = Counter::load(&Object::default())?;
-    let program = counter.descriptor()?;
+    let loaded = Program::load(&Object::default())?;
+    let program = loaded.descriptor()?;
     // The process was started in the namespace of the device.
     let worker = Worker::spawn(&NetNs::current()?, "holder")?;
     let linked = way == Holding::BpfLink.name();
@@ -58,7 +58,7 @@ fn hold(order: &str) -> Result<(), RuleError> {
         let extra = XdpFlags::default();
         host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), extra).map(|()| None)
     })?;
-    writeln!(io::stdout(), "{}", counter.identity().id).map_err(process("tell what is held"))?;
+    writeln!(io::stdout(), "{}", loaded.identity().id).map_err(process("tell what is held"))?;
     // The end of the one who started this process is the end of its input.
     io::stdin().read_to_end(&mut Vec::new()).map_err(process("wait for the end"))?;
     Ok(())

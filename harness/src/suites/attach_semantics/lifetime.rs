@@ -15,8 +15,8 @@ use crate::suites::attach_semantics::{
     holder_process::Holder,
 };
 use crate::{
-    attach::{RunCounting, is_loaded},
     model::observation::Counts,
+    program::{RunCounting, is_loaded},
 };
 
 /// Something must happen: it normally takes microseconds, and a machine under load may take much longer.
@@ -110,12 +110,12 @@ fn unloaded(stand: &mut Stand<'_>, program: u32) -> Result<(), RuleError> {
 
 /// The device is deleted while a program of which nobody else holds a descriptor is attached by netlink.
 pub(super) fn deleted_with_the_last_hold(stand: &mut Stand<'_>) -> Result<(), RuleError> {
-    let counter = crate::attach::Counter::load(&crate::attach::Object::default())?;
-    let (program, id) = (counter.descriptor()?, counter.identity().id);
+    let loaded = crate::program::Program::load(&crate::program::Object::default())?;
+    let (program, id) = (loaded.descriptor()?, loaded.identity().id);
     stand.on_device(move |host, index| {
         host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
     })?;
-    drop(counter);
+    drop(loaded);
     let held = is_loaded(id)?;
     stand.check("close every descriptor of the attached program", "loaded: true", |_| {
         format!("loaded: {held}")

@@ -1,7 +1,7 @@
 //! Section names of objects from before libbpf 1.0, which took every section whose name begins with `xdp` for an XDP program:
-//! the kernel's own samples say `SEC("xdp1")`. aya wants today's names.
+//! the kernel's own samples say `SEC("xdp1")`. aya accepts the names of libbpf 1.0 only.
 //!
-//! It promises to change nothing but the names of such sections, and nothing at all in a file that it does not understand.
+//! Promises: nothing but the names of such sections changes, and nothing at all in a file that cannot be parsed.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 const PROGBITS: u64 = 1;
 const EXECUTABLE: u64 = 4;
 
-/// What a 64-bit little-endian ELF file begins with: the magic, `ELFCLASS64`, `ELFDATA2LSB`.
+/// First bytes of a 64-bit little-endian ELF file: the magic, `ELFCLASS64`, `ELFDATA2LSB`.
 const MAGIC: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, 1];
 
 /// Fields of `Elf64_Ehdr`.
@@ -25,22 +25,22 @@ const FLAGS: Range<usize> = 8..16;
 const OFFSET: Range<usize> = 0x18..0x20;
 const SIZE: Range<usize> = 0x20..0x28;
 
-/// The object with today's names for its XDP sections.
-pub(super) fn with_todays_names(object: Vec<u8>) -> Vec<u8> {
+/// Returns the object with the section names that libbpf 1.0 has for its XDP programs.
+pub(super) fn modernize(object: Vec<u8>) -> Vec<u8> {
     renamed(&object).unwrap_or(object)
 }
 
-/// The name that a section has to have today, if it has another.
-fn todays_name(name: &str) -> Option<&'static str> {
+/// Returns the name that libbpf 1.0 has for a section, if it differs.
+fn modern_name(name: &str) -> Option<&'static str> {
     let kind = if name.starts_with("xdp.frags") { "xdp.frags" } else { "xdp" };
     let rest = name.strip_prefix(kind)?;
-    // A program for a map of devices or CPUs is none for a device, then and now.
+    // A program for a devmap or cpumap is not attached to a device.
     let not_for_a_device = rest.contains("devmap") || rest.contains("cpumap");
     (!rest.is_empty() && !not_for_a_device).then_some(kind)
 }
 
-/// None where nothing is to be renamed. The table of names is put at the end of the file, with today's names behind it: a
-/// name in its place may be part of another one.
+/// Returns the object with new names, or none where no section needs one. The string table moves to the end of the file with
+/// the new names appended, because sections may share parts of a name.
 fn renamed(object: &[u8]) -> Option<Vec<u8>> {
     object.strip_prefix(&MAGIC)?;
     let header = number(object, SECTIONS_AT)?;
@@ -56,9 +56,9 @@ fn renamed(object: &[u8]) -> Option<Vec<u8>> {
         let is_program =
             field(header, TYPE)? as u64 == PROGBITS && field(header, FLAGS)? as u64 & EXECUTABLE != 0;
         let name = names.get(field(header, NAME)?..)?.split(|byte| *byte == 0).next()?;
-        if let (true, Some(today)) = (is_program, todays_name(str::from_utf8(name).ok()?)) {
+        if let (true, Some(modern)) = (is_program, modern_name(str::from_utf8(name).ok()?)) {
             changes.push((header + NAME.start, u32::try_from(names.len()).ok()?.to_le_bytes().to_vec()));
-            names.extend(today.bytes().chain([0]));
+            names.extend(modern.bytes().chain([0]));
         }
     }
     if changes.is_empty() {
@@ -74,7 +74,7 @@ fn renamed(object: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// A little-endian number; none beyond 32 bits, where no object has anything.
+/// Reads a little-endian number; none beyond 32 bits, which no object reaches.
 fn number(bytes: &[u8], at: Range<usize>) -> Option<usize> {
     let number = bytes.get(at)?.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     usize::try_from(u32::try_from(number).ok()?).ok()
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_are_not_todays_are_changed() {
-        for (name, today) in [
+    fn only_names_from_before_libbpf_1_are_changed() {
+        for (name, modern) in [
             ("xdp1", Some("xdp")),
             ("xdp_prog", Some("xdp")),
             ("xdp/mine", Some("xdp")),
@@ -99,7 +99,7 @@ mod tests {
             (".text", None),
             ("maps", None),
         ] {
-            assert_eq!(todays_name(name), today, "{name}");
+            assert_eq!(modern_name(name), modern, "{name}");
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let mut broken = vec![0xff; 64];
         broken[..6].copy_from_slice(&MAGIC);
         for file in [vec![], b"text".to_vec(), MAGIC.to_vec(), broken] {
-            assert_eq!(with_todays_names(file.clone()), file);
+            assert_eq!(modernize(file.clone()), file);
         }
     }
 }
