@@ -1,8 +1,7 @@
 //! Creation of virtual links: veth pairs directly in two namespaces, taps, bridges and the like.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io,
     os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
@@ -13,8 +12,9 @@ use netlink_packet_route::{
     link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
 };
 use nix::poll::PollFlags;
+use tappers::Interface;
 
-use crate::{Error, Host, LinkName, MacAddr, NetNs, Subject, netlink::Request, poll::wait_ready, sys};
+use crate::{Error, Host, LinkName, MacAddr, NetNs, Subject, netlink::Request, poll::wait_ready};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VethSpec {
@@ -31,7 +31,8 @@ pub struct VethEnd {
     pub mac: MacAddr,
     /// Maximum payload in bytes of a frame behind its 14-byte Ethernet header.
     pub mtu: u32,
-    /// Receive queues, 1 to 4096. A native XDP program needs at least as many as the other end has transmit queues.
+    /// Receive queues, 1 to 4096. A native XDP program needs at least as many as the other end has transmit
+    /// queues.
     pub rx_queues: u32,
     /// Transmit queues, 1 to 4096.
     pub tx_queues: u32,
@@ -67,33 +68,33 @@ pub enum VirtualKind {
 }
 
 /// The user-space end of a tap: the link receives the frames that are written to it.
-#[derive(Debug)]
-pub struct Tap(File);
+pub struct Tap(tappers::Tap);
 
 impl Tap {
     /// Makes the link receive one frame, link-layer header included.
     ///
     /// # Errors
-    /// `EIO` while the link is down, `EINVAL` for fewer than 14 bytes (`tun_get_user()` in `drivers/net/tun.c`).
+    /// `EIO` while the link is down, `EINVAL` for fewer than 14 bytes (`tun_get_user()` in
+    /// `drivers/net/tun.c`).
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(frame)
+        self.0.send(frame).map(drop)
     }
 
-    /// Takes the next frame that the link transmits and returns its length, or `None` if there is none within `timeout`. A
-    /// frame that exceeds the buffer is truncated.
+    /// Takes the next frame that the link transmits and returns its length, or `None` if there is none within
+    /// `timeout`. A frame that exceeds the buffer is truncated.
     pub fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Option<usize>> {
         let ready = wait_ready(self.0.as_fd(), PollFlags::POLLIN, timeout)?;
-        ready.then(|| (&self.0).read(buffer)).transpose()
+        ready.then(|| self.0.recv(buffer)).transpose()
     }
 }
 
 impl Host {
-    /// Creates a veth pair with one request: the near end here, the far end directly in another namespace (which may be this
-    /// one), so that neither end is ever in the wrong one. Both are down.
+    /// Creates a veth pair with one request: the near end here, the far end directly in another namespace
+    /// (which may be this one), so that neither end is ever in the wrong one. Both are down.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EEXIST` if a name is taken, `EINVAL` for an MTU or a number of queues out of range, `EPERM`
-    /// without `CAP_NET_ADMIN` over both namespaces.
+    /// [`Error::Refused`]: `EEXIST` if a name is taken, `EINVAL` for an MTU or a number of queues out of
+    /// range, `EPERM` without `CAP_NET_ADMIN` over both namespaces.
     pub fn create_veth(&mut self, spec: &VethSpec, far: &NetNs) -> Result<(), Error> {
         let VethSpec { near: near_end, far: far_end } = spec;
         // rtnl_newlink() reads the peer's namespace from the peer's own attributes (net/core/rtnetlink.c).
@@ -111,7 +112,8 @@ impl Host {
     /// Creates a virtual link without a lower link. It is down.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no links of this kind.
+    /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no links of this
+    /// kind.
     pub fn create_virtual(&mut self, name: &LinkName, kind: VirtualKind) -> Result<(), Error> {
         let kind = LinkInfo::Kind(match kind {
             VirtualKind::Bridge => InfoKind::Bridge,
@@ -139,11 +141,10 @@ impl Host {
     /// # Errors
     /// [`Error::Refused`]: `ENOENT` where there is no `/dev/net/tun`, `EBUSY` if the name is taken.
     pub fn create_tap(&mut self, name: &LinkName) -> Result<Tap, Error> {
-        let create = || {
-            let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
-            sys::make_tap(file.as_fd(), name).map(|()| Tap(file))
-        };
-        create().map_err(Error::refused::<io::Error>("create a tap", Subject::from(name)))
+        Interface::new(name.as_ref())
+            .and_then(tappers::Tap::new_named)
+            .map(Tap)
+            .map_err(Error::refused("create a tap", Subject::from(name)))
     }
 }
 

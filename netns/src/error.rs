@@ -54,8 +54,8 @@ pub enum Error {
     #[error("find a link with index {index} in the namespace")]
     NoSuchIndex { index: IfIndex },
 
-    /// The kernel rejected a request or a system call: the attempted action, the link, file or family that it concerned, and the
-    /// errno.
+    /// The kernel rejected a request or a system call: the attempted action, the link, file or family that it
+    /// concerned, and the errno.
     #[error("{action}{}{}", aside(subject.as_ref()), reason(extack.as_deref()))]
     Refused {
         action: &'static str,
@@ -100,7 +100,8 @@ impl Error {
         }
     }
 
-    /// Returns the kernel's extack message, if there is one. It is evidence for a report and must not be parsed.
+    /// Returns the kernel's extack message, if there is one. It is evidence for a report and must not be
+    /// parsed.
     #[must_use]
     pub fn extack(&self) -> Option<&str> {
         match self {

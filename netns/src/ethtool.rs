@@ -1,5 +1,5 @@
-//! Driver, rings, channels, statistics and speed of a device: `ethtool -i`, `-g`, `-l`, `-S`. Requests go to the ethtool
-//! netlink family (Linux 5.8) where it has them, and to the `ioctl` otherwise.
+//! Driver, rings, channels, statistics and speed of a device: `ethtool -i`, `-g`, `-l`, `-S`. Requests go to
+//! the ethtool netlink family (Linux 5.8) where it has them, and to the `ioctl` otherwise.
 //!
 //! A driver that does not implement a query gives `None` (or no statistics); any other failure is an error.
 
@@ -148,7 +148,8 @@ impl Host {
         }))
     }
 
-    /// Sets the number of descriptors in a link's rings; the maxima are ignored. Many drivers restart the device.
+    /// Sets the number of descriptors in a link's rings; the maxima are ignored. Many drivers restart the
+    /// device.
     ///
     /// # Errors
     /// [`Error::Refused`]: `EINVAL` above the maximum, `EOPNOTSUPP` if the driver cannot set them.
@@ -171,8 +172,8 @@ impl Host {
     /// Sets the number of channels of a link, of the kinds whose maximum is not 0.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` above the maximum, or below what an XDP program or a socket needs; `EOPNOTSUPP` if the
-    /// driver cannot set them.
+    /// [`Error::Refused`]: `EINVAL` above the maximum, or below what an XDP program or a socket needs;
+    /// `EOPNOTSUPP` if the driver cannot set them.
     pub fn set_channels(&mut self, index: IfIndex, channels: Channels) -> Result<(), Error> {
         let request = Request::new("set the channels", Subject::from(index));
         let Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;

@@ -12,9 +12,11 @@ use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
 use crate::{Error, namespace, netlink::Channel};
 
-/// A namespace as the thread that entered it sees it: its netlink sockets, and values that must be dropped in it.
+/// A namespace as the thread that entered it sees it: its netlink sockets, and values that must be dropped in
+/// it.
 ///
-/// Files under `/proc/thread-self/net` and `/proc/sys/net`, and every socket opened in a job, belong to the namespace.
+/// Files under `/proc/thread-self/net` and `/proc/sys/net`, and every socket opened in a job, belong to the
+/// namespace.
 pub struct Host {
     // Dropped first: a kept value may need the namespace as it was.
     kept: HashMap<u64, Box<dyn Any>>,
@@ -41,8 +43,8 @@ impl Host {
         })
     }
 
-    /// Keeps a value in the namespace's thread until it is [released](Self::release) or the worker ends. The value never leaves
-    /// the thread, so it need not be `Send`.
+    /// Keeps a value in the namespace's thread until it is [released](Self::release) or the worker ends. The
+    /// value never leaves the thread, so it need not be `Send`.
     pub fn keep<T: 'static>(&mut self, value: T) -> Kept<T> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -62,8 +64,9 @@ impl Host {
         self.kept.remove(&key)?.downcast().ok().map(|value| *value)
     }
 
-    /// Disables IPv6 on every present and future link of the namespace, so that no router solicitation, multicast report or
-    /// duplicate address detection mixes with the frames of a test. Does nothing on a kernel without IPv6.
+    /// Disables IPv6 on every present and future link of the namespace, so that no router solicitation,
+    /// multicast report or duplicate address detection mixes with the frames of a test. Does nothing on a
+    /// kernel without IPv6.
     ///
     /// # Errors
     /// [`Error::Refused`] if `/proc/sys` cannot be written.

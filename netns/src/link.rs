@@ -172,8 +172,8 @@ impl Host {
         self.route.send(&request, RouteNetlinkMessage::NewAddress(message)).map(drop)
     }
 
-    /// Moves a link to another namespace. It arrives down, with its name, and with its index unless that is taken there
-    /// (`__dev_change_net_namespace()` in `net/core/dev.c`).
+    /// Moves a link to another namespace. It arrives down, with its name, and with its index unless that is
+    /// taken there (`__dev_change_net_namespace()` in `net/core/dev.c`).
     ///
     /// # Errors
     /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EINVAL` if the link cannot leave.
@@ -182,11 +182,12 @@ impl Host {
         self.send_move(index, attributes)
     }
 
-    /// Moves a link to another namespace under a given name and index. The kernel prefers the present index unless another is
-    /// requested (Linux 5.13; not possible before that).
+    /// Moves a link to another namespace under a given name and index. The kernel prefers the present index
+    /// unless another is requested (Linux 5.13; not possible before that).
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EBUSY` if the index is, `EINVAL` if the link cannot leave.
+    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EBUSY` if the index is, `EINVAL` if the link
+    /// cannot leave.
     pub fn move_link_as(
         &mut self,
         index: IfIndex,
@@ -230,8 +231,8 @@ impl Host {
     }
 
     /// Reads the part of a link's state that changes during use. This is cheaper than
-    /// [`link_by_index`](Self::link_by_index): the kernel leaves out the statistics, those of the protocols included
-    /// (`RTEXT_FILTER_SKIP_STATS`, Linux 4.4; `rtnl_fill_ifinfo()` in `net/core/rtnetlink.c`).
+    /// [`link_by_index`](Self::link_by_index): the kernel leaves out the statistics, those of the protocols
+    /// included (`RTEXT_FILTER_SKIP_STATS`, Linux 4.4; `rtnl_fill_ifinfo()` in `net/core/rtnetlink.c`).
     pub fn link_state(&mut self, index: IfIndex) -> Result<LinkState, Error> {
         let mut message = link_message(index);
         message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
@@ -295,7 +296,8 @@ impl Host {
         })
     }
 
-    /// Calls `look` until it returns a value, again whenever some multicast groups of rtnetlink announce a change.
+    /// Calls `look` until it returns a value, again whenever some multicast groups of rtnetlink announce a
+    /// change.
     pub(crate) fn wait_changes<T>(
         &mut self,
         groups: i32,

@@ -31,13 +31,15 @@ pub struct LinkSettings {
     pub alias: Option<String>,
     /// Device group; 0 is the default.
     pub group: u32,
-    /// Receives frames for any address (`IFF_PROMISC`). Packet sockets may hold a link promiscuous in addition.
+    /// Receives frames for any address (`IFF_PROMISC`). Packet sockets may hold a link promiscuous in
+    /// addition.
     pub promiscuous: bool,
     /// Receives frames for any multicast address (`IFF_ALLMULTI`).
     pub all_multicast: bool,
     /// Uses ARP (no `IFF_NOARP`).
     pub arp: bool,
-    /// Interface identifier of the IPv6 addresses that the link configures for itself, if one is set (`ip token`).
+    /// Interface identifier of the IPv6 addresses that the link configures for itself, if one is set (`ip
+    /// token`).
     pub token: Option<Ipv6Addr>,
     /// Administratively up (`IFF_UP`).
     pub up: bool,
@@ -46,8 +48,8 @@ pub struct LinkSettings {
 /// One setting of a link and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkSetting {
-    /// Link-layer address. `EBUSY` if the driver requires the link to be down, `EADDRNOTAVAIL` for a multicast address,
-    /// `EOPNOTSUPP` if it cannot be changed.
+    /// Link-layer address. `EBUSY` if the driver requires the link to be down, `EADDRNOTAVAIL` for a
+    /// multicast address, `EOPNOTSUPP` if it cannot be changed.
     Mac(Option<MacAddr>),
     /// MTU. `EINVAL` outside the link's limits, which are narrower while a native XDP program is attached.
     Mtu(u32),
@@ -58,10 +60,12 @@ pub enum LinkSetting {
     Promiscuous(bool),
     AllMulticast(bool),
     Arp(bool),
-    /// IPv6 token. `EINVAL` unless the link accepts router advertisements (`inet6_set_iftoken()` in `net/ipv6/addrconf.c`).
+    /// IPv6 token. `EINVAL` unless the link accepts router advertisements (`inet6_set_iftoken()` in
+    /// `net/ipv6/addrconf.c`).
     Token(Option<Ipv6Addr>),
     Up(bool),
-    /// The bridge or bond that the link is a port of. `EINVAL`, `EBUSY` or `EOPNOTSUPP` at the master's discretion.
+    /// The bridge or bond that the link is a port of. `EINVAL`, `EBUSY` or `EOPNOTSUPP` at the master's
+    /// discretion.
     Master(Option<IfIndex>),
 }
 
@@ -204,7 +208,8 @@ impl Host {
     /// Changes one setting of a link.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENODEV` if there is no such link, otherwise as the variants of [`LinkSetting`] say.
+    /// [`Error::Refused`]: `ENODEV` if there is no such link, otherwise as the variants of [`LinkSetting`]
+    /// say.
     pub fn set_link(&mut self, index: IfIndex, setting: &LinkSetting) -> Result<(), Error> {
         let (action, message) = setting.request(index);
         self.send_set_link(action, index, message)

@@ -12,8 +12,9 @@ use crate::Error;
 
 /// The name of a link: 1 to 15 bytes.
 ///
-/// The rules are those of `dev_valid_name()` in `net/core/dev.c` (no slash, colon or whitespace, not `.` or `..`). `%` is
-/// rejected too: the kernel expands it as a template (`veth%d`), so no link has one in its name.
+/// The rules are those of `dev_valid_name()` in `net/core/dev.c` (no slash, colon or whitespace, not `.` or
+/// `..`). `%` is rejected too: the kernel expands it as a template (`veth%d`), so no link has one in its
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
 #[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]

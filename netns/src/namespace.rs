@@ -27,8 +27,9 @@ const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 const IPV6_SYSCTLS: [&str; 2] =
     ["/proc/sys/net/ipv6/conf/all/disable_ipv6", "/proc/sys/net/ipv6/conf/default/disable_ipv6"];
 
-/// A network namespace, held by a descriptor. Clones refer to the same namespace. The kernel deletes the namespace and its
-/// virtual links when its last descriptor, socket and thread are gone (in the background: dropping does not wait).
+/// A network namespace, held by a descriptor. Clones refer to the same namespace. The kernel deletes the
+/// namespace and its virtual links when its last descriptor, socket and thread are gone (in the background:
+/// dropping does not wait).
 #[derive(Debug, Clone)]
 pub struct NetNs(Arc<OwnedFd>);
 
@@ -58,8 +59,8 @@ impl NetNs {
     /// Opens a namespace by its name in `ip netns`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if there is none (`ENOENT`) or if it is not a network namespace
-    /// (`ENOTTY`, `EINVAL`), like a name whose namespace was unmounted.
+    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if there is none (`ENOENT`) or if it is not
+    /// a network namespace (`ENOTTY`, `EINVAL`), like a name whose namespace was unmounted.
     pub fn named(name: &str) -> Result<Self, Error> {
         Self::open(&path_of(name)?)
     }
@@ -75,11 +76,13 @@ impl NetNs {
         open().map_err(Error::refused::<io::Error>("open a network namespace", Subject::Path(path.into())))
     }
 
-    /// Gives the namespace a name that `ip netns` lists and other processes can enter, as iproute2 does (`netns_add()` in
-    /// `ip/ipnetns.c`): a bind mount on `/run/netns/NAME`, in a directory with shared mount propagation.
+    /// Gives the namespace a name that `ip netns` lists and other processes can enter, as iproute2 does
+    /// (`netns_add()` in `ip/ipnetns.c`): a bind mount on `/run/netns/NAME`, in a directory with shared mount
+    /// propagation.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if it is taken (`EEXIST`) or without `CAP_SYS_ADMIN`.
+    /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if it is taken (`EEXIST`) or without
+    /// `CAP_SYS_ADMIN`.
     pub fn publish(&self, name: &str) -> Result<Published, Error> {
         let path = path_of(name)?;
         // As iproute2 does: two processes that mount the directory at once would hide each other's names.
@@ -91,8 +94,8 @@ impl NetNs {
     }
 
     /// Binds the namespace to a new file, so that it outlives every process until [`release`](Self::release);
-    /// [`at`](Self::at) opens it again. This protects the links in it: the kernel deletes virtual links with their namespace
-    /// (`default_device_exit_batch()` in `net/core/dev.c`).
+    /// [`at`](Self::at) opens it again. This protects the links in it: the kernel deletes virtual links with
+    /// their namespace (`default_device_exit_batch()` in `net/core/dev.c`).
     ///
     /// # Errors
     /// [`Error::Refused`] if the path exists (`EEXIST`) or without `CAP_SYS_ADMIN`.
@@ -113,12 +116,14 @@ impl NetNs {
     /// Opens the namespace that a file is bound to.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is not a network namespace.
+    /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is not a network
+    /// namespace.
     pub fn at(path: &Path) -> Result<Self, Error> {
         Self::open(path)
     }
 
-    /// Removes the file of a namespace, and with it the namespace if nothing else holds it. A missing file is no error.
+    /// Removes the file of a namespace, and with it the namespace if nothing else holds it. A missing file is
+    /// no error.
     pub fn release(path: &Path) -> Result<(), Error> {
         let release = || -> io::Result<_> {
             match umount2(path, MntFlags::MNT_DETACH) {
@@ -134,7 +139,8 @@ impl NetNs {
         release().map_err(Error::refused("release a network namespace", Subject::Path(path.into())))
     }
 
-    /// Returns the namespace's identity: its inode number in the kernel's namespace file system, as in `net:[4026531840]`.
+    /// Returns the namespace's identity: its inode number in the kernel's namespace file system, as in
+    /// `net:[4026531840]`.
     ///
     /// # Errors
     /// [`Error::Refused`] if `fstat(2)` fails.
@@ -205,8 +211,8 @@ fn path_of(name: &str) -> Result<PathBuf, Error> {
     )
 }
 
-/// Creates the directory of names with shared mount propagation, so that a name appears and disappears in every mount
-/// namespace. Returns a lock on the directory.
+/// Creates the directory of names with shared mount propagation, so that a name appears and disappears in
+/// every mount namespace. Returns a lock on the directory.
 fn shared_directory() -> io::Result<Flock<File>> {
     DirBuilder::new().recursive(true).mode(0o755).create(NAMES)?;
     let lock = Flock::lock(File::open(NAMES)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;

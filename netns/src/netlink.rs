@@ -1,7 +1,7 @@
 //! One netlink socket and its requests.
 //!
-//! Promises: a request is acknowledged or fails, a failure carries the kernel's extack message, and no wait is without a
-//! deadline.
+//! Promises: a request is acknowledged or fails, a failure carries the kernel's extack message, and no wait
+//! is without a deadline.
 
 use std::{
     convert::Infallible,
@@ -102,8 +102,8 @@ impl Channel {
         let open = || -> io::Result<_> {
             let mut socket = Socket::new(protocol)?;
             socket.bind_auto()?;
-            // Linux 4.12 and 4.3 (net/netlink/af_netlink.c, netlink_setsockopt): report the reason, and do not send the
-            // request back.
+            // Linux 4.12 and 4.3 (net/netlink/af_netlink.c, netlink_setsockopt): report the reason, and do
+            // not send the request back.
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;
             Ok(Self { socket, sequence: 0 })
@@ -196,8 +196,8 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Extracts the extack message of an error (`netlink_ack()` in `net/netlink/af_netlink.c`). It follows the header of the
-/// failed request, and its body too unless `NLM_F_CAPPED` says that the body was left out.
+/// Extracts the extack message of an error (`netlink_ack()` in `net/netlink/af_netlink.c`). It follows the
+/// header of the failed request, and its body too unless `NLM_F_CAPPED` says that the body was left out.
 fn extack(flags: u16, error: &ErrorMessage) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
@@ -251,7 +251,8 @@ pub(crate) fn string(value: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text).into_owned())
 }
 
-/// Attributes under construction. The values are short names and numbers, far below the 16-bit limit of an attribute.
+/// Attributes under construction. The values are short names and numbers, far below the 16-bit limit of an
+/// attribute.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Attributes(Vec<u8>);
 

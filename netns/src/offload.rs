@@ -27,13 +27,14 @@ const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 
-/// The kernel's name of an offload (`netdev_features_strings` in `net/ethtool/common.c`). `ethtool -k` shows the same names
-/// for most offloads; its short names for groups (`gro`, `rxvlan`) are its own.
+/// The kernel's name of an offload (`netdev_features_strings` in `net/ethtool/common.c`). `ethtool -k` shows
+/// the same names for most offloads; its short names for groups (`gro`, `rxvlan`) are its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offload(Cow<'static, str>);
 
 impl Offload {
-    /// Generic receive offload. Enabled on one end of a veth, it also lets the other end transmit redirected frames.
+    /// Generic receive offload. Enabled on one end of a veth, it also lets the other end transmit redirected
+    /// frames.
     pub const GRO: Self = Self::known("rx-gro");
     /// Reversible receive offload in the device.
     pub const GRO_HW: Self = Self::known("rx-gro-hw");
@@ -87,7 +88,8 @@ impl fmt::Display for Offload {
 pub struct OffloadState {
     /// The offload is on.
     pub active: bool,
-    /// The offload is requested. It may still be off, until whatever excludes it (an XDP program, an MTU) goes away.
+    /// The offload is requested. It may still be off, until whatever excludes it (an XDP program, an MTU)
+    /// goes away.
     pub wanted: bool,
     /// The offload can be turned on and off on this link.
     pub changeable: bool,
@@ -125,8 +127,9 @@ impl Offloads {
     }
 }
 
-/// Iterates over the names in a bitset and their values (`ethnl_put_bitset32()` in `net/ethtool/bitset.c`). With a mask, a
-/// named bit is in the mask, and a flag says that it is set; without a mask, a named bit is set.
+/// Iterates over the names in a bitset and their values (`ethnl_put_bitset32()` in `net/ethtool/bitset.c`).
+/// With a mask, a named bit is in the mask, and a flag says that it is set; without a mask, a named bit is
+/// set.
 fn bits(bitset: &[u8]) -> impl Iterator<Item = (String, bool)> {
     let masked = attribute(bitset, ETHTOOL_A_BITSET_NOMASK).is_none();
     attributes(attribute(bitset, ETHTOOL_A_BITSET_BITS).unwrap_or_default())
@@ -148,8 +151,8 @@ impl Host {
         replies.first().map(|body| Offloads::read(body)).ok_or_else(|| request.incomplete("offloads"))
     }
 
-    /// Requests states for several offloads at once and does not verify the result: the kernel remembers a request that it
-    /// cannot fulfil yet ([`OffloadState::wanted`]).
+    /// Requests states for several offloads at once and does not verify the result: the kernel remembers a
+    /// request that it cannot fulfil yet ([`OffloadState::wanted`]).
     ///
     /// # Errors
     /// [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
@@ -172,8 +175,8 @@ impl Host {
     /// Turns an offload on or off and verifies the result.
     ///
     /// # Errors
-    /// [`Error::OffloadUnchanged`] if the kernel accepted the request but left the offload unchanged, as it does for one
-    /// that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
+    /// [`Error::OffloadUnchanged`] if the kernel accepted the request but left the offload unchanged, as it
+    /// does for one that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
     pub fn set_offload(&mut self, index: IfIndex, offload: &Offload, on: bool) -> Result<(), Error> {
         self.want_offloads(index, [(offload, on)])?;
         match self.offloads(index)?.get(offload) {

@@ -1,7 +1,7 @@
 //! Packet sockets: the frames of a link, with the bytes that were on the link.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
@@ -10,13 +10,15 @@ use nix::{
     errno::Errno,
     poll::PollFlags,
     sys::socket::{
-        AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, getsockopt, send, sendmmsg, setsockopt,
-        socket,
+        AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType,
+        UnknownCmsg, getsockopt, recvmsg, send, sendmmsg, setsockopt, socket,
         sockopt::{RcvBufForce, SocketError},
     },
 };
 
-use crate::{Error, Host, IfIndex, Subject, TxOutcome, poll::wait_ready, ring::PROGRESS_TIMEOUT, sys};
+use crate::{
+    Error, Host, IfIndex, Subject, TxOutcome, netlink::u32_at, poll::wait_ready, ring::PROGRESS_TIMEOUT, sys,
+};
 
 /// Length of the two addresses, behind which a VLAN tag is.
 const ADDRESSES: usize = 12;
@@ -29,13 +31,13 @@ const GSO_TCPV4: u8 = 1;
 /// Options of a packet socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketOptions {
-    /// Size of the receive buffer in bytes, beyond `net.core.rmem_max` if necessary (`SO_RCVBUFFORCE`). The kernel doubles it
-    /// and charges its own overhead: the shortest frame takes some 700 bytes.
+    /// Size of the receive buffer in bytes, beyond `net.core.rmem_max` if necessary (`SO_RCVBUFFORCE`). The
+    /// kernel doubles it and charges its own overhead: the shortest frame takes some 700 bytes.
     pub receive_buffer: usize,
     /// Also receive the frames that the link transmits.
     pub outgoing: bool,
-    /// Bypass the link's qdisc when sending (`PACKET_QDISC_BYPASS`, Linux 3.14): a frame that the driver does not accept at
-    /// once is dropped and reported.
+    /// Bypass the link's qdisc when sending (`PACKET_QDISC_BYPASS`, Linux 3.14): a frame that the driver does
+    /// not accept at once is dropped and reported.
     pub bypass_qdisc: bool,
 }
 
@@ -61,7 +63,8 @@ pub struct PacketSocket {
 pub struct Received {
     /// Bytes in the buffer, the restored tag included.
     pub len: usize,
-    /// Length of the frame on the link, the restored tag included: more than `len` if the buffer was too short.
+    /// Length of the frame on the link, the restored tag included: more than `len` if the buffer was too
+    /// short.
     pub original_len: usize,
     /// The link transmitted it (`PACKET_OUTGOING`).
     pub outgoing: bool,
@@ -71,8 +74,8 @@ pub struct Received {
 
 impl Host {
     /// Opens an unbound packet socket for sending. It does not receive the frames that the link transmits
-    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20): each would cost a clone of its `skb` and, because of that, a copy of the frame in
-    /// XDP.
+    /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20): each would cost a clone of its `skb` and, because of that, a
+    /// copy of the frame in XDP.
     ///
     /// # Errors
     /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW`.
@@ -88,8 +91,8 @@ impl Host {
     /// Opens a packet socket on a link. The link may still be down.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for the buffer), `ENODEV` if there is no such
-    /// link.
+    /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW` (and `CAP_NET_ADMIN` for the buffer), `ENODEV` if
+    /// there is no such link.
     pub fn packet_socket(&mut self, index: IfIndex, options: PacketOptions) -> Result<PacketSocket, Error> {
         let PacketOptions { receive_buffer, outgoing, bypass_qdisc } = options;
         let open = || {
@@ -106,7 +109,8 @@ impl Host {
             }
             sys::bind_packet(socket.as_fd(), index)?;
             // Binding to a link that is down leaves ENETDOWN for the first reader (packet_do_bind() in
-            // net/packet/af_packet.c), although the socket works as soon as the link is up. Reading the error clears it.
+            // net/packet/af_packet.c), although the socket works as soon as the link is up. Reading the error
+            // clears it.
             getsockopt(&socket, SocketError)?;
             Ok(PacketSocket { socket, index, outgoing })
         };
@@ -125,25 +129,24 @@ fn ignore_outgoing(socket: BorrowedFd<'_>) -> io::Result<()> {
 impl PacketSocket {
     /// Receives the next frame, or `None` if none is queued.
     ///
-    /// The stack removes the outer VLAN tag from the bytes of a frame (`skb_vlan_untag()`); it is restored at offset 12, so that
-    /// the bytes are those on the link. A frame that exceeds the buffer is truncated.
+    /// The stack removes the outer VLAN tag from the bytes of a frame (`skb_vlan_untag()`); it is restored at
+    /// offset 12, so that the bytes are those on the link. A frame that exceeds the buffer is truncated.
     ///
     /// # Errors
     /// [`Error::Refused`]: `ENETDOWN` once when the link goes down or away.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Received>, Error> {
         loop {
-            let packet = match sys::receive_packet(self.socket.as_fd(), buffer) {
-                Ok(packet) => packet,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.refused("receive a frame")(error)),
+            let (original_len, address, tag) = match self.receive_message(buffer) {
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR) => continue,
+                received => received.map_err(|errno| self.refused("receive a frame")(errno.into()))?,
             };
-            let outgoing = packet.kind == libc::PACKET_OUTGOING;
+            let outgoing = address.is_some_and(|address| address.pkttype() == libc::PACKET_OUTGOING);
             if outgoing && !self.outgoing {
                 continue;
             }
-            let (len, original_len) = (packet.len.min(buffer.len()), packet.len);
-            return Ok(Some(match packet.tag {
+            let len = original_len.min(buffer.len());
+            return Ok(Some(match tag {
                 Some(tag) => Received {
                     len: insert_tag(buffer, len, tag),
                     original_len: original_len + TAG,
@@ -155,7 +158,31 @@ impl PacketSocket {
         }
     }
 
-    /// Waits until [`receive`](Self::receive) returns a frame or an error, for at most `timeout`; returns whether it would.
+    /// Receives the length of a frame, which may exceed the buffer's, its address, and the VLAN tag that the
+    /// stack removed from it. The tag needs `PACKET_AUXDATA` and Linux 3.0 (`packet_recvmsg()` in
+    /// `net/packet/af_packet.c`).
+    fn receive_message(
+        &self,
+        buffer: &mut [u8],
+    ) -> nix::Result<(usize, Option<LinkAddr>, Option<[u8; TAG]>)> {
+        let mut control = nix::cmsg_space!(libc::tpacket_auxdata);
+        let mut vector = [IoSliceMut::new(buffer)];
+        let fd = self.socket.as_raw_fd();
+        let message = recvmsg::<LinkAddr>(fd, &mut vector, Some(&mut control), MsgFlags::MSG_TRUNC)?;
+        let tag = message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::Unknown(UnknownCmsg { cmsg_header, data_bytes })
+                if (cmsg_header.cmsg_level, cmsg_header.cmsg_type)
+                    == (libc::SOL_PACKET, libc::PACKET_AUXDATA) =>
+            {
+                removed_tag(&data_bytes)
+            }
+            _ => None,
+        });
+        Ok((message.bytes, message.address, tag))
+    }
+
+    /// Waits until [`receive`](Self::receive) returns a frame or an error, for at most `timeout`; returns
+    /// whether it would.
     pub fn wait_readable(&self, timeout: Duration) -> Result<bool, Error> {
         self.wait(PollFlags::POLLIN, timeout)
     }
@@ -172,8 +199,8 @@ impl PacketSocket {
     /// Sends one frame, link-layer header included, and returns its length.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` for fewer than 14 bytes, `EMSGSIZE` for more than header and MTU, `ENETDOWN` if the link is
-    /// down, `EAGAIN` or `ENOBUFS` if too many earlier frames are queued.
+    /// [`Error::Refused`]: `EINVAL` for fewer than 14 bytes, `EMSGSIZE` for more than header and MTU,
+    /// `ENETDOWN` if the link is down, `EAGAIN` or `ENOBUFS` if too many earlier frames are queued.
     pub fn send(&self, frame: &[u8]) -> Result<usize, Error> {
         loop {
             match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
@@ -183,11 +210,12 @@ impl PacketSocket {
         }
     }
 
-    /// Sends frames, link-layer header included, in that order, many with one system call (`sendmmsg(2)`, Linux 3.0).
+    /// Sends frames, link-layer header included, in that order, many with one system call (`sendmmsg(2)`,
+    /// Linux 3.0).
     ///
     /// # Errors
-    /// Those of [`send`](Self::send), except that it waits while the queue is full and counts what the driver drops
-    /// (`ENOBUFS`); [`Error::Timeout`] if the queue does not move for three seconds.
+    /// Those of [`send`](Self::send), except that it waits while the queue is full and counts what the driver
+    /// drops (`ENOBUFS`); [`Error::Timeout`] if the queue does not move for three seconds.
     pub fn send_all(&self, frames: &[&[u8]]) -> Result<TxOutcome, Error> {
         let pieces: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
         let mut headers = MultiHeaders::<()>::preallocate(pieces.len(), None);
@@ -217,8 +245,9 @@ impl PacketSocket {
         Ok(outcome)
     }
 
-    /// Turns the socket into one that determines the layout of the `skb`s that it sends (`PACKET_VNET_HDR`, Linux 2.6.27). It
-    /// is for sending only: [`receive`](Self::receive) does not know the header that precedes a frame then.
+    /// Turns the socket into one that determines the layout of the `skb`s that it sends (`PACKET_VNET_HDR`,
+    /// Linux 2.6.27). It is for sending only: [`receive`](Self::receive) does not know the header that
+    /// precedes a frame then.
     pub fn into_vnet_socket(self) -> Result<VnetSocket, Error> {
         sys::set_option(self.socket.as_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)
             .map_err(self.refused("enable the virtio header"))?;
@@ -233,11 +262,11 @@ impl PacketSocket {
 /// Layout of the `skb` of a sent frame ([`VnetSocket::send`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SkbLayout {
-    /// Length of the linear part in bytes. The rest of a frame that exceeds a page with it is in frags (`packet_alloc_skb()`
-    /// in `net/packet/af_packet.c`). 0 leaves the choice to the kernel.
+    /// Length of the linear part in bytes. The rest of a frame that exceeds a page with it is in frags
+    /// (`packet_alloc_skb()` in `net/packet/af_packet.c`). 0 leaves the choice to the kernel.
     pub linear: u16,
-    /// The frame is TCP over IPv4 with headers that end at [`linear`](Self::linear), and a device that cannot transmit it
-    /// whole segments the payload into pieces of at most this many bytes (`SKB_GSO_TCPV4`).
+    /// The frame is TCP over IPv4 with headers that end at [`linear`](Self::linear), and a device that cannot
+    /// transmit it whole segments the payload into pieces of at most this many bytes (`SKB_GSO_TCPV4`).
     pub gso_size: Option<u16>,
 }
 
@@ -253,13 +282,13 @@ impl VnetSocket {
     /// Sends one frame, link-layer header included.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EMSGSIZE` for more than header and MTU without segmentation; `EINVAL` if the frame does not match
-    /// the segmentation (`__virtio_net_hdr_to_skb()` in `include/linux/virtio_net.h`).
+    /// [`Error::Refused`]: `EMSGSIZE` for more than header and MTU without segmentation; `EINVAL` if the
+    /// frame does not match the segmentation (`__virtio_net_hdr_to_skb()` in `include/linux/virtio_net.h`).
     pub fn send(&self, frame: &[u8], layout: SkbLayout) -> Result<(), Error> {
         let SkbLayout { linear, gso_size } = layout;
-        // struct virtio_net_hdr (include/uapi/linux/virtio_net.h): flags and GSO type in a byte each; then, in host byte
-        // order, length of the headers, GSO size, start of the checksummed bytes and offset of the checksum in them.
-        // Only an skb with a partial checksum can be segmented.
+        // struct virtio_net_hdr (include/uapi/linux/virtio_net.h): flags and GSO type in a byte each; then,
+        // in host byte order, length of the headers, GSO size, start of the checksummed bytes and offset of
+        // the checksum in them. Only an skb with a partial checksum can be segmented.
         let (kind, fields) = match gso_size {
             None => ([0, 0], [linear, 0, 0, 0]),
             Some(size) => ([NEEDS_CSUM, GSO_TCPV4], [linear, size, Self::TCP, Self::TCP_CHECKSUM]),
@@ -282,8 +311,18 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Inserts a tag behind the addresses of the frame in the first `len` bytes of the buffer, and returns its new length. Bytes
-/// that no longer fit are dropped.
+/// Returns the VLAN tag in a `struct tpacket_auxdata` (`include/uapi/linux/if_packet.h`), TPID and TCI in
+/// network byte order. Before Linux 3.14 every TPID was 0x8100.
+fn removed_tag(auxdata: &[u8]) -> Option<[u8; TAG]> {
+    let number = |at: usize| auxdata.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes);
+    let (status, tci, tpid) = (u32_at(auxdata, 0)?, number(16)?, number(18)?);
+    let tpid = if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 { tpid } else { 0x8100 };
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some([a, b, c, d])
+}
+
+/// Inserts a tag behind the addresses of the frame in the first `len` bytes of the buffer, and returns its
+/// new length. Bytes that no longer fit are dropped.
 fn insert_tag(buffer: &mut [u8], len: usize, tag: [u8; TAG]) -> usize {
     let end = (len + TAG).min(buffer.len());
     if let Some(behind) = end.checked_sub(TAG).filter(|&behind| behind >= ADDRESSES) {

@@ -12,7 +12,8 @@ use nix::{
     sys::time::TimeSpec,
 };
 
-/// Waits until one of the events has occurred at a descriptor, for at most `timeout`; returns whether one has.
+/// Waits until one of the events has occurred at a descriptor, for at most `timeout`; returns whether one
+/// has.
 pub(crate) fn wait_ready(fd: BorrowedFd<'_>, events: PollFlags, timeout: Duration) -> io::Result<bool> {
     let begun = Instant::now();
     loop {

@@ -19,7 +19,8 @@ pub struct Qdisc {
     pub kind: String,
     /// It is the root qdisc: neither the child of another one nor an ingress qdisc.
     pub root: bool,
-    /// It was configured. The kernel's default has no handle (`attach_default_qdiscs()` in `net/sched/sch_generic.c`).
+    /// It was configured. The kernel's default has no handle (`attach_default_qdiscs()` in
+    /// `net/sched/sch_generic.c`).
     pub configured: bool,
 }
 
@@ -43,7 +44,8 @@ impl Host {
             .collect())
     }
 
-    /// Lists the ids of the next hop objects of a link (`ip nexthop`, Linux 5.3). They disappear with the link.
+    /// Lists the ids of the next hop objects of a link (`ip nexthop`, Linux 5.3). They disappear with the
+    /// link.
     pub fn next_hops(&mut self, index: IfIndex) -> Result<Vec<u32>, Error> {
         /// `struct nhmsg`.
         const HEADER: usize = 8;

@@ -1,7 +1,7 @@
 //! Addresses, routes and permanent neighbours of a link, as the kernel's own messages.
 //!
-//! Promises: a [`Record`] keeps the message as bytes, so that attributes that this crate does not know (a metric, an
-//! encapsulation, a label) are restored too.
+//! Promises: a [`Record`] keeps the message as bytes, so that attributes that this crate does not know (a
+//! metric, an encapsulation, a label) are restored too.
 
 mod requests;
 
@@ -71,8 +71,8 @@ impl RecordKind {
 
 /// An address, a route or a neighbour, as the kernel reported it.
 ///
-/// Two records are [alike](Self::is_like) if they differ only in transient state: counters, ages, and flags that depend on the
-/// carrier or on duplicate address detection.
+/// Two records are [alike](Self::is_like) if they differ only in transient state: counters, ages, and flags
+/// that depend on the carrier or on duplicate address detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     kind: RecordKind,
@@ -103,7 +103,8 @@ impl Record {
         &self.body
     }
 
-    /// Returns whether both describe the same thing, transient state aside. Each belongs to the link of the index beside it.
+    /// Returns whether both describe the same thing, transient state aside. Each belongs to the link of the
+    /// index beside it.
     #[must_use]
     pub fn is_like(&self, own: IfIndex, other: &Self, others: IfIndex) -> bool {
         let none = IfIndex::new(u32::MAX >> 1).unwrap_or(own);
@@ -115,9 +116,9 @@ impl Record {
         i32::from(self.head(0)) == libc::AF_INET6
     }
 
-    /// Returns whether the kernel may have created it by itself: a route that comes with an address or a link, or the
-    /// link-local address of a link, but nothing that a router announced. (Before Linux 5.18 the kernel does not report the
-    /// origin of an address.)
+    /// Returns whether the kernel may have created it by itself: a route that comes with an address or a
+    /// link, or the link-local address of a link, but nothing that a router announced. (Before Linux 5.18 the
+    /// kernel does not report the origin of an address.)
     #[must_use]
     pub fn is_kernel_made(&self) -> bool {
         match self.kind {
@@ -157,9 +158,9 @@ impl Record {
         self.kind == RecordKind::Route && self.head(1) == 0 && self.head(7) == RTN_UNICAST
     }
 
-    /// Returns whether only the kernel can create it: a temporary address, or an IPv6 route of metric 0 to a local address (in
-    /// a request, 0 means the default metric 1024: `ip6_route_info_create()` in `net/ipv6/route.c`). The same holds for a
-    /// route over a next hop object, which is gone.
+    /// Returns whether only the kernel can create it: a temporary address, or an IPv6 route of metric 0 to a
+    /// local address (in a request, 0 means the default metric 1024: `ip6_route_info_create()` in
+    /// `net/ipv6/route.c`). The same holds for a route over a next hop object, which is gone.
     #[must_use]
     pub fn is_unrestorable(&self) -> bool {
         match self.kind {
@@ -172,8 +173,8 @@ impl Record {
         }
     }
 
-    /// Returns whether it is an IPv6 route to link-local or multicast destinations, which the kernel creates for every link:
-    /// senders choose among them by naming the link.
+    /// Returns whether it is an IPv6 route to link-local or multicast destinations, which the kernel creates
+    /// for every link: senders choose among them by naming the link.
     #[must_use]
     pub fn is_on_every_link(&self) -> bool {
         let to = self.attribute(RTA_DST).and_then(ip);
@@ -181,8 +182,8 @@ impl Record {
         self.is_kernel_made() && matches!(to, Some(IpAddr::V6(to)) if link_scope(to))
     }
 
-    /// Returns, for a route, the key that it shares with competing routes: family, table, destination, source, type of service
-    /// and metric. Of routes with the same key the kernel uses the first.
+    /// Returns, for a route, the key that it shares with competing routes: family, table, destination,
+    /// source, type of service and metric. Of routes with the same key the kernel uses the first.
     #[must_use]
     pub fn competition_key(&self) -> Option<Vec<u8>> {
         (self.kind == RecordKind::Route).then(|| {
@@ -201,14 +202,14 @@ impl Record {
         (self.kind == RecordKind::Address).then(|| ip(own))?
     }
 
-    /// The body of a request that creates the record, for a link that may have another index, some time after it was read.
-    /// `None` if it has expired since.
+    /// The body of a request that creates the record, for a link that may have another index, some time after
+    /// it was read. `None` if it has expired since.
     fn to_request(&self, own: IfIndex, new: IfIndex, age: Duration) -> Option<Vec<u8>> {
         (!self.has_expired(age)).then(|| self.rewrite(own, new, Some(age)))
     }
 
-    /// The message without transient state and with the link's index replaced; with an age, its lifetimes are those that
-    /// remain, and otherwise they are left out.
+    /// The message without transient state and with the link's index replaced; with an age, its lifetimes are
+    /// those that remain, and otherwise they are left out.
     fn rewrite(&self, own: IfIndex, new: IfIndex, age: Option<Duration>) -> Vec<u8> {
         let (header, rest) = self.body.split_at(self.kind.header());
         let mut header = header.to_vec();

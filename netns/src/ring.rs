@@ -1,9 +1,10 @@
 //! Sending through the transmit ring of an `AF_XDP` socket in copy mode, which works on every link.
 //!
-//! It is the cheapest way to send from user space through any driver: on Linux 6.18 and veth, with 60-byte frames and one CPU,
-//! it sent 1.3 to 1.45 times as many frames as `sendmmsg` on a packet socket and 1.4 to 1.6 times as many as that socket's
-//! `PACKET_TX_RING`. It saves work that those do for each frame: copying the message header and the vector, dissecting the
-//! headers (`packet_parse_headers()` in `net/packet/af_packet.c`), and taking page references of the ring's frames.
+//! It is the cheapest way to send from user space through any driver: on Linux 6.18 and veth, with 60-byte
+//! frames and one CPU, it sent 1.3 to 1.45 times as many frames as `sendmmsg` on a packet socket and 1.4 to
+//! 1.6 times as many as that socket's `PACKET_TX_RING`. It saves work that those do for each frame: copying
+//! the message header and the vector, dissecting the headers (`packet_parse_headers()` in
+//! `net/packet/af_packet.c`), and taking page references of the ring's frames.
 
 use std::{
     io,
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use memmap2::MmapMut;
 use rustix::{
     io::Errno,
     net::{
@@ -21,11 +23,11 @@ use rustix::{
 
 use crate::{
     Error, Host, IfIndex, Subject,
-    sys::{self, Mapping},
+    sys::{self, RingMemory},
 };
 
-/// Option of `SOL_XDP`, Linux 6.17: maximum number of frames that one call sends (`include/uapi/linux/if_xdp.h`); 32
-/// before.
+/// Option of `SOL_XDP`, Linux 6.17: maximum number of frames that one call sends
+/// (`include/uapi/linux/if_xdp.h`); 32 before.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
 /// Maximum number of frames in flight. The kernel requires a power of two.
@@ -50,7 +52,7 @@ pub struct TxOutcome {
 #[derive(Debug)]
 pub struct TxRing {
     socket: OwnedFd,
-    umem: Mapping,
+    umem: MmapMut,
     /// Length of the frame in each slot; 0 if it is empty.
     lengths: Vec<u32>,
     transmit: Ring,
@@ -62,7 +64,7 @@ pub struct TxRing {
 /// A ring in memory shared with the kernel.
 #[derive(Debug)]
 struct Ring {
-    memory: Mapping,
+    memory: RingMemory,
     producer: usize,
     consumer: usize,
     descriptors: usize,
@@ -72,7 +74,7 @@ impl Ring {
     fn map(fd: BorrowedFd<'_>, at: &XdpRingOffset, entry: usize, page_offset: u64) -> io::Result<Self> {
         let offset = |offset| usize::try_from(offset).map_err(io::Error::other);
         let descriptors = offset(at.desc)?;
-        let memory = Mapping::ring(fd, descriptors + to_usize(DEPTH)? * entry, page_offset)?;
+        let memory = RingMemory::map(fd, descriptors + to_usize(DEPTH)? * entry, page_offset)?;
         Ok(Self { memory, producer: offset(at.producer)?, consumer: offset(at.consumer)?, descriptors })
     }
 
@@ -86,12 +88,12 @@ impl Ring {
 }
 
 impl Host {
-    /// Opens a socket that sends through one transmit queue of a link. `burst` limits the number of frames that one system call
-    /// sends, where the kernel supports a limit.
+    /// Opens a socket that sends through one transmit queue of a link. `burst` limits the number of frames
+    /// that one system call sends, where the kernel supports a limit.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EAFNOSUPPORT` if the kernel has no `AF_XDP`, `EPERM` without `CAP_NET_RAW`, `EBUSY` if the queue has
-    /// such a socket, `EINVAL` if there is no such queue.
+    /// [`Error::Refused`]: `EAFNOSUPPORT` if the kernel has no `AF_XDP`, `EPERM` without `CAP_NET_RAW`,
+    /// `EBUSY` if the queue has such a socket, `EINVAL` if there is no such queue.
     pub fn tx_ring(&mut self, index: IfIndex, queue: u32, burst: u32) -> Result<TxRing, Error> {
         TxRing::open(index, queue, burst).map_err(Error::refused("open a ring", Subject::from(index)))
     }
@@ -106,8 +108,8 @@ impl TxRing {
     fn open(index: IfIndex, queue: u32, burst: u32) -> io::Result<Self> {
         let socket = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         let fd = socket.as_fd();
-        let umem = Mapping::anonymous(Self::MAX_FRAME * to_usize(Self::SLOTS)?)?;
-        let (addr, len, flags) = (umem.address(), umem.len(), XdpUmemRegFlags::empty());
+        let umem = MmapMut::map_anon(Self::MAX_FRAME * to_usize(Self::SLOTS)?)?;
+        let (addr, len, flags) = (umem.as_ptr() as u64, umem.len() as u64, XdpUmemRegFlags::empty());
         let memory = XdpUmemReg { addr, len, chunk_size: CHUNK, headroom: 0, flags, tx_metadata_len: 0 };
         sockopt::set_xdp_umem_reg(fd, memory)?;
         // The kernel requires both rings of the umem, although nothing is received.
@@ -129,13 +131,13 @@ impl TxRing {
         Ok(Self { socket, umem, lengths, transmit, completion, sent: 0, index })
     }
 
-    /// Copies a frame into a slot, from which it can be sent any number of times. Waits until the kernel has completed every
-    /// frame, because one in flight is read from its slot.
+    /// Copies a frame into a slot, from which it can be sent any number of times. Waits until the kernel has
+    /// completed every frame, because one in flight is read from its slot.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if the kernel does not within three seconds; [`Error::Refused`]: `EMSGSIZE` for more than
-    /// [`MAX_FRAME`](Self::MAX_FRAME) bytes, `EINVAL` for a missing slot or fewer than the 14 bytes of an Ethernet header, which
-    /// the kernel would not reject here.
+    /// [`Error::Timeout`] if the kernel does not within three seconds; [`Error::Refused`]: `EMSGSIZE` for
+    /// more than [`MAX_FRAME`](Self::MAX_FRAME) bytes, `EINVAL` for a missing slot or fewer than the 14 bytes
+    /// of an Ethernet header, which the kernel would not reject here.
     pub fn load(&mut self, slot: u32, frame: &[u8]) -> Result<(), Error> {
         let refused = |errno| self.refused("load a frame")(io::Error::from_raw_os_error(errno));
         if frame.len() > Self::MAX_FRAME {
@@ -154,16 +156,17 @@ impl TxRing {
             }
             std::thread::yield_now();
         }
-        self.umem.copy_in(place * Self::MAX_FRAME, frame);
+        self.umem[place * Self::MAX_FRAME..][..frame.len()].copy_from_slice(frame);
         self.lengths[place] = length;
         Ok(())
     }
 
-    /// Sends frames from their slots, in that order, and returns when the driver has accepted or dropped each.
+    /// Sends frames from their slots, in that order, and returns when the driver has accepted or dropped
+    /// each.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EINVAL` for an empty slot, `ENETDOWN` or `ENXIO` if the link is down; [`Error::Timeout`] if the driver
-    /// accepts nothing for three seconds.
+    /// [`Error::Refused`]: `EINVAL` for an empty slot, `ENETDOWN` or `ENXIO` if the link is down;
+    /// [`Error::Timeout`] if the driver accepts nothing for three seconds.
     pub fn send(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<TxOutcome, Error> {
         let first = self.sent;
         let mut slots = slots.into_iter().peekable();
@@ -179,8 +182,8 @@ impl TxRing {
                 self.push(slot)?;
             }
             self.transmit.memory.release(self.transmit.producer, self.sent);
-            // An empty message makes the kernel send the frames in the ring (xsk_sendmsg() in net/xdp/xsk.c): EAGAIN if
-            // frames are left, EBUSY if the driver dropped a frame.
+            // An empty message makes the kernel send the frames in the ring (xsk_sendmsg() in net/xdp/xsk.c):
+            // EAGAIN if frames are left, EBUSY if the driver dropped a frame.
             match send(&self.socket, &[], SendFlags::DONTWAIT) {
                 Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => {}
                 Err(Errno::BUSY) => dropped += 1,

@@ -9,7 +9,8 @@ use nix::{
 
 use crate::{Error, worker};
 
-/// Runs a closure on a new thread below another root directory and waits for it. The rest of the process keeps its root.
+/// Runs a closure on a new thread below another root directory and waits for it. The rest of the process
+/// keeps its root.
 ///
 /// # Errors
 /// [`Error::Refused`]: `EPERM` without `CAP_SYS_CHROOT`, `ENOENT` if there is no such directory.

@@ -1,7 +1,8 @@
-//! System calls without a safe wrapper in `nix` or `rustix`, one file for each family. All `unsafe` code of the crate is here.
+//! System calls without a safe wrapper in the libraries that this crate uses, one file for each family. All
+//! `unsafe` code of the crate is here.
 //!
-//! Every function names the system call, the first Linux version that has it, the capability that it requires and its place
-//! in the kernel.
+//! Every function names the system call, the first Linux version that has it, the capability that it requires
+//! and its place in the kernel.
 #![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
 
 mod bpf;
@@ -19,9 +20,9 @@ pub(crate) use bpf::{
     update_link,
 };
 pub use counter_array::{CounterArray, CounterReading};
-pub(crate) use device::{driver_info, driver_statistics, make_tap, namespace_kind};
-pub(crate) use packet::{bind_packet, packet_drops, receive_packet, set_option};
-pub(crate) use xsk::Mapping;
+pub(crate) use device::{driver_info, driver_statistics, namespace_kind};
+pub(crate) use packet::{bind_packet, packet_drops, set_option};
+pub(crate) use xsk::RingMemory;
 
 /// Turns the result of a call that returns -1 on failure into the errno.
 fn check<T: PartialOrd + From<i8>>(result: T) -> io::Result<T> {

@@ -1,6 +1,6 @@
-//! The sysctls of one link: `net.ipv4.conf.LINK`, `net.ipv6.conf.LINK` and so on. They are reset to the namespace's defaults
-//! when the link enters it (`inetdev_init()` in `net/ipv4/devinet.c`, `ipv6_add_dev()` in `net/ipv6/addrconf.c`,
-//! `neigh_parms_alloc()` in `net/core/neighbour.c`).
+//! The sysctls of one link: `net.ipv4.conf.LINK`, `net.ipv6.conf.LINK` and so on. They are reset to the
+//! namespace's defaults when the link enters it (`inetdev_init()` in `net/ipv4/devinet.c`, `ipv6_add_dev()`
+//! in `net/ipv6/addrconf.c`, `neigh_parms_alloc()` in `net/core/neighbour.c`).
 
 use std::{collections::BTreeMap, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
@@ -12,7 +12,8 @@ const ROOT: &str = "/proc/sys/net";
 
 impl Host {
     /// Reads the writable sysctls of a link, by their path below `net` with `*` in place of the link's name
-    /// (`ipv4/conf/*/rp_filter`). Unreadable ones are left out, such as IPv6's `stable_secret` before it is set.
+    /// (`ipv4/conf/*/rp_filter`). Unreadable ones are left out, such as IPv6's `stable_secret` before it is
+    /// set.
     ///
     /// # Errors
     /// [`Error::Refused`] if `/proc/sys` cannot be read.

@@ -1,7 +1,7 @@
 //! The fixture of the tests: two namespaces joined by a veth pair.
 //!
-//! A test begins with `let Some(pair) = Pair::create() else { return };`. Without privilege it ends there, which is reported
-//! once on stderr, or it fails if `XDPROOF_REQUIRE_PRIVILEGED=1` is set.
+//! A test begins with `let Some(pair) = Pair::create() else { return };`. Without privilege it ends there,
+//! which is reported once on stderr, or it fails if `XDPROOF_REQUIRE_PRIVILEGED=1` is set.
 
 use std::{
     io::{self, Write as _},

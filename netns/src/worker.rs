@@ -1,4 +1,5 @@
-//! One thread for each namespace. It enters the namespace once, runs the closures sent to it, and never leaves.
+//! One thread for each namespace. It enters the namespace once, runs the closures sent to it, and never
+//! leaves.
 
 use std::{
     any::Any,
@@ -13,8 +14,8 @@ use crate::{Error, Host, NetNs};
 
 type Job = Box<dyn FnOnce(&mut Host) + Send>;
 
-/// A thread in a namespace that runs jobs one after another. Dropping it drops the values that its [`Host`] keeps and waits for
-/// the thread to end.
+/// A thread in a namespace that runs jobs one after another. Dropping it drops the values that its [`Host`]
+/// keeps and waits for the thread to end.
 #[derive(Debug)]
 pub struct Worker {
     namespace: NetNs,
@@ -36,8 +37,8 @@ impl Worker {
     /// Starts a thread in a namespace. The label becomes the thread's name (the kernel shows 15 bytes of it).
     ///
     /// # Errors
-    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`, unless the caller is in it) or a
-    /// netlink socket cannot be opened in it.
+    /// [`Error::Refused`] if the namespace cannot be entered (`EPERM` without `CAP_SYS_ADMIN`, unless the
+    /// caller is in it) or a netlink socket cannot be opened in it.
     pub fn spawn(namespace: &NetNs, label: &str) -> Result<Self, Error> {
         let (jobs, queue) = channel::<Job>();
         let (ready, entered) = channel();

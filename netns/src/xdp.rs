@@ -1,4 +1,5 @@
-//! XDP at a link: attached programs, attaching and detaching by netlink and by `bpf_link`, advertised features.
+//! XDP at a link: attached programs, attaching and detaching by netlink and by `bpf_link`, advertised
+//! features.
 
 use std::{
     ffi::CString,
@@ -91,8 +92,8 @@ impl FromStr for XdpMode {
     }
 }
 
-/// Ids of the programs attached to a link, by mode. A device that offloads may have a program there and one on the host
-/// (`XDP_ATTACHED_MULTI`); generic and native exclude each other.
+/// Ids of the programs attached to a link, by mode. A device that offloads may have a program there and one
+/// on the host (`XDP_ATTACHED_MULTI`); generic and native exclude each other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct XdpState([Option<u32>; 3]);
 
@@ -149,8 +150,9 @@ impl fmt::Display for XdpState {
 }
 
 bitflags! {
-    /// XDP features that a driver advertises (`enum netdev_xdp_act` in `include/uapi/linux/netdev.h`). They depend on the
-    /// attached programs: a veth can transmit redirected frames only while its peer has a native program.
+    /// XDP features that a driver advertises (`enum netdev_xdp_act` in `include/uapi/linux/netdev.h`). They
+    /// depend on the attached programs: a veth can transmit redirected frames only while its peer has a
+    /// native program.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
     pub struct XdpFeatures: u64 {
         /// `XDP_PASS`, `XDP_DROP`, `XDP_ABORTED` and `XDP_TX`.
@@ -188,7 +190,8 @@ impl fmt::Display for XdpFeatures {
 /// Conditions for attaching a program.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XdpFlags<'fd> {
-    /// Fail if a program is attached in that mode (`XDP_FLAGS_UPDATE_IF_NOEXIST`), instead of replacing it silently.
+    /// Fail if a program is attached in that mode (`XDP_FLAGS_UPDATE_IF_NOEXIST`), instead of replacing it
+    /// silently.
     pub if_no_exist: bool,
     /// Fail unless this program is attached (`XDP_FLAGS_REPLACE`, Linux 5.7).
     pub replace: Option<BorrowedFd<'fd>>,
@@ -200,13 +203,15 @@ impl Host {
         self.link_state(index).map(|state| state.xdp)
     }
 
-    /// Attaches a program by netlink. It stays until it is detached or the link disappears, beyond the end of the process.
-    /// Without a mode the kernel prefers native and falls back to generic: read the mode afterwards.
+    /// Attaches a program by netlink. It stays until it is detached or the link disappears, beyond the end of
+    /// the process. Without a mode the kernel prefers native and falls back to generic: read the mode
+    /// afterwards.
     ///
     /// # Errors
-    /// [`Error::Refused`], usually with an extack message: `EBUSY` if a program is attached and `if_no_exist` is set, or if it
-    /// is attached by a `bpf_link`; `EEXIST` if the other software mode is in use or another program than the expected one is
-    /// attached; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` at the driver's discretion.
+    /// [`Error::Refused`], usually with an extack message: `EBUSY` if a program is attached and `if_no_exist`
+    /// is set, or if it is attached by a `bpf_link`; `EEXIST` if the other software mode is in use or another
+    /// program than the expected one is attached; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` at the driver's
+    /// discretion.
     pub fn attach_xdp(
         &mut self,
         index: IfIndex,
@@ -217,12 +222,12 @@ impl Host {
         self.attach_xdp_in(index, program, mode.as_slice(), extra)
     }
 
-    /// Attaches a program as [`attach_xdp`](Self::attach_xdp) does, with the flags of several modes at once. The kernel rejects
-    /// more than one mode; tests of that need the request.
+    /// Attaches a program as [`attach_xdp`](Self::attach_xdp) does, with the flags of several modes at once.
+    /// The kernel rejects more than one mode; tests of that need the request.
     ///
     /// # Errors
-    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode (`do_setlink()`
-    /// in `net/core/rtnetlink.c`).
+    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode
+    /// (`do_setlink()` in `net/core/rtnetlink.c`).
     pub fn attach_xdp_in(
         &mut self,
         index: IfIndex,
@@ -237,25 +242,26 @@ impl Host {
         self.set_xdp("attach an XDP program", index, xdp)
     }
 
-    /// Detaches the program of a mode. The kernel accepts this for a mode without a program, and a program in another mode
-    /// stays: read the state afterwards. Without a mode the kernel chooses native wherever the driver has it, whatever is
-    /// attached (`dev_xdp_mode()` in `net/core/dev.c`).
+    /// Detaches the program of a mode. The kernel accepts this for a mode without a program, and a program in
+    /// another mode stays: read the state afterwards. Without a mode the kernel chooses native wherever the
+    /// driver has it, whatever is attached (`dev_xdp_mode()` in `net/core/dev.c`).
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode that the driver does
-    /// not support.
+    /// [`Error::Refused`]: `EBUSY` if it is attached by a `bpf_link`; `EINVAL` or `EOPNOTSUPP` for a mode
+    /// that the driver does not support.
     pub fn detach_xdp(&mut self, index: IfIndex, mode: impl Into<Option<XdpMode>>) -> Result<(), Error> {
         let xdp = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(flags(mode.into().as_slice(), false))];
         self.set_xdp("detach an XDP program", index, xdp)
     }
 
-    /// Attaches a program by a `bpf_link` (Linux 5.9). It stays until the [`XdpLink`] is dropped, at the latest by the end of
-    /// the process. It never falls back to netlink.
+    /// Attaches a program by a `bpf_link` (Linux 5.9). It stays until the [`XdpLink`] is dropped, at the
+    /// latest by the end of the process. It never falls back to netlink.
     ///
     /// # Errors
-    /// [`Error::Refused`], without an extack message, which the kernel does not return here: `EBUSY` if a program is attached
-    /// in that mode by any means; `EEXIST` if the other software mode is in use; `EINVAL` for `if_no_exist` and for several
-    /// modes (`bpf_xdp_link_attach()` in `net/core/dev.c`); otherwise at the driver's discretion.
+    /// [`Error::Refused`], without an extack message, which the kernel does not return here: `EBUSY` if a
+    /// program is attached in that mode by any means; `EEXIST` if the other software mode is in use; `EINVAL`
+    /// for `if_no_exist` and for several modes (`bpf_xdp_link_attach()` in `net/core/dev.c`); otherwise at
+    /// the driver's discretion.
     pub fn link_xdp(
         &mut self,
         index: IfIndex,
@@ -271,7 +277,8 @@ impl Host {
         if link.info()?.kind == LINK_TYPE_XDP { Ok(link) } else { Err(request.incomplete("XDP bpf_link")) }
     }
 
-    /// Reads the XDP features that a link's driver advertises, or `None` if the kernel has no netdev family (before 6.3).
+    /// Reads the XDP features that a link's driver advertises, or `None` if the kernel has no netdev family
+    /// (before 6.3).
     ///
     /// # Errors
     /// [`Error::Refused`]: `ENODEV` if there is no such link.
@@ -289,9 +296,10 @@ impl Host {
             .ok_or_else(|| request.incomplete("XDP features"))
     }
 
-    /// Returns the modes in which a link has a program by a `bpf_link`, which only its owner can detach and which stays
-    /// attached during a move to another namespace. A `bpf_link` is identified by program and index: that of a link with the
-    /// same index and the same program in another namespace is mistaken for one of this link.
+    /// Returns the modes in which a link has a program by a `bpf_link`, which only its owner can detach and
+    /// which stays attached during a move to another namespace. A `bpf_link` is identified by program and
+    /// index: that of a link with the same index and the same program in another namespace is mistaken for
+    /// one of this link.
     ///
     /// # Errors
     /// [`Error::NoSuchIndex`]; [`Error::Refused`] without `CAP_SYS_ADMIN`, or before Linux 5.8.
@@ -318,8 +326,8 @@ impl Host {
         Ok(modes)
     }
 
-    /// Returns whether a link has tcx programs, which stay attached during a move to another namespace. The programs of a
-    /// `clsact` belong to a [qdisc](Self::qdiscs).
+    /// Returns whether a link has tcx programs, which stay attached during a move to another namespace. The
+    /// programs of a `clsact` belong to a [qdisc](Self::qdiscs).
     ///
     /// # Errors
     /// [`Error::Refused`] without `CAP_NET_ADMIN`.
@@ -372,8 +380,9 @@ fn flags(modes: &[XdpMode], if_no_exist: bool) -> u32 {
     modes | if if_no_exist { UPDATE_IF_NOEXIST } else { 0 }
 }
 
-/// A program attached by a `bpf_link`. It is detached when this is dropped (`bpf_xdp_link_release()` in `net/core/dev.c`). The
-/// descriptor is closed on `exec`, so that no child process keeps the program attached.
+/// A program attached by a `bpf_link`. It is detached when this is dropped (`bpf_xdp_link_release()` in
+/// `net/core/dev.c`). The descriptor is closed on `exec`, so that no child process keeps the program
+/// attached.
 #[derive(Debug)]
 pub struct XdpLink(OwnedFd);
 
@@ -381,8 +390,8 @@ impl XdpLink {
     /// Replaces the attached program atomically; with `expected`, only if that is the attached one.
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EPERM` if another program than the expected one is attached, `ENOLINK` once the device is gone
-    /// (`bpf_xdp_link_update()` in `net/core/dev.c`).
+    /// [`Error::Refused`]: `EPERM` if another program than the expected one is attached, `ENOLINK` once the
+    /// device is gone (`bpf_xdp_link_update()` in `net/core/dev.c`).
     pub fn update(&self, program: BorrowedFd<'_>, expected: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         sys::update_link(self.0.as_fd(), program, expected)
             .map_err(Error::refused("replace the XDP program of a bpf_link", None))

@@ -22,8 +22,8 @@ const RECORD_CHANGES: i32 = libc::RTMGRP_IPV4_IFADDR
     | libc::RTMGRP_NEIGH;
 
 impl Host {
-    /// Lists the records of a link, or of all links, in the kernel's order: `ip address`, `ip route show table all`,
-    /// `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
+    /// Lists the records of a link, or of all links, in the kernel's order: `ip address`, `ip route show
+    /// table all`, `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
     pub fn records(
         &mut self,
         kind: RecordKind,
@@ -62,9 +62,9 @@ impl Host {
         Ok(records)
     }
 
-    /// Waits until the records of a link meet a condition. The kernel creates some in the background: IPv6 adds an address's
-    /// route after duplicate address detection (`addrconf_dad_work()` in `net/ipv6/addrconf.c`). `awaited` describes the
-    /// condition in words that follow "failed to".
+    /// Waits until the records of a link meet a condition. The kernel creates some in the background: IPv6
+    /// adds an address's route after duplicate address detection (`addrconf_dad_work()` in
+    /// `net/ipv6/addrconf.c`). `awaited` describes the condition in words that follow "failed to".
     pub fn wait_records(
         &mut self,
         kind: RecordKind,
@@ -78,8 +78,9 @@ impl Host {
         })
     }
 
-    /// Adds the records that a link lacks, some time after they were read (lifetimes have run on), to a link that may have
-    /// another index by now. Returns those that could not be added. Expired records are skipped.
+    /// Adds the records that a link lacks, some time after they were read (lifetimes have run on), to a link
+    /// that may have another index by now. Returns those that could not be added. Expired records are
+    /// skipped.
     ///
     /// # Errors
     /// [`Error::Refused`] if the present records cannot be listed.
@@ -98,7 +99,8 @@ impl Host {
             .filter(|record| !present.iter().any(|other| record.is_like(recorded_index, other, index)))
             .collect();
         match kind {
-            // The kernel lists the newest IPv6 address of a scope first (ipv6_link_dev_addr() in net/ipv6/addrconf.c).
+            // The kernel lists the newest IPv6 address of a scope first (ipv6_link_dev_addr() in
+            // net/ipv6/addrconf.c).
             RecordKind::Address => {
                 let (mut six, four): (Vec<_>, Vec<_>) =
                     missing.into_iter().partition(|record| record.is_ipv6());
@@ -123,8 +125,8 @@ impl Host {
         }
     }
 
-    /// Adds a route of a link before or behind its [competitors](Record::competition_key), some time after it was read. IPv6
-    /// cannot add a route before others.
+    /// Adds a route of a link before or behind its [competitors](Record::competition_key), some time after it
+    /// was read. IPv6 cannot add a route before others.
     pub fn add_route(
         &mut self,
         index: IfIndex,
@@ -148,7 +150,8 @@ impl Host {
         let Some(body) = record.to_request(recorded_index, index, age) else { return Ok(()) };
         let (action, flags) = match record.kind() {
             RecordKind::Address => ("add an address", NLM_F_CREATE | NLM_F_EXCL),
-            // The rest of a multipath route, which lost the next hop at this link, is replaced by the whole route.
+            // The rest of a multipath route, which lost the next hop at this link, is replaced by the whole
+            // route.
             RecordKind::Route if record.is_ipv6_multipath() => ("add a route", NLM_F_CREATE | NLM_F_REPLACE),
             RecordKind::Route if record.is_ipv6() => ("add a route", NLM_F_CREATE),
             RecordKind::Route => ("add a route", NLM_F_CREATE | order),

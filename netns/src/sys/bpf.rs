@@ -1,5 +1,5 @@
-//! `bpf(2)`: `bpf_link`s of XDP, and programs by id and by pin. Each structure is the head of `union bpf_attr`
-//! (`include/uapi/linux/bpf.h`) for its command; the kernel takes the rest for zeros.
+//! `bpf(2)`: `bpf_link`s of XDP, and programs by id and by pin. Each structure is the head of `union
+//! bpf_attr` (`include/uapi/linux/bpf.h`) for its command; the kernel takes the rest for zeros.
 
 use std::{
     ffi::CStr,
@@ -26,7 +26,8 @@ pub(super) unsafe fn bpf<T>(command: c_int, attribute: &mut T) -> io::Result<c_i
 /// Calls `bpf(2)` with a command that returns a descriptor, which is closed on `exec`.
 ///
 /// # Safety
-/// The structure has the command's layout, the memory behind its pointers is alive, and the command returns a new descriptor.
+/// The structure has the command's layout, the memory behind its pointers is alive, and the command returns a
+/// new descriptor.
 unsafe fn bpf_descriptor<T>(command: c_int, attribute: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: the caller promises the same.
     let fd = unsafe { bpf(command, attribute) }?;
@@ -48,12 +49,14 @@ pub(super) unsafe fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io:
     const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
     let length = narrow(size_of_val(info))?;
     let mut query = Query { object: object.as_raw_fd(), length, info: (&raw mut *info) as u64 };
-    // SAFETY: the layout is the command's; `info` is alive and of that length, and the caller promises the rest.
+    // SAFETY: the layout is the command's; `info` is alive and of that length, and the caller promises the
+    // rest.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }.map(drop)
 }
 
-/// Attaches a program to a link of the calling thread's namespace: `bpf(BPF_LINK_CREATE)`, Linux 5.9, `CAP_NET_ADMIN` over
-/// the namespace (`link_create()` in `kernel/bpf/syscall.c`, `bpf_xdp_link_attach()` in `net/core/dev.c`).
+/// Attaches a program to a link of the calling thread's namespace: `bpf(BPF_LINK_CREATE)`, Linux 5.9,
+/// `CAP_NET_ADMIN` over the namespace (`link_create()` in `kernel/bpf/syscall.c`, `bpf_xdp_link_attach()` in
+/// `net/core/dev.c`).
 pub(crate) fn create_xdp_link(program: BorrowedFd<'_>, index: IfIndex, flags: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Create {
@@ -111,7 +114,8 @@ pub(crate) struct LinkInfo {
 }
 
 /// Describes a `bpf_link`: `bpf(BPF_OBJ_GET_INFO_BY_FD)`, Linux 5.9 for links of XDP, no capability
-/// (`bpf_link_get_info_by_fd()` in `kernel/bpf/syscall.c`, `bpf_xdp_link_fill_link_info()` in `net/core/dev.c`).
+/// (`bpf_link_get_info_by_fd()` in `kernel/bpf/syscall.c`, `bpf_xdp_link_fill_link_info()` in
+/// `net/core/dev.c`).
 pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     // SAFETY: the kernel's structure for a link begins so, and it consists of integers.
@@ -126,16 +130,16 @@ struct ById {
     flags: u32,
 }
 
-/// Opens a `bpf_link` by its id: `bpf(BPF_LINK_GET_FD_BY_ID)`, Linux 5.8, `CAP_SYS_ADMIN` (`bpf_link_get_fd_by_id()` in
-/// `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
+/// Opens a `bpf_link` by its id: `bpf(BPF_LINK_GET_FD_BY_ID)`, Linux 5.8, `CAP_SYS_ADMIN`
+/// (`bpf_link_get_fd_by_id()` in `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
 pub(crate) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
     const BPF_LINK_GET_FD_BY_ID: c_int = 30;
     // SAFETY: the layout is the command's, there is no pointer, and the command returns a new descriptor.
     unsafe { bpf_descriptor(BPF_LINK_GET_FD_BY_ID, &mut ById { id, next: 0, flags: 0 }) }
 }
 
-/// Opens a program by its id: `bpf(BPF_PROG_GET_FD_BY_ID)`, Linux 4.13, `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id()` in
-/// `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
+/// Opens a program by its id: `bpf(BPF_PROG_GET_FD_BY_ID)`, Linux 4.13, `CAP_SYS_ADMIN`
+/// (`bpf_prog_get_fd_by_id()` in `kernel/bpf/syscall.c`). `ENOENT` if it is gone.
 pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     const BPF_PROG_GET_FD_BY_ID: c_int = 13;
     // SAFETY: the layout is the command's, there is no pointer, and the command returns a new descriptor.
@@ -155,8 +159,9 @@ pub(crate) fn next_link(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
-/// Counts the programs that tcx has at a link, ingress (46, `BPF_TCX_INGRESS`) or egress (47): `bpf(BPF_PROG_QUERY)`,
-/// Linux 6.6, `CAP_NET_ADMIN` (`tcx_prog_query()` in `kernel/bpf/tcx.c`). `EINVAL` before that.
+/// Counts the programs that tcx has at a link, ingress (46, `BPF_TCX_INGRESS`) or egress (47):
+/// `bpf(BPF_PROG_QUERY)`, Linux 6.6, `CAP_NET_ADMIN` (`tcx_prog_query()` in `kernel/bpf/tcx.c`). `EINVAL`
+/// before that.
 pub(crate) fn tcx_programs(index: IfIndex, direction: u32) -> io::Result<u32> {
     /// Up to the last field that the kernel writes.
     #[repr(C)]
@@ -196,7 +201,8 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     unsafe { bpf(BPF_OBJ_PIN, &mut by_path) }.map(drop)
 }
 
-/// Opens the object that is pinned at a path: `bpf(BPF_OBJ_GET)`, Linux 4.4 (`bpf_obj_get()` in `kernel/bpf/syscall.c`).
+/// Opens the object that is pinned at a path: `bpf(BPF_OBJ_GET)`, Linux 4.4 (`bpf_obj_get()` in
+/// `kernel/bpf/syscall.c`).
 pub(crate) fn pinned(path: &CStr) -> io::Result<OwnedFd> {
     const BPF_OBJ_GET: c_int = 7;
     let mut by_path = ByPath { path: path.as_ptr() as u64, fd: 0, flags: 0 };
@@ -204,8 +210,8 @@ pub(crate) fn pinned(path: &CStr) -> io::Result<OwnedFd> {
     unsafe { bpf_descriptor(BPF_OBJ_GET, &mut by_path) }
 }
 
-/// Loads the shortest XDP program, which passes every frame: `bpf(BPF_PROG_LOAD)`, `CAP_BPF` and `CAP_NET_ADMIN`
-/// (`bpf_prog_load()` in `kernel/bpf/syscall.c`).
+/// Loads the shortest XDP program, which passes every frame: `bpf(BPF_PROG_LOAD)`, `CAP_BPF` and
+/// `CAP_NET_ADMIN` (`bpf_prog_load()` in `kernel/bpf/syscall.c`).
 #[cfg(test)]
 pub(crate) fn load_passing_program() -> io::Result<OwnedFd> {
     #[repr(C)]
@@ -225,6 +231,7 @@ pub(crate) fn load_passing_program() -> io::Result<OwnedFd> {
         code: code.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
     };
-    // SAFETY: the layout is the command's, code and license are alive, and the command returns a new descriptor.
+    // SAFETY: the layout is the command's, code and license are alive, and the command returns a new
+    // descriptor.
     unsafe { bpf_descriptor(BPF_PROG_LOAD, &mut load) }
 }

@@ -16,15 +16,16 @@ use super::{
 /// `ENOTSUPP`, which only the kernel defines (`include/linux/errno.h`): the map type has no batched lookup.
 const ENOTSUPP: i32 = 524;
 
-/// An array map of counters of 4 or 8 bytes, per CPU or not, which is read with one system call instead of one a key.
+/// An array map of counters of 4 or 8 bytes, per CPU or not, which is read with one system call instead of
+/// one a key.
 #[derive(Debug)]
 pub struct CounterArray {
     map: OwnedFd,
     entries: u32,
     /// Bytes of a counter: 4 or 8.
     width: usize,
-    /// Bytes from one counter to the next: in a per-CPU map each begins at a multiple of 8 bytes (`bpf_map_value_size()` in
-    /// `kernel/bpf/syscall.c`).
+    /// Bytes from one counter to the next: in a per-CPU map each begins at a multiple of 8 bytes
+    /// (`bpf_map_value_size()` in `kernel/bpf/syscall.c`).
     stride: usize,
     /// Counters of a key: one for each possible CPU, or one.
     per_key: usize,
@@ -33,8 +34,8 @@ pub struct CounterArray {
 }
 
 impl CounterArray {
-    /// Opens a map (`bpf_map_get_info_by_fd()` in `kernel/bpf/syscall.c`, Linux 4.13). Returns `None` if it is not an array of
-    /// counters.
+    /// Opens a map (`bpf_map_get_info_by_fd()` in `kernel/bpf/syscall.c`, Linux 4.13). Returns `None` if it
+    /// is not an array of counters.
     ///
     /// # Errors
     /// The kernel's, for the description of the map or for the list of possible CPUs.
@@ -70,8 +71,8 @@ impl CounterArray {
         Ok(Some(Self { map, entries: info.entries, width, stride, per_key, unsupported }))
     }
 
-    /// Reads every counter. Returns `None` where the kernel cannot do it with one call: before Linux 5.6, and for a per-CPU
-    /// array before 5.13. Needs `CAP_SYS_ADMIN` or, since 5.8, `CAP_BPF`.
+    /// Reads every counter. Returns `None` where the kernel cannot do it with one call: before Linux 5.6, and
+    /// for a per-CPU array before 5.13. Needs `CAP_SYS_ADMIN` or, since 5.8, `CAP_BPF`.
     ///
     /// # Errors
     /// Any other error of the kernel.
@@ -125,8 +126,8 @@ impl CounterArray {
             element_flags: 0,
             flags: 0,
         };
-        // SAFETY: the layout is the command's; the pointers are alive and writable for a key and the values of all CPUs for
-        // each of `count` entries, in the sizes that the kernel reported for this map.
+        // SAFETY: the layout is the command's; the pointers are alive and writable for a key and the values
+        // of all CPUs for each of `count` entries, in the sizes that the kernel reported for this map.
         match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) } {
             // ENOENT: the batch reached the end of the map.
             Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),

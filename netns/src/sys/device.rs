@@ -1,4 +1,4 @@
-//! `ioctl(2)`: namespaces, taps, and the parts of ethtool that netlink lacks.
+//! `ioctl(2)`: the type of a namespace, and the parts of ethtool that netlink lacks.
 
 use std::{
     io, mem,
@@ -10,47 +10,32 @@ use libc::{c_int, c_void};
 use super::{check, narrow};
 use crate::LinkName;
 
-/// Returns the `CLONE_NEW*` flag of the namespace behind a descriptor: `ioctl(NS_GET_NSTYPE)`, Linux 4.11, no capability
-/// (`ns_ioctl()` in `fs/nsfs.c`). `ENOTTY` if it is not a namespace.
+/// Returns the `CLONE_NEW*` flag of the namespace behind a descriptor: `ioctl(NS_GET_NSTYPE)`, Linux 4.11, no
+/// capability (`ns_ioctl()` in `fs/nsfs.c`). `ENOTTY` if it is not a namespace.
 pub(crate) fn namespace_kind(fd: BorrowedFd<'_>) -> io::Result<c_int> {
     // SAFETY: the descriptor is open while it is borrowed, and the request takes no argument.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) })
 }
 
-/// An `ifreq` for a link.
-fn ifreq(link: &LinkName) -> libc::ifreq {
-    // SAFETY: ifreq consists of integers and of a union of integers and pointers, for which all zeros is a value.
+/// Sends a command of ethtool, which is in the first field of a structure: `ioctl(SIOCETHTOOL)`.
+fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> io::Result<()> {
+    // SAFETY: ifreq consists of integers and of a union of integers and pointers, for which all zeros is a
+    // value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // A link name is at most IFNAMSIZ - 1 bytes long: the terminating NUL stays.
     for (place, byte) in request.ifr_name.iter_mut().zip(link.as_ref().bytes()) {
         *place = byte.cast_signed();
     }
-    request
-}
-
-/// Turns an open `/dev/net/tun` into a new tap in the calling thread's namespace, whose frames have no extra header:
-/// `ioctl(TUNSETIFF)`, `CAP_NET_ADMIN` (`tun_set_iff()` in `drivers/net/tun.c`). `EBUSY` if the name is taken.
-pub(crate) fn make_tap(fd: BorrowedFd<'_>, link: &LinkName) -> io::Result<()> {
-    let mut request = ifreq(link);
-    request.ifr_ifru.ifru_flags = narrow(libc::IFF_TAP | libc::IFF_NO_PI)?;
-    // SAFETY: the descriptor is open while it is borrowed, and the request is the structure that TUNSETIFF takes.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw const request) })?;
-    Ok(())
-}
-
-/// Sends a command of ethtool, which is in the first field of a structure: `ioctl(SIOCETHTOOL)`.
-fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> io::Result<()> {
-    let mut request = ifreq(link);
     request.ifr_ifru.ifru_data = structure.cast();
-    // SAFETY: the descriptor is open while it is borrowed; the callers pass a live structure of the size that the kernel
-    // derives from its command.
+    // SAFETY: the descriptor is open while it is borrowed; the callers pass a live structure of the size that
+    // the kernel derives from its command.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw const request) })?;
     Ok(())
 }
 
-/// Reads a driver's name, its version, the firmware's version and the device's bus address, each NUL-terminated:
-/// `ioctl(SIOCETHTOOL)` with `ETHTOOL_GDRVINFO`, any Linux, no capability (`ethtool_get_drvinfo()` in
-/// `net/ethtool/ioctl.c`). `EOPNOTSUPP` if the link has no driver.
+/// Reads a driver's name, its version, the firmware's version and the device's bus address, each
+/// NUL-terminated: `ioctl(SIOCETHTOOL)` with `ETHTOOL_GDRVINFO`, any Linux, no capability
+/// (`ethtool_get_drvinfo()` in `net/ethtool/ioctl.c`). `EOPNOTSUPP` if the link has no driver.
 pub(crate) fn driver_info(socket: BorrowedFd<'_>, link: &LinkName) -> io::Result<[[u8; 32]; 4]> {
     /// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`).
     #[repr(C)]
@@ -77,8 +62,8 @@ pub(crate) fn driver_statistics(
     count: usize,
 ) -> io::Result<Vec<u64>> {
     const ETHTOOL_GSTATS: u32 = 29;
-    /// The kernel writes as many values as the driver has *now*, whatever count the structure says. Values of queues that
-    /// were added since the count was read go here: no driver has that many.
+    /// The kernel writes as many values as the driver has *now*, whatever count the structure says. Values of
+    /// queues that were added since the count was read go here: no driver has that many.
     const SLACK: usize = 1 << 16;
     // `struct ethtool_stats` begins with command and count, 8 bytes in all.
     let mut room = vec![0_u64; 1 + count + SLACK];
