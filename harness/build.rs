@@ -1,8 +1,8 @@
-//! Builds the object that the kernel loads (`ebpf/src/main.rs`) into `OUT_DIR/xdproof-programs`.
+//! Builds the objects that the kernel loads (the binaries of `ebpf/`) into `OUT_DIR`.
 //!
-//! The compiler, in this order: the toolchain or prefix that `XDPROOF_EBPF_TOOLCHAIN` names; a rustup nightly with
-//! `rust-src` (builds `core` for BPF itself); a compiler under `/usr` that comes with a prebuilt `core` for BPF, as
-//! Debian's does. Where there is none, or no linker, the build ends with the line that installs it.
+//! The compiler is, in this order: the toolchain or prefix in `XDPROOF_EBPF_TOOLCHAIN`; a rustup nightly with `rust-src`
+//! (which builds `core` for BPF); a compiler under `/usr` with a prebuilt `core` for BPF, as Debian's. Without one, or
+//! without a linker, the build fails with the command that installs it.
 
 use std::{
     env,
@@ -30,11 +30,11 @@ fn build() -> Result<()> {
     let linker = "bpf-linker";
     ensure!(
         env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|place| place.join(linker).is_file()),
-        "{linker} is not on the PATH; run `ci/bootstrap`, which installs it"
+        "{linker} is not in PATH; run `ci/bootstrap` to install it"
     );
     let chosen = match env::var(CHOICE) {
         Ok(chosen) if !chosen.is_empty() => chosen,
-        _ => find_toolchain().context("nothing here compiles for BPF")?,
+        _ => find_toolchain().context("no compiler for BPF found")?,
     };
     aya_build::build_ebpf(
         [Package { name: "xdproof-ebpf", root_dir: "../ebpf", features: &["bpf"], ..Package::default() }],
@@ -53,15 +53,15 @@ fn find_toolchain() -> Result<String> {
         return Ok(SYSTEM.to_owned());
     }
     bail!(
-        "neither a rustup nightly with rust-src nor a compiler with {}; run `ci/bootstrap`, which installs one",
+        "neither a rustup nightly with rust-src nor a compiler with {}; run `ci/bootstrap` to install one",
         prebuilt.display()
     )
 }
 
-/// Where rustup keeps a toolchain, if there is a rustup and it has that toolchain.
+/// Returns the directory of a rustup toolchain, if rustup is installed and has it.
 fn sysroot(toolchain: &str) -> Option<PathBuf> {
-    let answer =
+    let output =
         Command::new("rustup").args(["run", toolchain, "rustc", "--print", "sysroot"]).output().ok()?;
-    let path = String::from_utf8(answer.stdout).ok()?;
-    answer.status.success().then(|| PathBuf::from(path.trim()))
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| PathBuf::from(path.trim()))
 }

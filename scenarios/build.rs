@@ -1,5 +1,4 @@
-//! Writes the list of the corpus's files for `include_bytes!`, so that the binary carries the corpus wherever
-//! it goes.
+//! Generates the list of the corpus's files for `include_bytes!`, so that the binary contains the corpus.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,8 +14,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("&[\n");
     for file in files {
         let below = file.strip_prefix(&corpus).map_err(io::Error::other)?;
-        // `Debug` of a string is a Rust literal; a path that is not UTF-8 ends the build at the literal's
-        // compilation.
+        // `Debug` of a string is a Rust literal; a path that is not UTF-8 fails to compile.
         writeln!(list, "    ({:?}, include_bytes!({:?})),", below.to_string_lossy(), file.to_string_lossy())
             .map_err(io::Error::other)?;
     }

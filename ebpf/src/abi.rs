@@ -1,123 +1,124 @@
-//! The counter's map as user space sees it: one definition for the programs, the harness and the scenarios.
+//! ABI between the programs and user space: names of programs, maps and globals, and the layout of their values. Programs,
+//! harness and scenarios share this one definition.
 //!
-//! The map is the one of the kernel's classic `xdp1` sample (`samples/bpf/xdp1_kern.c`): a
+//! The counter's map is the one of the kernel's classic `xdp1` sample (`samples/bpf/xdp1_kern.c`): a
 //! `BPF_MAP_TYPE_PERCPU_ARRAY` named `rxcnt`, key `u32` = IP protocol number, value 64-bit packet count.
 
-/// Name of the map in the object and in the kernel.
+/// Name of the counter's map.
 pub const MAP_NAME: &str = "rxcnt";
 
-/// Number of slots: one for each IP protocol number.
+/// Slots of the counter's map, one for each IP protocol number.
 pub const SLOTS: u32 = 256;
 
-/// The slot of every frame that is not IP or whose IP header does not fit: [`OTHER`] cannot be told from IPv6
-/// hop-by-hop options and IPv4 protocol 0, which count here too.
+/// Slot of frames that are not IP or whose IP header is truncated. IPv6 hop-by-hop options and IPv4 protocol 0 count here,
+/// too.
 pub const OTHER: u8 = 0;
 
-/// Name of the program that counts linear frames (`SEC("xdp")`).
+/// Counter of linear frames (`SEC("xdp")`).
 pub const COUNT_PROGRAM: &str = "xdproof_count";
 
-/// Name of the program that counts multi-buffer frames too (`SEC("xdp.frags")`).
+/// Counter of linear and multi-buffer frames (`SEC("xdp.frags")`).
 pub const FRAGS_PROGRAM: &str = "xdproof_frags";
 
-/// Name of the program that only answers `XDP_PASS`: the zero of every cost measurement.
+/// Program that only returns `XDP_PASS`: the zero point of cost measurements.
 pub const NULL_PROGRAM: &str = "xdproof_null";
 
-/// Name of the program that counts every frame in the slot of its receive queue (`rx_queue_index`), the queues beyond the
-/// last slot in that one: it shows over which queues a path spreads frames.
+/// Program that counts every frame in the slot of its receive queue (`rx_queue_index`), queues beyond the last slot in that
+/// one: it shows the queues that a path spreads frames over.
 pub const QUEUES_PROGRAM: &str = "xdproof_queues";
 
-/// Name of the tc program of `tools.rs` that pushes [`PUSHED_TAG`] onto every frame, as tc's `vlan push` does.
+/// The tc program that pushes [`PUSHED_TAG`] onto every frame, as tc's `vlan push` does.
 pub const PUSH_TAG_PROGRAM: &str = "push_tag";
 
-/// The tag that [`PUSH_TAG_PROGRAM`] pushes: TPID and TCI (VID 5), as on the wire.
+/// Tag that [`PUSH_TAG_PROGRAM`] pushes: TPID and TCI (VID 5) in network order.
 pub const PUSHED_TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x05];
 
-/// Name of the tc program of `tools.rs` that redirects every frame to the ingress of the device in [`TARGET_GLOBAL`].
+/// The tc program that redirects every frame to the ingress of the device in [`TARGET_GLOBAL`].
 pub const TO_INGRESS_PROGRAM: &str = "to_ingress";
 
-/// The tc program that makes frames of at least [`LEAST_FRAME`] bytes of those that leave, as most NICs do; the bytes behind a short
-/// one are [`TARGET_GLOBAL`]'s lowest.
+/// The tc program that pads frames to [`MIN_FRAME`] bytes, as most NICs do on transmit, with the low byte of
+/// [`TARGET_GLOBAL`].
 pub const PAD_SHORT_PROGRAM: &str = "pad_short";
 
-/// The shortest frame of Ethernet in bytes, without FCS (IEEE 802.3, clause 4A.2.3.2.2).
-pub const LEAST_FRAME: usize = 60;
+/// Shortest Ethernet frame in bytes, without FCS (IEEE 802.3, clause 4A.2.3.2.2).
+pub const MIN_FRAME: usize = 60;
 
-/// The tc program that loses frames with the `EtherType` [`TARGET_GLOBAL`].
+/// The tc program that loses frames with the `EtherType` in [`TARGET_GLOBAL`].
 pub const LOSE_TYPE_PROGRAM: &str = "lose_type";
 
-/// The tc program that loses frames of more bytes than [`TARGET_GLOBAL`].
+/// The tc program that loses frames longer than [`TARGET_GLOBAL`] bytes.
 pub const LOSE_LONG_PROGRAM: &str = "lose_long";
 
-/// Name of the global in `tools.rs` that has a device's index.
+/// Global of the tools that holds a parameter: an interface index, a byte, an `EtherType` or a length.
 pub const TARGET_GLOBAL: &str = "TARGET";
 
-/// Name of the XDP program of `tools.rs` that inverts the last byte of the source address and passes the frame.
+/// XDP program that inverts the last byte of the source address and passes the frame.
 pub const SCRIBBLE_PROGRAM: &str = "scribble";
 
-/// Name of the XDP program of `tools.rs` that notes in [`LENGTHS_MAP`] what it is given of a frame, and passes it.
+/// XDP program that stores the lengths of a frame in [`LENGTHS_MAP`] and passes it, of linear and multi-buffer frames.
 pub const LENGTHS_PROGRAM: &str = "lengths";
 
-/// The same program for linear frames only.
+/// Like [`LENGTHS_PROGRAM`], for linear frames only.
 pub const LINEAR_LENGTHS_PROGRAM: &str = "linear_lengths";
 
-/// Name of the array in `tools.rs` with two 64-bit values, of the last frame: bytes in its linear part, bytes in all.
+/// Array of two 64-bit values of the last frame: bytes in its linear part, bytes in total.
 pub const LENGTHS_MAP: &str = "LENGTHS";
 
-/// Name of the XDP program of `live.rs` that makes each live frame the next of [`TEMPLATES_MAP`] and sends it.
+/// XDP program that turns each live frame into the next of [`TEMPLATES_MAP`] and transmits it.
 pub const LIVE_PROGRAM: &str = "live_frames";
 
-/// Name of the XDP program of `live.rs` that sends each live frame as it is: the yardstick for the other one.
+/// XDP program that transmits each live frame unmodified: the baseline for [`LIVE_PROGRAM`].
 pub const LIVE_BARE_PROGRAM: &str = "live_bare";
 
-/// Name of the `BPF_MAP_TYPE_DEVMAP` in `live.rs` whose one entry is the port that frames leave by.
+/// Devmap (`BPF_MAP_TYPE_DEVMAP`) whose one entry is the port that live frames are transmitted from.
 pub const PORTS_MAP: &str = "PORTS";
 
-/// Name of the array in `live.rs` with the frames to be sent, [`LIVE_SLOTS`] of [`Template`].
+/// Array of the frames to transmit, [`LIVE_SLOTS`] of [`Template`].
 pub const TEMPLATES_MAP: &str = "TEMPLATES";
 
-/// Name of the array in `live.rs` with one [`Cursor`].
+/// Array of one [`Cursor`].
 pub const CURSOR_MAP: &str = "CURSOR";
 
-/// Frames of different bytes that live frames cycle through, at most.
+/// Most templates that live frames cycle through.
 pub const LIVE_SLOTS: u32 = 64;
 
-/// The shortest live frame in bytes: an Ethernet header (`bpf_test_init()` of `net/bpf/test_run.c`).
+/// Shortest live frame in bytes: an Ethernet header (`bpf_test_init()` of `net/bpf/test_run.c`).
 pub const LIVE_SHORTEST: u32 = 14;
 
-/// The longest live frame in bytes. A page holds it with `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and the
-/// kernel's `struct xdp_page_head` (`bpf_prog_test_run_xdp()` of `net/bpf/test_run.c`; 6.18 takes up to 3,408 bytes where a page
-/// has 4 KiB).
+/// Longest live frame in bytes. A page holds it with `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and the
+/// kernel's `struct xdp_page_head` (`bpf_prog_test_run_xdp()` of `net/bpf/test_run.c`; 6.18 takes up to 3,408 bytes with pages
+/// of 4 KiB).
 pub const LIVE_LONGEST: u32 = 3328;
 
-/// A frame to be sent.
+/// A live frame to transmit.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Template {
-    /// Its length in bytes, [`LIVE_SHORTEST`] to [`LIVE_LONGEST`].
+    /// Length in bytes, [`LIVE_SHORTEST`] to [`LIVE_LONGEST`].
     pub length: u32,
-    /// How many times in a row it is sent, at least once.
+    /// Times in a row that it is transmitted, at least 1.
     pub times: u32,
-    /// Its bytes, without FCS, and whatever else behind them.
+    /// Bytes of the frame without FCS; those behind its length are ignored.
     pub bytes: [u8; TEMPLATE_ROOM as usize],
 }
 
-/// Bytes that a template has room for: a power of two.
+/// Capacity of a template in bytes: a power of two.
 pub const TEMPLATE_ROOM: u32 = 4096;
 
-/// Which frame is the next one to be sent.
+/// Position of the next live frame in the templates.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Cursor {
-    /// The slot of its template.
+    /// Index of its template.
     pub slot: u32,
-    /// How many times in a row it was sent.
+    /// Times in a row that it was transmitted.
     pub done: u32,
-    /// Slots that are in use, from the first, one at least.
+    /// Templates in use, from the first; at least 1.
     pub slots: u32,
 }
 
-/// IP protocol numbers and their names: IANA's "Assigned Internet Protocol Numbers" keywords in lower case, as far as
-/// they are assigned. Sorted by number; slot 0 is called `other` (see [`OTHER`]).
+/// Names of IP protocol numbers: the keywords of IANA's "Assigned Internet Protocol Numbers" in lower case, sorted by
+/// number; 0 is called `other` (see [`OTHER`]).
 const NAMES: &[(u8, &str)] = &[
     (0, "other"),
     (1, "icmp"),
@@ -183,13 +184,13 @@ const NAMES: &[(u8, &str)] = &[
     (255, "reserved"),
 ];
 
-/// The name of an IP protocol number, if it has one.
+/// Returns the name of an IP protocol number, if it has one.
 #[must_use]
 pub fn protocol_name(number: u8) -> Option<&'static str> {
     NAMES.binary_search_by_key(&number, |entry| entry.0).ok().map(|index| NAMES[index].1)
 }
 
-/// The IP protocol number of a name (ASCII case is ignored); `hopopt` is another name of 0.
+/// Returns the IP protocol number of a name (ASCII case is ignored); `hopopt` is another name of 0.
 #[must_use]
 pub fn protocol_number(name: &str) -> Option<u8> {
     if name.eq_ignore_ascii_case("hopopt") {
@@ -198,7 +199,7 @@ pub fn protocol_number(name: &str) -> Option<u8> {
     NAMES.iter().find(|entry| entry.1.eq_ignore_ascii_case(name)).map(|entry| entry.0)
 }
 
-/// Every named protocol, by number.
+/// Lists the named protocols by number.
 pub fn protocols() -> impl Iterator<Item = (u8, &'static str)> {
     NAMES.iter().copied()
 }

@@ -1,30 +1,30 @@
-//! Which slot of the counter's map a frame counts in: the rules of the kernel's classic `xdp1` sample.
+//! Classifier: the slot of the counter's map that a frame counts in, by the semantics of the kernel's classic `xdp1` sample.
 //!
-//! Generic over how bytes are read ([`Packet`]), so that the kernel's programs and the host's tests share this one parser.
-//! Only the Ethernet header, at most two VLAN tags and one byte of the IP header are looked at.
+//! It is generic over the access to bytes ([`Packet`]), so that the eBPF programs and the host's tests share this one
+//! parser. It reads the Ethernet header, at most two VLAN tags and one byte of the IP header.
 
 use crate::abi::OTHER;
 
-/// What is left of a frame, to be read header by header.
+/// The rest of a frame, read header by header.
 ///
-/// A field lies `at` bytes into a header of `header` bytes that comes next; it is `None` unless the *whole* header fits in
-/// the frame.
+/// A field lies `at` bytes into the next header, which has `header` bytes; it is `None` unless the *whole* header fits in the
+/// frame.
 pub trait Packet: Sized {
-    /// A field of one byte.
+    /// Reads a field of one byte.
     fn u8(&self, header: usize, at: usize) -> Option<u8>;
-    /// A field of two bytes that is an `EtherType`; its distance from the frame's first byte is even.
+    /// Reads a field of two bytes that is an `EtherType`, at an even offset in the frame.
     fn ether_type(&self, header: usize, at: usize) -> Option<EtherType>;
-    /// What is left behind a header that fits.
+    /// Returns the rest behind a header that fits.
     fn behind(self, header: usize) -> Self;
 }
 
-/// An `EtherType` as it lies in memory. A number that it is compared with is swapped instead of it: the numbers are
-/// constants, so the compiler does that once, where the program would do it for every frame.
+/// An `EtherType` in memory order. A comparison swaps the number instead: the numbers are constants, so the compiler swaps
+/// once, not the program for every frame.
 #[derive(Clone, Copy, Debug)]
 pub struct EtherType(u16);
 
 impl EtherType {
-    /// From two bytes in network order that were loaded as they are.
+    /// Takes two bytes in network order that were loaded without swapping.
     #[inline(always)]
     #[must_use]
     pub const fn from_memory(word: u16) -> Self {
@@ -39,44 +39,44 @@ impl PartialEq<u16> for EtherType {
     }
 }
 
-/// What the counter does with a frame.
+/// Class of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Count it in this slot, `XDP_PASS`.
+    /// Counted in this slot, `XDP_PASS`.
     Count(u8),
-    /// Its Ethernet header or one of its first two tags is cut: `XDP_DROP`, not counted.
+    /// The Ethernet header or one of the first two tags is truncated: not counted, `XDP_DROP`.
     Truncated,
 }
 
-/// The rules by which frames are counted. The defaults are the sample's; whatever overrides one is a counter with a fault.
+/// Rules of the classifier. The defaults are the sample's; a mutant overrides one of them.
 pub trait Rules {
     /// Length of an Ethernet header in bytes (IEEE 802.3, without preamble and FCS).
     const ETHERNET: usize = 14;
-    /// Where its `EtherType` lies.
+    /// Offset of its `EtherType`.
     const ETHERNET_TYPE: usize = 12;
     /// Length of a VLAN tag in bytes (IEEE 802.1Q): the tag's TCI and the `EtherType` that follows.
     const TAG: usize = 4;
-    /// Bytes of a tag that must be there for it to be opened.
+    /// Bytes of a tag that must be present for it to be parsed.
     const TAG_NEEDED: usize = Self::TAG;
-    /// How many tags are opened, at most.
+    /// Most tags that are parsed.
     const MAX_TAGS: usize = 2;
     /// Length in bytes of an IPv4 header without options (RFC 791 section 3.1).
     const IPV4: usize = 20;
-    /// Where its protocol lies.
+    /// Offset of its protocol.
     const IPV4_PROTOCOL: usize = 9;
     /// `EtherType` of IPv4.
     const IPV4_TYPE: u16 = 0x0800;
     /// Length in bytes of the fixed IPv6 header (RFC 8200 section 3).
     const IPV6: usize = 40;
-    /// Where its next-header field lies.
+    /// Offset of its next-header field.
     const IPV6_NEXT_HEADER: usize = 6;
     /// `EtherType` of IPv6.
     const IPV6_TYPE: u16 = 0x86dd;
-    /// The slot of a frame that has no IP header, or a cut one.
+    /// Slot of a frame with no IP header, or a truncated one.
     const OTHER: u8 = OTHER;
 
-    /// Whether an `EtherType` announces a tag that is opened, `depth` tags having been opened before: 802.1Q and 802.1ad;
-    /// 0x9100 and other vendors' values are not tags to the kernel.
+    /// Returns true if an `EtherType` announces a tag to parse, behind `depth` other tags: 802.1Q and 802.1ad. The kernel does
+    /// not treat 0x9100 and other vendors' values as tags.
     #[inline(always)]
     fn is_tag(ether_type: EtherType, depth: usize) -> bool {
         let _any_depth = depth;
@@ -84,7 +84,7 @@ pub trait Rules {
     }
 }
 
-/// The rules of the kernel's sample.
+/// Rules of the kernel's sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample;
 
@@ -98,7 +98,7 @@ pub fn classify<R: Rules>(packet: impl Packet) -> Class {
     };
     let mut rest = packet.behind(R::ETHERNET);
     let mut depth = 0;
-    // Not `for`, not `while`: of these the compiler puts the tags behind the IP headers, and jumps to and fro.
+    // With `for` or `while` the compiler places the code for tags behind that for IP headers, and jumps back and forth.
     loop {
         if depth == R::MAX_TAGS || !R::is_tag(ether_type, depth) {
             break;
@@ -118,7 +118,7 @@ pub fn classify<R: Rules>(packet: impl Packet) -> Class {
     Class::Count(protocol.unwrap_or(R::OTHER))
 }
 
-/// A frame in one piece.
+/// A linear frame in user space.
 impl Packet for &[u8] {
     fn u8(&self, header: usize, at: usize) -> Option<u8> {
         self.get(..header)?.get(at).copied()
@@ -141,8 +141,8 @@ mod tests {
     extern crate std;
     use std::vec::Vec;
 
-    /// An Ethernet header with `tags`, then `ether_type`, then `length` bytes that name `protocol` where both an IPv4
-    /// and an IPv6 header have it; every other byte is 0xa5.
+    /// Makes an Ethernet header with `tags`, then `ether_type`, then `length` bytes with `protocol` at the offsets of both an
+    /// IPv4 and an IPv6 header; every other byte is 0xa5.
     fn frame(tags: &[u16], ether_type: u16, length: usize, protocol: u8) -> Vec<u8> {
         let mut bytes = std::vec![0xa5; 12];
         for tag in tags {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_two_tags_are_opened_and_a_third_is_not() {
+    fn one_and_two_tags_are_parsed_and_a_third_is_not() {
         for tpids in
             [&[0x8100][..], &[0x88a8], &[0x88a8, 0x8100], &[0x8100, 0x88a8], &[0x8100; 2], &[0x88a8; 2]]
         {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ip_header_that_misses_one_byte_counts_as_other() {
+    fn an_ip_header_that_lacks_one_byte_counts_as_other() {
         for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
             assert_eq!(classify::<Sample>(frame(tags, 0x0800, 19, 17).as_slice()), Class::Count(0));
             assert_eq!(classify::<Sample>(frame(tags, 0x0800, 20, 17).as_slice()), Class::Count(17));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_misses_one_byte_is_truncated() {
+    fn a_tag_that_lacks_one_byte_is_truncated() {
         for length in 14..18 {
             let mut tagged = frame(&[0x8100], 0x0800, 0, 0);
             tagged.truncate(length);

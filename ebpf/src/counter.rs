@@ -1,6 +1,6 @@
-//! What the objects of this crate are made of: the map, a frame's linear part, and the counting.
+//! Counter shared by the objects of this crate: the map, the linear part of a frame, and the counting.
 //!
-//! It promises to count as [`classify`] says, whatever the frame's length.
+//! Promises: counts as [`classify`] decides, for frames of any length.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
@@ -17,29 +17,28 @@ use xdproof_ebpf::{
 #[btf_map(name = "rxcnt")]
 pub(crate) static COUNTS: PerCpuArray<u64, { SLOTS as usize }> = PerCpuArray::new();
 
-/// What is done with a frame once it is classified. The defaults are the sample's; whatever overrides one is a counter with
-/// a fault.
+/// Treatment of a classified frame. The defaults are the sample's; a mutant overrides one of them.
 pub(crate) trait Counter: Rules {
-    /// The answer to a frame whose Ethernet header or tags are cut.
+    /// Action for a frame whose Ethernet header or tags are truncated.
     const TRUNCATED: u32 = XDP_DROP;
-    /// The slot in which such a frame counts, if it does.
+    /// Slot in which such a frame counts, if it does.
     const TRUNCATED_SLOT: Option<u8> = None;
 
-    /// The slot in which a frame counts that is classified as `slot`.
+    /// Returns the slot in which a frame classified as `slot` counts.
     #[inline(always)]
     fn slot(ctx: &XdpContext, slot: u8) -> u8 {
         let _any = ctx;
         slot
     }
 
-    /// What a slot holds after a frame.
+    /// Returns the value of a slot after a frame.
     #[inline(always)]
     fn counted(ctx: &XdpContext, slot: u8, before: u64) -> u64 {
         let _any = (ctx, slot);
         before.wrapping_add(1)
     }
 
-    /// The answer to a frame that was counted.
+    /// Returns the action for a frame that was counted.
     #[inline(always)]
     fn action(ctx: &XdpContext, slot: u8) -> u32 {
         let _any = (ctx, slot);
@@ -49,7 +48,7 @@ pub(crate) trait Counter: Rules {
 
 impl Counter for Sample {}
 
-/// Classifies a frame, counts it and answers.
+/// Classifies a frame, counts it and returns the action.
 #[inline(always)]
 pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: impl Packet) -> u32 {
     let (slot, truncated) = match classify::<C>(packet) {
@@ -59,15 +58,15 @@ pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: impl Packet) -> u32 {
             None => return C::TRUNCATED,
         },
     };
-    // Every u8 is a slot, so the look-up cannot fail; the verifier wants to see it checked.
+    // Every u8 is a slot, so the lookup cannot fail; the verifier requires the check.
     if let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) {
-        // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: nobody else writes to it meanwhile.
+        // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: there is no concurrent writer.
         unsafe { *counter = C::counted(ctx, slot, *counter) };
     }
     if truncated { C::TRUNCATED } else { C::action(ctx, slot) }
 }
 
-/// What is left of a frame's linear part: addresses of its first byte and of the byte after its last.
+/// The rest of a frame's linear part: addresses of its first byte and of the byte behind its last.
 pub(crate) struct Linear {
     start: *const u8,
     end: *const u8,
@@ -79,7 +78,7 @@ impl Linear {
         Self { start: ctx.data() as *const u8, end: ctx.data_end() as *const u8 }
     }
 
-    /// The address of a field, if its header lies in this part.
+    /// Returns the address of a field, if its header lies in this part.
     #[inline(always)]
     fn address(&self, header: usize, at: usize) -> Option<*const u8> {
         (self.start.wrapping_add(header) <= self.end).then_some(self.start.wrapping_add(at))

@@ -1,10 +1,10 @@
-//! The programs under test and what they have in common with the rest of xdproof.
+//! Parts of the eBPF programs that user space shares.
 //!
-//! This library runs anywhere (`no_std`, no allocation, no `unsafe`): the host's tests exercise the very parser that the
-//! kernel runs. The object with the programs is `main.rs`, built only for a BPF target.
+//! This library runs anywhere (`no_std`, no allocation, no `unsafe`): the host's tests exercise the parser that the kernel
+//! runs. The objects with the programs (`main.rs` and others) are built for a BPF target only; see `ebpf/README.md`.
 //!
-//! * [`abi`]: the counter's map, as user space sees it.
-//! * [`mod@classify`]: which slot of that map a frame counts in.
+//! * [`abi`]: names and layouts that programs and user space share.
+//! * [`mod@classify`]: the slot of the counter's map that a frame counts in.
 
 #![no_std]
 

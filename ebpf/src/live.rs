@@ -1,5 +1,5 @@
-//! The program that makes traffic of live frames: the kernel runs it on pages of its own
-//! (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18), and it sends these out of the tester's port.
+//! Programs that generate traffic from live frames: the kernel runs them on pages of its own
+//! (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18), and they transmit these from the tester's port.
 
 #![no_std]
 #![no_main]
@@ -25,18 +25,18 @@ static TEMPLATES: Array<Template, { LIVE_SLOTS as usize }> = Array::new();
 #[btf_map]
 static CURSOR: Array<Cursor, 1> = Array::new();
 
-/// Makes the frame the one whose turn it is, and sends it. The kernel uses its pages again and again, and whoever received
-/// a frame may have changed it: the stack takes tags out of its place (`skb_vlan_untag()` of `net/core/skbuff.c`).
+/// Turns the frame into the next template and transmits it. All of it is written each time, because the kernel reuses its
+/// pages and a receiver may have modified them: the stack removes tags in place (`skb_vlan_untag()` of `net/core/skbuff.c`).
 #[xdp]
 fn live_frames(ctx: XdpContext) -> u32 {
     let Some(cursor) = CURSOR.get_ptr_mut(0) else { return XDP_ABORTED };
-    // SAFETY: the pointer is to a live value, which one run at a time changes: each sender has an object of its own.
+    // SAFETY: the pointer is to a live value, which only one run at a time modifies: each sender has its own object.
     let cursor = unsafe { &mut *cursor };
     let Some(template) = TEMPLATES.get_ptr(cursor.slot) else { return XDP_ABORTED };
-    // SAFETY: the pointer is to a live value, which nobody changes while frames are made.
+    // SAFETY: the pointer is to a live value, which is not modified while frames are transmitted.
     let template = unsafe { &*template };
-    // At least one and at most as many as there are, in a way that the verifier follows: it forgets the bounds of a number
-    // that was compared by its difference to another, as a range is.
+    // From 1 to TEMPLATE_ROOM, in a way that the verifier tracks: it loses the bounds of a number that is compared by its
+    // difference to another, as range checks compile to.
     let length = (template.length.wrapping_sub(1) & (TEMPLATE_ROOM - 1)) + 1;
     let delta = length as i32 - (ctx.data_end() - ctx.data()) as i32;
     // SAFETY: the context is the one that this program was called with.
@@ -59,14 +59,13 @@ fn live_frames(ctx: XdpContext) -> u32 {
     send()
 }
 
-/// Sends the frame as the kernel made it, or as whoever had its page before has left it: how fast live frames are when nothing
-/// is done to them (harness/benches/rivals.rs).
+/// Transmits the frame as it is in its page: the rate of live frames without a program's work (harness/benches/rivals.rs).
 #[xdp]
 fn live_bare(_ctx: XdpContext) -> u32 {
     send()
 }
 
-/// Out of the tester's port; a frame that cannot go there is aborted.
+/// Redirects the frame to the tester's port; aborts it if that fails.
 #[inline(always)]
 fn send() -> u32 {
     match PORTS.redirect(0, u64::from(XDP_ABORTED)) {

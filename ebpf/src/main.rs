@@ -1,6 +1,4 @@
-//! The object that the kernel loads: four XDP programs and the counter's map.
-//!
-//! Built for a BPF target only (`harness/build.rs`).
+//! Object `xdproof-programs`: the counters, the null program, the queue probe, and the counter's map.
 
 #![no_std]
 #![no_main]
@@ -22,27 +20,26 @@ use xdproof_ebpf::{
     classify::{EtherType, Packet, Sample},
 };
 
-/// Counts frames whose bytes all lie in the linear part: every frame that a driver hands to a program that has not
-/// said that it can do with less.
+/// Counts linear frames: all frames that a driver passes to a program without multi-buffer support.
 #[xdp]
 fn xdproof_count(ctx: XdpContext) -> u32 {
     count::<Sample>(&ctx, Linear::new(&ctx))
 }
 
-/// Counts frames of one or more buffers, also where the linear part is short or empty. Needs kernel 5.18
+/// Counts frames of one or more buffers, even if headers lie outside the linear part. Needs kernel 5.18
 /// (`bpf_xdp_load_bytes`).
 #[xdp(frags)]
 fn xdproof_frags(ctx: XdpContext) -> u32 {
     count::<Sample>(&ctx, Fragmented { linear: Linear::new(&ctx), offset: 0, ctx: &ctx })
 }
 
-/// Passes every frame and looks at none: what remains when this is measured is the path, not the program.
+/// Passes every frame unread: its cost is that of the path alone.
 #[xdp]
 fn xdproof_null(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Counts by receive queue, whatever the frame is.
+/// Counts every frame by its receive queue.
 #[xdp]
 fn xdproof_queues(ctx: XdpContext) -> u32 {
     if let Some(counter) = COUNTS.get_ptr_mut(ctx.rx_queue_index().min(SLOTS - 1)) {
@@ -52,16 +49,16 @@ fn xdproof_queues(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// What is left of a frame of several buffers, the first of which is the linear part.
+/// The rest of a multi-buffer frame, whose first buffer is the linear part.
 struct Fragmented<'a> {
     linear: Linear,
-    /// How many bytes of the frame are behind us.
+    /// Bytes of the frame that were read already.
     offset: usize,
     ctx: &'a XdpContext,
 }
 
 impl Fragmented<'_> {
-    /// `N` bytes, from whichever buffers they lie in, if their header lies in the frame.
+    /// Loads `N` bytes from any of the buffers, if their header lies in the frame.
     #[inline(always)]
     fn load<const N: usize>(&self, header: usize, at: usize) -> Option<[u8; N]> {
         let ctx = self.ctx.as_ptr().cast();
@@ -72,10 +69,10 @@ impl Fragmented<'_> {
         }
         let mut bytes = [0; N];
         // SAFETY: `bytes` has room for N bytes.
-        let answer = unsafe {
+        let error = unsafe {
             bpf_xdp_load_bytes(ctx, (self.offset + at) as u32, bytes.as_mut_ptr().cast(), N as u32)
         };
-        (answer == 0).then_some(bytes)
+        (error == 0).then_some(bytes)
     }
 }
 

@@ -21,7 +21,7 @@ use counter::{Counter, Linear, count};
 use xdproof_ebpf::classify::{EtherType, Packet as _, Rules};
 
 /// Programs by name and fault. The identifiers in front are those by which a fault refers to the context, the slot that the
-/// frame is classified as, the slot's value before the frame, an `EtherType` and the number of tags opened before it.
+/// frame is classified as, the slot's value before the frame, an `EtherType` and the number of tags parsed before it.
 macro_rules! mutants {
     ($given:tt $($(#[doc = $doc:literal])+ $name:ident { $($fault:tt)+ })+) => {$(
         mod $name {
@@ -49,7 +49,7 @@ macro_rules! fault {
         impl Rules for Fault {}
         impl Counter for Fault { const $($constant)+ }
     };
-    ([$ctx:ident $slot:ident $before:ident $ether_type:ident $depth:ident] opens if $is_tag:expr) => {
+    ([$ctx:ident $slot:ident $before:ident $ether_type:ident $depth:ident] parses tag if $is_tag:expr) => {
         impl Rules for Fault {
             #[inline(always)]
             fn is_tag($ether_type: EtherType, $depth: usize) -> bool {
@@ -188,26 +188,26 @@ mutants! {
     [ctx slot before ether_type depth]
 
     // Tags.
-    /// Opens no tag.
+    /// Parses no tag.
     no_tag { const MAX_TAGS: usize = 0; }
-    /// Opens one tag.
+    /// Parses one tag.
     one_tag { const MAX_TAGS: usize = 1; }
-    /// Opens a third tag.
+    /// Parses a third tag.
     three_tags { const MAX_TAGS: usize = 3; }
-    /// Takes 802.1ad for no tag.
-    no_8021ad { opens if ether_type == 0x8100 }
-    /// Takes 802.1Q for no tag.
-    no_8021q { opens if ether_type == 0x88a8 }
-    /// Opens 0x9100 too.
-    tag_9100 { opens if ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9100 }
-    /// Opens 0x9200 too.
-    tag_9200 { opens if ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9200 }
-    /// Opens 0x88a8 only as the outer tag.
-    inner_8021ad { opens if ether_type == 0x8100 || (depth == 0 && ether_type == 0x88a8) }
-    /// Opens 0x8100 only as the outer tag.
-    inner_8021q { opens if ether_type == 0x88a8 || (depth == 0 && ether_type == 0x8100) }
-    /// Opens the outer tag only, by its depth and not by a count.
-    outer_8021q { opens if depth == 0 && (ether_type == 0x88a8 || ether_type == 0x8100) }
+    /// Does not treat 802.1ad as a tag.
+    no_8021ad { parses tag if ether_type == 0x8100 }
+    /// Does not treat 802.1Q as a tag.
+    no_8021q { parses tag if ether_type == 0x88a8 }
+    /// Parses 0x9100, too.
+    tag_9100 { parses tag if ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9100 }
+    /// Parses 0x9200, too.
+    tag_9200 { parses tag if ether_type == 0x8100 || ether_type == 0x88a8 || ether_type == 0x9200 }
+    /// Parses 0x88a8 only as the outer tag.
+    inner_8021ad { parses tag if ether_type == 0x8100 || (depth == 0 && ether_type == 0x88a8) }
+    /// Parses 0x8100 only as the outer tag.
+    inner_8021q { parses tag if ether_type == 0x88a8 || (depth == 0 && ether_type == 0x8100) }
+    /// Parses the outer tag only, by its depth and not by a count.
+    outer_8021q { parses tag if depth == 0 && (ether_type == 0x88a8 || ether_type == 0x8100) }
 
     // Lengths and offsets of headers.
     /// Requires one byte behind the Ethernet header.
@@ -304,9 +304,9 @@ mutants! {
     // Tags again, in one shape only.
     /// Reads the protocol at the offset that it has without a tag.
     fixed_offset { slot if slot != 0 && is_tag(ctx, 12) => byte(ctx, 23) }
-    /// Does not open 802.1Q behind 802.1Q.
+    /// Does not parse 802.1Q behind 802.1Q.
     no_double_8021q { slot if is_type(ctx, 12, 0x8100) && is_type(ctx, 16, 0x8100) => 0 }
-    /// Does not open 802.1ad behind 802.1ad.
+    /// Does not parse 802.1ad behind 802.1ad.
     no_double_ad { slot if is_type(ctx, 12, 0x88a8) && is_type(ctx, 16, 0x88a8) => 0 }
     /// Knows IPv6 behind one tag at most.
     ipv6_two_tags { slot if has_two_tags(ctx) && is_type(ctx, 20, 0x86dd) => 0 }

@@ -1,5 +1,5 @@
-//! Programs that stand around the counter where modes differ: they change what a frame is made of on its way to it, or tell
-//! what it was made of. None of them counts.
+//! Auxiliary programs for tests of modes and paths: they modify or lose frames on the way to the counter, or record how a
+//! frame is laid out in memory. None of them counts.
 
 #![no_std]
 #![no_main]
@@ -15,15 +15,15 @@ use aya_ebpf::{
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use xdproof_ebpf::abi::{LEAST_FRAME, PUSHED_TAG};
+use xdproof_ebpf::abi::{MIN_FRAME, PUSHED_TAG};
 
-/// What a program's doing is about (`abi::TARGET_GLOBAL`), set before the object is loaded: for [`to_ingress`] a device.
+/// Parameter of a program (`abi::TARGET_GLOBAL`), set before the object is loaded.
 #[unsafe(no_mangle)]
 static TARGET: u32 = 0;
 
 #[inline(always)]
 fn target() -> u32 {
-    // SAFETY: the global is a live integer; a volatile read, for the compiler knows only its first value.
+    // SAFETY: the global is a live integer; the read is volatile because the compiler only knows its initial value.
     unsafe { core::ptr::read_volatile(&raw const TARGET) }
 }
 
@@ -31,9 +31,9 @@ fn target() -> u32 {
 #[btf_map]
 static LENGTHS: Array<u64, 2> = Array::new();
 
-/// Pushes a tag, which stays beside the bytes unless the device cannot put it in (`skb_vlan_push()` of
-/// `net/core/skbuff.c`, `validate_xmit_vlan()` of `net/core/dev.c`). A frame that cannot take it is dropped: it must not
-/// be taken for one that did.
+/// Pushes a tag, which stays in the skb's metadata unless the device cannot insert it (`skb_vlan_push()` of
+/// `net/core/skbuff.c`, `validate_xmit_vlan()` of `net/core/dev.c`). A frame is dropped if that fails, so that no untagged
+/// frame passes for a tagged one.
 #[classifier]
 fn push_tag(ctx: TcContext) -> i32 {
     let [a, b, c, d] = PUSHED_TAG;
@@ -45,26 +45,26 @@ fn push_tag(ctx: TcContext) -> i32 {
     }
 }
 
-/// Puts a frame into another device's way in, behind its driver.
+/// Redirects a frame to the ingress of another device, behind its driver.
 #[classifier]
 fn to_ingress(_ctx: TcContext) -> i32 {
     // SAFETY: the helper takes two numbers.
     unsafe { bpf_redirect(target(), BPF_F_INGRESS as u64) as i32 }
 }
 
-/// Makes a short frame longer, as most NICs do. One that cannot be is dropped: it must not be taken for one that was.
+/// Pads a short frame, as most NICs do. It is dropped if that fails, so that no short frame passes for a padded one.
 #[classifier]
 fn pad_short(ctx: TcContext) -> i32 {
     let short = ctx.len() as usize;
-    if short >= LEAST_FRAME {
+    if short >= MIN_FRAME {
         return TC_ACT_OK as i32;
     }
     // SAFETY: the context is the one that this program was called with.
-    if unsafe { bpf_skb_change_tail(ctx.as_ptr().cast(), LEAST_FRAME as u32, 0) } != 0 {
+    if unsafe { bpf_skb_change_tail(ctx.as_ptr().cast(), MIN_FRAME as u32, 0) } != 0 {
         return TC_ACT_SHOT as i32;
     }
     let fill = target() as u8;
-    for place in 0..LEAST_FRAME {
+    for place in 0..MIN_FRAME {
         if place >= short && fill != 0 && ctx.store(place, &fill, 0).is_err() {
             return TC_ACT_SHOT as i32;
         }
@@ -72,18 +72,18 @@ fn pad_short(ctx: TcContext) -> i32 {
     TC_ACT_OK as i32
 }
 
-/// Loses a frame without telling its sender, as a wire does: it goes to the loopback device, which is down. What is dropped here
-/// (`TC_ACT_SHOT`) is told, and tcx knows no other way (`tcx_action_code()` of `include/net/tcx.h`).
+/// Loses a frame without an error to its sender, as a link does: redirects it to the loopback device, which is down. A drop
+/// (`TC_ACT_SHOT`) is reported to the sender, and tcx has no other way (`tcx_action_code()` of `include/net/tcx.h`).
 #[inline(always)]
 fn lose() -> i32 {
     // SAFETY: the helper takes two numbers.
     unsafe { bpf_redirect(LOOPBACK, BPF_F_INGRESS as u64) as i32 }
 }
 
-/// The index of the loopback device in every namespace (`LOOPBACK_IFINDEX` of `include/net/net_namespace.h`).
+/// Index of the loopback device in every namespace (`LOOPBACK_IFINDEX` of `include/net/net_namespace.h`).
 const LOOPBACK: u32 = 1;
 
-/// Loses frames of one type.
+/// Loses frames of one EtherType.
 #[classifier]
 fn lose_type(ctx: TcContext) -> i32 {
     match ctx.load::<[u8; 2]>(12) {
@@ -110,26 +110,26 @@ fn scribble(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Notes how much of a frame is linear and how long it is.
+/// Stores the length of a frame's linear part and its total length.
 #[xdp(frags)]
 fn lengths(ctx: XdpContext) -> u32 {
-    note(&ctx)
+    store_lengths(&ctx)
 }
 
-/// The same, for a program to which every frame must be linear.
+/// Like [`lengths`], without multi-buffer support.
 #[xdp]
 fn linear_lengths(ctx: XdpContext) -> u32 {
-    note(&ctx)
+    store_lengths(&ctx)
 }
 
 #[inline(always)]
-fn note(ctx: &XdpContext) -> u32 {
+fn store_lengths(ctx: &XdpContext) -> u32 {
     let linear = (ctx.data_end() - ctx.data()) as u64;
     // SAFETY: the context is the one that this program was called with.
     let whole = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) };
     for (slot, bytes) in [(0, linear), (1, whole)] {
         if let Some(place) = LENGTHS.get_ptr_mut(slot) {
-            // SAFETY: the pointer is to a live value. Only one frame at a time is asked about.
+            // SAFETY: the pointer is to a live value; only one frame at a time is measured.
             unsafe { *place = bytes };
         }
     }

@@ -8,7 +8,7 @@ use etherparse::{
 use crate::frame::Frame;
 use crate::value::{EtherType, MacAddr, Protocol, Tpid};
 
-/// EtherTypes that are shown as tags, opened by the counter or not.
+/// EtherTypes that are shown as tags, parsed by the counter or not.
 const TAGS: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 
 /// Smallest EtherType; below it the field is a length (IEEE 802.3 clause 3.2.6).

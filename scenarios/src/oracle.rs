@@ -10,7 +10,7 @@ use xdproof_ebpf::abi::OTHER;
 
 use crate::model::Expectation;
 
-/// Tags that are opened; a third one is not.
+/// Most tags that are parsed.
 const MAX_TAGS: usize = 2;
 
 /// Offset of the protocol in an IPv4 header (RFC 791 section 3.1).
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_two_tags_are_opened_in_every_order() {
+    fn one_and_two_tags_are_parsed_in_every_order() {
         for tags in TAGS {
             assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ ipv4 = {{}} }}, {{ udp = {{}} }}"), 17);
             assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ ipv6 = {{}} }}, {{ tcp = {{}} }}"), 6);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_tag_and_another_tpid_are_not_opened() {
+    fn a_third_tag_and_another_tpid_are_not_parsed() {
         for tags in [
             "{ vlan = {} }, { vlan = {} }, { vlan = {} }",
             "{ vlan = { tpid = 0x9100 } }",
@@ -208,7 +208,7 @@ mod tests {
                 );
             }
         }
-        // The third tag is not opened, so it need not fit either.
+        // The third tag is not parsed, so it may be truncated.
         let three =
             "{ ethernet = {} }, { vlan = {} }, { vlan = {} }, { vlan = {} }, { ipv4 = {} }, { udp = {} }";
         assert_outcomes(three, &[(0, Dropped), (22, Counted(0))]);

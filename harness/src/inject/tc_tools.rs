@@ -79,7 +79,7 @@ impl Shaper {
         Self::attach(worker, link, abi::TO_INGRESS_PROGRAM, target.get())
     }
 
-    /// Attaches the program that makes short frames longer ([`abi::LEAST_FRAME`]) which leave by the link, by bytes of one value.
+    /// Attaches the program that makes short frames longer ([`abi::MIN_FRAME`]) which leave by the link, by bytes of one value.
     ///
     /// # Errors
     ///
