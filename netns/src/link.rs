@@ -108,7 +108,7 @@ impl Link {
     fn read(message: LinkMessage, request: &Request) -> Result<Self, Error> {
         let LinkMessage { header, attributes, .. } = message;
         let name = attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(text) => Some(LinkName::try_from(text.as_str())),
+            LinkAttribute::IfName(text) => Some(text.parse()),
             _ => None,
         });
         let mut link = Self {
@@ -341,9 +341,8 @@ mod tests {
     fn a_link_uses_its_added_address_as_source() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
-        let index = pair.far_index;
         pair.at_near(move |host, index| host.add_address(index, near, 24)).unwrap();
-        pair.far.call(move |host| host.add_address(index, far, 24)).unwrap();
+        pair.at_far(move |host, index| host.add_address(index, far, 24)).unwrap();
         let listener = pair.far.run(move |_| std::net::TcpListener::bind((far, 0)).unwrap()).unwrap();
         let there = listener.local_addr().unwrap();
         let stream =
@@ -449,8 +448,7 @@ mod tests {
             assert!(far.receive(&mut [0; 64]).unwrap().is_some());
         }
         let sent = pair.at_near(Host::link_by_index).unwrap().statistics;
-        let index = pair.far_index;
-        let received = pair.far.call(move |host| host.link_by_index(index)).unwrap().statistics;
+        let received = pair.at_far(Host::link_by_index).unwrap().statistics;
         assert_eq!((sent.tx_packets, sent.tx_bytes, sent.rx_packets), (3, 180, 0));
         assert_eq!((received.rx_packets, received.rx_bytes, received.tx_packets), (3, 180, 0));
     }

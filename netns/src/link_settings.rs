@@ -38,8 +38,7 @@ pub struct LinkSettings {
     pub all_multicast: bool,
     /// Uses ARP (no `IFF_NOARP`).
     pub arp: bool,
-    /// Interface identifier of the IPv6 addresses that the link configures for itself, if one is set (`ip
-    /// token`).
+    /// Interface identifier of the link's autoconfigured IPv6 addresses, if one is set (`ip token`).
     pub token: Option<Ipv6Addr>,
     /// Administratively up (`IFF_UP`).
     pub up: bool,

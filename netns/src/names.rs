@@ -48,19 +48,11 @@ impl TryFrom<String> for LinkName {
     }
 }
 
-impl TryFrom<&str> for LinkName {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Self, Error> {
-        text.to_owned().try_into()
-    }
-}
-
 impl FromStr for LinkName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        text.try_into()
+        text.to_owned().try_into()
     }
 }
 

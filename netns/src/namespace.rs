@@ -238,25 +238,12 @@ mod tests {
     use super::*;
     use crate::{
         Worker,
-        testing::{ARRIVAL, Pair, SILENCE, namespace},
+        testing::{ARRIVAL, Pair, SILENCE, namespace, with_private_run},
     };
 
     /// Enables IPv6 in a worker's namespace.
     fn enable_ipv6(worker: &Worker) {
         worker.run(|_| IPV6_SYSCTLS.map(|path| fs::write(path, "0").unwrap())).unwrap();
-    }
-
-    /// Runs a closure in a mount namespace of its own with an empty `/run`.
-    fn with_private_run(job: impl FnOnce() + Send + 'static) {
-        worker::on_new_thread("private-run", || {
-            unshare(CloneFlags::CLONE_NEWNS).unwrap();
-            let nowhere = None::<&Path>;
-            mount(nowhere, "/", nowhere, MsFlags::MS_PRIVATE | MsFlags::MS_REC, nowhere).unwrap();
-            mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nowhere).unwrap();
-            job();
-            Ok(())
-        })
-        .unwrap();
     }
 
     #[test]
@@ -319,7 +306,7 @@ mod tests {
     fn a_namespace_held_at_a_path_keeps_its_links() {
         let Some(pair) = Pair::create() else { return };
         let inode = pair.near.namespace().inode().unwrap();
-        with_private_run(move || {
+        with_private_run("tmpfs", move || {
             let path = Path::new("/run/held");
             pair.near.namespace().hold_at(path).unwrap();
             assert_eq!(pair.near.namespace().hold_at(path).unwrap_err().errno(), Some(libc::EEXIST));
@@ -341,7 +328,7 @@ mod tests {
     #[test]
     fn a_published_namespace_is_found_by_its_name_until_the_name_is_dropped() {
         let Some(namespace) = namespace() else { return };
-        with_private_run(move || {
+        with_private_run("tmpfs", move || {
             let name = format!("xdproof-{}", process::id());
             let published = namespace.publish(&name).unwrap();
             assert_eq!(published.path(), Path::new(NAMES).join(&name));
@@ -359,7 +346,7 @@ mod tests {
     #[test]
     fn a_persistent_name_outlives_its_handle_and_holds_the_namespace() {
         let Some(namespace) = namespace() else { return };
-        with_private_run(move || {
+        with_private_run("tmpfs", move || {
             let inode = namespace.inode().unwrap();
             namespace.publish("kept").unwrap().persist();
             drop(namespace);
@@ -372,7 +359,7 @@ mod tests {
         if namespace().is_none() {
             return;
         }
-        with_private_run(|| {
+        with_private_run("tmpfs", || {
             fs::create_dir(NAMES).unwrap();
             fs::write(Path::new(NAMES).join("stale"), "").unwrap();
             assert_eq!(NetNs::named("stale").unwrap_err().errno(), Some(libc::ENOTTY));

@@ -130,7 +130,7 @@ impl Channel {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         let Request { action, subject, flags: _ } = request;
-        self.exchange(&bytes).map_err(|Failure { source, extack }| match source.kind() {
+        self.exchange(&bytes, ack == 0).map_err(|Failure { source, extack }| match source.kind() {
             io::ErrorKind::TimedOut if source.raw_os_error().is_none() => {
                 Error::Timeout { action, subject: subject.clone(), deadline: REPLY_TIMEOUT }
             }
@@ -138,7 +138,7 @@ impl Channel {
         })
     }
 
-    fn exchange<M: NetlinkDeserializable>(&self, request: &[u8]) -> Result<Vec<M>, Failure> {
+    fn exchange<M: NetlinkDeserializable>(&self, request: &[u8], dump: bool) -> Result<Vec<M>, Failure> {
         let begun = Instant::now();
         self.socket.send(request, 0)?;
         let mut replies = Vec::new();
@@ -149,7 +149,11 @@ impl Channel {
             }
             let (datagram, _) = self.socket.recv_from_full()?;
             for message in messages(&datagram) {
-                let message = NetlinkMessage::deserialize(message).map_err(io::Error::other)?;
+                let message = match NetlinkMessage::deserialize(message) {
+                    // An attribute that the library cannot decode spoils one object of a dump, not all.
+                    Err(_) if dump => continue,
+                    message => message.map_err(io::Error::other)?,
+                };
                 if message.header.sequence_number != self.sequence {
                     // A late reply to a request that timed out.
                     continue;

@@ -456,12 +456,11 @@ mod tests {
     fn a_link_that_goes_down_is_reported_once() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let (_, far) = sockets(&pair);
-        let index = pair.far_index;
-        pair.far.call(move |host| host.set_up(index, false)).unwrap();
+        pair.at_far(move |host, index| host.set_up(index, false)).unwrap();
         assert!(far.wait_readable(ARRIVAL).unwrap());
         let error = far.receive(&mut [0; 128]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENETDOWN));
-        assert_eq!(error.to_string(), format!("receive a frame (link {index})"));
+        assert_eq!(error.to_string(), format!("receive a frame (link {})", pair.far_index));
         assert_eq!(far.receive(&mut [0; 128]).unwrap(), None);
     }
 

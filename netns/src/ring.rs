@@ -246,13 +246,11 @@ mod tests {
     }
 
     fn statistics(pair: &Pair) -> crate::Statistics {
-        let index = pair.near_index;
-        pair.near.call(move |host| host.link_by_index(index)).unwrap().statistics
+        pair.at_near(Host::link_by_index).unwrap().statistics
     }
 
     fn ring(pair: &Pair) -> TxRing {
-        let index = pair.near_index;
-        pair.near.call(move |host| host.tx_ring(index, 0, 64)).unwrap()
+        pair.at_near(move |host, index| host.tx_ring(index, 0, 64)).unwrap()
     }
 
     #[test]
@@ -313,8 +311,8 @@ mod tests {
     fn a_queue_has_one_ring() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let _held = ring(&pair);
-        let index = pair.near_index;
-        let again = |queue| pair.near.call(move |host| host.tx_ring(index, queue, 64)).unwrap_err().errno();
+        let again =
+            |queue| pair.at_near(move |host, index| host.tx_ring(index, queue, 64)).unwrap_err().errno();
         assert_eq!(again(0), Some(libc::EBUSY));
         assert_eq!(again(64), Some(libc::EINVAL));
     }
@@ -322,8 +320,7 @@ mod tests {
     #[test]
     fn a_link_that_is_down_sends_nothing() {
         let Some(pair) = Pair::create() else { return };
-        let index = pair.near_index;
-        let opened = pair.near.call(move |host| host.tx_ring(index, 0, 64));
+        let opened = pair.at_near(move |host, index| host.tx_ring(index, 0, 64));
         let error = opened.and_then(|mut ring| {
             ring.load(0, &frame(1, 60))?;
             ring.send([0])

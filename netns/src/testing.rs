@@ -9,8 +9,13 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
 use crate::{
-    Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker,
+    Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker, worker,
 };
 
 /// Deadline for an expected event.
@@ -54,6 +59,19 @@ fn report_skip() {
     });
 }
 
+/// Runs a closure in a mount namespace of its own, with a new file system of a kind at `/run`.
+pub(crate) fn with_private_run(kind: &'static str, job: impl FnOnce() + Send + 'static) {
+    worker::on_new_thread("private-run", move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+        mount(Some(kind), "/run", Some(kind), MsFlags::empty(), none).unwrap();
+        job();
+        Ok(())
+    })
+    .unwrap();
+}
+
 pub(crate) fn name(text: &str) -> LinkName {
     text.parse().unwrap()
 }
@@ -85,26 +103,28 @@ impl Pair {
 
     /// Brings both ends up and waits until they run.
     pub(crate) fn up(self) -> Self {
-        let Self { near, far, near_index, far_index } = &self;
-        let (near_index, far_index) = (*near_index, *far_index);
-        near.call(move |host| host.set_up(near_index, true)).unwrap();
-        far.call(move |host| {
-            host.set_up(far_index, true)?;
-            host.wait_running(far_index, ARRIVAL)
-        })
-        .unwrap();
-        near.call(move |host| host.wait_running(near_index, ARRIVAL)).unwrap();
+        self.at_near(|host, index| host.set_up(index, true)).unwrap();
+        self.at_far(|host, index| host.set_up(index, true)).unwrap();
+        self.at_far(|host, index| host.wait_running(index, ARRIVAL)).unwrap();
+        self.at_near(|host, index| host.wait_running(index, ARRIVAL)).unwrap();
         self
     }
 
     pub(crate) fn near_socket(&self, options: PacketOptions) -> PacketSocket {
-        let index = self.near_index;
-        self.near.call(move |host| host.packet_socket(index, options)).unwrap()
+        self.at_near(move |host, index| host.packet_socket(index, options)).unwrap()
     }
 
     pub(crate) fn far_socket(&self, options: PacketOptions) -> PacketSocket {
+        self.at_far(move |host, index| host.packet_socket(index, options)).unwrap()
+    }
+
+    /// Runs a job for the far end's link.
+    pub(crate) fn at_far<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut crate::Host, IfIndex) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let index = self.far_index;
-        self.far.call(move |host| host.packet_socket(index, options)).unwrap()
+        self.far.call(move |host| job(host, index))
     }
 
     /// Runs a job for the near end's link.

@@ -110,11 +110,6 @@ impl Worker {
         &self.namespace
     }
 
-    #[must_use]
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
     fn is_own_thread(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
     }

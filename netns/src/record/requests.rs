@@ -22,8 +22,8 @@ const RECORD_CHANGES: i32 = libc::RTMGRP_IPV4_IFADDR
     | libc::RTMGRP_NEIGH;
 
 impl Host {
-    /// Lists the records of a link, or of all links, in the kernel's order: `ip address`, `ip route show
-    /// table all`, `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
+    /// Lists the records of a link, or of all links, in the kernel's order: `ip address`,
+    /// `ip route show table all`, `ip neighbour` (permanent and proxy entries), of IPv4 and IPv6.
     pub fn records(
         &mut self,
         kind: RecordKind,

@@ -1,5 +1,5 @@
-//! `bpf(2)`: `bpf_link`s of XDP, and programs by id and by pin. Each structure is the head of `union
-//! bpf_attr` (`include/uapi/linux/bpf.h`) for its command; the kernel takes the rest for zeros.
+//! `bpf(2)`: `bpf_link`s of XDP, and programs by id and by pin. Each structure is the head of the command's
+//! `union bpf_attr` (`include/uapi/linux/bpf.h`); the kernel assumes zeros for the rest.
 
 use std::{
     ffi::CStr,
