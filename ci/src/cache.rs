@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use fs_err::{self as fs, File};
 
 /// The cache directory, which other runs may use at the same time.
@@ -18,12 +18,10 @@ impl Cache {
     /// Opens `$XDPROOF_CACHE`, or `xdproof` in the user's cache directory.
     pub(crate) fn open() -> Result<Self> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = match (set("XDPROOF_CACHE"), set("XDG_CACHE_HOME"), set("HOME")) {
-            (Some(root), _, _) => root,
-            (None, Some(cache), _) => cache.join("xdproof"),
-            (None, None, Some(home)) => home.join(".cache/xdproof"),
-            (None, None, None) => bail!("none of XDPROOF_CACHE, XDG_CACHE_HOME and HOME is set"),
-        };
+        let of_user =
+            || Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("xdproof"));
+        let root = set("XDPROOF_CACHE").or_else(of_user);
+        let root = root.context("none of XDPROOF_CACHE, XDG_CACHE_HOME and HOME is set")?;
         fs::create_dir_all(&root)?;
         Ok(Self { root: fs::canonicalize(root)? })
     }

@@ -251,28 +251,8 @@ fn read<T: DeserializeOwned>(file: &Path, check: impl Fn(&T) -> Result<()>) -> R
 mod tests {
     use super::*;
 
-    const KERNEL: &str = r#"
-        [archives]
-        debian = "http://deb.debian.org/debian"
-        [[kernel]]
-        series = "6.1"
-        suites = ["debian/bookworm"]
-        release = '6\.1\.0-[0-9]+-amd64'
-        packages = ["linux-image-{release}"]
-    "#;
-
-    const NIC: &str = r#"
-        modules = []
-        tester = { device = "virtio-net-pci", driver = "virtio_net", batched = "tx=timer", unbatched = "ioeventfd=off" }
-        [[emulated]]
-        name = "igb"
-        device = "igb"
-        driver = "igb"
-        [[software]]
-        name = "bond"
-        setup = "bond"
-        mode = "802.3ad"
-    "#;
+    const KERNELS: &str = include_str!("../kernels.toml");
+    const NICS: &str = include_str!("../nics.toml");
 
     /// Checks that a file is valid, and that it is rejected with an error after each replacement.
     fn reject<T: DeserializeOwned>(
@@ -306,18 +286,17 @@ mod tests {
 
     #[test]
     fn invalid_kernels_are_rejected() {
-        let twice = KERNEL[KERNEL.find("[[kernel]]").unwrap()..].repeat(2);
         reject(
-            KERNEL,
+            KERNELS,
             Kernels::check,
             &[
-                ("suites", "suite", "unknown field `suite`"),
-                ("debian/bookworm", "bookworm", "suite `bookworm`"),
-                ("debian/bookworm", "ubuntu/noble", "suite `ubuntu/noble`"),
-                ("[\"debian/bookworm\"]", "[]", "`suites` is empty"),
-                ("{release}", "6.1", "has no {release}"),
+                ("suites =", "suite =", "unknown field `suite`"),
+                ("debian/bookworm\"", "bookworm\"", "suite `bookworm`"),
+                ("debian/bookworm\"", "ubuntu/noble\"", "suite `ubuntu/noble`"),
+                ("[\"security/bullseye-security\"]", "[]", "`suites` is empty"),
+                ("\"linux-image-{release}\"", "\"linux-image-6.1\"", "has no {release}"),
                 ("\"6.1\"", "\"../6.1\"", "`../6.1` is not a valid name"),
-                (&KERNEL[KERNEL.find("[[kernel]]").unwrap()..], &twice, "`6.1` is already taken"),
+                ("\"6.12\"", "\"6.1\"", "`6.1` is already taken"),
             ],
         );
     }
@@ -325,15 +304,15 @@ mod tests {
     #[test]
     fn invalid_nics_are_rejected() {
         reject(
-            NIC,
+            NICS,
             NicsFile::check,
             &[
                 ("driver = \"igb\"", "drivr = \"igb\"", "unknown field `drivr`"),
-                ("name = \"bond\"", "name = \"igb\"", "`igb` is already taken"),
+                ("name = \"tap\"", "name = \"igb\"", "`igb` is already taken"),
                 ("mode = \"802.3ad\"", "", "a bond needs a `mode`"),
                 ("setup = \"bond\"", "setup = \"veth\"", "a bond needs a `mode`"),
                 ("setup = \"bond\"", "setup = \"team\"", "no setup `team`"),
-                ("driver = \"igb\"", "driver = \"igb\"\nfirst_octet = 1", "group address"),
+                ("first_octet = 0x40", "first_octet = 0x41", "group address"),
                 ("name = \"igb\"", "name = \"guest\"", "`guest` is already taken"),
                 ("name = \"igb\"", "name = \"a b\"", "`a b` is not a valid name"),
             ],

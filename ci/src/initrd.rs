@@ -92,19 +92,19 @@ pub(crate) fn modules_of(kernel: &Kernel, names: &[String]) -> Result<Vec<Module
     let mut modules = Vec::new();
     let Some(root) = &kernel.module_root else { return Ok(modules) };
     for named in names {
-        let (name, parameters) = named.split_once(' ').unwrap_or((named, ""));
         let mut modprobe = Command::new("modprobe");
         modprobe.env("PATH", command::path()).arg("--dirname").arg(root);
         // The configuration in /etc/modprobe.d is about the modules of the host.
-        modprobe.args(["--config", "/dev/null", "--set-version", &kernel.release, "--show-depends", name]);
-        let output = modprobe.output().context("failed to start modprobe")?;
-        ensure!(output.status.success(), "kernel {} has no module {name}", kernel.release);
-        let lines = String::from_utf8_lossy(&output.stdout);
-        for file in lines.lines().filter_map(|line| line.strip_prefix("insmod ")) {
-            let file = PathBuf::from(file.trim());
-            let is_named = module_name(&file).replace('-', "_") == name.replace('-', "_");
+        modprobe.args(["--config", "/dev/null", "--set-version", &kernel.release, "--show-depends"]);
+        let output = modprobe.args(named.split(' ')).output().context("failed to start modprobe")?;
+        ensure!(output.status.success(), "kernel {} has no module {named}", kernel.release);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            // `insmod FILE [PARAMETER]..`, or `builtin NAME`
+            let Some(file) = line.strip_prefix("insmod ") else { continue };
+            let name = file.rfind('/').context("modprobe prints no path")?;
+            let end = file[name..].find(' ').map_or(file.len(), |length| name + length);
+            let (file, parameters) = (PathBuf::from(&file[..end]), file[end..].trim().to_owned());
             if seen.insert(file.clone()) {
-                let parameters = if is_named { parameters.to_owned() } else { String::new() };
                 modules.push(Module { file, parameters });
             }
         }

@@ -183,7 +183,7 @@ impl<'a> KernelStore<'a> {
 
     /// Downloads and unpacks the packages of a release into a new directory.
     fn fetch(&self, series: &Series, release: &str, version: &str, new: &Path) -> Result<()> {
-        let debs = tempfile::tempdir()?;
+        let debs = tempfile::tempdir_in(self.cache.directory("apt")?)?;
         let root = new.join("root");
         fs::create_dir(&root)?;
         let packages =

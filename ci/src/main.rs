@@ -34,6 +34,7 @@ use signal_hook::{
     flag,
 };
 
+use Failure::{Input, Machine};
 use cache::Cache;
 use catalog::{GUEST, Kernels, Nic, Nics};
 use cli::{Cli, MachineArgs, OutputArgs};
@@ -60,8 +61,8 @@ fn main() -> ExitCode {
         Ok(Outcome::AsExpected) => return ExitCode::SUCCESS,
         Ok(Outcome::Failed) => return ExitCode::from(1),
         Ok(Outcome::Inconclusive) => return ExitCode::from(4),
-        Err(Failure::Input(error)) => (error, 2),
-        Err(Failure::Machine(error)) => (error, 3),
+        Err(Input(error)) => (error, 2),
+        Err(Machine(error)) => (error, 3),
     };
     log(&format!("error: {error:#}"));
     ExitCode::from(code)
@@ -70,26 +71,26 @@ fn main() -> ExitCode {
 fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     let begun = Instant::now();
     let Cli { cells, trials, machines, output } = cli;
-    let kernels = Kernels::read(&own_file("kernels.toml")).map_err(Failure::Input)?;
-    let nics = Nics::read(&own_file("nics.toml")).map_err(Failure::Input)?;
+    let kernels = Kernels::read(&own_file("kernels.toml")).map_err(Input)?;
+    let nics = Nics::read(&own_file("nics.toml")).map_err(Input)?;
     if cells.list {
         list(&kernels, &nics);
         return Ok(Outcome::AsExpected);
     }
-    let requested = requested_kernels(&cells.kernel, &kernels).map_err(Failure::Input)?;
-    let nics = nics.select(&cells.nic).map_err(Failure::Input)?;
+    let requested = requested_kernels(&cells.kernel, &kernels).map_err(Input)?;
+    let nics = nics.select(&cells.nic).map_err(Input)?;
 
-    let qemu = find_tools().map_err(Failure::Machine)?;
-    let cache = Cache::open().map_err(Failure::Machine)?;
-    let cancelled = cancel_on_signals().map_err(Failure::Machine)?;
-    let (ready, unprepared) = prepare(&cache, &kernels, &requested).map_err(Failure::Machine)?;
+    let qemu = find_tools().map_err(Machine)?;
+    let cache = Cache::open().map_err(Machine)?;
+    let cancelled = cancel_on_signals().map_err(Machine)?;
+    let (ready, unprepared) = prepare(&cache, &kernels, &requested).map_err(Machine)?;
     if cells.fetch {
         return Ok(if unprepared.is_empty() { Outcome::AsExpected } else { Outcome::Inconclusive });
     }
     let programs = guest_programs(&cache, machines.programs.as_deref())?;
-    results::check_scenarios(&programs.xdproof, &trials.scenario).map_err(Failure::Input)?;
-    let out = std::path::absolute(&output.out).map_err(|error| Failure::Input(error.into()))?;
-    fs::create_dir_all(&out).map_err(|error| Failure::Input(error.into()))?;
+    results::check_scenarios(&programs.xdproof, &trials.scenario).map_err(Input)?;
+    let out = std::path::absolute(&output.out).map_err(|error| Input(error.into()))?;
+    fs::create_dir_all(&out).map_err(|error| Input(error.into()))?;
 
     let mut host = Host { qemu, accelerator: Accelerator::Tcg, programs };
     host.accelerator = host.usable_accelerator(&nics.tester, &ready[0], &cancelled);
@@ -111,7 +112,7 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     summary::write(&mut anstream::stdout(), &runs, begun.elapsed())
         .map_err(Into::into)
         .and(written)
-        .map_err(Failure::Machine)?;
+        .map_err(Machine)?;
     Ok(Outcome::of(&runs))
 }
 
@@ -156,14 +157,14 @@ fn guest_programs(cache: &Cache, directory: Option<&Path>) -> Result<GuestProgra
         check_static(&busybox)?;
         anyhow::Ok((busybox, find("ip").and_then(|ip| with_libraries(&ip))?))
     };
-    let (busybox, iproute2) = of_host().map_err(Failure::Machine)?;
+    let (busybox, iproute2) = of_host().map_err(Machine)?;
     let directory = match directory {
         Some(directory) => directory.to_owned(),
-        None => host::build(cache, &own_file("..")).map_err(Failure::Machine)?,
+        None => host::build(cache, &own_file("..")).map_err(Machine)?,
     };
     let built = [directory.join("xdproof"), directory.join("link-relay")];
     for program in &built {
-        check_static(program).map_err(Failure::Input)?;
+        check_static(program).map_err(Input)?;
     }
     let [xdproof, link_relay] = built;
     Ok(GuestPrograms { busybox, xdproof, link_relay, iproute2 })

@@ -37,7 +37,7 @@ const ATTEMPTS: u32 = 2;
 /// Exit codes of xdproof with a result: as expected, failed, inconclusive.
 const EXITS_WITH_RESULT: [i32; 3] = [0, 1, 4];
 
-/// What all machines of a run have in common.
+/// Configuration of all machines of a run.
 #[derive(Debug)]
 pub(crate) struct MatrixConfig<'a> {
     pub(crate) host: Host,

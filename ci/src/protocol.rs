@@ -29,7 +29,7 @@ pub(crate) enum Message {
 pub(crate) struct File {
     pub(crate) cell: String,
     pub(crate) name: String,
-    /// Of the content, in bytes.
+    /// Bytes of the content.
     length: usize,
     gzip: String,
     #[serde(skip)]
