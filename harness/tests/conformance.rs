@@ -17,7 +17,6 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     host::kernel::kernel_version,
     model::{
-        action::CountedAction,
         mode::InjectorKind,
         observation::{Counts, Observation},
         result::Observed,
@@ -25,7 +24,7 @@ use xdproof::{
     plan::selection::{Selection, Trial},
     program::{Object, ProgramError, Subject, TestRunOutput},
     report::console::explain,
-    trial::Lab,
+    trial::{Lab, LabOptions},
 };
 use xdproof_ebpf::abi;
 use xdproof_scenarios::{
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
         vec![Test::test("snapshots_are_of_scenarios_that_there_are", || no_stray_snapshot(scenarios))];
     for program in [abi::COUNT_PROGRAM, abi::FRAGS_PROGRAM] {
         let object = Object { program: Some(program.to_owned()), ..Object::default() };
-        let lab = match Lab::open(object, CountedAction::Pass) {
+        let lab = match Lab::open(object, LabOptions::default()) {
             Ok(lab) => Some(Arc::new(lab)),
             Err(_) if obstacle.is_some() => None,
             Err(error) => return gate::broken(&error.to_string()),

@@ -21,14 +21,13 @@ use std::{
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     model::{
-        action::CountedAction,
         mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
     },
     plan::selection::Trial,
     program::Object,
     report::detection::{Finders, Table, table},
-    trial::Lab,
+    trial::{Lab, LabOptions},
 };
 use xdproof_scenarios::Scenario;
 
@@ -182,7 +181,7 @@ impl Subject<'_> {
 fn detect(object: &Path, mutant: &str, scenarios: &[Scenario], found: &Found) -> Result<(), Failed> {
     let object =
         Object { path: Some(object.to_owned()), program: Some(mutant.to_owned()), ..Object::default() };
-    let lab = Lab::open(object, CountedAction::Pass).map_err(|error| error.to_string())?;
+    let lab = Lab::open(object, LabOptions::default()).map_err(|error| error.to_string())?;
     let subject = Subject { mutant, lab, scenarios };
     let found_by = |finders: Finders| -> Result<(), Failed> {
         if finders == Finders::default() {

@@ -21,7 +21,6 @@ use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     inject::tc_tools::Shaper,
     model::{
-        action::CountedAction,
         finding::{FindingKind, Weight},
         mode::Mode,
         result::{RunResult, TrialRecord},
@@ -30,8 +29,8 @@ use xdproof::{
     plan::selection::Selection,
     program::Object,
     report::{Event, Reporter},
-    testbed::{DevicePath, PortPair, Spec, path::PathError},
-    trial::{Ground, Lab, Order, nothing_to_give_back, run},
+    testbed::{DevicePath, DeviceTestbed, PortPair, Spec, path::PathError},
+    trial::{Lab, LabOptions, Order, nothing_to_give_back, run},
 };
 use xdproof_netns::PacketOptions;
 use xdproof_scenarios::{Scenario, capture, capture_file};
@@ -97,7 +96,7 @@ fn validate_telling(
     reporter: &mut dyn Reporter,
 ) -> Result<RunResult> {
     let path = explore(testbed)?;
-    let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(path)));
+    let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(DeviceTestbed::new(path)));
     let scenarios = scenarios.iter().map(|&pattern| pattern.to_owned()).collect();
     run_those(&lab, gate::corpus()?, scenarios, rules, reporter)
 }
@@ -191,7 +190,7 @@ fn too_long() -> Result {
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     let full = result.trials.iter().find(|trial| trial.scenario == "vlan/qinq_full_mtu");
     let said = full.and_then(|trial| trial.reason.clone()).unwrap_or_default();
-    expect(said.contains("1518") && said.contains("program or not"), &said, &result)
+    expect(said.contains("1518") && said.contains("with or without a program"), &said, &result)
 }
 
 /// What does not arrive without a program says nothing of the driver's XDP.
@@ -201,12 +200,16 @@ fn not_carried() -> Result {
     let result = validate(&testbed, Object::default(), &["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     let wrong = result.trials.iter().filter(|trial| {
-        let said =
-            trial.reason.as_deref().unwrap_or("").contains("does not arrive, program or not: Ethernet");
+        let said = trial
+            .reason
+            .as_deref()
+            .unwrap_or("")
+            .contains("does not arrive, with or without a program: Ethernet");
         (trial.verdict == VerdictKind::Unreachable && said) != trial.scenario.starts_with("ipv6/")
     });
     expect(wrong.count() == 0 && of(&result, VerdictKind::Pass) > 0, "not exactly IPv6 is lost", &result)?;
-    let told = |finding: &xdproof::model::finding::Finding| finding.what.contains("program or not");
+    let told =
+        |finding: &xdproof::model::finding::Finding| finding.what.contains("with or without a program");
     expect(result.findings.iter().any(told), "it is not told", &result)
 }
 
@@ -369,7 +372,8 @@ fn damaging() -> Result {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/mixed.pcap");
     let scenarios = capture::scenarios(&file, &capture_file::read(&std::fs::read(&file)?)?);
     let run_by = |object| -> Result<RunResult> {
-        let lab = Lab::open(object, CountedAction::Pass)?.on(Ground::Devices(Arc::new(explore(&pair()?)?)));
+        let lab =
+            Lab::open(object, LabOptions::default())?.on(Arc::new(DeviceTestbed::new(explore(&pair()?)?)));
         run_those(&lab, &scenarios, Vec::new(), false, &mut Tell(&|_| ()))
     };
     all(&run_by(Object::default())?, &[VerdictKind::Pass])?;

@@ -19,14 +19,13 @@ use libtest_mimic::{Failed, Trial as Test};
 use objects::{Compiled, compiler};
 use xdproof::{
     model::{
-        action::CountedAction,
         mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
     },
     plan::selection::{Selection, Trial},
     program::Object,
     report::console::explain,
-    trial::Lab,
+    trial::{Lab, LabOptions},
 };
 use xdproof_scenarios::{
     Scenario,
@@ -100,7 +99,7 @@ fn verdicts_where(
     object: Object,
     wanted: fn(&Trial<'_>) -> bool,
 ) -> Result<Vec<(Trial<'static>, VerdictKind, String)>> {
-    let lab = Lab::open(object, CountedAction::Pass).map_err(|error| error.to_string())?;
+    let lab = Lab::open(object, LabOptions::default()).map_err(|error| error.to_string())?;
     let plan = Selection::default().plan(corpus()?)?;
     Ok(plan
         .into_iter()
@@ -152,7 +151,7 @@ fn passes_where(defines: &[&str], wanted: fn(&Trial<'_>) -> bool) -> Result {
 /// and fails, in the second it wraps.
 fn wraps() -> Result {
     let compiled = Compiled::new(&["VALUE=__u32", "MAP_TYPE=BPF_MAP_TYPE_ARRAY", "START=0xfffffffa"])?;
-    let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
+    let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
     let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
     let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
     let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
@@ -167,7 +166,7 @@ fn wraps() -> Result {
 fn strays() -> Result {
     for map in ["PERCPU_ARRAY", "ARRAY", "HASH", "PERCPU_HASH"] {
         let compiled = Compiled::new(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}"), "ENTRIES=1000", "ALSO=300"])?;
-        let lab = Lab::open(compiled.object(), CountedAction::Pass).map_err(|error| error.to_string())?;
+        let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
         let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
         let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
         let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
@@ -240,7 +239,7 @@ fn refused(defines: &[&str], parts: &[&str]) -> Result {
 }
 
 fn expect_refused(object: Object, parts: &[&str]) -> Result {
-    let Err(error) = Lab::open(object, CountedAction::Pass) else { return Err("it was taken".into()) };
+    let Err(error) = Lab::open(object, LabOptions::default()) else { return Err("it was taken".into()) };
     let text = error.to_string();
     match parts.iter().find(|part| !text.contains(**part)) {
         Some(part) => Err(format!("the message does not say `{part}`: {text}").into()),

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use xdproof::{error::chain, model::action::CountedAction, program::Object, trial::Lab};
+use xdproof::{
+    error::chain,
+    program::Object,
+    trial::{Lab, LabOptions},
+};
 
 /// Set to 1 by whoever must not mistake "nothing could be measured" for "nothing is slow".
 const REQUIRE: &str = "XDPROOF_REQUIRE_PRIVILEGED";
@@ -10,7 +14,7 @@ const REQUIRE: &str = "XDPROOF_REQUIRE_PRIVILEGED";
 /// Says why nothing can be measured here, if that is so; a failure where privilege is required.
 pub(crate) fn obstacle(bench: &str) -> Option<ExitCode> {
     // The lab is closed at once: while one is open, the kernel counts the runs of every program, which slows them.
-    let error = Lab::open(Object::default(), CountedAction::Pass).err()?;
+    let error = Lab::open(Object::default(), LabOptions::default()).err()?;
     eprintln!("{bench}: nothing is measured: {}", chain(&error));
     let required = std::env::var(REQUIRE).as_deref() == Ok("1");
     Some(if required { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -18,13 +18,14 @@ use crate::{
     inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{median, traffic::Traffic},
     model::{
+        facts,
         judgement::{MOST_AWAY, MOST_STEAL, Void},
         losses::Losses,
         measurement::{BURSTS, MeasuredDevice, Part, Sample},
         mode::InjectorKind,
     },
     program::{Attachment, ProgramError, Width},
-    testbed::{PortPair, Spec, veth},
+    testbed::{PortPair, Spec},
 };
 /// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
 /// come, and a trial is to say so at once: there may be many such.
@@ -156,7 +157,7 @@ impl Wire {
             self.testbed.dut.call(move |host| Ok((host.link_by_index(index)?, host.offloads(index)?)))?;
         let on = offloads.iter().filter(|(_, state)| state.active).map(|(offload, _)| offload.to_string());
         Ok(MeasuredDevice {
-            driver: veth::DRIVER.to_owned(),
+            driver: facts::VETH.to_owned(),
             firmware: None,
             mtu: link.settings.mtu,
             rx_queues: link.rx_queues,
@@ -232,7 +233,7 @@ impl Wire {
             after = self.look(program, &slots)?;
             let softnet = Reading::take()?.since(&reading).softnet_dropped;
             let accounted = added(program, width, before.counted, after.counted)
-                + losses(&before, &after, softnet).frames(veth::DRIVER);
+                + losses(&before, &after, softnet).frames(facts::VETH);
             if arrived || accounted >= offered || ended > deadline {
                 break;
             }
@@ -244,7 +245,7 @@ impl Wire {
         let meanwhile = Reading::take()?.since(&reading);
         let losses = losses(&before, &after, meanwhile.softnet_dropped);
         let counted = added(program, width, before.counted, after.counted);
-        let lost = losses.frames(veth::DRIVER);
+        let lost = losses.frames(facts::VETH);
         let per_cpu = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let per_cpu = per_cpu.iter().zip(&per_cpu_before).map(|(after, before)| width.added(*before, *after));
         let ended = if program.is_null { sent.ended } else { ended };

@@ -31,6 +31,7 @@ use crate::{
         wants_more,
     },
     model::{
+        facts,
         judgement::{Judgement, LEAST_BLOCKS, Tolerance, Void},
         losses::Losses,
         measurement::{BURSTS, Measurement, Part, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
@@ -41,7 +42,7 @@ use crate::{
     plan::support::{self, Support},
     program::ProgramError,
     report::{Event, Reporter},
-    testbed::{Spec, veth},
+    testbed::Spec,
 };
 /// How long a trial of a path takes, at least and at most. A shorter one is made of the clock's grain and of waking up; a
 /// longer one makes blocks few.
@@ -347,7 +348,7 @@ impl Stand {
         let kernel = kernel::kernel_version().map_err(|error| Obstacle::broken(&error))?;
         Wire::up(kind, program).map_err(|error| {
             let known = support::lookup(support::Request {
-                driver: veth::DRIVER,
+                driver: facts::VETH,
                 mode,
                 kernel,
                 mtu: kind.spec.mtu,
@@ -535,7 +536,7 @@ pub fn kind_of(setup: &Setup) -> Option<Kind> {
     let mtu = u32::try_from(setup.traffic.longest().saturating_sub(header)).ok()?;
     Some(Kind {
         mode: xdp_mode::to_kernel(mode)?,
-        spec: Spec { mtu: mtu.clamp(veth::DEFAULT_MTU, veth::MAX_MTU), queues: u32::try_from(cpus).ok()? },
+        spec: Spec { mtu: mtu.clamp(facts::DEFAULT_MTU, facts::MAX_MTU), queues: u32::try_from(cpus).ok()? },
         redirected: injector == InjectorKind::LiveFrames,
     })
 }
@@ -626,7 +627,7 @@ mod tests {
         let place = Place::Wire { mode: Mode::Native, injector: InjectorKind::Ring, cpus: 2 };
         let setup = |size| Setup { place, traffic: Traffic::of(Mix::Udp, size).unwrap() };
         let spec = |size| kind_of(&setup(size)).unwrap().spec;
-        assert_eq!(spec(64), Spec { mtu: veth::DEFAULT_MTU, queues: 2 });
+        assert_eq!(spec(64), Spec { mtu: facts::DEFAULT_MTU, queues: 2 });
         assert_eq!(spec(9018), Spec { mtu: 9000, queues: 2 });
         let alone = Setup { place: Place::Alone, traffic: Traffic::of(Mix::Udp, 64).unwrap() };
         assert_eq!(kind_of(&alone), None);

@@ -317,7 +317,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Output(error) => Self::output(error),
-            RunError::Path(_) => Self::Machine(error.into()),
+            RunError::Testbed(_) => Self::Machine(error.into()),
         }
     }
 }

@@ -16,12 +16,12 @@ use crate::cli::args::{Exit, Failure, Output};
 use crate::{
     error::chain,
     host::kernel,
-    model::{action::CountedAction, mode::InjectorKind, verdict::VerdictKind},
+    model::{mode::InjectorKind, verdict::VerdictKind},
     plan::selection::{Selection, Trial},
     program::{LINK_KERNEL, Object, Program, RunCounting},
     report::console::Verbosity,
     testbed::{PortPair, Spec},
-    trial::Lab,
+    trial::{Lab, LabOptions},
 };
 
 /// The capabilities that the main job needs: name, bit (include/uapi/linux/capability.h), what for.
@@ -261,7 +261,7 @@ fn whole_way(scenarios: &[Scenario], injectors: &[InjectorKind]) -> Result<Strin
         ..Selection::default()
     };
     let plan: Vec<Trial<'_>> = selection.plan(scenarios).map_err(|error| chain(&error))?;
-    let lab = Lab::open(Object::default(), CountedAction::Pass).map_err(|error| chain(&error))?;
+    let lab = Lab::open(Object::default(), LabOptions::default()).map_err(|error| chain(&error))?;
     let mut ids = Vec::new();
     for trial in &plan {
         let record = lab.run(trial);

@@ -30,8 +30,8 @@ use crate::{
         json::{JsonFile, write_pretty},
         progress::Progress,
     },
-    testbed::{DevicePair, DevicePath, NotRestored, TakeOptions},
-    trial::{Ground, Lab, Order, run},
+    testbed::{DevicePair, DevicePath, DeviceTestbed, NotRestored, TakeOptions, Testbed, VethTestbed},
+    trial::{Lab, LabOptions, Order, run},
 };
 
 #[derive(Debug, Args)]
@@ -114,15 +114,13 @@ impl DeviceArgs {
         Ok(Some(pair))
     }
 
-    /// What there is to run on, the devices' path explored.
-    fn ground(&self, pair: Option<&DevicePair>) -> Result<Ground, Failure> {
-        let Some(pair) = pair else { return Ok(Ground::Veth) };
-        let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone());
+    /// Returns the testbed, the path between the devices explored.
+    fn testbed(&self, pair: Option<&DevicePair>) -> Result<Arc<dyn Testbed>, Failure> {
+        let Some(pair) = pair else { return Ok(Arc::new(VethTestbed::default())) };
+        let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone())
+            .map_err(|error| Failure::Machine(error.into()))?;
         let window = usize::from(self.window.unwrap_or(u16::MAX));
-        path.map(|path| path.with_window(window))
-            .map(Arc::new)
-            .map(Ground::Devices)
-            .map_err(|error| Failure::Machine(error.into()))
+        Ok(Arc::new(DeviceTestbed::new(path.with_window(window))))
     }
 
     /// Injectors that need no device of a kind.
@@ -189,16 +187,14 @@ impl Validate {
         let plan = selection.plan(&scenarios)?;
         let frames_in = out.clone();
         let out = out.map(|directory| create_result(&directory)).transpose().map_err(Failure::Input)?;
-        let lab = Lab::open(object.object(), expect_action)?
-            .repeated_with(origin)
-            .of_part(partition)
-            .with_at_most(most_frames);
+        let options = LabOptions { counted: expect_action, origin, part: partition, most_frames };
+        let lab = Lab::open(object.object(), options)?;
         let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
         let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
         let pair = devices.take(output)?;
-        let ground = devices.ground(pair.as_ref())?;
+        let testbed = devices.testbed(pair.as_ref())?;
         let taken = Taken(Mutex::new(pair));
-        let lab = lab.on(ground);
+        let lab = lab.on(testbed);
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
         let mut reporters = Reporters {

@@ -1,28 +1,130 @@
-//! Where a trial takes place: two ports that are wired together, each in a namespace of its own.
+//! Testbeds: two linked ports, each in a namespace of its own, between which frames are sent.
 //!
-//! * [`veth`]: a veth pair; needs no hardware.
+//! * [`Testbed`]: everything that trials, suites and measurements ask of a testbed. Its [`Facts`] are plain data, so that no other
+//!   module asks which testbed it has.
+//! * [`veth`]: veth pairs, created for each rig; needs no hardware.
 //! * [`devices`]: two devices of this host, which are restored afterwards.
 
 pub mod devices;
 pub mod veth;
 
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
 use xdproof_netns::{
     Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
+};
+
+use crate::{
+    model::{
+        device::DeviceRecord,
+        facts::{Facts, FrameFate},
+        finding::Finding,
+    },
+    plan::needs::Needs,
 };
 
 pub use crate::testbed::devices::inventory::StatisticsReading;
 pub use crate::testbed::devices::pair::{DeviceError, DevicePair, NotRestored, TakeOptions};
 pub use crate::testbed::devices::path::{self, DevicePath};
-pub use crate::testbed::veth::Spec;
+pub use crate::testbed::devices::testbed::DeviceTestbed;
+pub use crate::testbed::veth::{Spec, VethTestbed};
 
-/// One end of the wire.
+/// A place to attach programs to and to send frames through.
+///
+/// To add one (a tester on another host, say), implement this trait and construct it in `cli`; nothing else asks what it is.
+pub trait Testbed: fmt::Debug + Send + Sync {
+    /// Returns what is known of it without asking the kernel again.
+    fn facts(&self) -> &Facts;
+
+    /// Returns both ends, set up for the needs and running, with no program attached. Where the testbed is
+    /// [exclusive](Facts::exclusive), it is the same pair each time.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError::Incapable`] where the ports cannot meet the needs.
+    fn acquire(&self, needs: &Needs) -> Result<Arc<PortPair>, TestbedError>;
+
+    /// Waits for both ends after a program was attached, and turns off again what attaching has turned on.
+    ///
+    /// # Errors
+    ///
+    /// When an end does not come up again.
+    fn settle(&self, ports: &PortPair) -> Result<(), TestbedError>;
+
+    /// Turns offloads of the DUT on or off, after everything that changes them by itself, and waits until both ends run.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError::Incapable`] where one cannot be changed.
+    fn set_offloads(&self, ports: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError>;
+
+    /// Waits until the last program that was attached is gone.
+    ///
+    /// # Errors
+    ///
+    /// When it stays.
+    fn wait_released(&self) -> Result<(), TestbedError>;
+
+    /// Finds out, before any program is attached, which of these frames do not arrive as they should at an MTU.
+    ///
+    /// # Errors
+    ///
+    /// When frames cannot be sent or seen.
+    fn survey(&self, mtu: u32, frames: &[&[u8]]) -> Result<(), TestbedError>;
+
+    /// Returns the longest frame in bytes, without FCS, that arrives at an MTU for which ports have been acquired.
+    ///
+    /// # Errors
+    ///
+    /// When frames cannot be sent or seen.
+    fn longest(&self, mtu: u32) -> Result<usize, TestbedError>;
+
+    /// Returns what becomes of a frame that was [surveyed](Self::survey) and does not arrive as it should.
+    fn fate(&self, frame: &[u8]) -> Option<FrameFate>;
+
+    /// Sets the MTU of both ends beneath a program that is attached.
+    ///
+    /// # Errors
+    ///
+    /// [`TestbedError::Incapable`] where an end does not accept it.
+    fn set_mtu(&self, ports: &PortPair, mtu: u32) -> Result<(), TestbedError>;
+
+    /// Returns the ports, where they are always the same pair.
+    fn pair(&self) -> Option<Arc<PortPair>> {
+        None
+    }
+
+    /// Returns the devices as they were found, the DUT first; none where the testbed creates its own.
+    fn devices(&self) -> &[DeviceRecord] {
+        &[]
+    }
+
+    /// Returns what a reader of the result has to know of the path.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+}
+
+/// Why ports are of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum TestbedError {
+    /// They cannot be what is needed: no such MTU, offload or number of queues.
+    #[error("{0}")]
+    Incapable(String),
+    /// A namespace or a link failed.
+    #[error("failed to {0}")]
+    Network(#[from] Error),
+    /// The path between two devices failed.
+    #[error(transparent)]
+    Path(path::PathError),
+}
+
+/// One end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// The link's index within its namespace.
+    /// Index within its namespace.
     pub index: IfIndex,
-    /// The link's name within its namespace.
     pub name: LinkName,
-    /// Its address.
     pub mac: MacAddr,
 }
 

@@ -3,25 +3,79 @@
 //! Promises: nothing speaks on the pair but the trial (IPv6, ARP and receive offloads that merge frames are off), and the
 //! kernel takes all of it back when this is dropped or the process dies.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethSpec, Worker};
+use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, Offload, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use crate::testbed::{Port, PortPair, Topology};
-
-/// The kernel's name of the driver.
-pub const DRIVER: &str = "veth";
-
-/// Frames of 1,500 bytes of payload behind two VLAN tags fit (`packet_snd`: `AF_PACKET` forgives one outer 0x8100 tag, and
-/// no 0x88a8 one).
-pub const DEFAULT_MTU: u32 = 1508;
-
-/// The largest MTU of a link (`ETH_MAX_MTU`).
-pub const MAX_MTU: u32 = 65_535;
+use crate::{
+    model::facts::{DEFAULT_MTU, Facts, FrameFate},
+    plan::needs::Needs,
+    testbed::{Port, PortPair, Testbed, TestbedError, Topology},
+};
 
 /// How long a link may take to come up. It takes microseconds; the rest is for a machine under load.
 const LINK_UP: Duration = Duration::from_secs(5);
+
+/// Veth pairs between unnamed namespaces, one for each rig.
+#[derive(Debug)]
+pub struct VethTestbed {
+    facts: Facts,
+}
+
+impl Default for VethTestbed {
+    fn default() -> Self {
+        Self { facts: Facts::veth() }
+    }
+}
+
+impl Testbed for VethTestbed {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn acquire(&self, needs: &Needs) -> Result<Arc<PortPair>, TestbedError> {
+        Ok(Arc::new(PortPair::veth(Spec { mtu: needs.mtu, queues: needs.queues })?))
+    }
+
+    fn settle(&self, _: &PortPair) -> Result<(), TestbedError> {
+        Ok(())
+    }
+
+    fn set_offloads(&self, ports: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError> {
+        let index = ports.topology.dut.index;
+        for (name, &on) in offloads {
+            let offload = Offload::from(name.as_str());
+            ports.dut.call(move |host| host.set_offload(index, &offload, on))?;
+        }
+        Ok(())
+    }
+
+    fn wait_released(&self) -> Result<(), TestbedError> {
+        Ok(())
+    }
+
+    fn survey(&self, _: u32, _: &[&[u8]]) -> Result<(), TestbedError> {
+        Ok(())
+    }
+
+    fn longest(&self, _: u32) -> Result<usize, TestbedError> {
+        // A veth carries what its MTU allows, and what is longer is refused when it is sent.
+        Ok(usize::MAX)
+    }
+
+    fn fate(&self, _: &[u8]) -> Option<FrameFate> {
+        None
+    }
+
+    fn set_mtu(&self, ports: &PortPair, mtu: u32) -> Result<(), TestbedError> {
+        for (worker, port) in [(&ports.tester, &ports.topology.tester), (&ports.dut, &ports.topology.dut)] {
+            let index = port.index;
+            worker.call(move |host| host.set_mtu(index, mtu))?;
+        }
+        Ok(())
+    }
+}
 
 /// What a testbed is built like. Two testbeds of one spec are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

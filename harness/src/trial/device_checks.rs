@@ -1,13 +1,11 @@
-//! What is found out about devices beside the trials: whether their statistics are true, whether an MTU that they accept is safe,
-//! which rules of attaching hold on them.
+//! Checks of devices beside the trials: whether their statistics agree with the frames, whether an MTU that they accept is safe,
+//! whether the attach-semantics tests hold on them, and what the kernel printed meanwhile.
 
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-
-use xdproof_netns::XdpFeatures;
 
 use crate::{
     error::chain,
@@ -16,268 +14,36 @@ use crate::{
     judge::findings::{self, Attached, Known},
     model::{
         device::DeviceRecord,
+        facts::Facts,
         finding::{Finding, FindingKind, KernelMessage, Weight},
         mode::Mode,
         result::{RuleResult, TrialRecord},
     },
-    plan::support::{self, Support},
+    plan::{needs::Needs, support::Support},
     program::ProgramError,
     suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
-    testbed::{DevicePath, PortPair, StatisticsReading, path::PathError},
+    testbed::{PortPair, StatisticsReading, TestbedError},
     trial::{
-        lab::{Ground, Lab},
-        rig::{Obstacle, Rig, RigKind, Wire},
+        attaching::NoRig,
+        lab::Lab,
+        rig::{AttachedRig, Rig, RigKind},
     },
 };
 
-/// Frames by which statistics are tried. Less than any ring holds, in windows that the path takes.
+/// Frames by which statistics are checked: fewer than any ring holds, in windows that the path takes.
 const FRAMES: u32 = 100;
 
-/// How long a driver may take to bring its statistics up to date: e1000's watchdog does so every two seconds.
-const UP_TO_DATE: Duration = Duration::from_secs(4);
+/// How long a driver may take to update its statistics: e1000's watchdog does so every two seconds.
+const STATS_UPDATE: Duration = Duration::from_secs(4);
 
-/// An MTU that needs several buffers of any driver's.
+/// An MTU whose frames need several buffers of any driver.
 const JUMBO: u32 = 9000;
 
-/// What is begun before the first trial.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    log: Option<KernelLog>,
-    /// Of the DUT and the tester, where there are devices.
-    counted: Vec<StatisticsReading>,
-}
-
-/// What is known when all trials have ended.
-#[derive(Debug, Default)]
-pub(crate) struct Examined {
-    pub(crate) devices: Vec<DeviceRecord>,
-    pub(crate) findings: Vec<Finding>,
-    pub(crate) kernel_messages: Vec<KernelMessage>,
-    pub(crate) rules: Vec<RuleResult>,
-}
-
-/// Why something beside the trials could not be found out.
-#[derive(Debug, thiserror::Error)]
-enum ExamineError {
-    #[error(transparent)]
-    Path(#[from] PathError),
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
-    #[error(transparent)]
-    Attach(#[from] ProgramError),
-    #[error("failed to {0}")]
-    Network(#[from] xdproof_netns::Error),
-    #[error("{0}")]
-    NoRig(String),
-}
-
-impl Watch {
-    /// Listens to the kernel from now on, and reads what devices have counted.
-    pub(crate) fn begin(ground: &Ground) -> Self {
-        // What cannot be read is told at the end, when it cannot be read again.
-        let counted = ground.devices().and_then(|path| readings(path).ok()).unwrap_or_default();
-        Self { log: KernelLog::from_now().ok(), counted }
-    }
-
-    /// Finds out the rest. `rules` says whether the rules of attaching are tried, too. Once `cancelled` is set, nothing further is
-    /// begun.
-    pub(crate) fn end(
-        mut self,
-        lab: &Lab,
-        trials: &[TrialRecord],
-        rules: bool,
-        cancelled: &AtomicBool,
-    ) -> Examined {
-        let mut examined = Examined::default();
-        let go_on = || !cancelled.load(Ordering::Relaxed);
-        if let Ground::Devices(path) = lab.ground() {
-            examined.findings.clone_from(&path.findings);
-            if path.lost() > 0 {
-                let what = format!(
-                    "{} of the frames do not arrive as they were sent, program or not; the trials that need them say which",
-                    path.lost()
-                );
-                let (kind, weight) = (FindingKind::AlteredFrames, Weight::Note);
-                let nic = Some(path.nic.clone());
-                examined.findings.push(Finding { kind, weight, nic, mode: None, what });
-            }
-            let attached = lab.pool.attached();
-            let unknown = unknown(lab, path);
-            let known = Known {
-                nic: &path.nic,
-                advertised: path.advertised.map(|features| features.contains(XdpFeatures::BASIC)),
-                attached: &attached,
-                unknown: &unknown,
-            };
-            examined.findings.extend(findings::of_device(known, trials));
-            for (&mode, _) in attached.iter().filter(|(_, outcome)| **outcome == Attached::Yes) {
-                if go_on() {
-                    examined.note(path, mode, "statistics", statistics(lab, path, mode));
-                }
-                if go_on() && mode == Mode::Native {
-                    examined.note(path, mode, "the MTU", unsafe_mtu(lab, path));
-                }
-            }
-            if go_on() && rules {
-                let native = attached.get(&Mode::Native) == Some(&Attached::Yes);
-                examined.rules = rules_on_device(lab, path, native, cancelled);
-            }
-        } else if rules {
-            examined.rules = rules_on_veth(cancelled);
-        }
-        if let Ground::Devices(path) = lab.ground() {
-            examined.devices = path.devices.to_vec();
-            match readings(path) {
-                Ok(after) => {
-                    let both = after.iter().zip(&self.counted);
-                    for (device, (after, before)) in examined.devices.iter_mut().zip(both) {
-                        device.statistics = after.since(before);
-                    }
-                }
-                Err(error) => {
-                    let what = format!("the devices' statistics could not be read: {}", chain(&error));
-                    let nic = Some(path.nic.clone());
-                    let (kind, weight) = (FindingKind::Statistics, Weight::Warning);
-                    examined.findings.push(Finding { kind, weight, nic, mode: None, what });
-                }
-            }
-        }
-        self.read_log(lab.ground(), &mut examined);
-        examined
-    }
-
-    fn read_log(&mut self, ground: &Ground, examined: &mut Examined) {
-        let messages = self.log.as_mut().and_then(|log| log.take().ok());
-        match messages {
-            Some(messages) => {
-                examined.findings.extend(findings::of_kernel(&messages));
-                examined.kernel_messages = messages;
-            }
-            None if ground.devices().is_some() => examined.findings.push(Finding {
-                kind: FindingKind::KernelFault,
-                weight: Weight::Note,
-                nic: None,
-                mode: None,
-                what: "the kernel's log (/dev/kmsg) cannot be read here: a fault that it printed would not be seen".to_owned(),
-            }),
-            None => {}
-        }
-    }
-}
-
-/// What the DUT and the tester have counted.
-fn readings(path: &DevicePath) -> Result<Vec<StatisticsReading>, ExamineError> {
-    let PortPair { topology, dut, tester, .. } = &*path.testbed;
-    Ok(vec![
-        StatisticsReading::read(dut, topology.dut.index)?,
-        StatisticsReading::read(tester, topology.tester.index)?,
-    ])
-}
-
-impl Examined {
-    /// Keeps a finding, or that it could not be looked for.
-    fn note(
-        &mut self,
-        path: &DevicePath,
-        mode: Mode,
-        what: &str,
-        found: Result<Option<Finding>, ExamineError>,
-    ) {
-        self.findings.extend(found.unwrap_or_else(|error| {
-            let what = format!("{what} could not be examined: {}", chain(&error));
-            Some(about(path, mode, FindingKind::Statistics, Weight::Warning, what))
-        }));
-    }
-}
-
-fn about(path: &DevicePath, mode: Mode, kind: FindingKind, weight: Weight, what: String) -> Finding {
-    Finding { kind, weight, nic: Some(path.nic.clone()), mode: Some(mode), what }
-}
-
-/// The modes in which nothing is known of the DUT's driver.
-fn unknown(lab: &Lab, path: &DevicePath) -> BTreeSet<Mode> {
-    let lookup = |mode| {
-        support::lookup(support::Request {
-            driver: &path.driver,
-            mode,
-            kernel: lab.kernel(),
-            mtu: path.usual_mtu,
-            fragments: lab.takes_fragments(),
-            page: rustix::param::page_size(),
-        })
-    };
-    Mode::ATTACHED.into_iter().filter(|&mode| lookup(mode) == Support::Unknown).collect()
-}
-
-fn wire(lab: &Lab, kind: &RigKind) -> Result<Box<Wire>, ExamineError> {
-    match lab.pool.take(lab.object(), kind) {
-        Ok(Rig::Wire(wire)) => Ok(wire),
-        Ok(Rig::Unattached(_)) => Err(ExamineError::NoRig("nothing is attached".to_owned())),
-        Err(obstacle) => Err(ExamineError::NoRig(Obstacle::into_words(obstacle))),
-    }
-}
-
-/// Sends frames of no protocol; gives how many reached the program, and how many came through.
-fn send(lab: &Lab, wire: &mut Wire, frame: &[u8], times: u32) -> Result<(u64, u64), ExamineError> {
-    let Wire { counter, sender, capture, returned, .. } = wire;
-    let ports = Ports { sender, capture, returned };
-    let manner = Manner { spread: true, ..lab.manner() };
-    let seen = exchange::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
-    Ok((seen.ran, seen.passed.get(frame).copied().unwrap_or(0)))
-}
-
-/// Holds the kernel's statistics of the DUT against the frames that reached the program.
-fn statistics(lab: &Lab, path: &DevicePath, mode: Mode) -> Result<Option<Finding>, ExamineError> {
-    let index = path.testbed.topology.dut.index;
-    let mut wire = wire(lab, &RigKind::usual(mode, lab.ground()))?;
-    // What came before is in the statistics once they stand still.
-    let before = still(path)?;
-    let frame = exchange::closing_frame(0);
-    let (ran, _) = send(lab, &mut wire, &frame, FRAMES)?;
-    let counted = move |link: &xdproof_netns::Link| link.statistics.rx_packets.wrapping_sub(before) >= ran;
-    let after = match path
-        .testbed
-        .dut
-        .call(move |host| host.wait_link(index, "see the statistics grow", UP_TO_DATE, counted))
-    {
-        Ok(link) => link.statistics.rx_packets,
-        Err(xdproof_netns::Error::Timeout { .. }) => {
-            path.testbed.dut.call(move |host| host.link_by_index(index))?.statistics.rx_packets
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let grown = after.wrapping_sub(before);
-    Ok((grown != ran).then(|| {
-        let what = format!("rx_packets of the DUT grew by {grown} for {ran} frames that reached the program");
-        about(path, mode, FindingKind::Statistics, Weight::Warning, what)
-    }))
-}
-
-/// The DUT's `rx_packets` when they have not changed for as long as a driver takes to bring them up to date; drivers that do so at
-/// once are not waited for.
-fn still(path: &DevicePath) -> Result<u64, ExamineError> {
-    let index = path.testbed.topology.dut.index;
-    let read = || path.testbed.dut.call(move |host| host.link_by_index(index));
-    let mut last = read()?.statistics.rx_packets;
-    if IMMEDIATE.contains(&path.driver.as_str()) {
-        return Ok(last);
-    }
-    loop {
-        let changed = move |link: &xdproof_netns::Link| link.statistics.rx_packets != last;
-        match path
-            .testbed
-            .dut
-            .call(move |host| host.wait_link(index, "see the statistics change", UP_TO_DATE, changed))
-        {
-            Ok(link) => last = link.statistics.rx_packets,
-            Err(xdproof_netns::Error::Timeout { .. }) => return Ok(last),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+/// Ethernet header in bytes.
+const HEADER: usize = 14;
 
 /// Drivers that count each frame when they hand it up, and not by a timer (`ndo_get_stats64` of each).
-const IMMEDIATE: [&str; 13] = [
+const DRIVERS_WITH_LIVE_STATS: [&str; 13] = [
     "veth",
     "virtio_net",
     "igb",
@@ -293,64 +59,299 @@ const IMMEDIATE: [&str; 13] = [
     "bonding",
 ];
 
-/// Whether the DUT accepts, with a linear program attached, an MTU whose frames then do not reach the program as they are.
-fn unsafe_mtu(lab: &Lab, path: &DevicePath) -> Result<Option<Finding>, ExamineError> {
-    if lab.takes_fragments() {
-        return Ok(None);
+/// What is read before the first trial.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    log: Option<KernelLog>,
+    /// Statistics of the DUT and the tester, where the testbed is of devices.
+    counted: Vec<StatisticsReading>,
+}
+
+/// What is known when all trials have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    pub(crate) devices: Vec<DeviceRecord>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) kernel_messages: Vec<KernelMessage>,
+    pub(crate) rules: Vec<RuleResult>,
+}
+
+/// Why a check could not be made.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+    #[error("{0}")]
+    NoRig(String),
+}
+
+impl Watch {
+    /// Listens to the kernel from now on, and reads the devices' statistics.
+    pub(crate) fn begin(lab: &Lab) -> Self {
+        // What cannot be read is reported at the end, when it cannot be read again.
+        Self { log: KernelLog::from_now().ok(), counted: readings(lab).unwrap_or_default() }
     }
-    lab.detach();
-    let accepted_alone = match path.set_mtu(JUMBO) {
-        Ok(()) => path.longest(JUMBO)? >= JUMBO as usize + HEADER,
-        Err(PathError::Mtu { .. }) => false,
-        Err(error) => return Err(error.into()),
-    };
-    path.set_mtu(path.usual_mtu)?;
-    if !accepted_alone {
-        return Ok(None);
+
+    /// Makes the checks. `rules` says whether the attach-semantics tests run, too. Once `cancelled` is set, no further check is
+    /// begun.
+    pub(crate) fn end(
+        mut self,
+        lab: &Lab,
+        trials: &[TrialRecord],
+        rules: bool,
+        cancelled: &AtomicBool,
+    ) -> Examined {
+        let facts = lab.testbed().facts();
+        let mut examined = Examined { findings: lab.testbed().findings(), ..Examined::default() };
+        let go_on = || !cancelled.load(Ordering::Relaxed);
+        if lab.testbed().devices().is_empty() {
+            if rules {
+                examined.rules = rules_on_veth(cancelled);
+            }
+        } else {
+            let attached = lab.pool.attached();
+            let known = Known {
+                nic: &facts.label,
+                advertised: facts.advertises_native,
+                attached: &attached,
+                unknown: &unknown(lab),
+            };
+            examined.findings.extend(findings::of_device(known, trials));
+            for (&mode, _) in attached.iter().filter(|(_, outcome)| **outcome == Attached::Yes) {
+                if go_on() {
+                    examined.note(facts, mode, "statistics", statistics(lab, mode));
+                }
+                if go_on() && mode == Mode::Native {
+                    examined.note(facts, mode, "the MTU", unsafe_mtu(lab));
+                }
+            }
+            if go_on() && rules {
+                let native = attached.get(&Mode::Native) == Some(&Attached::Yes);
+                match rules_on_device(lab, native, cancelled) {
+                    Ok(results) => examined.rules = results,
+                    Err(error) => examined.rules = vec![RuleResult::not_tried(chain(&error))],
+                }
+            }
+            self.read_statistics(lab, &mut examined);
+        }
+        self.read_log(lab, &mut examined);
+        examined
     }
-    let mut wire = wire(lab, &RigKind::usual(Mode::Native, lab.ground()))?;
-    let accepted = match path.set_mtu_beneath(JUMBO) {
-        Ok(()) => true,
-        Err(PathError::Mtu { .. }) => false,
-        Err(error) => return Err(error.into()),
-    };
-    let tried = if accepted {
-        let mut frame = exchange::closing_frame(0);
-        frame.resize(JUMBO as usize + HEADER, 0);
-        send(lab, &mut wire, &frame, 1).map(Some)
-    } else {
-        Ok(None)
-    };
-    // While the program is there: virtio_net of Linux 6.1 and before does not let go of it at such an MTU, and the kernel warns of
-    // that (`bpf_xdp_link_release()` of `net/core/dev.c`).
-    path.set_mtu_beneath(path.usual_mtu)?;
-    drop(wire);
-    path.wait_running()?;
-    Ok(tried?.filter(|&(ran, passed)| (ran, passed) != (1, 1)).map(|(ran, _)| {
-        let fate = if ran == 0 { "does not reach the program" } else { "reaches the program and does not come through" };
-        let what = format!(
-            "an MTU of {JUMBO} is accepted while a program is attached that takes frames of one buffer, and a frame of that size {fate}"
-        );
-        about(path, Mode::Native, FindingKind::UnsafeMtu, Weight::Warning, what)
+
+    fn read_statistics(&self, lab: &Lab, examined: &mut Examined) {
+        examined.devices = lab.testbed().devices().to_vec();
+        match readings(lab) {
+            Ok(after) => {
+                let both = after.iter().zip(&self.counted);
+                for (device, (after, before)) in examined.devices.iter_mut().zip(both) {
+                    device.statistics = after.since(before);
+                }
+            }
+            Err(error) => examined.findings.push(Finding {
+                kind: FindingKind::Statistics,
+                weight: Weight::Warning,
+                nic: Some(lab.testbed().facts().label.clone()),
+                mode: None,
+                what: format!("the devices' statistics could not be read: {}", chain(&error)),
+            }),
+        }
+    }
+
+    fn read_log(&mut self, lab: &Lab, examined: &mut Examined) {
+        let messages = self.log.as_mut().and_then(|log| log.take().ok());
+        match messages {
+            Some(messages) => {
+                examined.findings.extend(findings::of_kernel(&messages));
+                examined.kernel_messages = messages;
+            }
+            None if lab.testbed().devices().is_empty() => {}
+            None => examined.findings.push(Finding {
+                kind: FindingKind::KernelFault,
+                weight: Weight::Note,
+                nic: None,
+                mode: None,
+                what: "the kernel log (/dev/kmsg) cannot be read here: a WARN or BUG during the run would go unnoticed".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Reads the statistics of the DUT and the tester.
+fn readings(lab: &Lab) -> Result<Vec<StatisticsReading>, CheckError> {
+    if lab.testbed().devices().is_empty() {
+        return Ok(Vec::new());
+    }
+    let PortPair { topology, dut, tester } = &*ports(lab)?;
+    Ok(vec![
+        StatisticsReading::read(dut, topology.dut.index)?,
+        StatisticsReading::read(tester, topology.tester.index)?,
+    ])
+}
+
+/// Returns the ports of a testbed whose pair is always the same, without changing their MTU.
+fn ports(lab: &Lab) -> Result<std::sync::Arc<PortPair>, CheckError> {
+    Ok(lab
+        .testbed()
+        .pair()
+        .ok_or_else(|| CheckError::NoRig("the testbed has no ports of its own".to_owned()))?)
+}
+
+impl Examined {
+    /// Keeps a finding, or that the check could not be made.
+    fn note(&mut self, facts: &Facts, mode: Mode, what: &str, found: Result<Option<Finding>, CheckError>) {
+        self.findings.extend(found.unwrap_or_else(|error| {
+            let what = format!("{what} could not be examined: {}", chain(&error));
+            Some(about(facts, mode, FindingKind::Statistics, Weight::Warning, what))
+        }));
+    }
+}
+
+fn about(facts: &Facts, mode: Mode, kind: FindingKind, weight: Weight, what: String) -> Finding {
+    Finding { kind, weight, nic: Some(facts.label.clone()), mode: Some(mode), what }
+}
+
+/// Returns the modes in which the support table does not know the DUT's driver.
+fn unknown(lab: &Lab) -> BTreeSet<Mode> {
+    let facts = Facts { advertises_native: None, ..lab.testbed().facts().clone() };
+    let conditions = crate::plan::eligibility::Conditions { facts: &facts, ..lab.conditions() };
+    let is_unknown = |mode: &Mode| conditions.support(*mode, facts.usual_mtu) == Support::Unknown;
+    Mode::ATTACHED.into_iter().filter(is_unknown).collect()
+}
+
+fn attached_rig(lab: &Lab, kind: &RigKind) -> Result<Box<AttachedRig>, CheckError> {
+    match lab.pool.take(lab.object(), kind) {
+        Ok(Rig::Attached(rig)) => Ok(rig),
+        Ok(Rig::Detached(_)) => Err(CheckError::NoRig("nothing is attached".to_owned())),
+        Err(error) => Err(CheckError::NoRig(NoRig::into_reason(error))),
+    }
+}
+
+/// Sends frames of no protocol; returns how many reached the program, and how many the stack.
+fn send(lab: &Lab, rig: &mut AttachedRig, frame: &[u8], times: u32) -> Result<(u64, u64), CheckError> {
+    let AttachedRig { counter, sender, capture, returned, .. } = rig;
+    let ports = Ports { sender, capture, returned };
+    let manner = Manner { spread: true, ..lab.manner() };
+    let seen = exchange::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
+    Ok((seen.ran, seen.passed.get(frame).copied().unwrap_or(0)))
+}
+
+/// Compares the kernel's statistics of the DUT with the frames that reached the program.
+fn statistics(lab: &Lab, mode: Mode) -> Result<Option<Finding>, CheckError> {
+    let facts = lab.testbed().facts();
+    let mut rig = attached_rig(lab, &RigKind::usual(mode, facts))?;
+    // Earlier frames are in the statistics once these stand still.
+    let before = settled_rx_packets(&rig.ports, facts)?;
+    let frame = exchange::closing_frame(0);
+    let (ran, _) = send(lab, &mut rig, &frame, FRAMES)?;
+    let counted = move |link: &xdproof_netns::Link| link.statistics.rx_packets.wrapping_sub(before) >= ran;
+    let after = rx_packets_once(&rig.ports, "see the statistics grow", counted)?;
+    let after = after.map_or_else(|| rx_packets(&rig.ports), Ok)?;
+    let grown = after.wrapping_sub(before);
+    Ok((grown != ran).then(|| {
+        let what = format!("rx_packets of the DUT grew by {grown} for {ran} frames that reached the program");
+        about(facts, mode, FindingKind::Statistics, Weight::Warning, what)
     }))
 }
 
-/// Of an Ethernet frame, in bytes.
-const HEADER: usize = 14;
+fn rx_packets(ports: &PortPair) -> Result<u64, CheckError> {
+    let index = ports.topology.dut.index;
+    Ok(ports.dut.call(move |host| host.link_by_index(index))?.statistics.rx_packets)
+}
 
-/// The rules that can be tried on a device.
-fn rules_on_device(lab: &Lab, path: &DevicePath, native: bool, cancelled: &AtomicBool) -> Vec<RuleResult> {
+/// Returns the DUT's `rx_packets` once the predicate holds; none if it does not within [`STATS_UPDATE`].
+fn rx_packets_once(
+    ports: &PortPair,
+    awaited: &'static str,
+    predicate: impl Fn(&xdproof_netns::Link) -> bool + Send + 'static,
+) -> Result<Option<u64>, CheckError> {
+    let index = ports.topology.dut.index;
+    match ports.dut.call(move |host| host.wait_link(index, awaited, STATS_UPDATE, predicate)) {
+        Ok(link) => Ok(Some(link.statistics.rx_packets)),
+        Err(xdproof_netns::Error::Timeout { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the DUT's `rx_packets` when they have not changed for as long as a driver takes to update them; drivers that count at
+/// once are not waited for.
+fn settled_rx_packets(ports: &PortPair, facts: &Facts) -> Result<u64, CheckError> {
+    let mut last = rx_packets(ports)?;
+    if DRIVERS_WITH_LIVE_STATS.contains(&facts.driver.as_str()) {
+        return Ok(last);
+    }
+    loop {
+        let changed = move |link: &xdproof_netns::Link| link.statistics.rx_packets != last;
+        match rx_packets_once(ports, "see the statistics change", changed)? {
+            Some(now) => last = now,
+            None => return Ok(last),
+        }
+    }
+}
+
+/// Checks whether the DUT accepts, with a linear program attached, an MTU whose frames then do not reach the program unchanged.
+fn unsafe_mtu(lab: &Lab) -> Result<Option<Finding>, CheckError> {
+    if lab.conditions().takes_frags {
+        return Ok(None);
+    }
     lab.detach();
-    let device = Device {
-        worker: &path.testbed.dut,
-        index: path.testbed.topology.dut.index,
-        driver: &path.driver,
-        native,
+    let (testbed, facts) = (lab.testbed(), lab.testbed().facts());
+    let usual = Needs::usual(facts);
+    let accepted_alone = match testbed.acquire(&Needs { mtu: JUMBO, ..usual.clone() }) {
+        Ok(_) => testbed.longest(JUMBO)? >= JUMBO as usize + HEADER,
+        Err(TestbedError::Incapable(_)) => false,
+        Err(error) => return Err(error.into()),
     };
+    testbed.acquire(&usual)?;
+    if !accepted_alone {
+        return Ok(None);
+    }
+    let mut rig = attached_rig(lab, &RigKind::usual(Mode::Native, facts))?;
+    let ports = std::sync::Arc::clone(&rig.ports);
+    let accepted = match testbed.set_mtu(&ports, JUMBO) {
+        Ok(()) => true,
+        Err(TestbedError::Incapable(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let sent = if accepted {
+        let mut frame = exchange::closing_frame(0);
+        frame.resize(JUMBO as usize + HEADER, 0);
+        send(lab, &mut rig, &frame, 1).map(Some)
+    } else {
+        Ok(None)
+    };
+    // While the program is attached: virtio_net of Linux 6.1 and before does not detach it at such an MTU, and the kernel warns
+    // of that (`bpf_xdp_link_release()` of `net/core/dev.c`).
+    testbed.set_mtu(&ports, usual.mtu)?;
+    drop(rig);
+    testbed.set_offloads(&ports, &usual.offloads)?;
+    Ok(sent?.filter(|&(ran, passed)| (ran, passed) != (1, 1)).map(|(ran, _)| {
+        let fate = if ran == 0 { "does not reach the program" } else { "reaches the program but not the stack" };
+        let what = format!(
+            "the MTU {JUMBO} is accepted while a program without frags support is attached, and a frame of that size {fate}"
+        );
+        about(facts, Mode::Native, FindingKind::UnsafeMtu, Weight::Warning, what)
+    }))
+}
+
+/// Runs the attach-semantics tests that fit a device.
+fn rules_on_device(lab: &Lab, native: bool, cancelled: &AtomicBool) -> Result<Vec<RuleResult>, CheckError> {
+    lab.detach();
+    let (ports, facts) = (ports(lab)?, lab.testbed().facts());
+    let device =
+        Device { worker: &ports.dut, index: ports.topology.dut.index, driver: &facts.driver, native };
     let fits = |rule: &Rule| matches!(rule.ground, RuleGround::Device | RuleGround::NativeDevice);
     let rules = attach_semantics::table().into_iter().filter(fits);
-    let named = |result| RuleResult { nic: path.nic.clone(), ..result };
-    attempt(rules, cancelled, |bench, rule| bench.attempt_on(rule, &device)).into_iter().map(named).collect()
+    let named = |result| RuleResult { nic: facts.label.clone(), ..result };
+    Ok(attempt(rules, cancelled, |bench, rule| bench.attempt_on(rule, &device))
+        .into_iter()
+        .map(named)
+        .collect())
 }
 
 fn rules_on_veth(cancelled: &AtomicBool) -> Vec<RuleResult> {

@@ -11,12 +11,14 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
-use xdproof_netns::XdpFeatures;
-use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, describe, oracle};
+use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, oracle};
 
 use crate::{
     error::chain,
@@ -29,7 +31,7 @@ use crate::{
         environment::Environment,
         expectation::Expected,
         mismatch::Mismatch,
-        mode::{Mode, TrialPath},
+        mode::TrialPath,
         observation::{Counts, Frames, Observation},
         partition::Partition,
         result::{Outcome, TrialRecord},
@@ -37,18 +39,20 @@ use crate::{
         verdict::Verdict,
     },
     plan::{
+        eligibility::{Carriage, Conditions},
+        needs::Needs,
         selection::Trial,
-        support::{self, Refused, Request, Support},
+        support::{RefusalMeaning, Refused, Support},
     },
     program::{Identity, Object, Program, ProgramError, RunCounting},
-    testbed::{
-        Port, Topology,
-        path::{Fate, PathError},
+    testbed::{Testbed, TestbedError},
+    trial::{
+        attaching::NoRig,
+        pool::Pool,
+        reproduce,
+        rig::{AttachedRig, Rig, RigKind, RigRole},
     },
-    trial::rig::{Obstacle, Pool, Refusal, Rig, RigKind, Role, Wire},
 };
-
-pub(super) use crate::trial::rig::Ground;
 
 /// How often a trial is begun anew because a switch or a device has put in a word of its own: they speak every second at most.
 const TRIES: u32 = 5;
@@ -67,122 +71,106 @@ pub enum LabError {
 /// The option of the command line by which scenarios were found, and its value.
 pub type Origin = (&'static str, PathBuf);
 
-/// What all trials of a run share: the object under test and a pool of rigs.
+/// Options of a run that say nothing about the testbed.
+#[derive(Clone, Debug, Default)]
+pub struct LabOptions {
+    /// What the program under test does with a frame that it counts.
+    pub counted: CountedAction,
+    /// Where the scenarios came from, if they are not the built-in ones; the command that repeats a trial needs it.
+    pub origin: Option<Origin>,
+    /// The part of the plan that is run, so that results can be joined.
+    pub part: Option<Partition>,
+    /// Skip scenarios that send more frames.
+    pub most_frames: Option<u64>,
+}
+
+/// What all trials of a run share: the object under test, a pool of rigs on a testbed, and options.
 #[derive(Debug)]
 pub struct Lab {
-    object: Object,
-    counted: CountedAction,
-    origin: Option<Origin>,
-    pub(super) part: Option<Partition>,
-    identity: Identity,
-    takes_fragments: bool,
-    kernel: KernelVersion,
-    most_frames: Option<u64>,
+    object: LoadableObject,
+    pub(super) options: LabOptions,
+    pub(super) pool: Pool,
     nonce: AtomicU64,
-    pub(crate) pool: Pool,
     _counting: RunCounting,
 }
 
+/// The object under test and what is known from loading it once.
+#[derive(Debug)]
+struct LoadableObject {
+    object: Object,
+    identity: Identity,
+    takes_frags: bool,
+    kernel: KernelVersion,
+}
+
 impl Lab {
-    /// Makes ready to run trials of one object: loads it once, so that whatever is wrong with it is known before the
+    /// Prepares to run trials of one object on veth pairs: loads it once, so that whatever is wrong with it is known before the
     /// first trial. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_SYS_ADMIN`.
     ///
     /// # Errors
     ///
     /// An object that is not a counter, a kernel that refuses it.
-    pub fn open(object: Object, counted: CountedAction) -> Result<Self, LabError> {
+    pub fn open(object: Object, options: LabOptions) -> Result<Self, LabError> {
         let counting = RunCounting::enable()?;
         let (program, _counters) = Program::load_counter(&object)?;
-        let (identity, takes_fragments) = (program.identity().clone(), program.takes_frags());
+        let (identity, takes_frags) = (program.identity().clone(), program.takes_frags());
         let kernel = kernel::kernel_version()?;
-        Ok(Self {
-            object,
-            counted,
-            origin: None,
-            part: None,
-            identity,
-            takes_fragments,
-            kernel,
-            most_frames: None,
-            nonce: AtomicU64::new(0),
-            pool: Pool::default(),
-            _counting: counting,
-        })
+        let object = LoadableObject { object, identity, takes_frags, kernel };
+        Ok(Self { object, options, pool: Pool::default(), nonce: AtomicU64::new(0), _counting: counting })
     }
 
-    /// Names the option of the command line by which the scenarios were found, if they are not the built-in ones: the
-    /// command that repeats a trial needs it.
+    /// Uses another testbed than veth pairs.
     #[must_use]
-    pub fn repeated_with(mut self, origin: Option<Origin>) -> Self {
-        self.origin = origin;
+    pub fn on(mut self, testbed: Arc<dyn Testbed>) -> Self {
+        self.pool = Pool::on(testbed);
         self
     }
 
-    /// Leaves out scenarios that send more frames.
+    /// Returns the testbed on which trials run.
     #[must_use]
-    pub fn with_at_most(mut self, frames: Option<u64>) -> Self {
-        self.most_frames = frames;
-        self
+    pub fn testbed(&self) -> &dyn Testbed {
+        self.pool.testbed.as_ref()
     }
 
-    /// Lets trials take place on other ground than veth pairs.
+    /// Returns what decides whether a trial may run.
     #[must_use]
-    pub fn on(mut self, ground: Ground) -> Self {
-        self.pool.ground = ground;
-        self
+    pub fn conditions(&self) -> Conditions<'_> {
+        Conditions {
+            facts: self.testbed().facts(),
+            kernel: self.object.kernel,
+            page: rustix::param::page_size(),
+            takes_frags: self.object.takes_frags,
+            most_frames: self.options.most_frames,
+        }
     }
 
-    /// On what trials take place.
-    #[must_use]
-    pub fn ground(&self) -> &Ground {
-        &self.pool.ground
-    }
-
-    /// The running kernel.
-    #[must_use]
-    pub fn kernel(&self) -> KernelVersion {
-        self.kernel
-    }
-
-    /// The program under test.
+    /// Returns the program under test.
     #[must_use]
     pub fn object(&self) -> &Object {
-        &self.object
+        &self.object.object
     }
 
-    /// Whether the program under test takes frames of several buffers.
-    #[must_use]
-    pub fn takes_fragments(&self) -> bool {
-        self.takes_fragments
-    }
-
-    /// Takes the program off whatever it waits on.
+    /// Detaches the program from whatever waits in the pool.
     pub fn detach(&self) {
         self.pool.clear();
     }
 
-    /// Says that its plan is a part of one, so that results can be joined.
-    #[must_use]
-    pub fn of_part(mut self, part: Option<Partition>) -> Self {
-        self.part = part;
-        self
-    }
-
-    /// What this machine and the program under test are.
+    /// Returns the record of this machine and of the program under test.
     ///
     /// # Errors
     ///
     /// When `/proc` cannot be read.
     pub fn environment(&self) -> io::Result<Environment> {
-        kernel::environment(self.identity.of(&self.object))
+        kernel::environment(self.object.identity.of(&self.object.object))
     }
 
     /// Runs one trial and judges it. Takes a rig from the pool, or brings one up; hands it back only if it is clean.
     #[must_use]
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
-        let delivery = self.delivery(trial.path);
+        let facts = self.testbed().facts();
+        let delivery = facts.rx_transform(trial.path.mode);
         let arriving = delivery.scenario(trial.scenario);
-        let (expected, outcome) = if let Some(reason) = self.unmet_requirement(trial) {
+        let (expected, outcome) = if let Some(reason) = self.conditions().unmet_requirement(trial) {
             // What is not sent need not be looked at, frame by frame.
             (self.expected_numbers(&arriving), Outcome::without_running(Verdict::Skip { reason }))
         } else {
@@ -190,8 +178,8 @@ impl Lab {
             let outcome = self.outcome(trial, &arriving, &expected);
             (expected, outcome)
         };
-        let nic = trial.path.mode.is_attached().then(|| self.pool.ground.nic());
-        let repeat = || self.repeat_command(trial);
+        let nic = trial.path.mode.is_attached().then_some(facts.label.as_str());
+        let repeat = || reproduce::command(trial, facts, self.object(), &self.options);
         TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
     }
 
@@ -204,17 +192,11 @@ impl Lab {
         self.pool.keep(prefix)
     }
 
-    /// What frames become on the way to the program.
-    fn delivery(&self, path: TrialPath) -> RxTransform {
-        let devices = self.pool.ground.devices().filter(|_| path.mode.is_attached());
-        devices.map_or_else(RxTransform::default, |ground| ground.delivery(path.mode))
-    }
-
     /// What the frames that arrive must come to for the program under test.
     fn expected(&self, arriving: &Scenario, path: TrialPath, delivery: RxTransform) -> Expected {
         let on_device = path.mode.is_attached();
         let passes = |frame: &Frame| {
-            self.counted == CountedAction::Pass
+            self.options.counted == CountedAction::Pass
                 && matches!(delivery.fate(&frame.bytes), oracle::CounterOutcome::Counted(_))
         };
         let mut passed = Frames::new();
@@ -234,7 +216,7 @@ impl Lab {
     /// What they must come to in numbers, and over what they are spread.
     fn expected_numbers(&self, arriving: &Scenario) -> Expected {
         let mut numbers = arriving.expect.clone();
-        if self.counted == CountedAction::Drop {
+        if self.options.counted == CountedAction::Drop {
             numbers.dropped += std::mem::take(&mut numbers.passed);
         }
         let spread = arriving.spread;
@@ -242,39 +224,12 @@ impl Lab {
     }
 
     fn outcome(&self, trial: &Trial<'_>, arriving: &Scenario, expected: &Expected) -> Outcome {
-        let without_running = Outcome::without_running;
-        let kind = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground);
-        let support = self.support(trial, &kind);
-        let rig = match (self.pool.take(&self.object, &kind), support) {
-            (Ok(rig), Support::Supported | Support::Depends(_) | Support::Unknown) => rig,
-            (Ok(_), Support::Unsupported(Refused { reason, .. })) => {
-                let what = format!("attached, although it is known to be impossible: {reason}");
-                return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
-            }
-            (Err(Obstacle::Refused(refusal)), support) => {
-                return without_running(self.refused(trial, refusal, support));
-            }
-            (Err(Obstacle::Unfit(reason)), _) => return without_running(Verdict::Skip { reason }),
-            (Err(Obstacle::Mute(what)), _) => {
-                return without_running(Verdict::Fail(vec![Mismatch::Support { what }]));
-            }
-            (Err(Obstacle::Broken(reason)), _) => return without_running(Verdict::Error { reason }),
+        let kind = RigKind::for_trial(trial, RigRole::UnderTest, self.testbed().facts());
+        let prepared = self.take_rig(trial, &kind).and_then(|rig| self.prepare(trial, &kind, rig));
+        let (rig, queues) = match prepared {
+            Ok(prepared) => prepared,
+            Err(verdict) => return Outcome::without_running(verdict),
         };
-        if let Some(reason) = self.not_carried(trial, &kind) {
-            let dirty = self.pool.hand_back(&kind, rig).err();
-            let verdict = dirty.map_or(Verdict::Unreachable { reason }, |reason| Verdict::Error { reason });
-            return without_running(verdict);
-        }
-        let (rig, queues) = match self.queues(trial, &kind, rig) {
-            Ok(both) => both,
-            Err(reason) => return without_running(Verdict::Error { reason }),
-        };
-        if let Some(reason) = self.not_spread(trial, &queues) {
-            let dirty = self.pool.hand_back(&kind, rig).err();
-            return without_running(
-                dirty.map_or(Verdict::Skip { reason }, |reason| Verdict::Error { reason }),
-            );
-        }
         let started = Instant::now();
         let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, arriving, expected, queues);
         if let Some(rig) = rig
@@ -287,117 +242,55 @@ impl Lab {
         Outcome { verdict, observation, duration: started.elapsed() }
     }
 
-    /// Why a trial shows nothing of what it is for: over which queues a device spreads frames is its own affair (its indirection
-    /// table, its hash), while a veth has to.
-    fn not_spread(&self, trial: &Trial<'_>, queues: &Counts) -> Option<String> {
-        self.pool.ground.devices()?;
-        let needed = trial.scenario.spread.queues?.saturating_sub(1) as usize;
-        (queues.len() < needed).then(|| {
-            let numbers: Vec<&u8> = queues.keys().collect();
-            format!(
-                "the scenario needs frames on {needed} receive queues, and the DUT puts them on {numbers:?}"
-            )
-        })
-    }
-
-    /// What is known of attaching for a trial: by the table, and else by what the device itself advertises.
-    fn support(&self, trial: &Trial<'_>, kind: &RigKind) -> Support {
-        let ground = &self.pool.ground;
-        let known = support::lookup(Request {
-            driver: ground.driver(),
-            mode: trial.path.mode,
-            kernel: self.kernel,
-            mtu: kind.spec.mtu,
-            fragments: self.takes_fragments,
-            page: rustix::param::page_size(),
-        });
-        let promises = trial.path.mode == Mode::Native
-            && ground
-                .devices()
-                .and_then(|path| path.advertised)
-                .is_some_and(|advertised| advertised.contains(XdpFeatures::BASIC));
-        if known == Support::Unknown && promises { Support::Supported } else { known }
-    }
-
-    /// What it means that the kernel or the driver refuses the program.
-    fn refused(&self, trial: &Trial<'_>, refusal: Refusal, support: Support) -> Verdict {
-        let Refusal { errno, answer } = refusal;
-        let what = match support {
-            Support::Unsupported(known) | Support::Depends(known) if known.is(errno, &answer) => {
-                let Refused { reason, .. } = known;
-                return Verdict::Skip { reason: format!("{reason} ({answer})") };
-            }
-            Support::Unsupported(Refused { reason, errnos, texts })
-            | Support::Depends(Refused { reason, errnos, texts }) => {
-                let sentence: String = texts.iter().map(|text| format!(", \"{text}\"")).collect();
-                format!("refused otherwise than is known ({reason}: {errnos:?}{sentence}): {answer}")
-            }
-            Support::Supported => match self.too_long(trial) {
-                Some(reason) => return Verdict::Unreachable { reason: format!("{reason} ({answer})") },
-                None => answer,
+    /// Takes a rig for a trial; else gives the verdict that its absence means.
+    fn take_rig(&self, trial: &Trial<'_>, kind: &RigKind) -> Result<Rig, Verdict> {
+        let (conditions, mode, mtu) = (self.conditions(), trial.path.mode, kind.needs.mtu);
+        let fail = |what| Verdict::Fail(vec![Mismatch::Support { what }]);
+        match self.pool.take(self.object(), kind) {
+            Ok(rig) => match conditions.support(mode, mtu) {
+                Support::Supported | Support::Depends(_) | Support::Unknown => Ok(rig),
+                Support::Unsupported(Refused { reason, .. }) => {
+                    Err(fail(format!("attached, although the support table rules it out: {reason}")))
+                }
             },
-            Support::Unknown => {
-                let driver = self.pool.ground.driver();
-                let reason =
-                    format!("nothing is known of {driver} in {} mode, and it refuses", trial.path.mode);
-                return Verdict::Skip { reason: format!("{reason} ({answer})") };
+            Err(NoRig::Refused(refusal)) => {
+                Err(match conditions.explain(mode, mtu, trial.longest(), &refusal) {
+                    RefusalMeaning::Declared(reason) => Verdict::Skip { reason },
+                    RefusalMeaning::Unreachable(reason) => Verdict::Unreachable { reason },
+                    RefusalMeaning::Unexpected(what) => fail(what),
+                })
             }
-        };
-        Verdict::Fail(vec![Mismatch::Support { what }])
+            Err(NoRig::Incapable(reason)) => Err(Verdict::Skip { reason }),
+            Err(NoRig::NoTraffic(what)) => Err(fail(what)),
+            Err(NoRig::Failed(reason)) => Err(Verdict::Error { reason }),
+        }
     }
 
-    /// Why the frames of a trial do not arrive on devices, program or not.
-    fn not_carried(&self, trial: &Trial<'_>, kind: &RigKind) -> Option<String> {
-        let path = self.pool.ground.devices().filter(|_| trial.path.mode.is_attached())?;
-        if trial.scenario.is_unreachable() {
-            return None;
+    /// Finds out whether the frames of a trial arrive and on which queues; else returns the rig and gives the verdict.
+    fn prepare(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), Verdict> {
+        let error = |reason| Verdict::Error { reason };
+        let without = |rig, verdict| self.pool.hand_back(kind, rig).err().map_or(verdict, error);
+        match self.not_carried(trial, kind) {
+            Ok(None) => {}
+            Ok(Some(reason)) => return Err(without(rig, Verdict::Unreachable { reason })),
+            Err(reason) => return Err(error(reason)),
         }
-        let lengths = || trial.scenario.frames.iter().map(|frame| frame.bytes.len());
-        let (shortest, longest) = (lengths().min()?, lengths().max()?);
-        let mtu = kind.spec.mtu;
-        let carried = path.longest(mtu).ok()?;
-        if shortest < path.traits.shortest {
-            let least = path.traits.shortest;
-            return Some(format!(
-                "what arrives of a frame of {shortest} bytes cannot be foretold: this path carries frames from {least} bytes on"
-            ));
+        let (rig, queues) = self.queues(trial, kind, rig).map_err(error)?;
+        match self.conditions().not_spread(trial, &queues) {
+            Some(reason) => Err(without(rig, Verdict::Skip { reason })),
+            None => Ok((rig, queues)),
         }
-        if longest > carried {
-            return Some(format!(
-                "a frame of {longest} bytes does not arrive, program or not: at an MTU of {mtu} this path carries {carried} bytes"
-            ));
-        }
-        let discarded =
-            |frame: &&Frame| stack_discards(&path.delivery(trial.path.mode).arriving(&frame.bytes));
-        if path.is_stacked(trial.path.mode)
-            && let Some(frame) = trial.scenario.frames.iter().find(discarded)
-        {
-            let frame = describe(&frame.bytes);
-            return Some(format!("the stack of the device beneath discards it, program or not: {frame}"));
-        }
-        let (frame, fate) =
-            trial.scenario.frames.iter().find_map(|frame| Some((frame, path.fate(&frame.bytes)?)))?;
-        let what = match fate {
-            Fate::Lost => "does not arrive",
-            Fate::Altered => "arrives otherwise than it was sent",
-        };
-        Some(format!("{what}, program or not: {}", describe(&frame.bytes)))
     }
 
-    /// What the scenario needs and this trial does not offer.
-    fn unmet_requirement(&self, trial: &Trial<'_>) -> Option<String> {
-        if !trial.is_possible() {
-            return Some(format!("{} cannot inject these frames as they are meant", trial.path.injector));
+    /// Says why the frames of a trial do not arrive, with or without a program.
+    fn not_carried(&self, trial: &Trial<'_>, kind: &RigKind) -> Result<Option<String>, String> {
+        if !trial.path.mode.is_attached() {
+            return Ok(None);
         }
-        let sends = trial.scenario.sent();
-        if let Some(most) = self.most_frames.filter(|most| sends > *most) {
-            return Some(format!("the scenario sends {sends} frames, and --most-frames is {most}"));
-        }
-        if let Some(reason) = support::injector(trial.path.injector, self.kernel) {
-            return Some(reason);
-        }
-        let oldest = trial.scenario.requires.min_kernel.filter(|oldest| self.kernel < *oldest)?;
-        Some(format!("the scenario needs kernel {oldest}; this is {}", self.kernel))
+        let (testbed, mtu) = (self.testbed(), kind.needs.mtu);
+        let longest = testbed.longest(mtu).map_err(|error| chain(&error))?;
+        let carriage = Carriage { mtu, longest, fate: &|frame| testbed.fate(frame) };
+        Ok(self.conditions().not_carried(trial, carriage))
     }
 
     /// Sends, observes, judges. The rig comes back if it can still be used.
@@ -420,7 +313,7 @@ impl Lab {
                         "a frame of {length} bytes, which nothing should be able to inject, was taken"
                     );
                     let mismatches = vec![Mismatch::Support { what }];
-                    let verdict = match self.deviation(trial) {
+                    let verdict = match self.conditions().deviation(trial) {
                         Some(reason) => Verdict::Xfail { reason: reason.to_owned(), mismatches },
                         None => Verdict::Fail(mismatches),
                     };
@@ -434,10 +327,10 @@ impl Lab {
                 let hidden = discarded(arriving).filter(|_| trial.path.mode.is_attached());
                 let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
                 let observation = Observation { queues, undecided, ..observation };
-                let verdict = judge(expected, &observation, self.deviation(trial));
+                let verdict = judge(expected, &observation, self.conditions().deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
-            Err(error) => match self.too_long(trial) {
+            Err(error) => match self.conditions().too_long(trial.path.mode, trial.longest()) {
                 Some(reason) if error.refused_frame() => {
                     let reason = format!("{reason} ({})", chain(&error));
                     (Verdict::Unreachable { reason }, None, None)
@@ -454,16 +347,16 @@ impl Lab {
         if trial.scenario.spread.queues.is_none() || !trial.path.mode.is_attached() {
             return Ok((rig, Counts::new()));
         }
-        let take = |object, kind| self.pool.take(object, kind).map_err(Obstacle::into_words);
-        // Of devices there is one DUT, which the other program needs.
-        let waiting = if self.pool.ground.devices().is_some() {
+        let take = |object, kind| self.pool.take(object, kind).map_err(NoRig::into_reason);
+        // Where there is one DUT, the other program needs it.
+        let waiting = if self.testbed().facts().exclusive {
             drop(rig);
             None
         } else {
             Some(rig)
         };
-        let showing = RigKind::for_trial(trial, Role::ShowQueues, &self.pool.ground);
-        let mut shows = take(&self.object, &showing)?;
+        let showing = RigKind::for_trial(trial, RigRole::CountsQueues, self.testbed().facts());
+        let mut shows = take(self.object(), &showing)?;
         let observation = undisturbed(None, || self.observe(&mut shows, trial.scenario, CountedAction::Pass));
         let observation = observation.map_err(|error| chain(&error))?;
         let queues = observation.counts();
@@ -473,7 +366,7 @@ impl Lab {
             return Err(format!("of {sent} frames {ran} arrived and {counted} were counted by their queue"));
         }
         self.pool.hand_back(&showing, shows)?;
-        let rig = waiting.map_or_else(|| take(&self.object, kind), Ok)?;
+        let rig = waiting.map_or_else(|| take(self.object(), kind), Ok)?;
         Ok((rig, queues))
     }
 
@@ -488,7 +381,7 @@ impl Lab {
             for (&protocol, &start) in &scenario.preset {
                 rig.counter().preset(protocol, start)?;
             }
-            let observed = self.observe(rig, scenario, self.counted);
+            let observed = self.observe(rig, scenario, self.options.counted);
             for &protocol in scenario.preset.keys() {
                 rig.counter().preset(protocol, 0)?;
             }
@@ -505,8 +398,8 @@ impl Lab {
         let turns = scenario.spread.cpus.then(|| Turns::new(scenario.sent())).transpose();
         let turns = turns.map_err(|source| ObserveError::Turn { source })?;
         // Where all CPUs share their counters, it does not show which of them counted.
-        // On which CPU a device hands frames up is its own affair.
-        let shows = rig.counter().is_per_cpu() && self.pool.ground.devices().is_none();
+        // A device chooses the CPU on which it hands frames up.
+        let shows = rig.counter().is_per_cpu() && !self.testbed().facts().asynchronous;
         let cpus = turns.as_ref().filter(|_| shows).map_or(&[][..], Turns::cpus).to_vec();
         let observed = self.observe_in_turns(rig, scenario, counted, turns.as_ref())?;
         Ok(Observation { cpus, ..observed })
@@ -520,105 +413,51 @@ impl Lab {
         turns: Option<&Turns>,
     ) -> Result<Observation, ObserveError> {
         match rig {
-            Rig::Wire(wire) => {
+            Rig::Attached(rig) => {
                 let frames = scenario.frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
                 let passes = counted == CountedAction::Pass;
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
-                let Wire { counter, sender, capture, returned, .. } = wire.as_mut();
+                let AttachedRig { counter, sender, capture, returned, .. } = rig.as_mut();
                 let ports = Ports { sender, capture, returned };
                 let manner = self.manner();
                 let spread = manner.spread || scenario.spread != Spread::default();
                 exchange::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
             }
-            Rig::Unattached(alone) => exchange::alone(&alone.counter, |subject| {
+            Rig::Detached(rig) => exchange::alone(&rig.counter, |subject| {
                 test_run::run(&subject.program, &scenario.frames, turns)
             }),
         }
     }
 
-    /// Finds out which frames of a plan do not arrive at devices as they should, before any program is attached.
-    pub(super) fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), PathError> {
-        let Some(path) = self.pool.ground.devices() else { return Ok(()) };
+    /// Finds out which frames of a plan do not arrive as they should, before any program is attached.
+    pub(super) fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), TestbedError> {
+        let facts = self.testbed().facts();
+        if !facts.asynchronous {
+            return Ok(());
+        }
         let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
-        let is_sent =
-            |trial: &&Trial<'_>| trial.path.mode.is_attached() && self.unmet_requirement(trial).is_none();
+        let conditions = self.conditions();
+        let is_sent = |trial: &&Trial<'_>| {
+            trial.path.mode.is_attached() && conditions.unmet_requirement(trial).is_none()
+        };
         for trial in plan.iter().filter(is_sent) {
-            let mtu = RigKind::for_trial(trial, Role::UnderTest, &self.pool.ground).spec.mtu;
             let frames = trial.scenario.frames.iter().map(|frame| frame.bytes.as_slice());
-            by_mtu.entry(mtu).or_default().extend(frames);
+            by_mtu.entry(Needs::of(trial, facts).mtu).or_default().extend(frames);
         }
         for (mtu, frames) in by_mtu {
             if cancelled.load(Ordering::Relaxed) {
                 break;
             }
-            match path.set_mtu(mtu) {
-                Ok(()) => path.survey(frames.into_iter())?,
-                // The trials that need it say so.
-                Err(PathError::Mtu { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            self.testbed().survey(mtu, &frames)?;
         }
         Ok(())
     }
 
-    /// How the ground takes frames.
-    pub(crate) fn manner(&self) -> Manner<'static> {
-        match self.pool.ground.devices() {
-            None => Manner::default(),
-            Some(path) => {
-                let (window, spread) = (path.traits.window, path.queues > 1);
-                Manner { window, spread, rests: true, ..Manner::default() }
-            }
-        }
-    }
-
-    /// Why the path cannot carry the trial's longest frame, if it is known that it cannot.
-    fn too_long(&self, trial: &Trial<'_>) -> Option<String> {
-        let longest = trial.scenario.frames.iter().map(|frame| frame.bytes.len()).max()?;
-        let carried = support::longest_frame(trial.path.mode, self.takes_fragments);
-        (longest > carried).then(|| {
-            let mtu = longest.saturating_sub(14);
-            format!("a frame of {longest} bytes needs an MTU of {mtu}, and this path carries {carried} bytes at most")
-        })
-    }
-
-    /// The reason of the deviation that is declared for this trial, if there is one.
-    fn deviation<'a>(&self, trial: &Trial<'a>) -> Option<&'a str> {
-        let TrialPath { mode, injector } = trial.path;
-        // Where no device takes part, no driver can deviate.
-        let driver = if mode.is_attached() { self.pool.ground.driver() } else { "" };
-        let holds = |deviation: &&xdproof_scenarios::Deviation| {
-            deviation.holds(driver, mode.name(), self.kernel, injector.name())
-        };
-        trial.scenario.deviations.iter().find(holds).map(|deviation| deviation.reason.as_str())
-    }
-
-    /// The command that runs this trial and no other.
-    fn repeat_command(&self, trial: &Trial<'_>) -> String {
-        let TrialPath { mode, injector } = trial.path;
-        let Object { path, program, map } = &self.object;
-        let counted = (self.counted == CountedAction::Drop).then_some("drop");
-        let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let devices = self.pool.ground.devices().filter(|_| mode.is_attached());
-        let port =
-            |name: fn(&Topology) -> &Port| devices.map(|path| name(&path.testbed.topology).name.to_string());
-        let options = [
-            ("dut", port(|topology| &topology.dut)),
-            ("tester", port(|topology| &topology.tester)),
-            ("scenario", Some(trial.scenario.id.to_string())),
-            ("mode", mode.is_attached().then(|| mode.to_string())),
-            ("injector", Some(injector.to_string())),
-            ("object", path_text(path)),
-            ("program", program.clone()),
-            ("map", map.clone()),
-            ("expect-action", counted.map(str::to_owned)),
-        ];
-        let origin = self.origin.iter().map(|(name, path)| (*name, Some(path.display().to_string())));
-        let given = options
-            .into_iter()
-            .chain(origin)
-            .filter_map(|(name, value)| Some(format!(" --{name} {}", super::reproduce::quoted(&value?))));
-        format!("xdproof validate{}", given.collect::<String>())
+    /// Returns how frames are sent on this testbed.
+    pub(super) fn manner(&self) -> Manner<'static> {
+        let facts = self.testbed().facts();
+        let (window, spread, rests) = (facts.window, facts.has_several_queues(), facts.asynchronous);
+        Manner { window, spread, rests, ..Manner::default() }
     }
 }
 

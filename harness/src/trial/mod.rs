@@ -5,12 +5,13 @@
 //!                 inject -> exchange -> judge -> TrialRecord --Event--> reporters
 //! ```
 
-pub(crate) mod device_checks;
+pub(crate) mod attaching;
+mod device_checks;
 mod lab;
+pub(crate) mod pool;
 mod reproduce;
 pub(crate) mod rig;
 mod schedule;
 
-pub use lab::{Lab, LabError, Origin};
-pub use rig::Ground;
+pub use lab::{Lab, LabError, LabOptions, Origin};
 pub use schedule::{Order, RunError, nothing_to_give_back, run};

@@ -17,14 +17,14 @@ use crate::{
     },
     plan::selection::Trial,
     report::{Event, Reporter},
-    testbed::path::PathError,
+    testbed::TestbedError,
     trial::{
         device_checks::{Examined, Watch},
-        rig::{RigKind, Role},
+        rig::{RigKind, RigRole},
     },
 };
 
-use crate::trial::{lab::Lab, rig::Ground};
+use crate::trial::lab::Lab;
 
 /// What is to be run, and how.
 #[derive(Clone, Copy)]
@@ -49,9 +49,9 @@ pub enum RunError {
     /// A reporter cannot pass on what it is told, or the machine cannot be read.
     #[error(transparent)]
     Output(#[from] io::Error),
-    /// The path between two devices cannot be tried.
-    #[error("failed to find out what arrives at the DUT without a program")]
-    Path(#[from] PathError),
+    /// The path between the ports cannot be explored.
+    #[error("failed to find out which frames arrive at the DUT without a program")]
+    Testbed(#[from] TestbedError),
 }
 
 /// For what needs nothing to be put back.
@@ -69,7 +69,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     let Order { plan, paths, jobs: _, rules, cancelled, give_back } = order;
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
-    let watch = Watch::begin(lab.ground());
+    let watch = Watch::begin(lab);
     lab.survey(plan, cancelled)?;
     let trials = run_trials(lab, order, reporter)?;
     let Examined { devices, mut findings, kernel_messages, rules } =
@@ -82,7 +82,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
         findings,
         kernel_messages,
         rules,
-        ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.part)
+        ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.options.part)
     };
     reporter.report(Event::Ended { result: &result })?;
     Ok(result)
@@ -120,16 +120,14 @@ fn run_trials(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::R
 /// The trials in the order in which they are begun, each with its place in the plan, and how many at once.
 fn in_turn<'a>(lab: &Lab, order: Order<'a>) -> (Vec<(usize, &'a Trial<'a>)>, usize) {
     let mut trials: Vec<_> = order.plan.iter().enumerate().collect();
-    match lab.ground() {
-        Ground::Veth => {
-            // The longest first, so that no thread is left with one when the others are done.
-            trials.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
-            (trials, order.jobs)
-        }
-        Ground::Devices(_) => {
-            // There is one DUT. What needs it set in the same way comes in a row: setting it takes a second.
-            trials.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, Role::UnderTest, lab.ground()));
-            (trials, 1)
-        }
+    let facts = lab.testbed().facts();
+    if facts.exclusive {
+        // Trials with equal needs follow each other: changing the settings of a device takes a second.
+        trials.sort_by_cached_key(|(_, trial)| RigKind::for_trial(trial, RigRole::UnderTest, facts));
+        (trials, 1)
+    } else {
+        // The longest first, so that no thread is left with one when the others are done.
+        trials.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.scenario.sent()));
+        (trials, order.jobs)
     }
 }

@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Conclusion};
-use xdproof::{error::chain, model::action::CountedAction, program::Object, trial::Lab};
+use xdproof::{
+    error::chain,
+    program::Object,
+    trial::{Lab, LabOptions},
+};
 use xdproof_scenarios::{Scenario, load};
 
 /// Set to 1 by whoever must not mistake "nothing could be tried" for "nothing is wrong".
@@ -20,7 +24,7 @@ pub(crate) fn corpus() -> Result<&'static [Scenario], String> {
 
 /// Why no trial can run here, if that is so.
 pub(crate) fn obstacle() -> Option<String> {
-    Lab::open(Object::default(), CountedAction::Pass).err().map(|error| chain(&error))
+    Lab::open(Object::default(), LabOptions::default()).err().map(|error| chain(&error))
 }
 
 /// The exit code of a test binary: a run in which trials were left out, or in which there were none, is a failure where

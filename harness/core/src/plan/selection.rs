@@ -76,6 +76,12 @@ impl Trial<'_> {
         carried && named.is_none_or(|able| able.iter().any(|able| able == self.path.injector.name()))
     }
 
+    /// Returns the length in bytes, without FCS, of the longest frame; 0 where there is none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.scenario.frames.iter().map(|frame| frame.bytes.len()).max().unwrap_or(0)
+    }
+
     /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
     #[must_use]
     pub fn id(&self) -> String {

@@ -7,3 +7,4 @@ pub mod path;
 pub mod preflight;
 pub mod restore;
 mod route_order;
+pub mod testbed;

@@ -13,11 +13,12 @@ use std::{
 use xdproof_netns::{Host, IfIndex, LinkSetting, Offload, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
-use crate::testbed::{Port, PortPair, devices::inventory, veth};
+use crate::testbed::{Port, PortPair, devices::inventory};
 use crate::{
     exchange::{self, Capture, ObserveError},
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
+        facts::{self, FrameFate},
         finding::{Finding, FindingKind, Weight},
         mode::Mode,
         observation::Frames,
@@ -100,21 +101,12 @@ pub struct DevicePath {
     pub advertised: Option<XdpFeatures>,
     /// Receive queues of the DUT.
     pub queues: u32,
-    /// The MTU in bytes of both ends for scenarios that need no greater one: [`veth::DEFAULT_MTU`], or what the devices take.
+    /// The MTU in bytes of both ends for scenarios that need no greater one: [`facts::DEFAULT_MTU`], or what the devices take.
     pub usual_mtu: u32,
     /// The longest frame that arrives, by MTU.
     carried: Mutex<BTreeMap<u32, usize>>,
     /// Frames that do not arrive as they should, program or not, and how they arrive if they do.
-    lost: Mutex<HashMap<Vec<u8>, Fate>>,
-}
-
-/// What becomes of a frame that does not arrive as it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It does not arrive.
-    Lost,
-    /// Something else arrives in its place.
-    Altered,
+    lost: Mutex<HashMap<Vec<u8>, FrameFate>>,
 }
 
 /// Why a path is of no use.
@@ -198,7 +190,7 @@ impl DevicePath {
             device.nic.clone_from(&nic);
         }
         let ends = [(&testbed.dut, &testbed.topology.dut), (&testbed.tester, &testbed.topology.tester)];
-        let mut usual_mtu = veth::DEFAULT_MTU;
+        let mut usual_mtu = facts::DEFAULT_MTU;
         for (worker, port) in ends {
             let index = port.index;
             let link = worker.call(move |host| {
@@ -440,7 +432,7 @@ impl DevicePath {
 
     /// What becomes of a frame that was [surveyed](Self::survey) and does not arrive as it should.
     #[must_use]
-    pub fn fate(&self, frame: &[u8]) -> Option<Fate> {
+    pub fn fate(&self, frame: &[u8]) -> Option<FrameFate> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(frame).copied()
     }
 
@@ -637,15 +629,15 @@ impl<'a> Probe<'a> {
     }
 
     /// What becomes of a frame that is sent alone, unless it arrives as it should.
-    fn fate(&mut self, frame: &[u8], arriving: &[u8]) -> Result<Option<Fate>, PathError> {
-        let mut fate = Fate::Lost;
+    fn fate(&mut self, frame: &[u8], arriving: &[u8]) -> Result<Option<FrameFate>, PathError> {
+        let mut fate = FrameFate::Lost;
         for _ in 0..2 {
             let arrived = self.exchange(&[frame])?;
             if arrived.contains_key(arriving) {
                 return Ok(None);
             }
             if arrived.keys().any(|frame| !exchange::is_links_own(frame)) {
-                fate = Fate::Altered;
+                fate = FrameFate::Altered;
             }
         }
         Ok(Some(fate))
