@@ -376,7 +376,7 @@ impl Stand {
         let name: LinkName = link.parse()?;
         self.worker.call(move |host| {
             let index = host.link(&name)?.index;
-            host.attach_xdp(index, program.as_fd(), Some(mode), XdpFlags::default())
+            host.attach_xdp(index, program.as_fd(), &[mode], XdpFlags::default())
         })?;
         Ok(())
     }
@@ -669,8 +669,8 @@ fn taken_and_given_back() -> Result {
         let fewer = worker.call(move |host| {
             host.set_mtu(index, 9000)?;
             host.set_link(index, &LinkSetting::Promiscuous(true))?;
-            host.set_offload(index, &xdproof_netns::Offload::GRO, false)?;
-            host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())?;
+            host.set_offload(index, xdproof_netns::Offloads::GRO, false)?;
+            host.attach_xdp(index, program.as_fd(), &[XdpMode::Generic], XdpFlags::default())?;
             host.channels(index)
         })?;
         let mut fewer = fewer.ok_or("no channels")?;
@@ -869,9 +869,9 @@ fn leftovers() -> Result {
     filter(
         "tc qdisc add dev d0 clsact; ip address add 203.0.113.77/24 dev d0; ip link set d0 alias other group 9",
     )?;
-    pair.testbed.dut.call(move |host| {
-        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
-    })?;
+    pair.testbed
+        .dut
+        .call(move |host| host.attach_xdp(index, program.as_fd(), &[XdpMode::Native], XdpFlags::default()))?;
     pair.give_back()?;
     stand.expect_look(&before)
 }
@@ -1007,10 +1007,10 @@ fn bridge_stays() -> Result {
         let port = host.link(&port)?.index;
         for index in [index, port] {
             host.set_mtu(index, 1300)?;
-            host.set_offload(index, &xdproof_netns::Offload::GRO, false)?;
+            host.set_offload(index, xdproof_netns::Offloads::GRO, false)?;
         }
         host.set_link(index, &LinkSetting::Promiscuous(true))?;
-        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())
+        host.attach_xdp(index, program.as_fd(), &[XdpMode::Generic], XdpFlags::default())
     })?;
     pair.give_back()?;
     stand.expect_look(&before)?;
@@ -1091,7 +1091,7 @@ fn bridge_down() -> Result {
     let index = pair.testbed.topology.dut.index;
     let program = Program::load(&Object::default())?.descriptor()?;
     pair.testbed.dut.call(move |host| {
-        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), XdpFlags::default())
+        host.attach_xdp(index, program.as_fd(), &[XdpMode::Generic], XdpFlags::default())
     })?;
     pair.give_back()?;
     let after = look()?;

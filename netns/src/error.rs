@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-use crate::{IfIndex, LinkName, Offload};
+use crate::{IfIndex, LinkName};
 
 /// The subject of a failed action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub enum Error {
 
     /// The kernel accepted a request for an offload, but the offload did not change.
     #[error("turn {offload} {} (link {index}): the driver left it unchanged", if *on { "on" } else { "off" })]
-    OffloadUnchanged { index: IfIndex, offload: Offload, on: bool },
+    OffloadUnchanged { index: IfIndex, offload: String, on: bool },
 
     /// A job panicked. Its worker remains usable.
     #[error("finish a job in worker {worker}, which panicked: {message}")]

@@ -37,7 +37,7 @@ pub use link::{Link, LinkState, Statistics};
 pub use link_settings::{LinkSetting, LinkSettings};
 pub use names::{IfIndex, LinkName, MacAddr};
 pub use namespace::{NetNs, Published};
-pub use offload::{Offload, OffloadState, Offloads};
+pub use offload::{OffloadState, Offloads};
 pub use packet::{PacketOptions, PacketSocket, Received, SkbLayout, VnetSocket};
 pub use qdisc::Qdisc;
 pub use record::{Record, RecordKind};

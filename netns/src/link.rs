@@ -173,39 +173,26 @@ impl Host {
     }
 
     /// Moves a link to another namespace. It arrives down, with its name, and with its index unless that is
-    /// taken there (`__dev_change_net_namespace()` in `net/core/dev.c`).
+    /// taken there (`__dev_change_net_namespace()` in `net/core/dev.c`); or under another name and index
+    /// (Linux 5.13; before that only the present index can be given).
     ///
     /// # Errors
-    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EINVAL` if the link cannot leave.
-    pub fn move_link(&mut self, index: IfIndex, to: &NetNs) -> Result<(), Error> {
-        let attributes = vec![LinkAttribute::NetNsFd(to.as_fd().as_raw_fd())];
-        self.send_move(index, attributes)
-    }
-
-    /// Moves a link to another namespace under a given name and index. The kernel prefers the present index
-    /// unless another is requested (Linux 5.13; not possible before that).
-    ///
-    /// # Errors
-    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EBUSY` if the index is, `EINVAL` if the link
-    /// cannot leave.
-    pub fn move_link_as(
+    /// [`Error::Refused`]: `EEXIST` if the name is taken there, `EBUSY` if the requested index is, `EINVAL`
+    /// if the link cannot leave.
+    pub fn move_link(
         &mut self,
         index: IfIndex,
         to: &NetNs,
-        name: &LinkName,
-        new: IfIndex,
+        identity: Option<(&LinkName, IfIndex)>,
     ) -> Result<(), Error> {
-        let mut attributes =
-            vec![LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()), LinkAttribute::IfName(name.to_string())];
-        if new != index {
-            attributes.push(LinkAttribute::NewIfIndex(new.get().cast_signed()));
-        }
-        self.send_move(index, attributes)
-    }
-
-    fn send_move(&mut self, index: IfIndex, attributes: Vec<LinkAttribute>) -> Result<(), Error> {
         let mut message = link_message(index);
-        message.attributes = attributes;
+        message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+        if let Some((name, new)) = identity {
+            message.attributes.push(LinkAttribute::IfName(name.to_string()));
+            if new != index {
+                message.attributes.push(LinkAttribute::NewIfIndex(new.get().cast_signed()));
+            }
+        }
         self.send_set_link("move to another namespace", index, message)
     }
 
@@ -361,7 +348,7 @@ mod tests {
             .call(move |host| {
                 host.create_virtual(&name("moved"), VirtualKind::Ifb)?;
                 let index = host.link(&name("moved"))?.index;
-                host.move_link(index, &there)
+                host.move_link(index, &there, None)
             })
             .unwrap();
         assert!(matches!(
@@ -426,12 +413,13 @@ mod tests {
     fn a_link_moves_to_the_requested_index_unless_it_is_taken() {
         let (Some(pair), Some(other)) = (Pair::create(), namespace()) else { return };
         let (wanted, to) = (IfIndex::new(4_000).unwrap(), other.clone());
-        pair.at_near(move |host, index| host.move_link_as(index, &to, &name("moved"), wanted)).unwrap();
+        pair.at_near(move |host, index| host.move_link(index, &to, Some((&name("moved"), wanted)))).unwrap();
         let there = Worker::spawn(&other, "there").unwrap();
         assert_eq!(there.call(|host| host.link(&name("moved"))).unwrap().index, wanted);
         let (loopback, back) = (IfIndex::new(1).unwrap(), pair.near.namespace().clone());
-        let taken =
-            there.call(move |host| host.move_link_as(wanted, &back, &name("near"), loopback)).unwrap_err();
+        let taken = there
+            .call(move |host| host.move_link(wanted, &back, Some((&name("near"), loopback))))
+            .unwrap_err();
         assert_eq!(taken.errno(), Some(libc::EBUSY));
         assert!(there.call(|host| host.link(&name("moved"))).is_ok(), "it moved nevertheless");
     }

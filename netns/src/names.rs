@@ -82,11 +82,8 @@ pub struct IfIndex(NonZeroU32);
 impl IfIndex {
     /// Returns `None` for 0, the kernel's value for "no link".
     #[must_use]
-    pub const fn new(index: u32) -> Option<Self> {
-        match NonZeroU32::new(index) {
-            Some(index) => Some(Self(index)),
-            None => None,
-        }
+    pub fn new(index: u32) -> Option<Self> {
+        NonZeroU32::new(index).map(Self)
     }
 
     #[must_use]

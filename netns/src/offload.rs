@@ -1,7 +1,7 @@
 //! Offloads: `ethtool -k` and `-K`, over the ethtool netlink family (Linux 5.8,
 //! `Documentation/networking/ethtool-netlink.rst`, `FEATURES_GET` and `FEATURES_SET`).
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 #[cfg(feature = "serde")]
 use {
@@ -27,61 +27,6 @@ const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
 const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 
-/// The kernel's name of an offload (`netdev_features_strings` in `net/ethtool/common.c`). `ethtool -k` shows
-/// the same names for most offloads; its short names for groups (`gro`, `rxvlan`) are its own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Offload(Cow<'static, str>);
-
-impl Offload {
-    /// Generic receive offload. Enabled on one end of a veth, it also lets the other end transmit redirected
-    /// frames.
-    pub const GRO: Self = Self::known("rx-gro");
-    /// Reversible receive offload in the device.
-    pub const GRO_HW: Self = Self::known("rx-gro-hw");
-    /// Irreversible receive offload in the device.
-    pub const LRO: Self = Self::known("rx-lro");
-    /// The device strips the VLAN tag of received frames.
-    pub const RX_VLAN: Self = Self::known("rx-vlan-hw-parse");
-    /// The device strips the 802.1ad tag of received frames.
-    pub const RX_VLAN_STAG: Self = Self::known("rx-vlan-stag-hw-parse");
-    /// The device inserts the VLAN tag of transmitted frames.
-    pub const TX_VLAN: Self = Self::known("tx-vlan-hw-insert");
-    /// The device inserts the 802.1ad tag of transmitted frames.
-    pub const TX_VLAN_STAG: Self = Self::known("tx-vlan-stag-hw-insert");
-    /// Generic segmentation offload.
-    pub const GSO: Self = Self::known("tx-generic-segmentation");
-    /// TCP segmentation in the device.
-    pub const TSO: Self = Self::known("tx-tcp-segmentation");
-
-    const fn known(name: &'static str) -> Self {
-        Self(Cow::Borrowed(name))
-    }
-}
-
-impl From<String> for Offload {
-    fn from(name: String) -> Self {
-        Self(Cow::Owned(name))
-    }
-}
-
-impl From<&str> for Offload {
-    fn from(name: &str) -> Self {
-        name.to_owned().into()
-    }
-}
-
-impl AsRef<str> for Offload {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Offload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 /// The state of an offload on a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
@@ -95,27 +40,50 @@ pub struct OffloadState {
     pub changeable: bool,
 }
 
-/// The state of every offload on a link, by the kernel's name.
+/// The state of every offload on a link by its name, and the names of those that this project sets.
+///
+/// The names are the kernel's (`netdev_features_strings` in `net/ethtool/common.c`). `ethtool -k` shows the
+/// same names for most offloads; its short names for groups (`gro`, `rxvlan`) are its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Offloads(BTreeMap<Offload, OffloadState>);
+pub struct Offloads(BTreeMap<String, OffloadState>);
 
 impl Offloads {
+    /// Generic receive offload. Enabled on one end of a veth, it also lets the other end transmit redirected
+    /// frames.
+    pub const GRO: &str = "rx-gro";
+    /// Reversible receive offload in the device.
+    pub const GRO_HW: &str = "rx-gro-hw";
+    /// Irreversible receive offload in the device.
+    pub const LRO: &str = "rx-lro";
+    /// The device strips the VLAN tag of received frames.
+    pub const RX_VLAN: &str = "rx-vlan-hw-parse";
+    /// The device strips the 802.1ad tag of received frames.
+    pub const RX_VLAN_STAG: &str = "rx-vlan-stag-hw-parse";
+    /// The device inserts the VLAN tag of transmitted frames.
+    pub const TX_VLAN: &str = "tx-vlan-hw-insert";
+    /// The device inserts the 802.1ad tag of transmitted frames.
+    pub const TX_VLAN_STAG: &str = "tx-vlan-stag-hw-insert";
+    /// Generic segmentation offload.
+    pub const GSO: &str = "tx-generic-segmentation";
+    /// TCP segmentation in the device.
+    pub const TSO: &str = "tx-tcp-segmentation";
+
     /// Returns the state of one offload, or `None` if the kernel does not know it.
     #[must_use]
-    pub fn get(&self, offload: &Offload) -> Option<OffloadState> {
+    pub fn get(&self, offload: &str) -> Option<OffloadState> {
         self.0.get(offload).copied()
     }
 
     /// Iterates over all offloads in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&Offload, OffloadState)> {
-        self.0.iter().map(|(offload, &state)| (offload, state))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, OffloadState)> {
+        self.0.iter().map(|(offload, &state)| (offload.as_str(), state))
     }
 
     fn read(body: &[u8]) -> Self {
         let mut offloads = BTreeMap::<_, OffloadState>::new();
         let mut note = |kind, note: fn(&mut OffloadState, bool)| {
             for (name, on) in bits(attribute(body, kind).unwrap_or_default()) {
-                note(offloads.entry(name.into()).or_default(), on);
+                note(offloads.entry(name).or_default(), on);
             }
         };
         // HW names every offload; the other bitsets name only the offloads that are set.
@@ -159,11 +127,11 @@ impl Host {
     pub fn want_offloads<'a>(
         &mut self,
         index: IfIndex,
-        wanted: impl IntoIterator<Item = (&'a Offload, bool)>,
+        wanted: impl IntoIterator<Item = (&'a str, bool)>,
     ) -> Result<(), Error> {
         let request = Request::new("set offloads", Subject::from(index));
         let bits = wanted.into_iter().fold(Attributes::default(), |bits, (offload, on)| {
-            let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload.as_ref());
+            let named = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, offload);
             let bit = if on { named.put(ETHTOOL_A_BITSET_BIT_VALUE, &[]) } else { named };
             bits.nest(ETHTOOL_A_BITSET_BITS_BIT, &bit)
         });
@@ -177,11 +145,11 @@ impl Host {
     /// # Errors
     /// [`Error::OffloadUnchanged`] if the kernel accepted the request but left the offload unchanged, as it
     /// does for one that is fixed or excluded; [`Error::Refused`] with `EOPNOTSUPP` for an unknown name.
-    pub fn set_offload(&mut self, index: IfIndex, offload: &Offload, on: bool) -> Result<(), Error> {
+    pub fn set_offload(&mut self, index: IfIndex, offload: &str, on: bool) -> Result<(), Error> {
         self.want_offloads(index, [(offload, on)])?;
         match self.offloads(index)?.get(offload) {
             Some(state) if state.active == on => Ok(()),
-            _ => Err(Error::OffloadUnchanged { index, offload: offload.clone(), on }),
+            _ => Err(Error::OffloadUnchanged { index, offload: offload.to_owned(), on }),
         }
     }
 }
@@ -191,7 +159,7 @@ mod tests {
     use super::*;
     use crate::testing::Pair;
 
-    fn state(pair: &Pair, offload: &Offload) -> Option<OffloadState> {
+    fn state(pair: &Pair, offload: &str) -> Option<OffloadState> {
         pair.at_near(Host::offloads).unwrap().get(offload)
     }
 
@@ -199,9 +167,9 @@ mod tests {
     fn gro_of_a_veth_is_turned_on_and_off() {
         let Some(pair) = Pair::create() else { return };
         for on in [true, false, true] {
-            pair.at_near(move |host, index| host.set_offload(index, &Offload::GRO, on)).unwrap();
+            pair.at_near(move |host, index| host.set_offload(index, Offloads::GRO, on)).unwrap();
             assert_eq!(
-                state(&pair, &Offload::GRO),
+                state(&pair, Offloads::GRO),
                 Some(OffloadState { active: on, wanted: on, changeable: true })
             );
         }
@@ -210,13 +178,10 @@ mod tests {
     #[test]
     fn the_vlan_offloads_of_a_veth_are_turned_off() {
         let Some(pair) = Pair::create() else { return };
-        for offload in [Offload::RX_VLAN, Offload::TX_VLAN, Offload::RX_VLAN_STAG, Offload::TX_VLAN_STAG] {
-            pair.at_near({
-                let offload = offload.clone();
-                move |host, index| host.set_offload(index, &offload, false)
-            })
-            .unwrap();
-            assert!(!state(&pair, &offload).unwrap().active, "{offload}");
+        for offload in [Offloads::RX_VLAN, Offloads::TX_VLAN, Offloads::RX_VLAN_STAG, Offloads::TX_VLAN_STAG]
+        {
+            pair.at_near(move |host, index| host.set_offload(index, offload, false)).unwrap();
+            assert!(!state(&pair, offload).unwrap().active, "{offload}");
         }
     }
 
@@ -225,17 +190,17 @@ mod tests {
         let Some(pair) = Pair::create() else { return };
         let offloads = pair.at_near(Host::offloads).unwrap();
         for offload in [
-            Offload::GRO,
-            Offload::GRO_HW,
-            Offload::LRO,
-            Offload::RX_VLAN,
-            Offload::RX_VLAN_STAG,
-            Offload::TX_VLAN,
-            Offload::TX_VLAN_STAG,
-            Offload::GSO,
-            Offload::TSO,
+            Offloads::GRO,
+            Offloads::GRO_HW,
+            Offloads::LRO,
+            Offloads::RX_VLAN,
+            Offloads::RX_VLAN_STAG,
+            Offloads::TX_VLAN,
+            Offloads::TX_VLAN_STAG,
+            Offloads::GSO,
+            Offloads::TSO,
         ] {
-            assert!(offloads.get(&offload).is_some(), "{offload}");
+            assert!(offloads.get(offload).is_some(), "{offload}");
         }
         assert!(offloads.iter().count() > 50);
     }
@@ -243,17 +208,16 @@ mod tests {
     #[test]
     fn a_fixed_offload_is_reported_as_unchanged() {
         let Some(pair) = Pair::create() else { return };
-        assert!(!state(&pair, &Offload::LRO).unwrap().changeable);
-        let error = pair.at_near(|host, index| host.set_offload(index, &Offload::LRO, true)).unwrap_err();
+        assert!(!state(&pair, Offloads::LRO).unwrap().changeable);
+        let error = pair.at_near(|host, index| host.set_offload(index, Offloads::LRO, true)).unwrap_err();
         assert!(matches!(error, Error::OffloadUnchanged { on: true, .. }), "{error:?}");
     }
 
     #[test]
     fn an_unknown_offload_is_refused_with_an_extack_message() {
         let Some(pair) = Pair::create() else { return };
-        let unknown = Offload::from("rx-flux");
-        assert_eq!(state(&pair, &unknown), None);
-        let error = pair.at_near(move |host, index| host.set_offload(index, &unknown, true)).unwrap_err();
+        assert_eq!(state(&pair, "rx-flux"), None);
+        let error = pair.at_near(|host, index| host.set_offload(index, "rx-flux", true)).unwrap_err();
         assert_eq!((error.errno(), error.extack()), (Some(libc::EOPNOTSUPP), Some("bit name not found")));
     }
 
@@ -265,8 +229,7 @@ mod tests {
             Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits).put(ETHTOOL_A_BITSET_NOMASK, &[])
         };
         let hardware = Attributes::default().nest(ETHTOOL_A_FEATURES_HW, &bitset(&set("x")));
-        let changeable =
-            |body: Attributes| Offloads::read(&body.into_bytes()).get(&"x".into()).unwrap().changeable;
+        let changeable = |body: Attributes| Offloads::read(&body.into_bytes()).get("x").unwrap().changeable;
         assert!(changeable(hardware.clone()));
         assert!(changeable(hardware.clone().nest(ETHTOOL_A_FEATURES_NOCHANGE, &bitset(&set("y")))));
         assert!(!changeable(hardware.nest(ETHTOOL_A_FEATURES_NOCHANGE, &bitset(&set("x")))));

@@ -192,30 +192,14 @@ impl Host {
 
     /// Attaches a program by netlink. It stays until it is detached or the link disappears, beyond the end of
     /// the process. Without a mode the kernel prefers native and falls back to generic: read the mode
-    /// afterwards.
+    /// afterwards. It rejects several modes, which tests of that request.
     ///
     /// # Errors
     /// [`Error::Refused`], usually with an extack message: `EBUSY` if a program is attached and `if_no_exist`
     /// is set, or if it is attached by a `bpf_link`; `EEXIST` if the other software mode is in use or another
-    /// program than the expected one is attached; `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` at the driver's
-    /// discretion.
+    /// program than the expected one is attached; `EINVAL` for several modes (`do_setlink()` in
+    /// `net/core/rtnetlink.c`); `EOPNOTSUPP`, `EINVAL`, `ERANGE`, `ENOSPC` at the driver's discretion.
     pub fn attach_xdp(
-        &mut self,
-        index: IfIndex,
-        program: BorrowedFd<'_>,
-        mode: Option<XdpMode>,
-        extra: XdpFlags<'_>,
-    ) -> Result<(), Error> {
-        self.attach_xdp_in(index, program, mode.as_slice(), extra)
-    }
-
-    /// Attaches a program as [`attach_xdp`](Self::attach_xdp) does, with the flags of several modes at once.
-    /// The kernel rejects more than one mode; tests of that need the request.
-    ///
-    /// # Errors
-    /// Those of [`attach_xdp`](Self::attach_xdp), and [`Error::Refused`] with `EINVAL` for more than one mode
-    /// (`do_setlink()` in `net/core/rtnetlink.c`).
-    pub fn attach_xdp_in(
         &mut self,
         index: IfIndex,
         program: BorrowedFd<'_>,
@@ -410,7 +394,7 @@ mod tests {
     fn attach(pair: &Pair, program: &OwnedFd, mode: Option<XdpMode>, if_no_exist: bool) -> Result<(), Error> {
         let program = program.try_clone().unwrap();
         pair.at_near(move |host, index| {
-            host.attach_xdp(index, program.as_fd(), mode, XdpFlags { if_no_exist, replace: None })
+            host.attach_xdp(index, program.as_fd(), mode.as_slice(), XdpFlags { if_no_exist, replace: None })
         })
     }
 
@@ -418,7 +402,7 @@ mod tests {
         let (program, expected) = (program.try_clone().unwrap(), expected.try_clone().unwrap());
         pair.at_near(move |host, index| {
             let extra = XdpFlags { if_no_exist: false, replace: Some(expected.as_fd()) };
-            host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), extra)
+            host.attach_xdp(index, program.as_fd(), &[XdpMode::Native], extra)
         })
     }
 
@@ -465,7 +449,7 @@ mod tests {
             .near
             .call(move |host| {
                 let index = host.link(&crate::testing::name("lo"))?.index;
-                host.attach_xdp(index, program.as_fd(), None, XdpFlags::default())?;
+                host.attach_xdp(index, program.as_fd(), &[], XdpFlags::default())?;
                 host.xdp(index)
             })
             .unwrap();
@@ -566,7 +550,7 @@ mod tests {
         assert_eq!((features.bits(), features.to_string().as_str()), (0x23, "basic redirect rx-sg"));
         let program = sys::load_passing_program().unwrap();
         pair.at_far(move |host, index| {
-            host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
+            host.attach_xdp(index, program.as_fd(), &[XdpMode::Native], XdpFlags::default())
         })
         .unwrap();
         let beside_native = pair.at_near(Host::xdp_features).unwrap().unwrap();
@@ -635,7 +619,7 @@ mod tests {
                     assert_eq!(host.pin_program(id, pin).unwrap_err().errno(), Some(libc::EEXIST));
                     host.detach_xdp(index, XdpMode::Generic)?;
                     let kept = host.pinned_program(pin)?;
-                    host.attach_xdp(index, kept.as_fd(), Some(XdpMode::Generic), XdpFlags::default())?;
+                    host.attach_xdp(index, kept.as_fd(), &[XdpMode::Generic], XdpFlags::default())?;
                     Ok((id, host.xdp(index)?.attached(XdpMode::Generic)))
                 })
                 .unwrap();

@@ -119,9 +119,8 @@ impl Attachment {
         let (index, mode, descriptor) = (self.index, self.mode, program.descriptor()?);
         match &self.guard {
             Guard::Link(link) => link.update(descriptor.as_fd(), None)?,
-            Guard::Netlink(worker) => worker.call(move |host| {
-                host.attach_xdp(index, descriptor.as_fd(), Some(mode), XdpFlags::default())
-            })?,
+            Guard::Netlink(worker) => worker
+                .call(move |host| host.attach_xdp(index, descriptor.as_fd(), &[mode], XdpFlags::default()))?,
         }
         self.id = program.identity().id;
         Ok(())
@@ -150,7 +149,7 @@ fn try_netlink(
     program: BorrowedFd<'_>,
     mode: Option<XdpMode>,
 ) -> Result<(), Error> {
-    host.attach_xdp(index, program, mode, XdpFlags { if_no_exist: true, ..XdpFlags::default() })
+    host.attach_xdp(index, program, mode.as_slice(), XdpFlags { if_no_exist: true, ..XdpFlags::default() })
 }
 
 /// Asks once more by netlink for what `bpf_link_create` refused, to learn the driver's sentence.

@@ -11,7 +11,7 @@ pub mod veth;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use xdproof_netns::{
-    Error, IfIndex, LinkName, MacAddr, Offload, PacketOptions, PacketSocket, Published, Worker, XdpMode,
+    Error, IfIndex, LinkName, MacAddr, Offloads, PacketOptions, PacketSocket, Published, Worker, XdpMode,
 };
 
 use crate::{
@@ -157,7 +157,7 @@ impl PortPair {
     /// What the kernel refused.
     pub fn keep_frames_apart(&self) -> Result<(), Error> {
         let index = self.topology.dut.index;
-        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, false))
+        self.dut.call(move |host| host.set_offload(index, Offloads::GRO, false))
     }
 
     /// Opens a socket that sees every frame that the DUT's stack receives, and [keeps them apart](Self::keep_frames_apart) if the
@@ -189,7 +189,7 @@ impl PortPair {
             return Ok(());
         }
         let index = self.topology.dut.index;
-        self.dut.call(move |host| host.set_offload(index, &Offload::GRO, true))
+        self.dut.call(move |host| host.set_offload(index, Offloads::GRO, true))
     }
 
     /// Opens a socket that sees every frame that comes back to the tester.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, Offload, VethEnd, VethSpec, Worker};
+use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethSpec, Worker};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::{
@@ -45,7 +45,7 @@ impl Testbed for VethTestbed {
     fn set_offloads(&self, ports: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError> {
         let index = ports.topology.dut.index;
         for (name, &on) in offloads {
-            let offload = Offload::from(name.as_str());
+            let offload = name.clone();
             ports.dut.call(move |host| host.set_offload(index, &offload, on))?;
         }
         Ok(())

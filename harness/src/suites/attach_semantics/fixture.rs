@@ -325,7 +325,7 @@ impl Stand<'_> {
                 let if_no_exist = condition == If::NoneIsThere;
                 self.on_device(move |host, index| {
                     let replace = replace.as_ref().map(|old| old.as_fd());
-                    host.attach_xdp_in(index, program.as_fd(), modes, XdpFlags { if_no_exist, replace })
+                    host.attach_xdp(index, program.as_fd(), modes, XdpFlags { if_no_exist, replace })
                 })
             }
             Act::Clear(mode) => self.on_device(move |host, index| host.detach_xdp(index, mode)),
@@ -377,7 +377,7 @@ impl Stand<'_> {
     fn move_away(&mut self) -> Result<Result<(), xdproof_netns::Error>, RuleError> {
         let to = NetNs::create()?;
         let there = to.clone();
-        let moved = self.on_device(move |host, index| host.move_link(index, &there));
+        let moved = self.on_device(move |host, index| host.move_link(index, &there, None));
         if moved.is_ok() {
             let worker = Worker::spawn(&to, "moved")?;
             let name = self.name.clone();

@@ -56,7 +56,7 @@ fn hold(order: &str) -> Result<(), RuleError> {
             return host.link_xdp(index, program.as_fd(), &[XdpMode::Generic], false).map(Some);
         }
         let extra = XdpFlags::default();
-        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Generic), extra).map(|()| None)
+        host.attach_xdp(index, program.as_fd(), &[XdpMode::Generic], extra).map(|()| None)
     })?;
     writeln!(io::stdout(), "{}", loaded.identity().id).map_err(process("tell what is held"))?;
     // The end of the one who started this process is the end of its input.

@@ -113,7 +113,7 @@ pub(super) fn deleted_with_the_last_hold(stand: &mut Stand<'_>) -> Result<(), Ru
     let loaded = crate::program::Program::load(&crate::program::Object::default())?;
     let (program, id) = (loaded.descriptor()?, loaded.identity().id);
     stand.on_device(move |host, index| {
-        host.attach_xdp(index, program.as_fd(), Some(XdpMode::Native), XdpFlags::default())
+        host.attach_xdp(index, program.as_fd(), &[XdpMode::Native], XdpFlags::default())
     })?;
     drop(loaded);
     let held = is_loaded(id)?;
@@ -136,9 +136,7 @@ pub(super) fn replaced(stand: &mut Stand<'_>, holding: Holding, mode: XdpMode) -
     let first = stand.descriptor(Which::First)?;
     let attached = stand.on_device(move |host, index| match holding {
         Holding::BpfLink => host.link_xdp(index, first.as_fd(), modes, false).map(Some),
-        Holding::Netlink => {
-            host.attach_xdp_in(index, first.as_fd(), modes, XdpFlags::default()).map(|()| None)
-        }
+        Holding::Netlink => host.attach_xdp(index, first.as_fd(), modes, XdpFlags::default()).map(|()| None),
     });
     let link = match attached {
         Ok(link) => link,
@@ -159,7 +157,7 @@ pub(super) fn replaced(stand: &mut Stand<'_>, holding: Holding, mode: XdpMode) -
                 match &link {
                     Some(link) => link.update(program.as_fd(), None)?,
                     None => here.on_device(move |host, index| {
-                        host.attach_xdp_in(index, program.as_fd(), modes, XdpFlags::default())
+                        host.attach_xdp(index, program.as_fd(), modes, XdpFlags::default())
                     })?,
                 }
                 replacements.fetch_add(1, Ordering::Relaxed);

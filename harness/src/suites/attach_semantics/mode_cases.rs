@@ -12,7 +12,7 @@ use std::{
 
 use xdproof_ebpf::abi;
 use xdproof_netns::{
-    Host, IfIndex, LinkName, LinkSetting, Offload, PacketOptions, PacketSocket, SkbLayout, VirtualKind,
+    Host, IfIndex, LinkName, LinkSetting, Offloads, PacketOptions, PacketSocket, SkbLayout, VirtualKind,
     Worker, XdpLink, XdpMode,
 };
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
@@ -191,10 +191,10 @@ fn stream(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
 
 /// A native program sees the frames of a stream although GRO, which merges them behind it, is on.
 fn before_gro(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
-    stand.on_device(|host, index| host.set_offload(index, &Offload::GRO, true))?;
+    stand.on_device(|host, index| host.set_offload(index, Offloads::GRO, true))?;
     stream(stand, mode)?;
     let on = |stand: &mut Stand<'_>| match stand.on_device(Host::offloads) {
-        Ok(offloads) => offloads.get(&Offload::GRO).is_some_and(|state| state.active).to_string(),
+        Ok(offloads) => offloads.get(Offloads::GRO).is_some_and(|state| state.active).to_string(),
         Err(error) => crate::error::chain(&error),
     };
     stand.check("ask whether GRO is on", "true", on);
@@ -206,8 +206,8 @@ fn before_gro(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
 fn merging_in_the_device(stand: &mut Stand<'_>, mode: XdpMode) -> Result<(), RuleError> {
     let merging = |stand: &Stand<'_>| -> Result<Vec<String>, RuleError> {
         let offloads = stand.on_device(Host::offloads)?;
-        let active = |offload: &&Offload| offloads.get(offload).is_some_and(|state| state.active);
-        Ok([Offload::LRO, Offload::GRO_HW].iter().filter(active).map(ToString::to_string).collect())
+        let active = |offload: &&str| offloads.get(offload).is_some_and(|state| state.active);
+        Ok([Offloads::LRO, Offloads::GRO_HW].into_iter().filter(active).map(str::to_owned).collect())
     };
     if merging(stand)?.is_empty() {
         let reason = "the device merges nothing: it has neither LRO nor GRO_HW, or they are off".to_owned();
@@ -240,7 +240,7 @@ fn tag(stand: &mut Stand<'_>, mode: XdpMode, inserted_by_device: bool) -> Result
     pushed.splice(12..12, abi::PUSHED_TAG);
     let (worker, index) = peer(stand)?;
     let name = worker.call(move |host| {
-        host.set_offload(index, &Offload::TX_VLAN, inserted_by_device)?;
+        host.set_offload(index, Offloads::TX_VLAN, inserted_by_device)?;
         host.link_by_index(index)
     })?;
     let _link = attach(stand, Which::First, mode)?;
@@ -492,7 +492,7 @@ fn attach_tool(stand: &mut Stand<'_>, program: OwnedFd, mode: XdpMode) -> Result
 /// A socket that sees what the DUT's stack receives, nothing merged.
 fn capture(stand: &Stand<'_>) -> Result<PacketSocket, RuleError> {
     Ok(stand.on_device(|host, index| {
-        host.set_offload(index, &Offload::GRO, false)?;
+        host.set_offload(index, Offloads::GRO, false)?;
         host.packet_socket(index, PacketOptions::default())
     })?)
 }

@@ -52,7 +52,7 @@ fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<D
         features: features
             .iter()
             // A bit that this kernel has given up has no name.
-            .filter(|(name, _)| !name.as_ref().is_empty())
+            .filter(|(name, _)| !name.is_empty())
             .map(|(name, state)| {
                 (name.to_string(), Feature { on: state.active, changeable: state.changeable })
             })

@@ -412,7 +412,7 @@ fn move_away(
         devices.iter().zip(&mut workers).zip([("tester", Step::TesterMoved), ("dut", Step::DutMoved)])
     {
         let to = worker.namespace().clone();
-        match at(origin, settings, move |host, index| host.move_link(index, &to)) {
+        match at(origin, settings, move |host, index| host.move_link(index, &to, None)) {
             Err(error) if error.errno() == Some(EINVAL) => {
                 run.stays(settings.role)?;
                 let silent = settings.clone();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdproof_netns::{Host, IfIndex, LinkSetting, Offload, PacketSocket, Worker, XdpFeatures};
+use xdproof_netns::{Host, IfIndex, LinkSetting, PacketSocket, Worker, XdpFeatures};
 use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use crate::testbed::{Port, PortPair, devices::inventory};
@@ -696,7 +696,7 @@ fn ports_of(worker: &Worker, index: IfIndex) -> Result<Vec<IfIndex>, PathError> 
 
 /// Switches an offload, and says whether it is as wanted now.
 fn set_if_possible(worker: &Worker, index: IfIndex, name: &str, on: bool) -> Result<bool, PathError> {
-    let offload = Offload::from(name);
+    let offload = name.to_owned();
     Ok(worker.call(move |host| {
         let Some(state) = host.offloads(index)?.get(&offload) else { return Ok(!on) };
         if state.active == on {
@@ -713,6 +713,6 @@ fn set_if_possible(worker: &Worker, index: IfIndex, name: &str, on: bool) -> Res
 /// Tags that the device takes out whatever it was told.
 fn strips(worker: &Worker, index: IfIndex) -> Result<Strips, PathError> {
     let offloads = worker.call(move |host| host.offloads(index))?;
-    let on = |name: &str| offloads.get(&name.into()).is_some_and(|state| state.active);
+    let on = |name: &str| offloads.get(name).is_some_and(|state| state.active);
     Ok(Strips { customer: on(CUSTOMER_TAG), service: on(SERVICE_TAG) })
 }

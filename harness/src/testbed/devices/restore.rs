@@ -17,8 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{
-    Error, Host, IfIndex, Link, LinkName, LinkSetting, LinkSettings, Offload, Record, RecordKind, Worker,
-    XdpFlags,
+    Error, Host, IfIndex, Link, LinkName, LinkSetting, LinkSettings, Record, RecordKind, Worker, XdpFlags,
 };
 
 use crate::testbed::devices::{pair::Step, route_order};
@@ -310,7 +309,7 @@ fn offloads(host: &mut Host, index: IfIndex) -> Result<BTreeMap<String, Wanted>,
         .offloads(index)?
         .iter()
         // A bit that this kernel has given up has no name.
-        .filter(|(name, _)| !name.as_ref().is_empty())
+        .filter(|(name, _)| !name.is_empty())
         .map(|(name, state)| (name.to_string(), Wanted { wanted: state.wanted, on: state.active }))
         .collect())
 }
@@ -474,9 +473,9 @@ impl Returning {
                 host.set_up(link.index, false)?;
                 take_off_others(host, &link, &kept)?;
                 let wanted = wanted.unwrap_or(link.index);
-                match host.move_link_as(link.index, &home, &name, wanted) {
+                match host.move_link(link.index, &home, Some((&name, wanted))) {
                     Err(error) if error.errno() == Some(EBUSY) => {
-                        host.move_link_as(link.index, &home, &name, link.index)?;
+                        host.move_link(link.index, &home, Some((&name, link.index)))?;
                     }
                     moved => moved?,
                 }
@@ -621,9 +620,9 @@ impl Returning {
             };
             if now != Some(program.id) {
                 let pin = pins.join(program.pin(self.settings.role));
-                let attached = host.pinned_program(&pin).and_then(|pinned| {
-                    host.attach_xdp(index, pinned.as_fd(), Some(mode), XdpFlags::default())
-                });
+                let attached = host
+                    .pinned_program(&pin)
+                    .and_then(|pinned| host.attach_xdp(index, pinned.as_fd(), &[mode], XdpFlags::default()));
                 self.done(what, attached);
             }
         }
@@ -649,19 +648,17 @@ impl Returning {
     fn want_offloads(&mut self, host: &mut Host, index: IfIndex, was: &BTreeMap<String, Wanted>, what: &str) {
         let otherwise = host.offloads(index).map(|now| {
             let differs = |name: &String, was: &Wanted| {
-                now.get(&Offload::from(name.as_str()))
+                now.get(name)
                     .is_some_and(|now| now.changeable && (now.wanted != was.wanted || now.active != was.on))
             };
             let wanted = was.iter().filter(|(name, was)| differs(name, was));
-            wanted.map(|(name, was)| (Offload::from(name.as_str()), was.wanted)).collect::<Vec<_>>()
+            wanted.map(|(name, was)| (name.as_str(), was.wanted)).collect::<Vec<_>>()
         });
         match otherwise {
             Ok(otherwise) if otherwise.is_empty() => {}
             Ok(otherwise) => {
-                let names: Vec<_> =
-                    otherwise.iter().map(|(offload, on)| switch(offload.as_ref(), *on)).collect();
-                let wanted = otherwise.iter().map(|(offload, on)| (offload, *on));
-                let done = host.want_offloads(index, wanted);
+                let names: Vec<_> = otherwise.iter().map(|(offload, on)| switch(offload, *on)).collect();
+                let done = host.want_offloads(index, otherwise);
                 self.done(format!("{what}: {}", names.join(", ")), done);
             }
             Err(error) => self.failed(what.to_owned(), &error),
