@@ -33,7 +33,7 @@ pub enum CaptureError {
         link_type: i32,
     },
     /// The frames end in a frame check sequence.
-    #[error("frames end in an FCS, which no program sees; remove it with `editcap -C -4 IN OUT`")]
+    #[error("frames end in an FCS; remove it with `editcap -C -4 IN OUT`")]
     Fcs,
     /// The file ends within a header or a frame.
     #[error(

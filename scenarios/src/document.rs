@@ -428,18 +428,21 @@ parsed_fields! {
 }
 
 macro_rules! named_fields {
-    ($($field:ident: $int:ty),*) => {
+    ($($field:ident: $int:ty, $article:literal);*) => {
         $(impl Field for $field {
             fn read(node: &Node) -> Result<Self, Problem> {
                 match &node.value {
                     Value::String(name) => Self::from_name(name).ok_or_else(|| {
                         Problem::unknown(node.span.clone(), Self::WHAT, name, Self::names())
                     }),
-                    _ => integer(node, format!("{} or a {} by name", <$int>::MAX, Self::WHAT)).map(Self),
+                    _ => {
+                        let max = format!("{} or {} {} by name", <$int>::MAX, $article, Self::WHAT);
+                        integer(node, max).map(Self)
+                    }
                 }
             }
         })*
     };
 }
 
-named_fields!(EtherType: u16, Protocol: u8, Tpid: u16);
+named_fields!(EtherType: u16, "an"; Protocol: u8, "a"; Tpid: u16, "a");
