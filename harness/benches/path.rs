@@ -20,7 +20,7 @@ use xdproof::{
     bench::{
         Objects,
         machine::IdleTimes,
-        path::{Kind, Load, Wire},
+        path::{Load, MeasuredPath, PathKind},
         programs::Programs,
         run::kind_of,
     },
@@ -29,10 +29,12 @@ use xdproof::{
     inject::cpu::Pinned,
     measure::case::{Case, Place, Wanted},
     model::{
+        facts::Facts,
         measurement::{BURSTS, Part, ProgramRole},
         mode::{InjectorKind, Mode},
     },
     plan::support,
+    testbed::VethTestbed,
 };
 
 /// Frames of a burst at most, so that a trial takes milliseconds and is not likely to be disturbed.
@@ -86,7 +88,7 @@ fn cases() -> Vec<Case> {
 /// The programs and the wires that were needed so far.
 struct Stand {
     // Taken off the wires before the programs go.
-    wires: HashMap<Kind, Wire>,
+    wires: HashMap<PathKind, MeasuredPath>,
     programs: Programs,
     cpus: Vec<usize>,
 }
@@ -95,11 +97,13 @@ impl Stand {
     /// What it takes until `frames` frames are counted: by as many trials as that needs. Injectors send whole bursts, so that
     /// some more may have been counted, whose share is taken off.
     fn time(&mut self, case: &Case, injector: InjectorKind, frames: u64) -> Result<Duration, String> {
-        let kind = kind_of(&case.setup).ok_or("it is not on a wire")?;
+        let kind = kind_of(&case.setup, &Facts::veth()).ok_or("it is not on a wire")?;
         let program = self.programs.get(ProgramRole::Subject, false).ok_or("no program is loaded")?;
-        let wire = match self.wires.entry(kind) {
+        let wire = match self.wires.entry(kind.clone()) {
             Entry::Occupied(wire) => wire.into_mut(),
-            Entry::Vacant(place) => place.insert(Wire::up(kind, program).map_err(|error| chain(&error))?),
+            Entry::Vacant(place) => place.insert(
+                MeasuredPath::up(&VethTestbed::default(), kind, program).map_err(|error| chain(&error))?,
+            ),
         };
         wire.prepare(injector, &case.setup.traffic).map_err(|error| chain(&error))?;
 

@@ -35,20 +35,22 @@ use xdproof::{
     bench::{
         Objects,
         machine::IdleTimes,
-        path::{Kind, Load, Wire},
+        path::{Load, MeasuredPath, PathKind},
         programs::Programs,
     },
     measure::traffic::{Mix, Traffic},
     model::{
         environment::Environment,
+        facts::Facts,
         judgement::{Change, Tolerance, Void},
         measurement::{Measurement, Part, ProgramRole, Quantity, Sample, Unmeasured},
         mode::{InjectorKind, Mode},
         result::{RunResult, SCHEMA, TrialRecord},
         verdict::VerdictKind,
     },
+    plan::needs::Needs,
     report::json::write_pretty,
-    testbed::Spec,
+    testbed::VethTestbed,
 };
 use xdproof_netns::{Host, NetNs, Worker, XdpMode};
 
@@ -368,8 +370,8 @@ fn lost_live_frames() -> Result {
         rate: None,
     };
     for redirected in [false, true] {
-        let kind = Kind { mode: XdpMode::Generic, spec: Spec::default(), redirected };
-        let mut wire = Wire::up(kind, program)?;
+        let kind = PathKind { mode: XdpMode::Generic, needs: Needs::usual(&Facts::veth()), redirected };
+        let mut wire = MeasuredPath::up(&VethTestbed::default(), kind, program)?;
         wire.prepare(InjectorKind::LiveFrames, &traffic)?;
         let sample = wire.trial(program, load, Part::Subject)?;
         let lost = Some(Void::Conservation { sent: 320, counted: 0, explained: 0 });
@@ -391,8 +393,8 @@ fn known_losses() -> Result {
     let [short, long] = [Traffic::of(Mix::Udp, 64)?, Traffic::of(Mix::Udp, 3000)?];
     let frames = [short.frames, long.frames].concat();
     let traffic = Traffic { name: "half".to_owned(), frames, slots: short.slots };
-    let kind = Kind { mode: XdpMode::Native, spec: Spec::default(), redirected: false };
-    let mut wire = Wire::up(kind, program)?;
+    let kind = PathKind { mode: XdpMode::Native, needs: Needs::usual(&Facts::veth()), redirected: false };
+    let mut wire = MeasuredPath::up(&VethTestbed::default(), kind, program)?;
     wire.prepare(InjectorKind::Ring, &traffic)?;
     let cpus = idle.quietest_since()?;
     let load =

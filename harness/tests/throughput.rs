@@ -32,6 +32,7 @@ use xdproof::{
         mode::{InjectorKind, Mode},
     },
     report::{Event, Reporter},
+    testbed::VethTestbed,
 };
 
 /// How long all of them may take.
@@ -155,8 +156,14 @@ fn measure() -> Result<Vec<Measurement>, String> {
         }
     }
     let cases = cases().map_err(|error| error.message().unwrap_or_default().to_owned())?;
-    let order =
-        Order { objects: Objects::default(), cases, budget: BUDGET, tolerance: Tolerance::VM, rate: None };
+    let order = Order {
+        objects: Objects::default(),
+        cases,
+        budget: BUDGET,
+        tolerance: Tolerance::VM,
+        rate: None,
+        testbed: Arc::new(VethTestbed::default()),
+    };
     let result = run(&order, &AtomicBool::new(false), &mut Silent).map_err(|error| chain(&error))?;
     Ok(result.measurements)
 }

@@ -1,9 +1,9 @@
-//! A wire with a program on it, and trials of how fast frames go from the injector into the map.
+//! A path: ports with a program attached to the DUT, and trials of how fast frames go from the injector into the map.
 
 use std::{
     collections::HashMap,
     io,
-    sync::Barrier,
+    sync::{Arc, Barrier},
     time::{Duration, Instant},
 };
 
@@ -15,72 +15,69 @@ use crate::{
         programs::Loaded,
     },
     error::chain,
+    exchange,
     inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{median, traffic::Traffic},
     model::{
-        facts,
         judgement::{MOST_AWAY, MOST_STEAL, Void},
         losses::Losses,
         measurement::{BURSTS, MeasuredDevice, Part, Sample},
         mode::InjectorKind,
     },
-    program::{Attachment, ProgramError, Width},
-    testbed::{PortPair, Spec},
+    plan::needs::Needs,
+    program::{Attachment, RunCounting, Width},
+    testbed::{PortPair, Testbed},
+    trial::attaching::{NoRig, attach_at_dut},
 };
-/// In which one more of the frames that were sent must be counted or be known as lost. What has not come by then does not
-/// come, and a trial is to say so at once: there may be many such.
-const MUST_ARRIVE: Duration = Duration::from_millis(300);
 
-/// Wires of one kind are interchangeable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kind {
+/// The time in which one more of the frames that were sent must be counted or be known as lost. What has not arrived by then never
+/// does, and a trial has to say so at once: there may be many such.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// The same where frames cross a device, whose driver updates its statistics by a timer: e1000's watchdog every two seconds.
+const DEVICE_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// How long the first frame may take to reach a program that was just attached to a device.
+const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Paths of one kind are interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathKind {
     /// How programs are attached.
     pub mode: XdpMode,
-    /// How the pair is built.
-    pub spec: Spec,
-    /// Whether frames are redirected to it, for which a veth may have to be told.
+    /// How the ports are set up.
+    pub needs: Needs,
+    /// Whether frames are redirected to the DUT, which a veth may have to be prepared for.
     pub redirected: bool,
 }
 
-/// Why there is no wire, or no sender on it.
+/// Why frames cannot be sent on a path.
 #[derive(Debug, thiserror::Error)]
-pub enum PathError {
-    /// The namespace, the link or the attachment.
+pub enum SenderSetupError {
+    /// A namespace or a link failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// The program.
-    #[error(transparent)]
-    Attach(#[from] ProgramError),
     /// The sender.
     #[error(transparent)]
     Sender(#[from] crate::inject::sender::SenderError),
     /// The frames.
-    #[error("the injector does not take these frames")]
+    #[error("the injector cannot send these frames")]
     Load {
-        /// What the kernel answered.
+        /// The kernel's answer.
         source: io::Error,
     },
 }
 
-impl PathError {
-    /// The errno of a request about the namespace or the link, or of the attachment, if that is what failed.
-    #[must_use]
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Network(error) => error.errno(),
-            Self::Attach(ProgramError::Refused { answer, .. }) => answer.raw_os_error(),
-            Self::Attach(_) | Self::Sender(_) | Self::Load { .. } => None,
-        }
-    }
-}
-
-/// A veth pair with a program at the DUT.
+/// Ports with a program attached to the DUT.
+// The order of the fields is the order in which they are dropped: the program is detached before its device goes.
 #[derive(Debug)]
-pub struct Wire {
+pub struct MeasuredPath {
     attachment: Attachment,
     senders: HashMap<InjectorKind, Senders>,
-    testbed: PortPair,
-    kind: Kind,
+    ports: Arc<PortPair>,
+    kind: PathKind,
+    driver: String,
+    arrival_timeout: Duration,
 }
 
 /// A sender for each CPU, and what they are ready to send.
@@ -114,27 +111,54 @@ struct Look {
     dut: Statistics,
 }
 
-impl Wire {
-    /// Brings a pair up and attaches a program by a `bpf_link`.
+impl MeasuredPath {
+    /// Acquires ports and attaches a program to the DUT. Where frames cross a device, it waits for the first one.
     ///
     /// # Errors
     ///
-    /// What the kernel or the driver refused.
-    pub fn up(kind: Kind, program: &Loaded) -> Result<Self, PathError> {
-        let testbed = PortPair::veth(kind.spec)?;
-        let index = testbed.topology.dut.index;
-        let attachment = program.program.attach(&testbed.dut, index, Some(kind.mode))?;
-        testbed.keep_frames_apart()?;
+    /// [`NoRig`].
+    pub fn up(testbed: &dyn Testbed, kind: PathKind, program: &Loaded) -> Result<Self, NoRig> {
+        let facts = testbed.facts();
+        let (attachment, ports) = attach_at_dut(testbed, &kind.needs, &program.program, kind.mode)?;
+        ports.keep_frames_apart().map_err(NoRig::failed)?;
+        testbed.set_offloads(&ports, &kind.needs.offloads)?;
         if kind.redirected {
-            testbed.take_redirected(kind.mode)?;
+            ports.take_redirected(kind.mode).map_err(NoRig::failed)?;
         }
-        Ok(Self { attachment, senders: HashMap::new(), testbed, kind })
+        let arrival_timeout = if facts.asynchronous { DEVICE_TIMEOUT } else { ARRIVAL_TIMEOUT };
+        let path = Self {
+            attachment,
+            senders: HashMap::new(),
+            ports,
+            kind,
+            driver: facts.driver.clone(),
+            arrival_timeout,
+        };
+        if facts.asynchronous {
+            path.wait_for_first_frame(program)?;
+        }
+        Ok(path)
     }
 
-    /// What has to be known of how frames go.
+    fn wait_for_first_frame(&self, program: &Loaded) -> Result<(), NoRig> {
+        // Only meanwhile: counting slows every run down.
+        let _counting = RunCounting::enable().map_err(NoRig::failed)?;
+        let mut sender = Sender::open(InjectorKind::Pnet, &self.ports).map_err(NoRig::failed)?;
+        let first = exchange::until_first_frame(&program.program, &mut sender, FIRST_FRAME_TIMEOUT);
+        match first.map_err(NoRig::failed)? {
+            Some(_) => Ok(()),
+            None => Err(NoRig::NoTraffic(format!(
+                "attached in {} mode, and no frame reached the program within {} s, although frames arrive without it",
+                self.kind.mode,
+                FIRST_FRAME_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+
+    /// Returns what a reader has to know of how the frames are sent.
     #[must_use]
     pub fn notes(&self, injector: InjectorKind, traffic: &Traffic) -> Vec<String> {
-        let Kind { mode, redirected, .. } = self.kind;
+        let PathKind { mode, redirected, .. } = self.kind;
         let gro = redirected && mode == XdpMode::Generic;
         let gro = gro.then(|| {
             "GRO is on at the DUT: without it a veth in generic mode takes no live frame".to_owned()
@@ -146,18 +170,18 @@ impl Wire {
         gro.into_iter().chain(way).collect()
     }
 
-    /// The DUT, for the fingerprint.
+    /// Returns the DUT as the fingerprint has it.
     ///
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn device(&self) -> Result<MeasuredDevice, PathError> {
-        let index = self.testbed.topology.dut.index;
+    pub fn device(&self) -> Result<MeasuredDevice, xdproof_netns::Error> {
+        let index = self.ports.topology.dut.index;
         let (link, offloads) =
-            self.testbed.dut.call(move |host| Ok((host.link_by_index(index)?, host.offloads(index)?)))?;
+            self.ports.dut.call(move |host| Ok((host.link_by_index(index)?, host.offloads(index)?)))?;
         let on = offloads.iter().filter(|(_, state)| state.active).map(|(offload, _)| offload.to_string());
         Ok(MeasuredDevice {
-            driver: facts::VETH.to_owned(),
+            driver: self.driver.clone(),
             firmware: None,
             mtu: link.settings.mtu,
             rx_queues: link.rx_queues,
@@ -166,17 +190,17 @@ impl Wire {
         })
     }
 
-    /// Makes ready to send such frames by an injector, from each of the pair's queues.
+    /// Prepares to send such frames by an injector, from each of the tester's queues.
     ///
     /// # Errors
     ///
     /// What the kernel refused.
-    pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), PathError> {
+    pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), SenderSetupError> {
         if !self.senders.contains_key(&injector) {
             let mut senders = Senders { each: Vec::new(), shelves: Vec::new(), loaded: None };
-            for queue in 0..self.kind.spec.queues {
+            for queue in 0..self.kind.needs.queues {
                 let shelf = Worker::spawn(&NetNs::create()?, "shelf")?;
-                senders.each.push(Sender::open_on(injector, &self.testbed, queue, &shelf)?);
+                senders.each.push(Sender::open_on(injector, &self.ports, queue, &shelf)?);
                 senders.shelves.push(shelf);
             }
             self.senders.insert(injector, senders);
@@ -190,7 +214,7 @@ impl Wire {
         senders.loaded = None;
         let frames = borrowed(traffic);
         for sender in &mut senders.each {
-            sender.load(&frames).map_err(|source| PathError::Load { source })?;
+            sender.load(&frames).map_err(|source| SenderSetupError::Load { source })?;
         }
         senders.loaded = Some(traffic.clone());
         Ok(())
@@ -222,7 +246,7 @@ impl Wire {
         let offered = sent.handed.accepted + sent.handed.dropped;
         let width = program.counters.width();
         // What was counted is looked at first and alone: it is what the time is taken by.
-        let mut deadline = Instant::now() + MUST_ARRIVE;
+        let mut deadline = Instant::now() + self.arrival_timeout;
         let mut accounted_before = 0;
         let (mut ended, mut after);
         loop {
@@ -233,19 +257,19 @@ impl Wire {
             after = self.look(program, &slots)?;
             let softnet = Reading::take()?.since(&reading).softnet_dropped;
             let accounted = added(program, width, before.counted, after.counted)
-                + losses(&before, &after, softnet).frames(facts::VETH);
+                + losses(&before, &after, softnet).frames(&self.driver);
             if arrived || accounted >= offered || ended > deadline {
                 break;
             }
             if accounted > accounted_before {
-                (accounted_before, deadline) = (accounted, Instant::now() + MUST_ARRIVE);
+                (accounted_before, deadline) = (accounted, Instant::now() + self.arrival_timeout);
             }
             std::thread::yield_now();
         }
         let meanwhile = Reading::take()?.since(&reading);
         let losses = losses(&before, &after, meanwhile.softnet_dropped);
         let counted = added(program, width, before.counted, after.counted);
-        let lost = losses.frames(facts::VETH);
+        let lost = losses.frames(&self.driver);
         let per_cpu = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let per_cpu = per_cpu.iter().zip(&per_cpu_before).map(|(after, before)| width.added(*before, *after));
         let ended = if program.is_null { sent.ended } else { ended };
@@ -289,7 +313,7 @@ impl Wire {
             let link = worker.call(move |host| host.link_by_index(index)).map_err(io::Error::other)?;
             Ok::<_, io::Error>(link.statistics)
         };
-        let PortPair { topology, tester, dut, .. } = &self.testbed;
+        let PortPair { topology, tester, dut, .. } = &*self.ports;
         // The DUT's first: what it has counted, the tester has counted before.
         let dut = statistics(dut, topology.dut.index)?;
         let tester = statistics(tester, topology.tester.index)?;

@@ -9,15 +9,20 @@
 use std::{
     collections::HashMap,
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use xdproof_scenarios::KernelVersion;
 
 use crate::{
     bench::{
         cost,
         machine::{IdleTimes, fingerprint},
-        path::{Kind, Load, PathError, Wire},
+        path::{Load, MeasuredPath, PathKind},
         programs::{Loaded, Objects, Programs},
     },
     error::chain,
@@ -31,7 +36,7 @@ use crate::{
         wants_more,
     },
     model::{
-        facts,
+        facts::{Facts, MAX_MTU},
         judgement::{Judgement, LEAST_BLOCKS, Tolerance, Void},
         losses::Losses,
         measurement::{BURSTS, Measurement, Part, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
@@ -39,10 +44,15 @@ use crate::{
         partition::stable_hash,
         result::RunResult,
     },
-    plan::support::{self, Support},
+    plan::{
+        eligibility::Conditions,
+        needs::Needs,
+        support::{self, RefusalMeaning},
+    },
     program::ProgramError,
     report::{Event, Reporter},
-    testbed::Spec,
+    testbed::Testbed,
+    trial::attaching::NoRig,
 };
 /// How long a trial of a path takes, at least and at most. A shorter one is made of the clock's grain and of waking up; a
 /// longer one makes blocks few.
@@ -88,6 +98,8 @@ pub struct Order {
     pub tolerance: Tolerance,
     /// Frames a second to offer; none: as many as go.
     pub rate: Option<Pps>,
+    /// The testbed on which paths are measured.
+    pub testbed: Arc<dyn Testbed>,
 }
 
 /// Why nothing can be measured.
@@ -133,7 +145,8 @@ impl Obstacle {
 /// Everything that trials are made with.
 struct Stand {
     programs: Programs,
-    wires: HashMap<Kind, Wire>,
+    paths: HashMap<PathKind, MeasuredPath>,
+    testbed: Arc<dyn Testbed>,
     cpus: Vec<usize>,
     rate: Option<Pps>,
     /// Of a program's cost, and of a path.
@@ -155,7 +168,8 @@ pub fn run(
     let programs = Programs::load(order.objects.clone())?;
     let mut stand = Stand {
         programs,
-        wires: HashMap::new(),
+        paths: HashMap::new(),
+        testbed: Arc::clone(&order.testbed),
         cpus: idle.quietest_since()?,
         rate: order.rate,
         blocks_in_a_round: blocks_in_a_round(order.cases.len()),
@@ -206,7 +220,9 @@ pub fn run(
     }
     let measurements =
         states.into_iter().map(|state| stand.measurement(state, order)).collect::<Result<_, _>>()?;
-    Ok(RunResult::new(environment, Vec::new(), measurements, 0))
+    let result = RunResult::new(environment, Vec::new(), measurements, 0);
+    let devices = order.testbed.devices().to_vec();
+    Ok(RunResult { devices, findings: order.testbed.findings(), ..result })
 }
 
 /// How long a trial of a path may take, so that the budget holds [`ROUNDS`].
@@ -317,6 +333,7 @@ impl Stand {
             };
         };
         let kernel = kernel::kernel_version().map_err(|error| Obstacle::broken(&error))?;
+        let facts = self.testbed.facts();
         if let Some(reason) = support::injector(injector, kernel) {
             return Err(Obstacle::declared(reason));
         }
@@ -331,44 +348,58 @@ impl Stand {
             let reason = format!("{cpus} CPUs are asked for, and {} can be used", self.cpus.len());
             return Err(Obstacle::declared(reason));
         }
-        let Some(kind) = kind_of(setup) else {
+        let Some(kind) = kind_of(setup, facts) else {
             return Err(Obstacle::declared("test runs attach to nothing"));
         };
-        if !self.wires.contains_key(&kind) {
-            let wire = self.bring_up(kind, mode)?;
-            self.wires.insert(kind, wire);
+        if let Some(reason) = kind.needs.unmet(facts) {
+            return Err(Obstacle::declared(reason));
         }
-        let Some(wire) = self.wires.get_mut(&kind) else { return Ok(()) };
-        wire.prepare(injector, &setup.traffic).map_err(|error| Obstacle::broken(&error))
+        if !self.paths.contains_key(&kind) {
+            if facts.exclusive {
+                // There is one DUT: its last program has to be detached first.
+                self.paths.clear();
+                self.testbed.wait_released().map_err(|error| Obstacle::broken(&error))?;
+            }
+            let path = self.bring_up(kind.clone(), mode, kernel, longest)?;
+            self.paths.insert(kind.clone(), path);
+        }
+        let Some(path) = self.paths.get_mut(&kind) else { return Ok(()) };
+        path.prepare(injector, &setup.traffic).map_err(|error| Obstacle::broken(&error))
     }
 
-    /// Brings a wire up. A refusal is declared where the [support table](support) has it, with this very error.
-    fn bring_up(&self, kind: Kind, mode: Mode) -> Result<Wire, Obstacle> {
+    /// Brings a path up. A refusal is declared where the [support table](support) has its errno and its sentence.
+    fn bring_up(
+        &self,
+        kind: PathKind,
+        mode: Mode,
+        kernel: KernelVersion,
+        longest: usize,
+    ) -> Result<MeasuredPath, Obstacle> {
         let program = self.program(ProgramRole::Subject, false).map_err(|error| Obstacle::broken(&error))?;
-        let kernel = kernel::kernel_version().map_err(|error| Obstacle::broken(&error))?;
-        Wire::up(kind, program).map_err(|error| {
-            let known = support::lookup(support::Request {
-                driver: facts::VETH,
-                mode,
-                kernel,
-                mtu: kind.spec.mtu,
-                fragments: program.program.takes_frags(),
-                page: rustix::param::page_size(),
-            });
-            let given = error.errno().map(rustix::io::Errno::from_raw_os_error);
-            match (known, given) {
-                (Support::Unsupported(known) | Support::Depends(known), Some(given))
-                    if known.errnos.contains(&given) =>
-                {
-                    Obstacle::declared(format!("{} ({given})", known.reason))
+        let conditions = Conditions {
+            facts: self.testbed.facts(),
+            kernel,
+            page: rustix::param::page_size(),
+            takes_frags: program.program.takes_frags(),
+            most_frames: None,
+        };
+        let mtu = kind.needs.mtu;
+        MeasuredPath::up(self.testbed.as_ref(), kind, program).map_err(|error| match error {
+            NoRig::Incapable(reason) => Obstacle::declared(reason),
+            NoRig::Refused(refusal) => match conditions.explain(mode, mtu, longest, &refusal) {
+                RefusalMeaning::Declared(reason) | RefusalMeaning::Unreachable(reason) => {
+                    Obstacle::declared(reason)
                 }
-                _ => Obstacle::broken(&error),
+                RefusalMeaning::Unexpected(reason) => Obstacle(Unmeasured { reason, declared: false }),
+            },
+            NoRig::NoTraffic(reason) | NoRig::Failed(reason) => {
+                Obstacle(Unmeasured { reason, declared: false })
             }
         })
     }
 
     fn whole_bursts(&self, setup: &Setup, frames: u32) -> u32 {
-        let wire = kind_of(setup).and_then(|kind| self.wires.get(&kind));
+        let wire = kind_of(setup, self.testbed.facts()).and_then(|kind| self.paths.get(&kind));
         match (wire, setup.place) {
             (Some(wire), Place::Wire { injector, .. }) => wire.whole_bursts(injector, frames),
             _ => frames,
@@ -422,11 +453,11 @@ impl Stand {
         frames: u32,
         part: Part,
     ) -> Result<Sample, BenchError> {
-        let missing = || io::Error::other("a program or a wire is missing");
+        let missing = || io::Error::other("a program or a path is missing");
         let program = self.programs.get(role, second).ok_or_else(missing)?;
-        match (kind_of(setup), setup.place) {
+        match (kind_of(setup, self.testbed.facts()), setup.place) {
             (Some(kind), Place::Wire { injector, cpus, .. }) => {
-                let wire = self.wires.get_mut(&kind).ok_or_else(missing)?;
+                let wire = self.paths.get_mut(&kind).ok_or_else(missing)?;
                 let cpus = self.cpus.get(..cpus).ok_or_else(missing)?;
                 let load = Load { injector, traffic: &setup.traffic, frames, cpus, rate: self.rate };
                 Ok(wire.trial(program, load, part)?)
@@ -470,15 +501,15 @@ impl Stand {
             figures(case.what, case.reference == ProgramRole::Null, &subject, seed);
         let missing = || io::Error::other("a program is not loaded");
         let describe = |role| self.programs.describe(role).ok_or_else(missing);
-        let wire = kind_of(&case.setup).and_then(|kind| self.wires.get(&kind));
+        let wire = kind_of(&case.setup, self.testbed.facts()).and_then(|kind| self.paths.get(&kind));
         let device =
-            wire.map(Wire::device).transpose().map_err(|error: PathError| io::Error::other(chain(&error)))?;
+            wire.map(MeasuredPath::device).transpose().map_err(|error| io::Error::other(chain(&error)))?;
         let described = describe(case.subject)?;
         let (mode, injector, cpus) = match case.setup.place {
             Place::Wire { mode, injector, cpus } => (mode, injector, cpus),
             Place::Alone => (Mode::Unattached, InjectorKind::TestRun, 1),
         };
-        let mut notes = wire.map(|wire| wire.notes(injector, &case.setup.traffic)).unwrap_or_default();
+        let mut notes = wire.map(|path| path.notes(injector, &case.setup.traffic)).unwrap_or_default();
         if order.rate.is_some() && wire.is_some() {
             notes.push("at an offered load, whoever keeps up with it is as fast as any other".to_owned());
         }
@@ -528,15 +559,18 @@ fn between(frames: f64, least: u32, most: u32) -> u32 {
     frames
 }
 
-/// The wire that a setup needs; none for test runs.
+/// Returns the kind of path that a setup needs; none for test runs.
 #[must_use]
-pub fn kind_of(setup: &Setup) -> Option<Kind> {
+pub fn kind_of(setup: &Setup, facts: &Facts) -> Option<PathKind> {
     let Place::Wire { mode, injector, cpus } = setup.place else { return None };
     let header = 14;
     let mtu = u32::try_from(setup.traffic.longest().saturating_sub(header)).ok()?;
-    Some(Kind {
+    let usual = Needs::usual(facts);
+    // A veth has a receive queue for each sender; a device spreads frames as it likes.
+    let queues = if facts.asynchronous { usual.queues } else { u32::try_from(cpus).ok()? };
+    Some(PathKind {
         mode: xdp_mode::to_kernel(mode)?,
-        spec: Spec { mtu: mtu.clamp(facts::DEFAULT_MTU, facts::MAX_MTU), queues: u32::try_from(cpus).ok()? },
+        needs: Needs { mtu: mtu.clamp(usual.mtu, MAX_MTU.max(usual.mtu)), queues, ..usual },
         redirected: injector == InjectorKind::LiveFrames,
     })
 }
@@ -623,13 +657,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wire_has_room_for_the_frames_and_a_queue_for_each_cpu() {
+    fn a_veth_has_room_for_the_frames_and_a_queue_for_each_cpu() {
         let place = Place::Wire { mode: Mode::Native, injector: InjectorKind::Ring, cpus: 2 };
         let setup = |size| Setup { place, traffic: Traffic::of(Mix::Udp, size).unwrap() };
-        let spec = |size| kind_of(&setup(size)).unwrap().spec;
-        assert_eq!(spec(64), Spec { mtu: facts::DEFAULT_MTU, queues: 2 });
-        assert_eq!(spec(9018), Spec { mtu: 9000, queues: 2 });
+        let facts = Facts::veth();
+        let needs = |size| kind_of(&setup(size), &facts).unwrap().needs;
+        assert_eq!(needs(64), Needs { queues: 2, ..Needs::usual(&facts) });
+        assert_eq!(needs(9018), Needs { mtu: 9000, queues: 2, ..Needs::usual(&facts) });
         let alone = Setup { place: Place::Alone, traffic: Traffic::of(Mix::Udp, 64).unwrap() };
-        assert_eq!(kind_of(&alone), None);
+        assert_eq!(kind_of(&alone, &facts), None);
     }
 }

@@ -1,12 +1,13 @@
 //! `xdproof bench`
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Mutex, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgAction, Args};
 
 use crate::cli::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, create_result, flag_on_end},
+    devices::{DeviceArgs, ENDED_AT_ONCE, Taken},
     report::ReportArgs,
 };
 use crate::{
@@ -93,6 +94,8 @@ pub(super) struct Bench {
     #[arg(long, value_name = "PPS", value_parser = rate, allow_hyphen_values = true, help_heading = "What is measured")]
     rate: Option<Pps>,
     #[command(flatten)]
+    devices: DeviceArgs,
+    #[command(flatten)]
     corpus: CorpusArgs,
     #[command(flatten)]
     object: ObjectArgs,
@@ -110,14 +113,19 @@ impl Bench {
             out,
             report,
             mode,
-            injector,
+            mut injector,
             size,
             mix,
             cpus,
             rate,
+            devices,
             corpus,
             object,
         } = self;
+        devices.allow(&injector)?;
+        if devices.dut.is_some() && injector.is_empty() {
+            injector.push(InjectorKind::Ring);
+        }
         let tolerance = tolerance.unwrap_or_else(machine::tolerance);
         let subject = object.object();
         let reference =
@@ -142,15 +150,20 @@ impl Bench {
         }
         let directory = out.clone();
         let out = out.map(|directory| create_result(&directory)).transpose().map_err(Failure::Input)?;
-        let order = Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate };
-        let cancelled =
-            flag_on_end(None).context("failed to listen for signals").map_err(Failure::Machine)?;
+        let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
+        let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
+        let pair = devices.take(output)?;
+        let testbed = devices.testbed(pair.as_ref())?;
+        let taken = Taken(Mutex::new(pair));
+        let order =
+            Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate, testbed };
         let mut reporters = Reporters {
             progress: output.progress(false),
             rates: Rates::new(output.people(), output.verbosity()),
             out,
         };
         let mut result = run::run(&order, &cancelled, &mut reporters)?;
+        result.findings.extend(taken.give_back());
         let told = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;
         report.write(directory.as_deref())?;
@@ -212,7 +225,7 @@ fn judge_by(result: &mut RunResult, baseline: &RunResult, tolerance: Tolerance) 
 fn exit(result: &RunResult, told: bool) -> Exit {
     let slower = |measurement: &Measurement| measurement.baseline.as_ref().is_some_and(Change::is_slower);
     match outcome(&result.measurements) {
-        _ if result.measurements.iter().any(slower) => Exit::Failed,
+        _ if result.measurements.iter().any(slower) || result.is_bad() => Exit::Failed,
         Outcome::Slower => Exit::Failed,
         Outcome::Inconclusive => Exit::Inconclusive,
         Outcome::AsExpected if !told => Exit::Inconclusive,

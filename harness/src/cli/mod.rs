@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod compare;
+mod devices;
 mod doctor;
 mod export;
 mod list;

@@ -1,24 +1,18 @@
 //! `xdproof validate`
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io, path::PathBuf, sync::Mutex};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use xdproof_netns::LinkName;
 
 use crate::cli::{
     args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, create_result, flag_on_end},
+    devices::{DeviceArgs, ENDED_AT_ONCE, Taken},
     report::ReportArgs,
-    restore,
 };
 use crate::{
     model::{
         action::CountedAction,
-        finding::{Finding, FindingKind, Weight},
         mode::{InjectorKind, Mode},
         partition::Partition,
         result::RunResult,
@@ -30,14 +24,13 @@ use crate::{
         json::{JsonFile, write_pretty},
         progress::Progress,
     },
-    testbed::{DevicePair, DevicePath, DeviceTestbed, NotRestored, TakeOptions, Testbed, VethTestbed},
     trial::{Lab, LabOptions, Order, run},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Validate {
     /// What the program is attached to.
-    #[arg(long, value_enum, default_value_t = Nic::Veth)]
+    #[arg(long, value_enum, default_value_t = Nic::Veth, conflicts_with = "dut")]
     nic: Nic,
     #[command(flatten)]
     devices: DeviceArgs,
@@ -74,83 +67,6 @@ pub(super) struct Validate {
     /// What the program does with a frame that it counts.
     #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
     expect_action: CountedAction,
-}
-
-/// Two devices to be taken.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Devices of this host")]
-struct DeviceArgs {
-    /// The network interface to test. Both it and the tester are on this host and wired together: by a cable, a switch that is
-    /// silent, a hub of an emulator. For the run they are moved to namespaces of ours; then they are put back as they were. A bond
-    /// or a bridge, which the kernel keeps where it is, stays there with its ports, and has no address meanwhile.
-    #[arg(long, value_name = "DEV", requires = "tester", conflicts_with = "nic")]
-    dut: Option<LinkName>,
-    /// The network interface that sends.
-    #[arg(long, value_name = "DEV", requires = "dut")]
-    tester: Option<LinkName>,
-    /// What results call the DUT; the default is its driver's name.
-    #[arg(long, value_name = "NAME", requires = "dut")]
-    label: Option<String>,
-    /// The most frames under way at once; the default is what the devices take without losing any, at most 64.
-    #[arg(long, value_name = "N", requires = "dut", value_parser = clap::value_parser!(u16).range(1..=64))]
-    window: Option<u16>,
-    /// Take devices although something speaks against it: an address in use, a default route.
-    #[arg(long, requires = "dut")]
-    force: bool,
-}
-
-/// What is to be said to somebody who does not wait until devices are put back.
-const ENDED_AT_ONCE: &str = "ended at once: `xdproof restore` puts the devices back, or the next run does";
-
-impl DeviceArgs {
-    /// Takes the devices, if some are named.
-    fn take(&self, output: Output) -> Result<Option<DevicePair>, Failure> {
-        let (Some(dut), Some(tester)) = (&self.dut, &self.tester) else { return Ok(None) };
-        let options = TakeOptions { force: self.force, ..TakeOptions::default() };
-        let pair = DevicePair::take(dut, tester, options)?;
-        if !pair.recovered.is_empty() {
-            restore::print(&pair.recovered, output).map_err(Failure::output)?;
-        }
-        Ok(Some(pair))
-    }
-
-    /// Returns the testbed, the path between the devices explored.
-    fn testbed(&self, pair: Option<&DevicePair>) -> Result<Arc<dyn Testbed>, Failure> {
-        let Some(pair) = pair else { return Ok(Arc::new(VethTestbed::default())) };
-        let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone())
-            .map_err(|error| Failure::Machine(error.into()))?;
-        let window = usize::from(self.window.unwrap_or(u16::MAX));
-        Ok(Arc::new(DeviceTestbed::new(path.with_window(window))))
-    }
-
-    /// Injectors that need no device of a kind.
-    fn allow(&self, injectors: &[InjectorKind]) -> Result<(), Failure> {
-        if self.dut.is_some() && injectors.contains(&InjectorKind::LiveFrames) {
-            return Err(Failure::Input(anyhow::anyhow!(
-                "live frames are for veth pairs: not every driver sends redirected frames, and none says which it lost; use pnet or ring"
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Devices that wait to be put back.
-struct Taken(Mutex<Option<DevicePair>>);
-
-impl Taken {
-    /// Puts them back, and says what could not be.
-    fn give_back(&self) -> Vec<Finding> {
-        let pair = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let left = pair.map(DevicePair::give_back).and_then(Result::err);
-        let finding = |left: NotRestored| Finding {
-            kind: FindingKind::NotRestored,
-            weight: Weight::Fault,
-            nic: None,
-            mode: None,
-            what: left.to_string(),
-        };
-        left.into_iter().map(finding).collect()
-    }
 }
 
 /// What a program can be attached to.

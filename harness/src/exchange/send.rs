@@ -19,7 +19,7 @@ use crate::{
         test_run,
     },
     model::observation::{Counts, Frames, Observation, add_frame},
-    program::{ProgramError, Subject, Width},
+    program::{Program, ProgramError, Subject, Width},
 };
 
 /// Something must arrive: it normally takes microseconds; a machine under load may take much longer.
@@ -493,28 +493,9 @@ pub fn first_frame(
     captures: [&mut Capture; 2],
     within: Duration,
 ) -> Result<Option<u32>, ObserveError> {
-    let deadline = Instant::now() + within;
-    let probe = closing_frame(u64::MAX);
     let before = counter.runs()?;
-    let mut in_a_row = 0;
-    let mut lost = 0;
-    while in_a_row < 2 {
-        if Instant::now() > deadline {
-            return Ok(None);
-        }
-        let start = counter.runs()?;
-        sender.send(&[&probe])?;
-        let soon = Instant::now() + PROBE;
-        while counter.runs()? == start && Instant::now() < soon {
-            std::thread::yield_now();
-        }
-        if counter.runs()? == start {
-            lost += 1;
-            in_a_row = 0;
-        } else {
-            in_a_row += 1;
-        }
-    }
+    let Some(lost) = until_first_frame(&counter.program, sender, within)? else { return Ok(None) };
+    let probe = probe();
     let ran = counter.runs()?.wrapping_sub(before);
     let [capture, returned] = captures;
     for capture in [&mut *capture, returned] {
@@ -524,6 +505,45 @@ pub fn first_frame(
     capture.drain_until(HANDED_UP, |seen| seen.get(&probe).is_some_and(|times| *times >= ran))?;
     drop((capture.take()?, returned.take()?));
     Ok(Some(lost))
+}
+
+/// Sends frames of no protocol, one at a time, until one has reached the program and another has after it. Returns how many were
+/// lost, or nothing if none arrived `within` that time. The kernel has to count runs.
+///
+/// # Errors
+///
+/// A frame that cannot be sent, runs that cannot be read.
+pub fn until_first_frame(
+    program: &Program,
+    sender: &mut Sender,
+    within: Duration,
+) -> Result<Option<u32>, ObserveError> {
+    let deadline = Instant::now() + within;
+    let probe = probe();
+    let mut in_a_row = 0;
+    let mut lost = 0;
+    while in_a_row < 2 {
+        if Instant::now() > deadline {
+            return Ok(None);
+        }
+        let start = program.runs()?;
+        sender.send(&[&probe])?;
+        let soon = Instant::now() + PROBE;
+        while program.runs()? == start && Instant::now() < soon {
+            std::thread::yield_now();
+        }
+        if program.runs()? == start {
+            lost += 1;
+            in_a_row = 0;
+        } else {
+            in_a_row += 1;
+        }
+    }
+    Ok(Some(lost))
+}
+
+fn probe() -> Vec<u8> {
+    closing_frame(u64::MAX)
 }
 
 /// A frame of 60 bytes from the tester to the DUT that nothing else sends.

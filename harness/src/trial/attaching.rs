@@ -8,36 +8,30 @@ use xdproof_netns::XdpMode;
 use crate::{
     error::chain,
     plan::{needs::Needs, support::Refusal},
-    program::{Attachment, ProgramError, Subject},
+    program::{Attachment, Program, ProgramError},
     testbed::{PortPair, Testbed, TestbedError},
 };
 
 /// Why there is no program at the DUT, or no rig around it.
-#[derive(Clone, Debug)]
-pub(crate) enum NoRig {
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoRig {
     /// The kernel or the driver refuses the program.
+    #[error("{}", .0.answer)]
     Refused(Refusal),
     /// The ports cannot be what is needed: no such MTU, offload or number of queues.
+    #[error("{0}")]
     Incapable(String),
     /// The program is attached, frames arrive without it, and none reaches it.
+    #[error("{0}")]
     NoTraffic(String),
     /// Something else failed.
+    #[error("{0}")]
     Failed(String),
 }
 
 impl NoRig {
     pub(crate) fn failed(error: impl std::error::Error) -> Self {
         Self::Failed(chain(&error))
-    }
-
-    /// Returns the reason, whichever it is.
-    pub(crate) fn into_reason(self) -> String {
-        match self {
-            Self::Refused(Refusal { answer: reason, .. })
-            | Self::Incapable(reason)
-            | Self::NoTraffic(reason)
-            | Self::Failed(reason) => reason,
-        }
     }
 }
 
@@ -50,35 +44,21 @@ impl From<TestbedError> for NoRig {
     }
 }
 
-/// A program that is attached to the DUT.
-#[derive(Debug)]
-// The order of the fields is the order in which they are dropped: the program is detached before its device goes.
-pub(crate) struct AtDut {
-    pub(crate) attachment: Attachment,
-    pub(crate) counter: Subject,
-    pub(crate) ports: Arc<PortPair>,
-}
-
 /// Acquires ports for the needs and attaches a program to the DUT; the mode is read back.
 pub(crate) fn attach_at_dut(
     testbed: &dyn Testbed,
     needs: &Needs,
-    counter: Subject,
+    program: &Program,
     mode: XdpMode,
-) -> Result<AtDut, NoRig> {
+) -> Result<(Attachment, Arc<PortPair>), NoRig> {
     let ports = testbed.acquire(needs)?;
-    let attachment = attach(&counter, &ports, mode)?;
-    testbed.settle(&ports)?;
-    Ok(AtDut { attachment, counter, ports })
-}
-
-/// Attaches a program to the DUT.
-fn attach(subject: &Subject, ports: &PortPair, mode: XdpMode) -> Result<Attachment, NoRig> {
-    let attached = subject.program.attach(&ports.dut, ports.topology.dut.index, Some(mode));
-    attached.map_err(|error| match &error {
+    let attachment = program.attach(&ports.dut, ports.topology.dut.index, Some(mode));
+    let attachment = attachment.map_err(|error| match &error {
         ProgramError::Refused { answer, .. } => {
             NoRig::Refused(Refusal { errno: Errno::from_io_error(answer), answer: error.to_string() })
         }
         _ => NoRig::failed(error),
-    })
+    })?;
+    testbed.settle(&ports)?;
+    Ok((attachment, ports))
 }

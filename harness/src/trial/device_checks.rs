@@ -24,7 +24,6 @@ use crate::{
     suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
     testbed::{PortPair, StatisticsReading, TestbedError},
     trial::{
-        attaching::NoRig,
         lab::Lab,
         rig::{AttachedRig, Rig, RigKind},
     },
@@ -196,10 +195,7 @@ fn readings(lab: &Lab) -> Result<Vec<StatisticsReading>, CheckError> {
 
 /// Returns the ports of a testbed whose pair is always the same, without changing their MTU.
 fn ports(lab: &Lab) -> Result<std::sync::Arc<PortPair>, CheckError> {
-    Ok(lab
-        .testbed()
-        .pair()
-        .ok_or_else(|| CheckError::NoRig("the testbed has no ports of its own".to_owned()))?)
+    lab.testbed().pair().ok_or_else(|| CheckError::NoRig("the testbed has no ports of its own".to_owned()))
 }
 
 impl Examined {
@@ -228,7 +224,7 @@ fn attached_rig(lab: &Lab, kind: &RigKind) -> Result<Box<AttachedRig>, CheckErro
     match lab.pool.take(lab.object(), kind) {
         Ok(Rig::Attached(rig)) => Ok(rig),
         Ok(Rig::Detached(_)) => Err(CheckError::NoRig("nothing is attached".to_owned())),
-        Err(error) => Err(CheckError::NoRig(NoRig::into_reason(error))),
+        Err(error) => Err(CheckError::NoRig(error.to_string())),
     }
 }
 

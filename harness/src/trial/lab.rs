@@ -347,7 +347,7 @@ impl Lab {
         if trial.scenario.spread.queues.is_none() || !trial.path.mode.is_attached() {
             return Ok((rig, Counts::new()));
         }
-        let take = |object, kind| self.pool.take(object, kind).map_err(NoRig::into_reason);
+        let take = |object, kind| self.pool.take(object, kind).map_err(|error| error.to_string());
         // Where there is one DUT, the other program needs it.
         let waiting = if self.testbed().facts().exclusive {
             drop(rig);

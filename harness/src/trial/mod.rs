@@ -13,5 +13,6 @@ mod reproduce;
 pub(crate) mod rig;
 mod schedule;
 
+pub use attaching::NoRig;
 pub use lab::{Lab, LabError, LabOptions, Origin};
 pub use schedule::{Order, RunError, nothing_to_give_back, run};

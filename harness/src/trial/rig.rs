@@ -17,7 +17,7 @@ use crate::{
     plan::{needs::Needs, selection::Trial},
     program::{Attachment, DispatcherHold, Object, Subject},
     testbed::{PortPair, Testbed},
-    trial::attaching::{AtDut, NoRig, attach_at_dut},
+    trial::attaching::{NoRig, attach_at_dut},
 };
 
 /// How long the first frame may take to reach a program that was just attached to a device.
@@ -109,8 +109,9 @@ impl Rig {
         let counter = Subject::load(object).map_err(NoRig::failed)?;
         match (xdp_mode::to_kernel(mode), injector) {
             (Some(mode), InjectorKind::Pnet | InjectorKind::Ring | InjectorKind::LiveFrames) => {
-                let at_dut = attach_at_dut(testbed, &kind.needs, counter, mode)?;
-                AttachedRig::around(at_dut, kind, testbed).map(Box::new).map(Self::Attached)
+                let (attachment, ports) = attach_at_dut(testbed, &kind.needs, &counter.program, mode)?;
+                let rig = AttachedRig::around(attachment, counter, ports, kind, testbed);
+                rig.map(Box::new).map(Self::Attached)
             }
             (None, InjectorKind::TestRun) => Ok(Self::Detached(Box::new(DetachedRig::new(counter)?))),
             _ => Err(NoRig::Failed(format!("the injector {injector} cannot be used in {mode} mode"))),
@@ -170,8 +171,13 @@ impl DetachedRig {
 
 impl AttachedRig {
     /// Opens everything around an attached program, and waits for its first frame where frames cross a device.
-    fn around(at_dut: AtDut, kind: &RigKind, testbed: &dyn Testbed) -> Result<Self, NoRig> {
-        let AtDut { attachment, counter, ports } = at_dut;
+    fn around(
+        attachment: Attachment,
+        counter: Subject,
+        ports: Arc<PortPair>,
+        kind: &RigKind,
+        testbed: &dyn Testbed,
+    ) -> Result<Self, NoRig> {
         let facts = testbed.facts();
         let capture = ports.watch_dut(exchange::CAPTURE_BUFFER).map(Capture::new).map_err(NoRig::failed)?;
         let returned =
