@@ -80,39 +80,3 @@ fn name(file: &Path) -> String {
     let name: String = stem.chars().map(|letter| if legal(letter) { letter } else { '_' }).collect();
     if name.is_empty() { "capture".to_owned() } else { name }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of_lengths(lengths: &[usize]) -> Vec<(String, u64, Option<u32>)> {
-        let frames: Vec<_> = lengths.iter().map(|length| vec![0; *length]).collect();
-        let parts = scenarios("/tmp/My Capture.v2.pcap".as_ref(), &frames);
-        parts.iter().map(|part| (part.id.to_string(), part.sent(), part.requires.mtu)).collect()
-    }
-
-    #[test]
-    fn every_frame_is_in_one_scenario_by_what_it_needs() {
-        let name = |part: &str| format!("pcap/my_capture_v2{part}");
-        assert_eq!(
-            of_lengths(&[60, 13, 1_522, 60, 0, 1_523, 3_520, 3_521, 65_549, 65_550, 60]),
-            [
-                (name(""), 4, None),
-                (name("/too_short"), 2, None),
-                (name("/long"), 2, Some(3_506)),
-                (name("/jumbo"), 2, Some(65_535)),
-                (name("/too_long"), 1, Some(65_536)),
-            ]
-        );
-        assert_eq!(of_lengths(&[]), []);
-    }
-
-    #[test]
-    fn the_expectation_is_the_oracles_and_equal_neighbours_become_repeats() {
-        let udp = [&[0; 12][..], &[0x08, 0], &[0; 9], &[17], &[0; 20]].concat();
-        let part = &scenarios("x.pcap".as_ref(), &[udp.clone(), udp.clone(), vec![0; 14], udp])[0];
-        assert_eq!(part.frames.iter().map(|frame| frame.repeat).collect::<Vec<_>>(), [2, 1, 1]);
-        assert_eq!(part.expect.counts, [(0, 1), (17, 3)].into());
-        assert_eq!((part.expect.passed, part.expect.dropped), (4, 0));
-    }
-}

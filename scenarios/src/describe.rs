@@ -139,7 +139,7 @@ mod tests {
 
     /// Describes a frame without its Ethernet header, which is the same in all of them.
     fn inner(layers: &str, length: usize) -> String {
-        let frame = bytes(&format!("{{ ethernet = {{}} }}, {layers}"));
+        let frame = bytes(&format!("ethernet / {layers}"));
         let text = describe(&frame[..length.min(frame.len())]);
         text.strip_prefix("Ethernet 02:00:00:00:00:01>02:00:00:00:00:02 / ").unwrap().to_owned()
     }
@@ -148,45 +148,36 @@ mod tests {
 
     #[test]
     fn headers_are_described_from_the_outside_in() {
-        let qinq = "{ vlan = { tpid = 0x88a8, vid = 100, pcp = 3, dei = true } }, { vlan = { vid = 10 } },
-                    { ipv4 = {} },                    { udp = {} }, { payload = { length = 18 } }";
+        let qinq = "vlan tpid = 0x88a8, vid = 100, pcp = 3, dei = true / vlan vid = 10 / ipv4 / udp / \
+         payload length = 18";
         assert_eq!(
             inner(qinq, WHOLE),
             "802.1ad vid 100 pcp 3 dei / 802.1Q vid 10 / \
              IPv4 192.0.2.1>192.0.2.2 udp / UDP 40000>9 / 18 bytes"
         );
         assert_eq!(
-            inner("{ ipv6 = {} }, { hop_by_hop = {} }, { tcp = {} }", WHOLE),
+            inner("ipv6 / hop_by_hop / tcp", WHOLE),
             "IPv6 2001:db8::1>2001:db8::2 hopopt / TCP 40000>9 / 0 bytes"
         );
-        assert_eq!(inner("{ arp = {} }, { payload = { length = 18 } }", WHOLE), "ARP operation 1 / 18 bytes");
+        assert_eq!(inner("arp / payload length = 18", WHOLE), "ARP operation 1 / 18 bytes");
         assert_eq!(
-            inner(
-                "{ ipv4 = { protocol = 'udp', fragment_offset = 4 } }, { payload = { length = 8 } }",
-                WHOLE
-            ),
+            inner("ipv4 protocol = 'udp', fragment_offset = 4 / payload length = 8", WHOLE),
             "IPv4 192.0.2.1>192.0.2.2 udp fragment at 32 / 8 bytes"
         );
-        assert_eq!(
-            inner("{ llc = {} }, { snap = {} }, { ipv4 = {} }, { udp = {} }", WHOLE),
-            "length 36 / 36 bytes"
-        );
+        assert_eq!(inner("llc / snap / ipv4 / udp", WHOLE), "length 36 / 36 bytes");
     }
 
     #[test]
     fn a_cut_header_is_described_with_its_length() {
-        assert_eq!(inner("{ vlan = {} }, { arp = {} }", 17), "802.1Q cut to 3 of 4 bytes");
-        assert_eq!(inner("{ ipv4 = {} }, { udp = {} }", 33), "IPv4 header cut to 19 of 20 bytes");
-        assert_eq!(inner("{ ipv4 = {} }, { udp = {} }", 14), "type ipv4 / 0 bytes");
+        assert_eq!(inner("vlan / arp", 17), "802.1Q cut to 3 of 4 bytes");
+        assert_eq!(inner("ipv4 / udp", 33), "IPv4 header cut to 19 of 20 bytes");
+        assert_eq!(inner("ipv4 / udp", 14), "type ipv4 / 0 bytes");
         assert_eq!(describe(&[0; 13]), "13 of the 14 bytes of an Ethernet header");
     }
 
     #[test]
     fn a_malformed_header_is_described_as_malformed() {
-        assert_eq!(
-            inner("{ ipv4 = { version = 6 } }, { udp = {} }", WHOLE),
-            "ipv4 with version 6 / 28 bytes"
-        );
-        assert_eq!(inner("{ ipv4 = { ihl = 0 } }, { udp = {} }", WHOLE), "malformed IP header in 28 bytes");
+        assert_eq!(inner("ipv4 version = 6 / udp", WHOLE), "ipv4 with version 6 / 28 bytes");
+        assert_eq!(inner("ipv4 ihl = 0 / udp", WHOLE), "malformed IP header in 28 bytes");
     }
 }

@@ -92,6 +92,11 @@ impl Node {
         any
     }
 
+    /// Makes a problem of this value.
+    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem::new(self.span.clone(), message)
+    }
+
     fn wrong(&self, expected: &str) -> Problem {
         let found = match &self.value {
             Value::Integer(value) => value.to_string(),
@@ -101,7 +106,7 @@ impl Node {
             Value::Table(_) => "a table".to_owned(),
             Value::Unused(kind) => (*kind).to_owned(),
         };
-        Problem::new(self.span.clone(), format!("expected {expected}, found {found}"))
+        self.problem(format!("expected {expected}, found {found}"))
     }
 }
 
@@ -369,23 +374,21 @@ impl<T: Copy + TryFrom<u64> + Into<u64>, const N: u32> Field for Bits<T, N> {
     }
 }
 
-impl Field for bool {
-    fn read(node: &Node) -> Result<Self, Problem> {
-        match node.value {
-            Value::Boolean(value) => Ok(value),
-            _ => Err(node.wrong("true or false")),
-        }
-    }
+/// Types that a value is read as without conversion, with their names in an error.
+macro_rules! plain_fields {
+    ($($field:ty: $variant:ident, $expected:literal);*) => {
+        $(impl Field for $field {
+            fn read(node: &Node) -> Result<Self, Problem> {
+                match &node.value {
+                    Value::$variant(value) => Ok(value.clone()),
+                    _ => Err(node.wrong($expected)),
+                }
+            }
+        })*
+    };
 }
 
-impl Field for String {
-    fn read(node: &Node) -> Result<Self, Problem> {
-        match &node.value {
-            Value::String(text) => Ok(text.clone()),
-            _ => Err(node.wrong("a string")),
-        }
-    }
-}
+plain_fields!(bool: Boolean, "true or false"; String: String, "a string");
 
 impl<T: Field> Field for Option<T> {
     fn read(node: &Node) -> Result<Self, Problem> {
@@ -399,6 +402,12 @@ impl<T: Field> Field for Vec<T> {
             Value::Array(items) => items.iter().map(T::read).collect(),
             _ => Err(node.wrong("an array")),
         }
+    }
+}
+
+impl Field for Node {
+    fn read(node: &Node) -> Result<Self, Problem> {
+        Ok(node.clone())
     }
 }
 

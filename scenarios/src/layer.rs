@@ -33,11 +33,12 @@ const fn key(field: &'static str) -> &'static str {
     }
 }
 
-/// Headers by type, each with the layers that it is the header of, and its fields. A layer may have a default of its own.
+/// Headers by type, each with the layers that it is the header of, and its fields. A layer may have an IP protocol number and
+/// a default of its own.
 macro_rules! layers {
     ($(
         $(#[$doc:meta])*
-        $header:ident: $($key:literal => $name:ident $(($other:ident = $value:expr))?),+ {
+        $header:ident: $($key:literal => $name:ident $([$protocol:literal])? $(($other:ident = $value:expr))?),+ {
             $( $(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr, )*
         }
     )*) => {
@@ -90,6 +91,14 @@ macro_rules! layers {
                 }
             }
 
+            /// Returns the IP protocol or next-header number of this layer, if there is one.
+            pub(crate) fn protocol(&self) -> Option<Protocol> {
+                match self {
+                    $( $( $( Self::$name(_) => Some(Protocol($protocol)), )? )+ )*
+                    _ => None,
+                }
+            }
+
             fn read_fields(name: &str, context: Context<'_>, node: &Node) -> Option<Self> {
                 match name {
                     $( $(
@@ -116,7 +125,7 @@ macro_rules! layers {
 
 layers! {
     /// An Ethernet header, 14 bytes (IEEE 802.3, clause 3).
-    Ethernet: "ethernet" => Ethernet {
+    Ethernet: "ethernet" => Ethernet [143] {
         destination: MacAddr = MacAddr(DUT_MAC),
         source: MacAddr = MacAddr(TESTER_MAC),
         /// EtherType of the next layer, or its length in bytes in front of LLC.
@@ -160,7 +169,7 @@ layers! {
     }
 
     /// An IPv4 header, 20 bytes and its options (RFC 791 section 3.1).
-    Ipv4: "ipv4" => Ipv4 {
+    Ipv4: "ipv4" => Ipv4 [4] {
         version: Bits<u8, 4> = Bits(4),
         /// Header length in 32-bit words as the header claims it; `options` decide how long it is.
         ihl: Option<Bits<u8, 4>> = None,
@@ -183,7 +192,7 @@ layers! {
     }
 
     /// An IPv6 header, 40 bytes (RFC 8200 section 3).
-    Ipv6: "ipv6" => Ipv6 {
+    Ipv6: "ipv6" => Ipv6 [41] {
         version: Bits<u8, 4> = Bits(6),
         traffic_class: u8 = 0,
         flow_label: Bits<u32, 20> = Bits::default(),
@@ -196,7 +205,7 @@ layers! {
     }
 
     /// An IPv6 options header, padded to whole 8 bytes: hop-by-hop (RFC 8200 section 4.3) or destination (section 4.6).
-    Ipv6Options: "hop_by_hop" => HopByHop, "destination_options" => DestinationOptions {
+    Ipv6Options: "hop_by_hop" => HopByHop [0], "destination_options" => DestinationOptions [60] {
         next_header: Option<Protocol> = None,
         /// In units of 8 bytes, the first not counted.
         length: Option<u8> = None,
@@ -205,7 +214,7 @@ layers! {
     }
 
     /// The IPv6 routing header (RFC 8200 section 4.4), filled with zeros to whole 8 bytes.
-    Routing: "routing" => Routing {
+    Routing: "routing" => Routing [43] {
         next_header: Option<Protocol> = None,
         /// In units of 8 bytes, the first not counted.
         length: Option<u8> = None,
@@ -217,7 +226,7 @@ layers! {
     }
 
     /// The IPv6 fragment header, 8 bytes (RFC 8200 section 4.5).
-    Fragment: "fragment" => Fragment {
+    Fragment: "fragment" => Fragment [44] {
         next_header: Option<Protocol> = None,
         /// In units of 8 bytes.
         offset: Bits<u16, 13> = Bits::default(),
@@ -226,7 +235,7 @@ layers! {
     }
 
     /// The authentication header (RFC 4302 section 2): 12 bytes and the integrity check value.
-    Ah: "ah" => Ah {
+    Ah: "ah" => Ah [51] {
         next_header: Option<Protocol> = None,
         /// In 32-bit words, minus 2.
         length: Option<u8> = None,
@@ -236,20 +245,20 @@ layers! {
     }
 
     /// An ESP header, 8 bytes (RFC 4303 section 2); the layers behind it take the place of the ciphertext.
-    Esp: "esp" => Esp {
+    Esp: "esp" => Esp [50] {
         spi: u32 = 0x100,
         sequence: u32 = 1,
     }
 
     /// A GRE header, 4 bytes and its optional fields (RFC 2784, RFC 2890), each with its flag.
-    Gre: "gre" => Gre {
+    Gre: "gre" => Gre [47] {
         ethertype: Option<EtherType> = None,
         key: Option<u32> = None,
         sequence: Option<u32> = None,
     }
 
     /// A UDP header, 8 bytes (RFC 768).
-    Udp: "udp" => Udp {
+    Udp: "udp" => Udp [17] {
         source: u16 = CLIENT_PORT,
         destination: u16 = DISCARD_PORT,
         /// Length of header and payload in bytes.
@@ -259,7 +268,7 @@ layers! {
     }
 
     /// A TCP header, 20 bytes and its options (RFC 9293 section 3.1).
-    Tcp: "tcp" => Tcp {
+    Tcp: "tcp" => Tcp [6] {
         source: u16 = CLIENT_PORT,
         destination: u16 = DISCARD_PORT,
         sequence: u32 = 1,
@@ -274,7 +283,7 @@ layers! {
     }
 
     /// The first 8 bytes of an ICMP (RFC 792) or `ICMPv6` (RFC 4443 section 4.1) message, an echo request by default.
-    Echo: "icmp" => Icmp, "icmpv6" => Icmpv6(r#type = 128) {
+    Echo: "icmp" => Icmp [1], "icmpv6" => Icmpv6 [58](r#type = 128) {
         r#type: u8 = 8,
         code: u8 = 0,
         checksum: Option<u16> = None,
@@ -285,7 +294,7 @@ layers! {
     }
 
     /// An IGMP message of version 2, 8 bytes, a membership report by default (RFC 2236 section 2).
-    Igmp: "igmp" => Igmp {
+    Igmp: "igmp" => Igmp [2] {
         r#type: u8 = 0x16,
         /// In tenths of a second.
         max_response: u8 = 0,
@@ -294,7 +303,7 @@ layers! {
     }
 
     /// An SCTP common header, 12 bytes (RFC 9260 section 3.1); chunks are given as `raw`.
-    Sctp: "sctp" => Sctp {
+    Sctp: "sctp" => Sctp [132] {
         source: u16 = CLIENT_PORT,
         destination: u16 = DISCARD_PORT,
         verification_tag: u32 = 0,
@@ -336,12 +345,6 @@ impl Field for TcpFlags {
                 None => Err(Problem::unknown(node.span.clone(), "TCP flag", &name, Self::NAMES)),
             }
         })
-    }
-}
-
-impl Field for Node {
-    fn read(node: &Node) -> Result<Self, Problem> {
-        Ok(node.clone())
     }
 }
 
@@ -393,20 +396,14 @@ impl Layer {
     /// Reads one layer: a table with one key, its name.
     pub(crate) fn read(context: Context<'_>, node: &Node) -> Option<Self> {
         let Value::Table(entries) = &node.value else {
-            context.report(Problem::new(
-                node.span.clone(),
-                "expected a layer, a table with one key like { udp = {} }",
-            ));
+            context.report(node.problem("expected a layer, a table with one key like { udp = {} }"));
             return None;
         };
         let [(key, fields)] = entries.as_slice() else {
             let keys = entries.len();
             context.report(
-                Problem::new(
-                    node.span.clone(),
-                    format!("expected a layer, a table with one key, found {keys} keys"),
-                )
-                .hint("write each layer in its own braces, outermost first"),
+                node.problem(format!("expected a layer, a table with one key, found {keys} keys"))
+                    .hint("write each layer in its own braces, outermost first"),
             );
             return None;
         };
@@ -421,37 +418,13 @@ impl Layer {
     /// Returns the EtherType by which the header in front announces this layer, if there is one.
     pub(crate) fn ether_type(&self) -> Option<EtherType> {
         match self {
-            Self::Vlan(vlan) => Some(vlan.tpid.into()),
+            Self::Vlan(vlan) => Some(EtherType(vlan.tpid.0)),
             Self::Arp(_) => Some(EtherType::ARP),
             Self::Ipv4(_) => Some(EtherType::IPV4),
             Self::Ipv6(_) => Some(EtherType::IPV6),
             Self::Ethernet(_) => Some(EtherType::TEB),
             _ => None,
         }
-    }
-
-    /// Returns the IP protocol or next-header number of this layer, if there is one.
-    pub(crate) fn protocol(&self) -> Option<Protocol> {
-        let number = match self {
-            Self::HopByHop(_) => 0,
-            Self::Icmp(_) => 1,
-            Self::Igmp(_) => 2,
-            Self::Ipv4(_) => 4,
-            Self::Tcp(_) => 6,
-            Self::Udp(_) => 17,
-            Self::Ipv6(_) => 41,
-            Self::Routing(_) => 43,
-            Self::Fragment(_) => 44,
-            Self::Gre(_) => 47,
-            Self::Esp(_) => 50,
-            Self::Ah(_) => 51,
-            Self::Icmpv6(_) => 58,
-            Self::DestinationOptions(_) => 60,
-            Self::Sctp(_) => 132,
-            Self::Ethernet(_) => 143,
-            _ => return None,
-        };
-        Some(Protocol(number))
     }
 
     /// Returns the addresses of an IP header.

@@ -238,7 +238,7 @@ fn read_frames(
     let given = [layers, hex, pcap].iter().flatten().count();
     if given != 1 {
         let message = format!("a frame needs exactly one of `layers`, `hex` and `pcap`, found {given}");
-        context.report(Problem::new(node.span.clone(), message));
+        context.report(node.problem(message));
     }
     let mut crafting = layers.map(Crafting::new);
     for bindings in combinations {
@@ -313,7 +313,7 @@ impl<'a> Crafting<'a> {
         let frame = context.keep(Frame::craft(layers, repeat).map_err(|error| {
             // An error in the value of a variable is reported at the use, not at the definition.
             let place = nodes.get(error.index()).map_or(self.node, |(place, _)| *place);
-            Problem::new(place.span.clone(), error.to_string())
+            place.problem(error.to_string())
         }))?;
         if self.constant {
             self.made = Some(frame.clone());
@@ -338,21 +338,16 @@ fn read_expectation(
         oracle::expectation(frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat.into())));
     let short = frames.iter().filter(|frame| frame.bytes.len() < SHORTEST_FRAME).count();
     let disagreement = match (short, unreachable) {
-        (0, true) => Problem::new(
-            node.span.clone(),
-            "the frames are declared unreachable, but each of them can be injected",
-        ),
+        (0, true) => node.problem("the frames are declared unreachable, but each of them can be injected"),
         (0, false) if declared.as_ref()? == &computed => return Some(computed),
-        (0, false) => Problem::new(node.span.clone(), differences(&declared?, &computed)),
+        (0, false) => node.problem(differences(&declared?, &computed)),
         (short, true) if short == frames.len() => return Some(computed),
-        (short, _) => Problem::new(
-            node.span.clone(),
-            format!(
+        (short, _) => node
+            .problem(format!(
                 "{short} of {} frames are shorter than {SHORTEST_FRAME} bytes and cannot be injected",
                 frames.len()
-            ),
-        )
-        .hint("move them to a scenario of their own, with `unreachable = true` in [expect]"),
+            ))
+            .hint("move them to a scenario of their own, with `unreachable = true` in [expect]"),
     };
     context.report(disagreement);
     None
@@ -392,9 +387,7 @@ fn read_counts(context: Context<'_>, matrix: &Matrix, node: &Node) -> Option<BTr
             let protocol = context.keep(context.read::<Protocol>(&key));
             let number = context.keep(context.read::<u64>(count));
             if number == Some(0) {
-                context.report(
-                    Problem::new(count.span.clone(), "a count must be at least 1").hint("omit the protocol"),
-                );
+                context.report(count.problem("a count must be at least 1").hint("omit the protocol"));
                 return None;
             }
             let total: &mut u64 = counts.entry(protocol?.into()).or_default();
@@ -448,7 +441,7 @@ fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
             && preset.insert(protocol, start).is_some()
         {
             let message = format!("the value of slot {protocol} is given twice");
-            context.report(Problem::new(key.span, message));
+            context.report(key.problem(message));
         }
     }
     Some(preset)
@@ -467,7 +460,7 @@ fn read_spread(context: Context<'_>, node: &Node, requires: &Requires) -> Option
     }
     table.finish();
     if spread == Spread::default() {
-        let problem = Problem::new(node.span.clone(), "[spread] spreads over nothing");
+        let problem = node.problem("[spread] spreads over nothing");
         context.report(problem.hint("set `cpus = true` or `queues = 4`"));
     }
     Some(spread)
@@ -484,8 +477,7 @@ fn read_deviation(context: Context<'_>, node: &Node) -> Option<Deviation> {
     let reason = table.require("reason");
     table.finish();
     if conditions == 0 {
-        let problem =
-            Problem::new(node.span.clone(), "a deviation without a condition is a wrong expectation");
+        let problem = node.problem("a deviation without a condition is a wrong expectation");
         context.report(problem.hint("give at least one of driver, mode, kernel and injector"));
     }
     Some(Deviation { driver, mode, kernel, injector, reason: reason? })

@@ -44,10 +44,7 @@ impl Matrix {
         for variable in &variables {
             count *= variable.values.len();
             if count > MAX_FRAMES {
-                return Err(Problem::new(
-                    node.span.clone(),
-                    format!("the matrix makes more than {MAX_FRAMES} frames"),
-                ));
+                return Err(node.problem(format!("the matrix makes more than {MAX_FRAMES} frames")));
             }
         }
         let names: Rc<[&str]> = self.0.iter().map(|variable| variable.key.name.as_str()).collect();
@@ -106,9 +103,6 @@ fn values(node: &Node) -> Result<Vec<Value>, Problem> {
         _ => None,
     };
     values.ok_or_else(|| {
-        Problem::new(
-            node.span.clone(),
-            "expected a range like \"0..=255\" or an array of integers, strings or lists of layers",
-        )
+        node.problem("expected a range like \"0..=255\" or an array of integers, strings or lists of layers")
     })
 }

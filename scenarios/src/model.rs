@@ -213,27 +213,3 @@ impl Deviation {
             && kernels.is_none_or(|range| range.contains(kernel))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_a_path_without_escapes() {
-        for sound in ["udp", "vlan/qinq_ipv4_udp", "a/b/c-1.2"] {
-            assert_eq!(sound.parse::<ScenarioId>().unwrap().to_string(), sound);
-        }
-        for wrong in ["", "/udp", "udp/", "a//b", "../a", "a/.b", "A", "a b", "a\\b"] {
-            assert!(wrong.parse::<ScenarioId>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_expectation_in_json_is_keyed_by_protocol_number_as_a_string() {
-        let expected = Expectation { counts: [(0, 1), (17, 4)].into(), passed: 5, dropped: 2 };
-        let json = r#"{"counts":{"0":1,"17":4},"passed":5,"dropped":2}"#;
-        assert_eq!(serde_json::to_string(&expected).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Expectation>(json).unwrap(), expected);
-        assert!(serde_json::from_str::<Expectation>(&json.replace("17", "256")).is_err());
-    }
-}

@@ -78,25 +78,25 @@ mod tests {
     }
 
     const TAGS: [&str; 6] = [
-        "{ vlan = { vid = 10 } }",
-        "{ vlan = { tpid = 0x88a8, vid = 10 } }",
-        "{ vlan = { tpid = 0x88a8, vid = 100 } }, { vlan = { vid = 10 } }",
-        "{ vlan = { vid = 100 } }, { vlan = { tpid = 0x88a8, vid = 10 } }",
-        "{ vlan = { vid = 100 } }, { vlan = { vid = 10 } }",
-        "{ vlan = { tpid = 0x88a8, vid = 100 } }, { vlan = { tpid = 0x88a8, vid = 10 } }",
+        "vlan vid = 10",
+        "vlan tpid = 0x88a8, vid = 10",
+        "vlan tpid = 0x88a8, vid = 100 / vlan vid = 10",
+        "vlan vid = 100 / vlan tpid = 0x88a8, vid = 10",
+        "vlan vid = 100 / vlan vid = 10",
+        "vlan tpid = 0x88a8, vid = 100 / vlan tpid = 0x88a8, vid = 10",
     ];
 
     #[test]
     fn ipv4_counts_by_its_protocol_byte() {
         for protocol in 0..=u8::MAX {
-            assert_key(&format!("{{ ethernet = {{}} }}, {{ ipv4 = {{ protocol = {protocol} }} }}"), protocol);
+            assert_key(&format!("ethernet / ipv4 protocol = {protocol}"), protocol);
         }
     }
 
     #[test]
     fn ipv6_counts_by_its_next_header_byte() {
         for next in 0..=u8::MAX {
-            assert_key(&format!("{{ ethernet = {{}} }}, {{ ipv6 = {{ next_header = {next} }} }}"), next);
+            assert_key(&format!("ethernet / ipv6 next_header = {next}"), next);
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
             "more_fragments = true",
             "fragment_offset = 100",
         ] {
-            assert_key(&format!("{{ ethernet = {{}} }}, {{ ipv4 = {{ {fields} }} }}, {{ udp = {{}} }}"), 17);
+            assert_key(&format!("ethernet / ipv4 {fields} / udp"), 17);
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         for fields in
             ["version = 4", "version = 0", "payload_length = 0", "payload_length = 65535", "hop_limit = 0"]
         {
-            assert_key(&format!("{{ ethernet = {{}} }}, {{ ipv6 = {{ {fields} }} }}, {{ udp = {{}} }}"), 17);
+            assert_key(&format!("ethernet / ipv6 {fields} / udp"), 17);
         }
     }
 
@@ -132,50 +132,38 @@ mod tests {
         for (layer, key) in
             [("hop_by_hop", 0), ("routing", 43), ("fragment", 44), ("ah", 51), ("destination_options", 60)]
         {
-            assert_key(
-                &format!("{{ ethernet = {{}} }}, {{ ipv6 = {{}} }}, {{ {layer} = {{}} }}, {{ udp = {{}} }}"),
-                key,
-            );
+            assert_key(&format!("ethernet / ipv6 / {layer} / udp"), key);
         }
     }
 
     #[test]
     fn one_and_two_tags_are_parsed_in_every_order() {
         for tags in TAGS {
-            assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ ipv4 = {{}} }}, {{ udp = {{}} }}"), 17);
-            assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ ipv6 = {{}} }}, {{ tcp = {{}} }}"), 6);
-            assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ arp = {{}} }}"), 0);
+            assert_key(&format!("ethernet / {tags} / ipv4 / udp"), 17);
+            assert_key(&format!("ethernet / {tags} / ipv6 / tcp"), 6);
+            assert_key(&format!("ethernet / {tags} / arp"), 0);
         }
     }
 
     #[test]
     fn no_bit_of_a_tag_matters() {
         for tag in ["vid = 0, pcp = 7", "vid = 4095", "vid = 4095, pcp = 7, dei = true", "vid = 0"] {
-            assert_key(
-                &format!(
-                    "{{ ethernet = {{}} }}, {{ vlan = {{ {tag} }} }}, {{ ipv4 = {{}} }}, {{ udp = {{}} }}"
-                ),
-                17,
-            );
+            assert_key(&format!("ethernet / vlan {tag} / ipv4 / udp"), 17);
         }
     }
 
     #[test]
     fn a_third_tag_and_another_tpid_are_not_parsed() {
-        for tags in [
-            "{ vlan = {} }, { vlan = {} }, { vlan = {} }",
-            "{ vlan = { tpid = 0x9100 } }",
-            "{ vlan = { tpid = 0x9200 } }",
-            "{ vlan = {} }, { vlan = { tpid = 0x9100 } }",
-        ] {
-            assert_key(&format!("{{ ethernet = {{}} }}, {tags}, {{ ipv4 = {{}} }}, {{ udp = {{}} }}"), 0);
+        for tags in
+            ["vlan / vlan / vlan", "vlan tpid = 0x9100", "vlan tpid = 0x9200", "vlan / vlan tpid = 0x9100"]
+        {
+            assert_key(&format!("ethernet / {tags} / ipv4 / udp"), 0);
         }
     }
 
     #[test]
     fn every_other_ether_type_counts_in_slot_0() {
-        let mut frame =
-            bytes("{ ethernet = {} }, { ipv4 = {} }, { udp = {} }, { payload = { length = 18 } }");
+        let mut frame = bytes("ethernet / ipv4 / udp / payload length = 18");
         for ether_type in (0..=u16::MAX).filter(|known| ![0x0800, 0x86dd, 0x8100, 0x88a8].contains(known)) {
             frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
             assert_eq!(outcome(&frame), CounterOutcome::Counted(OTHER), "{ether_type:#06x}");
@@ -195,28 +183,23 @@ mod tests {
     #[test]
     fn each_header_counts_from_the_length_at_which_it_fits() {
         use CounterOutcome::{Counted, Dropped};
-        assert_outcomes("{ ethernet = {} }, { arp = {} }", &[(0, Dropped), (14, Counted(0))]);
-        for (net, length) in [("{ ipv4 = {} }", 20), ("{ ipv6 = {} }", 40)] {
+        assert_outcomes("ethernet / arp", &[(0, Dropped), (14, Counted(0))]);
+        for (net, length) in [("ipv4", 20), ("ipv6", 40)] {
             let outcomes = [(0, Dropped), (14, Counted(0)), (14 + length, Counted(17))];
-            assert_outcomes(&format!("{{ ethernet = {{}} }}, {net}, {{ udp = {{}} }}"), &outcomes);
+            assert_outcomes(&format!("ethernet / {net} / udp"), &outcomes);
             for (tags, count) in TAGS.iter().zip([1, 1, 2, 2, 2, 2]) {
                 let inner = 14 + 4 * count;
                 let outcomes = [(0, Dropped), (inner, Counted(0)), (inner + length, Counted(17))];
-                assert_outcomes(
-                    &format!("{{ ethernet = {{}} }}, {tags}, {net}, {{ udp = {{}} }}"),
-                    &outcomes,
-                );
+                assert_outcomes(&format!("ethernet / {tags} / {net} / udp"), &outcomes);
             }
         }
         // The third tag is not parsed, so it may be truncated.
-        let three =
-            "{ ethernet = {} }, { vlan = {} }, { vlan = {} }, { vlan = {} }, { ipv4 = {} }, { udp = {} }";
-        assert_outcomes(three, &[(0, Dropped), (22, Counted(0))]);
+        assert_outcomes("ethernet / vlan / vlan / vlan / ipv4 / udp", &[(0, Dropped), (22, Counted(0))]);
     }
 
     #[test]
     fn an_expectation_adds_up_repeats_and_has_no_entry_of_0() {
-        let udp = bytes("{ ethernet = {} }, { ipv4 = {} }, { udp = {} }");
+        let udp = bytes("ethernet / ipv4 / udp");
         let frames = [(udp.as_slice(), 3), (&udp[..20], 2), (&udp[..13], 4), (&udp[..], 2), (&udp[..], 0)];
         let expected = Expectation { counts: [(17, 5), (0, 2)].into(), passed: 7, dropped: 4 };
         assert_eq!(expectation(frames), expected);

@@ -196,12 +196,6 @@ impl fmt::Display for EtherType {
     }
 }
 
-impl From<Tpid> for EtherType {
-    fn from(tpid: Tpid) -> Self {
-        Self(tpid.0)
-    }
-}
-
 /// Returns the number of a name in a table.
 fn number(names: &[(u16, &str)], name: &str) -> Option<u16> {
     names.iter().find(|entry| entry.1 == name).map(|entry| entry.0)
@@ -289,56 +283,4 @@ impl FromStr for Options {
 pub(crate) enum Addresses {
     V4(Ipv4Addr, Ipv4Addr),
     V6(Ipv6Addr, Ipv6Addr),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_holds_its_largest_value_and_nothing_above() {
-        assert_eq!(VlanId::new(4095).map(VlanId::get), Some(4095));
-        assert_eq!(VlanId::new(4096), None);
-        assert_eq!(Bits::<u8, 3>::new(8), None);
-        assert_eq!(Bits::<u32, 20>::MAX, 0xf_ffff);
-    }
-
-    #[test]
-    fn an_address_reads_back_as_it_prints() {
-        let text = "02:00:5e:10:00:fe";
-        assert_eq!(text.parse::<MacAddr>().unwrap().to_string(), text);
-        for wrong in [
-            "",
-            "02:00:00:00:00",
-            "02:00:00:00:00:01:02",
-            "2:0:0:0:0:1",
-            "02:00:00:00:00:0g",
-            "+2:00:00:00:00:01",
-        ] {
-            assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn hexadecimal_digits_may_be_spaced_and_broken_into_lines() {
-        assert_eq!("08 00\n 4500".parse::<Hex>().unwrap().0, [0x08, 0x00, 0x45, 0x00]);
-        assert!("080".parse::<Hex>().is_err());
-        assert!("zz".parse::<Hex>().is_err());
-    }
-
-    #[test]
-    fn options_are_whole_words_up_to_forty_bytes() {
-        assert_eq!("01".repeat(40).parse::<Options>().unwrap().words(), 10);
-        assert!("01".repeat(44).parse::<Options>().is_err());
-        assert!("010101".parse::<Options>().is_err());
-    }
-
-    #[test]
-    fn names_of_ether_types_are_sorted_by_number_and_found_again() {
-        assert!(ETHER_TYPES.is_sorted_by(|a, b| a.0 < b.0));
-        for &(number, name) in ETHER_TYPES {
-            assert_eq!(EtherType::from_name(name), Some(EtherType(number)));
-            assert_eq!(EtherType(number).to_string(), name);
-        }
-    }
 }
