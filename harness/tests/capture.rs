@@ -155,7 +155,9 @@ fn mixed_traffic_counts_as(by_tshark: &Counts) -> Result {
     }
     for TrialRecord { id, verdict, observed, expected, .. } in &result.trials {
         let observed = observed.as_ref().ok_or("nothing was observed")?;
-        if *verdict != VerdictKind::Pass || observed.counts != *by_tshark || expected.counts != *by_tshark {
+        let agree =
+            [&observed.counts, &expected.counts].iter().all(|counts| counts.as_ref() == Some(by_tshark));
+        if *verdict != VerdictKind::Pass || !agree {
             return Err(format!("{id}: {verdict}, {:?}, tshark: {by_tshark:?}", observed.counts).into());
         }
     }
@@ -246,7 +248,7 @@ fn every_length() -> Result {
         .trials
         .iter()
         .filter(|trial| trial.id.contains("generic"))
-        .map(|trial| trial.expected.total())
+        .map(|trial| trial.expected.frames.values().sum::<u64>())
         .sum();
     if sent != lengths.len() as u64 {
         return Err(format!("{sent} of {} frames are accounted for", lengths.len()).into());

@@ -18,8 +18,9 @@ use xdproof::{
     host::kernel::kernel_version,
     model::{
         mode::InjectorKind,
-        observation::{Counts, Observation},
+        observation::{Counts, sum},
         result::Observed,
+        sink::Sink,
     },
     plan::selection::{Selection, Trial},
     program::{Object, ProgramError, Subject, TestRunOutput},
@@ -130,8 +131,7 @@ fn run_split(scenario: &Scenario) -> Result<(), Failed> {
             }
         }
     }
-    let observation = Observation { per_cpu: counter.counts()?, ..Observation::default() };
-    let observed = observation.counts();
+    let observed = sum(&counter.counts()?);
     if observed == expected {
         Ok(())
     } else {
@@ -149,11 +149,13 @@ fn snapshot(scenario: &Scenario, observed: &Observed) {
         settings.set_omit_expression(true);
         settings
     });
-    let Observed { counts, passed, dropped, undecided, per_cpu: _ } = observed;
-    if *undecided > 0 {
-        return; // Judged all the same; the snapshot is held against what a test run shows.
+    let Observed { counts, frames, unobservable, per_cpu: _ } = observed;
+    if *unobservable > 0 {
+        return; // The trial is judged, and the snapshot is compared with what a test run observes.
     }
-    let numbers = Expectation { counts: counts.clone(), passed: *passed, dropped: *dropped };
+    let [passed, dropped] = [Sink::Stack, Sink::Nowhere].map(|sink| frames.get(&sink).copied().unwrap_or(0));
+    assert_eq!(passed + dropped, frames.values().sum::<u64>(), "{}: frames at another sink", scenario.id);
+    let numbers = Expectation { counts: counts.clone().unwrap_or_default(), passed, dropped };
     settings.bind(|| insta::assert_json_snapshot!(snapshot_name(scenario), numbers));
 }
 

@@ -22,7 +22,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
-    model::observation::{Counts, Observation},
+    model::observation::{Counts, sum},
     program::{CounterMap, Object, Program, TestRunOutput},
 };
 use xdproof_ebpf::{
@@ -159,7 +159,7 @@ impl Reader {
 
     /// What the map says, over all CPUs.
     fn read(&self) -> Result<Counts> {
-        Ok(Observation { per_cpu: self.counters.counts()?, ..Observation::default() }.counts())
+        Ok(sum(&self.counters.counts()?))
     }
 
     fn answer(&mut self, case: &Case) -> io::Result<TestRunOutput> {

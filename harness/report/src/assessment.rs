@@ -7,7 +7,7 @@ use xdproof_core::model::{
     result::{Collection, RunResult, Summary, TrialRecord},
 };
 use xdproof_core::model::{
-    judgement::Judgement, measurement::Unmeasured, mismatch::Mismatch, verdict::VerdictKind,
+    judgement::Judgement, measurement::Unmeasured, mismatch::FaultClass, verdict::VerdictKind,
 };
 
 /// What may be built on a collection of results.
@@ -419,7 +419,7 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
 fn of_trial(trial: &TrialRecord) -> Option<ObstacleKind> {
     let mismatches = trial.failure.as_ref().map_or(&[][..], |failure| &failure.mismatches);
     match trial.verdict {
-        VerdictKind::Fail if mismatches.iter().any(|its| matches!(its, Mismatch::Support { .. })) => {
+        VerdictKind::Fail if mismatches.iter().any(|its| its.class == FaultClass::UnexpectedAttach) => {
             Some(ObstacleKind::Refusal)
         }
         VerdictKind::Fail => Some(ObstacleKind::Failure),
@@ -429,29 +429,12 @@ fn of_trial(trial: &TrialRecord) -> Option<ObstacleKind> {
     }
 }
 
-/// Why a trial came out as it did, without bytes.
+/// The reason of a trial's verdict, without bytes: `reason` of version 1 has them.
 fn brief(trial: &TrialRecord) -> String {
-    let Some(failure) = trial.failure.as_ref().filter(|_| trial.verdict == VerdictKind::Fail) else {
-        return trial.reason.clone().unwrap_or_else(|| "no reason is given".to_owned());
-    };
-    let (mut parts, mut missing, mut unexpected) = (Vec::new(), 0_u64, 0_u64);
-    for mismatch in &failure.mismatches {
-        match mismatch {
-            Mismatch::Missing { times, .. } => missing = missing.saturating_add(*times),
-            Mismatch::Unexpected { times, .. } => unexpected = unexpected.saturating_add(*times),
-            Mismatch::Returned { times, .. } => parts.push(format!("{times} came back to the tester")),
-            other => parts.push(other.to_string()),
-        }
+    match trial.failure.as_ref().filter(|_| trial.verdict == VerdictKind::Fail) {
+        Some(failure) => failure.mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        None => trial.reason.clone().unwrap_or_else(|| "no reason is given".to_owned()),
     }
-    match (missing, unexpected) {
-        (0, 0) => {}
-        (0, unexpected) => parts.push(format!("{unexpected} came that had not to")),
-        (missing, 0) => parts.push(format!("{missing} did not come")),
-        (missing, unexpected) => {
-            parts.push(format!("{missing} did not come as they were sent, and {unexpected} others came"));
-        }
-    }
-    parts.join("; ")
 }
 
 /// Verdicts by number, as words.

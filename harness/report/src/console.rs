@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, time::Insta
 
 use anstyle::{AnsiColor, Style};
 use xdproof_ebpf::abi::protocol_name;
-use xdproof_scenarios::Expectation;
 
 use xdproof_core::model::{
-    environment::Environment, mismatch::Mismatch, mode::TrialPath, observation::side_by_side,
+    environment::Environment, expectation::ExpectedTotals, mode::TrialPath, observation::side_by_side,
     verdict::VerdictKind,
 };
 use xdproof_core::model::{
@@ -212,7 +211,7 @@ impl<W: io::Write> Console<W> {
     /// What the verdicts do not rest on.
     fn undecided(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
         let unseen =
-            trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.undecided);
+            trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.unobservable);
         let (trials, frames) = unseen
             .filter(|frames| *frames > 0)
             .fold((0, 0), |(trials, sum), frames| (trials + 1, sum + frames));
@@ -308,28 +307,26 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     if let Some(observed) = &trial.observed {
         write_side_by_side(to, &trial.expected, observed)?;
     }
-    let is_frame =
-        |mismatch: &&Mismatch| matches!(mismatch, Mismatch::Missing { .. } | Mismatch::Unexpected { .. });
-    for mismatch in failure.mismatches.iter().filter(|mismatch| !is_frame(mismatch)) {
-        writeln!(to, "  {}", shown(&mismatch.to_string()))?;
-    }
     frame_diff::write(to, &failure.mismatches)?;
     writeln!(to, "  repeat: {}", shown(&failure.repeat))
 }
 
-fn write_side_by_side(to: &mut String, expected: &Expectation, observed: &Observed) -> std::fmt::Result {
+fn write_side_by_side(to: &mut String, expected: &ExpectedTotals, observed: &Observed) -> std::fmt::Result {
     writeln!(to, "  {:24} {:>12} {:>12}", "", "expected", "observed")?;
     let mut row = |name: &str, expected: u64, observed: u64| {
         let mark = if expected == observed { "" } else { "  <--" };
         writeln!(to, "  {name:24} {expected:12} {observed:12}{mark}")
     };
-    for (protocol, expected, observed) in side_by_side(&expected.counts, &observed.counts) {
-        row(&protocol_label(*protocol), expected, observed)?;
+    if let (Some(expected), Some(observed)) = (&expected.counts, &observed.counts) {
+        for (protocol, expected, observed) in side_by_side(expected, observed) {
+            row(&protocol_label(*protocol), expected, observed)?;
+        }
     }
-    row("passed", expected.passed, observed.passed)?;
-    row("dropped", expected.dropped, observed.dropped)?;
-    if observed.undecided > 0 {
-        writeln!(to, "  {:24} {:>12} {:12}", "passed or dropped", "", observed.undecided)?;
+    for (sink, expected, observed) in side_by_side(&expected.frames, &observed.frames) {
+        row(&sink.frames(), expected, observed)?;
+    }
+    if observed.unobservable > 0 {
+        writeln!(to, "  {:24} {:>12} {:12}", "not observable", "", observed.unobservable)?;
     }
     Ok(())
 }

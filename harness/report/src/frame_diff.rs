@@ -1,10 +1,12 @@
-//! Frames that came through with other bytes than they were sent with: which came of which, and where they differ.
+//! Frames that arrived with other bytes than they were sent with: pairs of a missing and an unexpected frame, and the bytes that differ.
 
 use std::fmt::Write as _;
 
 use xdproof_scenarios::describe;
 
-use xdproof_core::model::mismatch::Mismatch;
+use xdproof_core::model::mismatch::{Delta, FrameDelta, Mismatch};
+
+use crate::console::shown;
 
 /// Bytes in a row.
 const ROW: usize = 16;
@@ -12,68 +14,48 @@ const ROW: usize = 16;
 /// Rows that are shown of a frame.
 const SHOWN_ROWS: usize = 8;
 
-/// Bytes that are shown of a frame that nothing resembles.
+/// Bytes that are shown of a frame that resembles no other.
 const SHOWN_BYTES: usize = 256;
 
-/// Frames of either kind that are held against each other, which takes the product of both.
+/// Frames of either kind that are compared with each other, which takes the product of both.
 const COMPARED: usize = 64;
 
-/// A frame that is missing or that nobody sent.
-pub(super) struct Stray {
-    pub(super) bytes: Vec<u8>,
-    pub(super) times: u64,
+/// The frames of a mismatch, those that resemble each other in pairs.
+pub(super) struct FrameDiff<'a> {
+    /// Each missing frame with the unexpected one that it probably became.
+    pub(super) pairs: Vec<(&'a FrameDelta, &'a FrameDelta)>,
+    /// All others.
+    pub(super) rest: Vec<&'a FrameDelta>,
 }
 
-/// Frames that did not come through as they were sent.
-pub(super) struct Damage<'a> {
-    /// Each missing frame with the unexpected one that came of it, as it seems.
-    pub(super) pairs: Vec<(Stray, Stray)>,
-    /// The other missing ones.
-    pub(super) missing: Vec<Stray>,
-    /// The other unexpected ones.
-    pub(super) unexpected: Vec<Stray>,
-    /// Mismatches whose bytes cannot be read.
-    pub(super) unread: Vec<&'a Mismatch>,
-}
-
-impl<'a> Damage<'a> {
-    /// Puts the frames of mismatches together, each with the nearest; what is not about frames is left out.
-    pub(super) fn of(mismatches: &'a [Mismatch]) -> Self {
-        let (mut missing, mut unexpected, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-        for mismatch in mismatches {
-            let (strays, hex, times) = match mismatch {
-                Mismatch::Missing { hex, times } => (&mut missing, hex, times),
-                Mismatch::Unexpected { hex, times } => (&mut unexpected, hex, times),
-                _ => continue,
-            };
-            match hex::decode(hex) {
-                Ok(bytes) => strays.push(Some(Stray { bytes, times: *times })),
-                Err(_) => unread.push(mismatch),
-            }
-        }
-        let taken: Vec<_> = pairs(&missing, &unexpected)
+impl<'a> FrameDiff<'a> {
+    /// Pairs each missing frame with the unexpected one that is nearest to it.
+    pub(super) fn of(frames: &'a [FrameDelta]) -> Self {
+        let of_kind = |delta| frames.iter().filter(move |frame| frame.delta == delta).collect::<Vec<_>>();
+        let (missing, unexpected) = (of_kind(Delta::Missing), of_kind(Delta::Unexpected));
+        let pairs: Vec<_> = pairs(&missing, &unexpected)
             .into_iter()
-            .filter_map(|(sent, came)| Some((missing[sent].take()?, unexpected[came].take()?)))
+            .map(|(sent, came)| (missing[sent], unexpected[came]))
             .collect();
-        let rest = |strays: Vec<Option<Stray>>| strays.into_iter().flatten().collect();
-        Self { pairs: taken, missing: rest(missing), unexpected: rest(unexpected), unread }
+        let is_paired = |frame: &FrameDelta| {
+            pairs.iter().any(|(sent, came)| std::ptr::eq(*sent, frame) || std::ptr::eq(*came, frame))
+        };
+        let rest = frames.iter().filter(|frame| !is_paired(frame)).collect();
+        Self { pairs, rest }
     }
 }
 
-/// Writes every missing frame beside the unexpected one that is nearest to it, the differing bytes marked, and the rest of
-/// both by themselves.
+/// Writes each mismatch on a line, and its frames below it: pairs with the differing bytes marked, then the rest.
 pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Result {
-    let Damage { pairs, missing, unexpected, unread } = Damage::of(mismatches);
-    for mismatch in unread {
-        writeln!(to, "  {mismatch}")?;
-    }
-    for (sent, came) in &pairs {
-        write_pair(to, sent, came)?;
-    }
-    for (what, strays) in [("missing", missing), ("unexpected", unexpected)] {
-        for Stray { bytes, times } in strays {
-            writeln!(to, "  {what} {times} x {}", describe(&bytes))?;
-            let shown = bytes.get(..SHOWN_BYTES).unwrap_or(&bytes);
+    for mismatch in mismatches {
+        writeln!(to, "  {}", shown(&mismatch.to_string()))?;
+        let FrameDiff { pairs, rest } = FrameDiff::of(&mismatch.frames);
+        for (sent, came) in pairs {
+            write_pair(to, sent, came)?;
+        }
+        for FrameDelta { delta, bytes, times } in rest {
+            writeln!(to, "  {} {times} x {}", delta.name(), describe(bytes))?;
+            let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
             let rest = if shown.len() < bytes.len() { " ..." } else { "" };
             writeln!(to, "      {}{rest}", hex::encode(shown))?;
         }
@@ -81,17 +63,14 @@ pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Resul
     Ok(())
 }
 
-/// Which frame came of which, by their indices: the nearest first, each once. What differs in more than half of its bytes
-/// came of something else.
-fn pairs(missing: &[Option<Stray>], unexpected: &[Option<Stray>]) -> Vec<(usize, usize)> {
+/// Pairs of frames by their indices: the nearest first, each frame once. Frames that differ in more than half of their bytes are no pair.
+fn pairs(missing: &[&FrameDelta], unexpected: &[&FrameDelta]) -> Vec<(usize, usize)> {
     let mut candidates = Vec::new();
     for (sent_index, sent) in missing.iter().enumerate().take(COMPARED) {
         for (came_index, came) in unexpected.iter().enumerate().take(COMPARED) {
-            if let (Some(sent), Some(came)) = (sent, came) {
-                let distance = marks(&sent.bytes, &came.bytes).distance();
-                if 2 * distance <= sent.bytes.len().max(came.bytes.len()) {
-                    candidates.push((distance, sent_index, came_index));
-                }
+            let distance = marks(&sent.bytes, &came.bytes).distance();
+            if 2 * distance <= sent.bytes.len().max(came.bytes.len()) {
+                candidates.push((distance, sent_index, came_index));
             }
         }
     }
@@ -117,7 +96,7 @@ impl Marks {
     }
 }
 
-/// Frames of one length differ byte by byte; of others, all between what they begin with and what they end with differs.
+/// Frames of one length are compared byte by byte; of others, everything between their common head and their common tail differs.
 pub(super) fn marks(sent: &[u8], came: &[u8]) -> Marks {
     if sent.len() == came.len() {
         let differing: Vec<usize> = (0..sent.len()).filter(|&at| sent[at] != came[at]).collect();
@@ -130,20 +109,19 @@ pub(super) fn marks(sent: &[u8], came: &[u8]) -> Marks {
     Marks { sent: (begin..sent.len() - end).collect(), came: (begin..came.len() - end).collect() }
 }
 
-fn write_pair(to: &mut String, sent: &Stray, came: &Stray) -> std::fmt::Result {
+fn write_pair(to: &mut String, sent: &FrameDelta, came: &FrameDelta) -> std::fmt::Result {
     let marks = marks(&sent.bytes, &came.bytes);
-    for (what, stray) in [("sent", sent), ("came", came)] {
-        let Stray { bytes, times } = stray;
+    for (what, FrameDelta { bytes, times, .. }) in [("sent", sent), ("got", came)] {
         writeln!(to, "  {what} {times} x {} bytes: {}", bytes.len(), describe(bytes))?;
     }
     write_marked(to, "sent", &sent.bytes, &marks.sent)?;
-    write_marked(to, "came", &came.bytes, &marks.came)
+    write_marked(to, " got", &came.bytes, &marks.came)
 }
 
 /// The rows of a frame in which bytes are marked, with the marks below them.
 fn write_marked(to: &mut String, what: &str, bytes: &[u8], marked: &[usize]) -> std::fmt::Result {
     if marked.is_empty() {
-        return writeln!(to, "      {what}  nothing in that place");
+        return writeln!(to, "      {what}  nothing there");
     }
     let mut rows: Vec<usize> = marked.iter().map(|at| at / ROW).collect();
     rows.dedup();
@@ -157,7 +135,7 @@ fn write_marked(to: &mut String, what: &str, bytes: &[u8], marked: &[usize]) -> 
         writeln!(to, "                 {}", below.trim_end())?;
     }
     if let Some(more @ 1..) = rows.len().checked_sub(SHOWN_ROWS) {
-        writeln!(to, "      and {more} rows more that differ")?;
+        writeln!(to, "      and {more} more rows that differ")?;
     }
     Ok(())
 }
@@ -165,14 +143,37 @@ fn write_marked(to: &mut String, what: &str, bytes: &[u8], marked: &[usize]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hex::encode as hex;
+    use xdproof_core::model::mismatch::{CheckId, FaultClass};
+
+    fn frame(delta: Delta, bytes: &[u8]) -> FrameDelta {
+        FrameDelta { delta, bytes: bytes.to_vec(), times: 1 }
+    }
 
     fn text(missing: &[&[u8]], unexpected: &[&[u8]]) -> String {
-        let missing = missing.iter().map(|bytes| Mismatch::Missing { hex: hex(bytes), times: 1 });
-        let unexpected = unexpected.iter().map(|bytes| Mismatch::Unexpected { hex: hex(bytes), times: 1 });
+        let missing = missing.iter().map(|bytes| frame(Delta::Missing, bytes));
+        let unexpected = unexpected.iter().map(|bytes| frame(Delta::Unexpected, bytes));
+        let frames = missing.chain(unexpected).collect();
+        let check = CheckId::new("sinks");
+        let mismatch = Mismatch::new(check, FaultClass::ModifiedInTransit, "frames at the stack", 3, 3);
         let mut text = String::new();
-        write(&mut text, &missing.chain(unexpected).collect::<Vec<_>>()).unwrap();
+        write(&mut text, &[Mismatch { frames, ..mismatch }]).unwrap();
         text
+    }
+
+    #[test]
+    fn a_mismatch_without_frames_is_a_line() {
+        let check = CheckId::new("a check that this crate knows nothing of");
+        let mut text = String::new();
+        write(&mut text, &[Mismatch::new(check, FaultClass::Reordered, "the subject", "this", "that")])
+            .unwrap();
+        assert_eq!(text, "  the subject: expected this, got that\n");
+    }
+
+    #[test]
+    fn a_frame_that_is_out_of_order_is_paired_with_none() {
+        let frames = [frame(Delta::Displaced, &[7; 60]), frame(Delta::Missing, &[7; 60])];
+        let FrameDiff { pairs, rest } = FrameDiff::of(&frames);
+        assert_eq!((pairs.len(), rest.len()), (0, 2));
     }
 
     #[test]
@@ -193,8 +194,9 @@ mod tests {
         let (mut damaged_one, mut damaged_other) = (one, other);
         damaged_one[0] = 9;
         damaged_other[0] = 9;
-        let strays = |bytes: &[u8]| Some(Stray { bytes: bytes.to_vec(), times: 1 });
-        let pairs = pairs(&[strays(&one), strays(&other)], &[strays(&damaged_other), strays(&damaged_one)]);
+        let missing = [&one, &other].map(|bytes| frame(Delta::Missing, bytes));
+        let unexpected = [&damaged_other, &damaged_one].map(|bytes| frame(Delta::Unexpected, bytes));
+        let pairs = pairs(&missing.each_ref(), &unexpected.each_ref());
         assert_eq!(pairs, [(0, 1), (1, 0)]);
     }
 

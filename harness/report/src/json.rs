@@ -12,7 +12,7 @@ use serde::Serialize;
 use xdproof_scenarios::{Hex, capture_file};
 
 use xdproof_core::model::{
-    mismatch::Mismatch,
+    mismatch::Delta,
     result::{Failure, TrialRecord},
 };
 
@@ -55,30 +55,25 @@ impl JsonFile {
     }
 
     fn keep_frames(&self, trial: &TrialRecord, failure: &Failure) -> io::Result<()> {
-        let sent = failure.frames.iter().map(|frame| (frame.hex.as_str(), u64::from(frame.times)));
-        self.write_frames(&Self::frames_of(trial), sent.collect())?;
-        let unexpected = failure.mismatches.iter().filter_map(|mismatch| match mismatch {
-            Mismatch::Unexpected { hex, times } => Some((hex.as_str(), *times)),
-            _ => None,
-        });
-        let unexpected: Vec<_> = unexpected.collect();
+        let bytes = |hex: &str| hex.parse().map(|Hex(bytes)| bytes).map_err(io::Error::other);
+        let sent = failure.frames.iter().map(|frame| Ok((bytes(&frame.hex)?, u64::from(frame.times))));
+        self.write_frames(&Self::frames_of(trial), &sent.collect::<io::Result<Vec<_>>>()?)?;
+        let frames = failure.mismatches.iter().flat_map(|mismatch| &mismatch.frames);
+        let unexpected = frames.filter(|frame| frame.delta == Delta::Unexpected);
+        let unexpected: Vec<_> = unexpected.map(|frame| (&frame.bytes, frame.times)).collect();
         if unexpected.is_empty() {
             return Ok(());
         }
-        self.write_frames(&Self::unexpected_of(trial), unexpected)
+        self.write_frames(&Self::unexpected_of(trial), &unexpected)
     }
 
-    fn write_frames(&self, file: &Path, frames: Vec<(&str, u64)>) -> io::Result<()> {
+    fn write_frames(&self, file: &Path, frames: &[(impl AsRef<[u8]>, u64)]) -> io::Result<()> {
         let path = self.directory.join(file);
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let bytes = |(hex, times): (&str, u64)| {
-            let Hex(bytes) = hex.parse().map_err(io::Error::other)?;
-            Ok((bytes, usize::try_from(times).map_err(io::Error::other)?))
-        };
-        let frames: Vec<(Vec<u8>, usize)> = frames.into_iter().map(bytes).collect::<io::Result<_>>()?;
-        let each = frames.iter().flat_map(|(bytes, times)| std::iter::repeat_n(bytes.as_slice(), *times));
+        let times = |times: u64| usize::try_from(times).unwrap_or(usize::MAX);
+        let each = frames.iter().flat_map(|(bytes, its)| std::iter::repeat_n(bytes.as_ref(), times(*its)));
         let mut to = io::BufWriter::new(fs::File::create(path)?);
         capture_file::write(&mut to, each)?;
         io::Write::flush(&mut to)

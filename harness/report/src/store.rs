@@ -721,10 +721,9 @@ fn check(file: &Path, at: &str, result: &RunResult) -> Result<(), StoreError> {
             if trial.failure.is_some() {
                 return wrong(format!("{id} passes, and has a failure"));
             }
-            let counted = trial.observed.as_ref().map(|observed| &observed.counts);
-            let departs = counted.is_some_and(|counted| {
-                side_by_side(&trial.expected.counts, counted)
-                    .any(|(_, expected, observed)| expected != observed)
+            let counted = trial.observed.as_ref().and_then(|observed| observed.counts.as_ref());
+            let departs = trial.expected.counts.as_ref().zip(counted).is_some_and(|(expected, counted)| {
+                side_by_side(expected, counted).any(|(_, expected, observed)| expected != observed)
             });
             if departs {
                 return wrong(format!("{id} passes, and counted something else than was expected"));

@@ -264,9 +264,10 @@
       const [wanted, came] = [expected[0][protocol] || 0, observed ? observed[0][protocol] || 0 : null];
       if (wanted || came) lines.push([`${protocol}${name ? ` ${name}` : ""}`, wanted, came]);
     }
-    const undecided = observed ? observed[3] : 0;
-    lines.push(["passed", expected[1], observed ? observed[1] : null, undecided]);
-    lines.push(["dropped", expected[2], observed ? observed[2] : null, undecided]);
+    const unobservable = observed ? observed[2] : 0;
+    const [wantedAt, cameAt] = [expected, observed || [{}, []]].map((its) => new Map(its[1]));
+    const sinks = new Set([...wantedAt.keys(), ...cameAt.keys()]);
+    for (const sink of sinks) lines.push([sink, wantedAt.get(sink) || 0, observed ? cameAt.get(sink) || 0 : null, unobservable]);
     const differs = ([, wanted, came, open]) => came !== null && wanted !== came && !(open && wanted - came <= open && came <= wanted);
     const line = (its) => h("tr", { class: differs(its) && "differs" }, h("th", { scope: "row" }, its[0]),
       h("td", { class: "n" }, grouped(its[1])), h("td", { class: "n" }, its[2] === null ? "–" : grouped(its[2])),
@@ -275,16 +276,16 @@
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "protocol"), h("th", { scope: "col", class: "n" }, "expected"),
         h("th", { scope: "col", class: "n" }, "observed"), h("td", {}))),
       h("tbody", {}, lines.map(line))));
-    const first = lines.filter((its, at) => differs(its) || at >= lines.length - 2 || lines.length <= 14);
+    const first = lines.filter((its, at) => differs(its) || at >= lines.length - sinks.size || lines.length <= 14);
     const rest = lines.filter((its) => !first.includes(its));
     return section("Expected and observed", table(first),
       rest.length > 0 && h("details", {}, h("summary", {}, `${rest.length} protocols more, each as expected`), table(rest)),
-      undecided > 0 && h("p", { class: "muted" },
-        `${grouped(undecided)} frames are in neither: the stack discards them before any socket could see whether they passed.`));
+      unobservable > 0 && h("p", { class: "muted" },
+        `${grouped(unobservable)} frames are not observable: the stack discards them before any socket could see whether they passed.`));
   };
 
   const byCpu = (trial) => {
-    const cpus = trial[OBSERVED] >= 0 ? numbers[trial[OBSERVED]][4] : [];
+    const cpus = trial[OBSERVED] >= 0 ? numbers[trial[OBSERVED]][3] : [];
     const lines = cpus.map((counts, cpu) => [cpu, Object.entries(counts)]).filter(([, counts]) => counts.length);
     if (!lines.length) return null;
     const words = (counts) => counts.map(([protocol, packets]) => `${protocols[protocol] || protocol} ${grouped(packets)}`).join(", ");
@@ -298,17 +299,16 @@
         h("div", {}, h("h5", {}, `sent, ${grouped(sentTimes)} ×`), h("p", {}, frames[sent][0]),
           hexdump(frames[sent][1], frames[sent][2], sentMarks, "Bytes that were sent"),
           h("p", { class: "muted" }, `differs in bytes ${runs(sentMarks)}`)),
-        h("div", {}, h("h5", {}, `came, ${grouped(cameTimes)} ×`), h("p", {}, frames[came][0]),
-          hexdump(frames[came][1], frames[came][2], cameMarks, "Bytes that came"),
+        h("div", {}, h("h5", {}, `got, ${grouped(cameTimes)} ×`), h("p", {}, frames[came][0]),
+          hexdump(frames[came][1], frames[came][2], cameMarks, "Bytes that arrived"),
           h("p", { class: "muted" }, `differs in bytes ${runs(cameMarks)}`))));
     return [
       its.mismatches.length > 0 && section("What differs",
         h("ul", {}, its.mismatches.slice(0, 40).map((text) => h("li", {}, text)),
           its.mismatches.length > 40 && h("li", {}, `and ${its.mismatches.length - 40} more`))),
-      pairs.length > 0 && section("Frames that came with other bytes", pairs),
-      its.missing.length > 0 && section("Frames that are missing", its.missing.map(([at, times]) => frame(at, times, false))),
-      its.unexpected.length > 0 && section("Frames that nobody sent, or that had to be dropped",
-        its.unexpected.map(([at, times]) => frame(at, times, false))),
+      pairs.length > 0 && section("Frames that were modified in transit", pairs),
+      [...new Set(its.deltas.map(([name]) => name))].map((name) => section(`Frames: ${name}`,
+        its.deltas.filter(([its]) => its === name).map(([, at, times]) => frame(at, times, false)))),
     ];
   };
 

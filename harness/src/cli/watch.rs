@@ -19,7 +19,7 @@ use crate::{
     host::xdp_mode,
     model::{
         mode::Mode,
-        observation::{Counts, Observation},
+        observation::{self, Counts},
     },
     program::{Attachment, CounterMap, Program, ProgramError, Width},
 };
@@ -195,7 +195,7 @@ fn network(error: NetError) -> Failure {
 
 /// What was added between two readings, over all CPUs.
 fn sum(width: Width, before: &[Counts], after: &[Counts]) -> Counts {
-    Observation { per_cpu: difference(width, before, after), ..Observation::default() }.counts()
+    observation::sum(&difference(width, before, after))
 }
 
 struct Printer {

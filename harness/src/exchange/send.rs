@@ -18,7 +18,11 @@ use crate::{
         sender::{SendError, Sender},
         test_run,
     },
-    model::observation::{Counts, Frames, Observation, add_frame},
+    model::{
+        frame_sequence::FrameSequence,
+        observation::{ArrivalOrder, Counts, Observation},
+        sink::Sink,
+    },
     program::{Program, ProgramError, Subject, Width},
 };
 
@@ -73,7 +77,7 @@ const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
 pub struct Capture {
     socket: PacketSocket,
     buffer: Vec<u8>,
-    seen: Frames,
+    seen: FrameSequence,
     /// Others may speak on this link.
     shared: bool,
 }
@@ -138,7 +142,7 @@ impl Capture {
     /// Keeps what the socket receives from now on.
     #[must_use]
     pub fn new(socket: PacketSocket) -> Self {
-        Self { socket, buffer: vec![0; MAX_FRAME], seen: Frames::new(), shared: false }
+        Self { socket, buffer: vec![0; MAX_FRAME], seen: FrameSequence::default(), shared: false }
     }
 
     /// From now on, devices and switches may speak by themselves, and what they say is told from what was sent.
@@ -153,7 +157,7 @@ impl Capture {
                 continue;
             }
             let bytes = self.buffer.get(..received.len).unwrap_or(&self.buffer);
-            add_frame(&mut self.seen, bytes);
+            self.seen.push(bytes);
         }
         Ok(())
     }
@@ -162,16 +166,16 @@ impl Capture {
     pub(crate) fn late(&mut self) -> Result<Option<&[u8]>, xdproof_netns::Error> {
         self.drain()?;
         if self.shared {
-            self.seen.retain(|frame, _| !is_links_own(frame));
+            self.seen.retain(|frame| !is_links_own(frame));
         }
-        Ok(self.seen.keys().next().map(Vec::as_slice))
+        Ok(self.seen.distinct().next())
     }
 
     /// Takes in what comes until it is enough, or `within` has passed.
     fn drain_until(
         &mut self,
         within: Duration,
-        is_enough: impl Fn(&Frames) -> bool,
+        is_enough: impl Fn(&FrameSequence) -> bool,
     ) -> Result<(), xdproof_netns::Error> {
         let deadline = Instant::now() + within;
         self.drain()?;
@@ -187,21 +191,29 @@ impl Capture {
 
     /// Takes in what comes until `frames` frames have come since the last observation, or `within` has passed; then gives
     /// everything that came.
-    pub(crate) fn take_within(&mut self, frames: u64, within: Duration) -> Result<Frames, ObserveError> {
-        self.drain_until(within, |seen| seen.values().sum::<u64>() >= frames)?;
+    pub(crate) fn take_within(
+        &mut self,
+        frames: u64,
+        within: Duration,
+    ) -> Result<FrameSequence, ObserveError> {
+        self.drain_until(within, |seen| seen.len() >= frames)?;
         self.take()
     }
 
     /// Takes in what comes until a certain frame has come, or `within` has passed; then gives everything else that came.
-    pub(crate) fn take_until(&mut self, last: &[u8], within: Duration) -> Result<Frames, ObserveError> {
-        self.drain_until(within, |seen| seen.contains_key(last))?;
+    pub(crate) fn take_until(
+        &mut self,
+        last: &[u8],
+        within: Duration,
+    ) -> Result<FrameSequence, ObserveError> {
+        self.drain_until(within, |seen| seen.contains(last))?;
         let mut seen = self.take()?;
-        seen.remove(last);
+        seen.retain(|frame| frame != last);
         Ok(seen)
     }
 
     /// Everything that was received since the last call.
-    fn take(&mut self) -> Result<Frames, ObserveError> {
+    fn take(&mut self) -> Result<FrameSequence, ObserveError> {
         self.drain()?;
         match self.socket.drops()? {
             0 => Ok(std::mem::take(&mut self.seen)),
@@ -247,12 +259,21 @@ pub struct Manner<'a> {
     /// Whether to wait for frames without keeping the CPU busy: where they come from a device, whose interrupt wakes us up. A veth
     /// delivers while it sends, so that there is nothing to wait for.
     pub rests: bool,
+    /// The order in which the path delivers these frames.
+    pub order: ArrivalOrder,
 }
 
 impl Default for Manner<'_> {
     /// As a veth takes them.
     fn default() -> Self {
-        Self { window: WINDOW, patience: MUST_ARRIVE, spread: false, turns: None, rests: false }
+        Self {
+            window: WINDOW,
+            patience: MUST_ARRIVE,
+            spread: false,
+            turns: None,
+            rests: false,
+            order: ArrivalOrder::Unspecified,
+        }
     }
 }
 
@@ -275,7 +296,7 @@ pub fn on_wire<'a>(
     nonce: u64,
     manner: Manner<'_>,
 ) -> Result<Observation, ObserveError> {
-    let Manner { window: most, patience, spread, turns, rests } = manner;
+    let Manner { window: most, patience, spread, turns, rests, order } = manner;
     let Ports { sender, capture, returned } = ports;
     let is_sent = {
         let frames = frames.clone();
@@ -320,25 +341,21 @@ pub fn on_wire<'a>(
         None
     };
     let mut passed = capture.take()?;
-    passed.remove(closing.as_slice());
     let shared = returned.shared;
     let mut returned = returned.take()?;
-    returned.remove(closing.as_slice());
     let is_stranger = |frame: &[u8]| is_links_own(frame) && !is_sent(frame);
-    if shared {
-        returned.retain(|frame, _| !is_stranger(frame));
-    }
-    let stranger = passed.keys().find(|frame| capture.shared && is_stranger(frame));
-    let stranger = stranger.map(|frame| describe(frame));
+    returned.retain(|frame| frame != closing && !(shared && is_stranger(frame)));
+    let stranger = passed.distinct().find(|frame| capture.shared && is_stranger(frame));
+    let stranger = stranger.map(describe);
     // It may have been taken for the last of ours, which then are still under way.
     if stranger.is_some() && (closed != Some(true) || spread) {
         capture.drain_until(HANDED_UP, |_| false)?;
-        for (frame, times) in capture.take()? {
-            *passed.entry(frame).or_default() += times;
-        }
-        passed.remove(closing.as_slice());
+        passed.append(&capture.take()?);
     }
-    let seen = Observation { sent, ran, per_cpu, passed, returned, closed, ..Observation::default() };
+    passed.retain(|frame| frame != closing);
+    let frames = [(Sink::Stack, passed), (Sink::Tester, returned)].into();
+    let per_cpu = Some(per_cpu);
+    let seen = Observation { sent, ran, per_cpu, frames, order, closed, ..Observation::default() };
     match stranger {
         None => Ok(seen),
         Some(frame) => Err(ObserveError::Stranger { frame, seen: Box::new(seen) }),
@@ -391,11 +408,14 @@ pub fn alone(
 ) -> Result<Observation, ObserveError> {
     let before = counter.counts()?;
     let start = counter.runs()?;
-    let test_run::Ran { sent, passed, answers } =
+    let test_run::Ran { sent, passed, verdicts } =
         run(counter).map_err(|source| ObserveError::TestRun { source })?;
     let ran = counter.runs()?.wrapping_sub(start);
     let per_cpu = difference(counter.width(), &before, &counter.counts()?);
-    Ok(Observation { sent, ran, per_cpu, passed, answers, ..Observation::default() })
+    let (per_cpu, frames) = (Some(per_cpu), [(Sink::Stack, passed)].into());
+    // The program runs on one frame after the other.
+    let order = ArrivalOrder::Total;
+    Ok(Observation { sent, ran, per_cpu, frames, verdicts, order, ..Observation::default() })
 }
 
 /// Sends the frames of a window and says how many they were.
@@ -449,13 +469,13 @@ fn wait_closing(
     let deadline = Instant::now() + MUST_ARRIVE;
     loop {
         capture.drain()?;
-        if capture.seen.contains_key(closing) {
+        if capture.seen.contains(closing) {
             return Ok(true);
         }
         if counter.runs()? != runs || Instant::now() > deadline {
             barrier(capture)?;
-            capture.drain_until(late, |seen| seen.contains_key(closing))?;
-            return Ok(capture.seen.contains_key(closing));
+            capture.drain_until(late, |seen| seen.contains(closing))?;
+            return Ok(capture.seen.contains(closing));
         }
         std::thread::yield_now();
     }
@@ -502,7 +522,7 @@ pub fn first_frame(
         barrier(capture)?;
     }
     // None of them must come up during a trial. A program that does not pass them is waited for in vain, once.
-    capture.drain_until(HANDED_UP, |seen| seen.get(&probe).is_some_and(|times| *times >= ran))?;
+    capture.drain_until(HANDED_UP, |seen| seen.times(&probe) >= ran)?;
     drop((capture.take()?, returned.take()?));
     Ok(Some(lost))
 }

@@ -94,6 +94,12 @@ impl RingSender {
         Ok(handed)
     }
 
+    /// Whether frames leave in the order in which they are sent: where there is more than one ring, each frame leaves by another.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        self.rings.len() <= 1
+    }
+
     /// Makes ready to [`repeat`](Self::repeat) frames.
     ///
     /// # Errors

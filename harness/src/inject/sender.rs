@@ -90,6 +90,15 @@ impl Sender {
         })
     }
 
+    /// Whether frames leave in the order in which they are sent, at least those of one flow: several rings take turns.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        match self {
+            Self::Pnet(_) | Self::LiveFrames(_) => true,
+            Self::Ring(ring) => ring.keeps_order(),
+        }
+    }
+
     /// Sends frames, without FCS, as they are and in this order.
     ///
     /// # Errors

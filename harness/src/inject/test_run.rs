@@ -7,7 +7,7 @@ use xdproof_scenarios::Frame;
 
 use crate::inject::cpu_rotation::Turns;
 use crate::{
-    model::observation::{Frames, add_frame},
+    model::frame_sequence::FrameSequence,
     program::{Program, TestRunOutput},
 };
 
@@ -20,9 +20,9 @@ pub struct Ran {
     /// How many frames the program was run on.
     pub sent: u64,
     /// The frames that it passed, as it left them.
-    pub passed: Frames,
-    /// What it answered, and how often.
-    pub answers: BTreeMap<u32, u64>,
+    pub passed: FrameSequence,
+    /// The verdicts that it returned, and how often each.
+    pub verdicts: BTreeMap<u32, u64>,
 }
 
 /// Runs the program on each frame as often as it says, each time on fresh bytes and with its answer looked at.
@@ -44,9 +44,9 @@ pub fn run(program: &Program, frames: &[Frame], turns: Option<&Turns>) -> io::Re
             }
             let TestRunOutput { action, length } = program.test_run(&frame.bytes, &mut out)?;
             ran.sent += 1;
-            *ran.answers.entry(action).or_default() += 1;
+            *ran.verdicts.entry(action).or_default() += 1;
             if action == TestRunOutput::PASS {
-                add_frame(&mut ran.passed, out.get(..length).unwrap_or(&out));
+                ran.passed.push(out.get(..length).unwrap_or(&out));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::{
         finding::{Finding, FindingKind, KernelMessage, Weight},
         mode::Mode,
         result::{RuleResult, TrialRecord},
+        sink::Sink,
     },
     plan::{needs::Needs, support::Support},
     program::ProgramError,
@@ -234,7 +235,7 @@ fn send(lab: &Lab, rig: &mut AttachedRig, frame: &[u8], times: u32) -> Result<(u
     let ports = Ports { sender, capture, returned };
     let manner = Manner { spread: true, ..lab.manner() };
     let seen = exchange::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
-    Ok((seen.ran, seen.passed.get(frame).copied().unwrap_or(0)))
+    Ok((seen.ran, seen.frames.get(&Sink::Stack).map_or(0, |stack| stack.times(frame))))
 }
 
 /// Compares the kernel's statistics of the DUT with the frames that reached the program.

@@ -18,24 +18,27 @@ use std::{
     time::Instant,
 };
 
-use xdproof_scenarios::{Frame, KernelVersion, Scenario, Spread, oracle};
+use xdproof_scenarios::{KernelVersion, Scenario, Spread};
 
 use crate::{
     error::chain,
     exchange::{self, Manner, ObserveError, Ports, Refusals},
     host::kernel,
-    inject::{cpu_rotation::Turns, test_run},
-    judge::trial::judge,
+    inject::{cpu_rotation::Turns, sender::Sender, test_run},
+    judge::{
+        arrival_order::OrderTraits,
+        expectation::CounterTrial,
+        trial::{judge, testbed_changed, unexpected_attach},
+    },
     model::{
         action::CountedAction,
         environment::Environment,
-        expectation::Expected,
-        mismatch::Mismatch,
+        expectation::TrialExpectation,
+        frame_sequence::FrameSequence,
         mode::TrialPath,
-        observation::{Counts, Frames, Observation},
+        observation::{ArrivalOrder, Counts, Observation},
         partition::Partition,
         result::{Outcome, TrialRecord},
-        rx_transform::{RxTransform, stack_discards},
         verdict::Verdict,
     },
     plan::{
@@ -168,15 +171,15 @@ impl Lab {
     #[must_use]
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
         let facts = self.testbed().facts();
-        let delivery = facts.rx_transform(trial.path.mode);
-        let arriving = delivery.scenario(trial.scenario);
+        let counter = self.counter_trial(trial.path);
+        let arriving = counter.arriving(trial.scenario);
         let (expected, outcome) = if let Some(reason) = self.conditions().unmet_requirement(trial) {
-            // What is not sent need not be looked at, frame by frame.
-            (self.expected_numbers(&arriving), Outcome::without_running(Verdict::Skip { reason }))
+            // The frames that are not sent need no expectation one by one.
+            (counter.totals(&arriving), Outcome::without_running(Verdict::Skip { reason }))
         } else {
-            let expected = self.expected(&arriving, trial.path, delivery);
-            let outcome = self.outcome(trial, &arriving, &expected);
-            (expected, outcome)
+            let expected = counter.expectation(&arriving);
+            let outcome = self.outcome(trial, &expected);
+            (expected.totals, outcome)
         };
         let nic = trial.path.mode.is_attached().then_some(facts.label.as_str());
         let repeat = || reproduce::command(trial, facts, self.object(), &self.options);
@@ -192,38 +195,16 @@ impl Lab {
         self.pool.keep(prefix)
     }
 
-    /// What the frames that arrive must come to for the program under test.
-    fn expected(&self, arriving: &Scenario, path: TrialPath, delivery: RxTransform) -> Expected {
-        let on_device = path.mode.is_attached();
-        let passes = |frame: &Frame| {
-            self.options.counted == CountedAction::Pass
-                && matches!(delivery.fate(&frame.bytes), oracle::CounterOutcome::Counted(_))
-        };
-        let mut passed = Frames::new();
-        for frame in arriving.frames.iter().filter(|frame| passes(frame)) {
-            if !on_device || !stack_discards(&frame.bytes) {
-                *passed.entry(frame.bytes.clone()).or_default() += u64::from(frame.repeat);
-            }
+    /// Returns the program under test in its place on a path.
+    fn counter_trial(&self, path: TrialPath) -> CounterTrial {
+        CounterTrial {
+            transform: self.testbed().facts().rx_transform(path.mode),
+            action: self.options.counted,
+            attached: path.mode.is_attached(),
         }
-        let (mut undecided_passed, mut undecided_dropped) = (0, 0);
-        for frame in discarded(arriving).filter(|_| on_device) {
-            *(if passes(frame) { &mut undecided_passed } else { &mut undecided_dropped }) +=
-                u64::from(frame.repeat);
-        }
-        Expected { passed, undecided_passed, undecided_dropped, ..self.expected_numbers(arriving) }
     }
 
-    /// What they must come to in numbers, and over what they are spread.
-    fn expected_numbers(&self, arriving: &Scenario) -> Expected {
-        let mut numbers = arriving.expect.clone();
-        if self.options.counted == CountedAction::Drop {
-            numbers.dropped += std::mem::take(&mut numbers.passed);
-        }
-        let spread = arriving.spread;
-        Expected { numbers, passed: Frames::new(), undecided_passed: 0, undecided_dropped: 0, spread }
-    }
-
-    fn outcome(&self, trial: &Trial<'_>, arriving: &Scenario, expected: &Expected) -> Outcome {
+    fn outcome(&self, trial: &Trial<'_>, expected: &TrialExpectation) -> Outcome {
         let kind = RigKind::for_trial(trial, RigRole::UnderTest, self.testbed().facts());
         let prepared = self.take_rig(trial, &kind).and_then(|rig| self.prepare(trial, &kind, rig));
         let (rig, queues) = match prepared {
@@ -231,12 +212,12 @@ impl Lab {
             Err(verdict) => return Outcome::without_running(verdict),
         };
         let started = Instant::now();
-        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, arriving, expected, queues);
+        let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected, queues);
         if let Some(rig) = rig
             && let Err(what) = self.pool.hand_back(&kind, rig)
         {
             let mut mismatches = verdict.mismatches().to_vec();
-            mismatches.push(Mismatch::Dirty { what });
+            mismatches.push(testbed_changed(what));
             verdict = Verdict::Fail(mismatches);
         }
         Outcome { verdict, observation, duration: started.elapsed() }
@@ -245,23 +226,26 @@ impl Lab {
     /// Takes a rig for a trial; else gives the verdict that its absence means.
     fn take_rig(&self, trial: &Trial<'_>, kind: &RigKind) -> Result<Rig, Verdict> {
         let (conditions, mode, mtu) = (self.conditions(), trial.path.mode, kind.needs.mtu);
-        let fail = |what| Verdict::Fail(vec![Mismatch::Support { what }]);
+        let fail =
+            |expected: &str, observed: &str| Verdict::Fail(vec![unexpected_attach(expected, observed)]);
         match self.pool.take(self.object(), kind) {
             Ok(rig) => match conditions.support(mode, mtu) {
                 Support::Supported | Support::Depends(_) | Support::Unknown => Ok(rig),
                 Support::Unsupported(Refused { reason, .. }) => {
-                    Err(fail(format!("attached, although the support table rules it out: {reason}")))
+                    Err(fail(&format!("refused ({reason})"), "attached"))
                 }
             },
             Err(NoRig::Refused(refusal)) => {
                 Err(match conditions.explain(mode, mtu, trial.longest(), &refusal) {
                     RefusalMeaning::Declared(reason) => Verdict::Skip { reason },
                     RefusalMeaning::Unreachable(reason) => Verdict::Unreachable { reason },
-                    RefusalMeaning::Unexpected(what) => fail(what),
+                    RefusalMeaning::Unexpected(expected) => {
+                        fail(&expected, &format!("refused: {}", refusal.answer))
+                    }
                 })
             }
             Err(NoRig::Incapable(reason)) => Err(Verdict::Skip { reason }),
-            Err(NoRig::NoTraffic(what)) => Err(fail(what)),
+            Err(NoRig::NoTraffic(what)) => Err(fail("frames reach the program", &what)),
             Err(NoRig::Failed(reason)) => Err(Verdict::Error { reason }),
         }
     }
@@ -298,8 +282,7 @@ impl Lab {
         &self,
         mut rig: Rig,
         trial: &Trial<'_>,
-        arriving: &Scenario,
-        expected: &Expected,
+        expected: &TrialExpectation,
         queues: Counts,
     ) -> (Verdict, Option<Observation>, Option<Rig>) {
         if trial.scenario.is_unreachable() {
@@ -309,10 +292,8 @@ impl Lab {
                     (Verdict::Unreachable { reason }, None, Some(rig))
                 }
                 Ok(Refusals::Taken { length }) => {
-                    let what = format!(
-                        "a frame of {length} bytes, which nothing should be able to inject, was taken"
-                    );
-                    let mismatches = vec![Mismatch::Support { what }];
+                    let expected = format!("a frame of {length} bytes is refused");
+                    let mismatches = vec![unexpected_attach(expected, "accepted")];
                     let verdict = match self.conditions().deviation(trial) {
                         Some(reason) => Verdict::Xfail { reason: reason.to_owned(), mismatches },
                         None => Verdict::Fail(mismatches),
@@ -324,9 +305,8 @@ impl Lab {
         }
         match self.observe_preset(&mut rig, trial.scenario, expected) {
             Ok(observation) => {
-                let hidden = discarded(arriving).filter(|_| trial.path.mode.is_attached());
-                let undecided = hidden.map(|frame| u64::from(frame.repeat)).sum();
-                let observation = Observation { queues, undecided, ..observation };
+                let unobservable = expected.unobservable.values().sum();
+                let observation = Observation { queues, unobservable, ..observation };
                 let verdict = judge(expected, &observation, self.conditions().deviation(trial));
                 (verdict, Some(observation), Some(rig))
             }
@@ -359,7 +339,7 @@ impl Lab {
         let mut shows = take(self.object(), &showing)?;
         let observation = undisturbed(None, || self.observe(&mut shows, trial.scenario, CountedAction::Pass));
         let observation = observation.map_err(|error| chain(&error))?;
-        let queues = observation.counts();
+        let queues = observation.counts().unwrap_or_default();
         let counted: u64 = queues.values().sum();
         if counted != observation.sent || observation.ran != observation.sent {
             let Observation { sent, ran, .. } = observation;
@@ -375,7 +355,7 @@ impl Lab {
         &self,
         rig: &mut Rig,
         scenario: &Scenario,
-        expected: &Expected,
+        expected: &TrialExpectation,
     ) -> Result<Observation, ObserveError> {
         undisturbed(Some(expected), || {
             for (&protocol, &start) in &scenario.preset {
@@ -421,7 +401,9 @@ impl Lab {
                 let ports = Ports { sender, capture, returned };
                 let manner = self.manner();
                 let spread = manner.spread || scenario.spread != Spread::default();
-                exchange::on_wire(counter, ports, frames, passes, nonce, Manner { spread, turns, ..manner })
+                let order = self.arrival_order(ports.sender, scenario);
+                let manner = Manner { spread, turns, order, ..manner };
+                exchange::on_wire(counter, ports, frames, passes, nonce, manner)
             }
             Rig::Detached(rig) => exchange::alone(&rig.counter, |subject| {
                 test_run::run(&subject.program, &scenario.frames, turns)
@@ -453,6 +435,23 @@ impl Lab {
         Ok(())
     }
 
+    /// Returns the order in which a scenario's frames arrive if nothing is wrong with the path.
+    fn arrival_order(&self, sender: &Sender, scenario: &Scenario) -> ArrivalOrder {
+        let facts = self.testbed().facts();
+        let merges = |(name, on): (&String, &bool)| {
+            *on && ["rx-gro", "rx-lro"].iter().any(|its| name.starts_with(its))
+        };
+        let traits = OrderTraits {
+            sender_keeps_order: sender.keeps_order(),
+            cpus_in_turn: scenario.spread.cpus,
+            crosses_devices: facts.asynchronous,
+            queues: facts.queues.or(scenario.spread.queues).unwrap_or(1),
+            aggregated: facts.aggregated,
+            merges: scenario.requires.offloads.iter().any(merges),
+        };
+        traits.arrival_order()
+    }
+
     /// Returns how frames are sent on this testbed.
     pub(super) fn manner(&self) -> Manner<'static> {
         let facts = self.testbed().facts();
@@ -464,12 +463,15 @@ impl Lab {
 /// Observes until nobody else has spoken meanwhile. What is judged is one try and no part of another: the first of which something that is
 /// expected is missing, for then it may be one of ours that was made into what looks like somebody else's.
 fn undisturbed(
-    expected: Option<&Expected>,
+    expected: Option<&TrialExpectation>,
     mut observe: impl FnMut() -> Result<Observation, ObserveError>,
 ) -> Result<Observation, ObserveError> {
     let is_whole = |seen: &Observation| {
-        let mut passed = expected.iter().flat_map(|expected| &expected.passed);
-        passed.all(|(frame, times)| seen.passed.get(frame) == Some(times))
+        let mut sinks = expected.iter().flat_map(|expected| &expected.frames);
+        sinks.all(|(sink, frames)| {
+            let (wanted, came) = (frames.totals(), seen.frames.get(sink).map(FrameSequence::totals));
+            wanted.iter().all(|(frame, times)| came.as_ref().and_then(|came| came.get(frame)) == Some(times))
+        })
     };
     let mut tries = 1;
     loop {
@@ -479,9 +481,4 @@ fn undisturbed(
             observed => return observed,
         }
     }
-}
-
-/// The frames that the stack discards whatever the program answers, so that nobody can see the answer on a device.
-fn discarded(scenario: &Scenario) -> impl Iterator<Item = &Frame> {
-    scenario.frames.iter().filter(|frame| stack_discards(&frame.bytes))
 }

@@ -8,7 +8,7 @@ use xdproof::model::{
     finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
     judgement::{Estimate, Interval},
     measurement::Figure,
-    mismatch::Mismatch,
+    mismatch::{CheckId, FaultClass, Mismatch},
     result::{Collection, RunResult, TrialRecord},
 };
 use xdproof_scenarios::Scenario;
@@ -73,8 +73,8 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
                 frame.layers = text();
                 frame.hex = text();
             }
-            failure.mismatches.push(Mismatch::Missing { hex: text(), times: 1 });
-            failure.mismatches.push(Mismatch::Dirty { what: text() });
+            let check = CheckId::new(HOSTILE);
+            failure.mismatches.push(Mismatch::new(check, FaultClass::TestbedChanged, text(), text(), text()));
         }
     }
     let mut broken = measurement(HOSTILE, 30, |_| f64::NAN);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use xdproof::{
-    judge::trial,
+    judge::{expectation::CounterTrial, trial},
     measure::{
         judge,
         series::{Costs, figures, series},
@@ -12,12 +12,12 @@ use xdproof::{
         attach_step::StepRecord,
         device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
         environment::{Environment, ProgramIdentity},
-        expectation::Expected,
+        expectation::TrialExpectation,
         finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
         judgement::Tolerance,
         measurement::{MeasuredDevice, Measurement, Quantity, Sample},
         mode::{InjectorKind, Mode, TrialPath},
-        observation::{Counts, Frames, Observation},
+        observation::{Counts, Observation},
         result::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
         verdict::{Verdict, VerdictKind},
     },
@@ -87,14 +87,15 @@ pub(crate) fn stripped(
     deviation: Option<&str>,
 ) -> TrialRecord {
     let (expected, mut observation) = as_expected(scenario);
-    let frames = std::mem::take(&mut observation.passed);
-    for (mut bytes, times) in frames {
+    let without_tag = |(bytes, times): (&[u8], u64)| {
+        let mut bytes = bytes.to_vec();
         if bytes.len() > 18 {
             bytes.drain(12..16);
         }
-        *observation.passed.entry(bytes).or_default() += times;
-    }
-    observation.per_cpu = vec![Counts::from([(0, observation.ran)]), Counts::new()];
+        (bytes, times)
+    };
+    observation.frames.values_mut().for_each(|frames| *frames = frames.runs().map(without_tag).collect());
+    observation.per_cpu = Some(vec![Counts::from([(0, observation.ran)]), Counts::new()]);
     record(
         scenario,
         path,
@@ -116,28 +117,13 @@ pub(crate) fn not_run(
     record(scenario, path, nic, &expected, verdict, None)
 }
 
-fn as_expected(scenario: &Scenario) -> (Expected, Observation) {
-    let mut passed = Frames::new();
-    let mut left = scenario.expect.passed;
-    for frame in &scenario.frames {
-        let times = left.min(u64::from(frame.repeat));
-        left -= times;
-        if times > 0 {
-            *passed.entry(frame.bytes.clone()).or_default() += times;
-        }
-    }
-    let expected = Expected {
-        numbers: scenario.expect.clone(),
-        passed: passed.clone(),
-        undecided_passed: 0,
-        undecided_dropped: 0,
-        spread: xdproof_scenarios::Spread::default(),
-    };
+fn as_expected(scenario: &Scenario) -> (TrialExpectation, Observation) {
+    let expected = CounterTrial::default().expectation(scenario);
     let observation = Observation {
         sent: scenario.sent(),
         ran: scenario.sent(),
-        per_cpu: vec![scenario.expect.counts.clone(), Counts::new()],
-        passed,
+        per_cpu: Some(vec![scenario.expect.counts.clone(), Counts::new()]),
+        frames: expected.frames.clone(),
         closed: Some(true),
         ..Observation::default()
     };
@@ -148,7 +134,7 @@ fn record(
     scenario: &Scenario,
     path: TrialPath,
     nic: Option<&str>,
-    expected: &Expected,
+    expected: &TrialExpectation,
     verdict: Verdict,
     observation: Option<Observation>,
 ) -> TrialRecord {
@@ -159,7 +145,7 @@ fn record(
             scenario.id, path.mode, path.injector
         )
     };
-    TrialRecord::new(scenario, path, nic, expected, &outcome, repeat)
+    TrialRecord::new(scenario, path, nic, &expected.totals, &outcome, repeat)
 }
 
 /// Four kernels by five NICs, in which something of everything happened.

@@ -208,7 +208,7 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
         "new          comes::native::pnet: not there -> pass",
         "mended       mends::native::pnet: fail -> pass",
         "REGRESSION   path/slower",
-        "BROKE        breaks::native::pnet: pass -> fail: protocol 17: expected 4, counted 3",
+        "BROKE        breaks::native::pnet: pass -> fail: protocol 17 (udp): expected 4, got 3",
         "VANISHED     vanishes::native::pnet: pass -> not there",
         "4 trials compared: 4 came out otherwise, 2 of them worse; findings: 1 new, 1 gone; 4 measurements compared: 1 slower, \
          1 faster, 1 cannot be told",

@@ -107,7 +107,7 @@ fn junit_gives_a_failure_with_its_bytes_and_its_command_and_a_skip_with_its_reas
         ("a/b", Some("6.1/veth/native::pnet"))
     );
     let failure = failed.status.failure_as_ref();
-    assert_eq!(failure.message, "protocol 17: expected 4, counted 3");
+    assert_eq!(failure.message, "protocol 17 (udp): expected 4, got 3");
     for word in [
         "FAIL a/b::native::pnet",
         "02000000000202000000000108004500001c",
@@ -232,7 +232,7 @@ fn ktap_has_a_result_for_everything_and_counts_each_as_what_it_is() {
         assert_eq!(skip, Some("there is no device to offload to: Invalid argument"));
     });
     assert!(text.contains("  #   repeat: xdproof validate --scenario group/fails"), "{text}");
-    assert!(text.contains("  not ok 2 group/fails # fail: protocol 17: expected 4, counted 3\n"), "{text}");
+    assert!(text.contains("  not ok 2 group/fails # fail: protocol 17 (udp): expected 4, got 3\n"), "{text}");
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn markdown_says_the_verdict_what_was_tested_and_what_is_wrong() {
     assert_eq!(rows[1], ["6.1", "veth", "1 fail, 1 error, 1 pass", "1 xfail, 1 unreachable", "1 skip"]);
     assert_eq!(rows[2], ["6.12", "veth", "1 pass", "-", "-"]);
     for word in [
-        "- `group/fails`: protocol 17: expected 4, counted 3 (6.1/veth/generic::pnet)",
+        "- `group/fails`: protocol 17 (udp): expected 4, got 3 (6.1/veth/generic::pnet)",
         "- `attach/two::netlink`: expected EINVAL, observed done (6.1/veth)",
         "- `veth, native`: native is advertised, and refused (6.1)",
         "- `5.10`: the machine hung",

@@ -8,9 +8,10 @@ use xdproof::{
         device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
         judgement::{Change, Contender, Estimate, Inconclusive, Interval, Judgement, Tolerance, Void},
         measurement::{Figure, Measurement},
-        mismatch::Mismatch,
+        mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch},
         mode::Mode::Native,
         result::{PartitionRecord, RunResult},
+        sink::{PortId, Sink},
         verdict::VerdictKind::Fail,
     },
     report::schema::Document,
@@ -28,7 +29,7 @@ const UPDATE: &str = "INSTA_UPDATE";
 #[test]
 fn the_schemas_in_the_repository_are_those_of_the_types() {
     for document in Document::ALL {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(document.file());
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("report/schema").join(document.file());
         let mut made = Vec::new();
         document.write(&mut made).unwrap();
         if std::env::var(UPDATE).as_deref() == Ok("always") {
@@ -49,6 +50,24 @@ pub(crate) fn faults(document: &Value) -> Vec<String> {
     let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
     validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
+
+const CLASSES: [FaultClass; 15] = [
+    FaultClass::LostBeforeProgram,
+    FaultClass::Duplicated,
+    FaultClass::DroppedAfterPass,
+    FaultClass::ModifiedInTransit,
+    FaultClass::NotDropped,
+    FaultClass::Miscounted,
+    FaultClass::Reordered,
+    FaultClass::Misdirected,
+    FaultClass::WrongVerdict,
+    FaultClass::NotSpread,
+    FaultClass::StillInFlight,
+    FaultClass::UnexpectedAttach,
+    FaultClass::StaleDeviation,
+    FaultClass::TestbedChanged,
+    FaultClass::AttachSemantics,
+];
 
 /// A result in which every field and every variant has something.
 fn whole() -> RunResult {
@@ -77,22 +96,18 @@ fn whole() -> RunResult {
         }
     });
     let mut failed = trial("a", Native, Fail);
-    let hex = || "00".to_owned();
-    failed.failure.as_mut().unwrap().mismatches.extend([
-        Mismatch::Passed { expected: 1, observed: 0 },
-        Mismatch::Dropped { expected: 1, observed: 0 },
-        Mismatch::Answer { action: 3, times: 1 },
-        Mismatch::Returned { hex: hex(), times: 1 },
-        Mismatch::Conservation { sent: 2, ran: 1 },
-        Mismatch::Missing { hex: hex(), times: 1 },
-        Mismatch::Unexpected { hex: hex(), times: 1 },
-        Mismatch::IdleCpu { cpu: 1 },
-        Mismatch::NotSpread { least: 2, queues: vec![0] },
-        Mismatch::NotClosed,
-        Mismatch::NoDeviation { reason: "none".to_owned() },
-        Mismatch::Dirty { what: "a program".to_owned() },
-        Mismatch::Support { what: "refused".to_owned() },
-    ]);
+    let frames = [Delta::Missing, Delta::Unexpected, Delta::Displaced];
+    let frames = frames.map(|delta| FrameDelta { delta, bytes: vec![0, 0xff], times: 1 }).to_vec();
+    let new = |class| Mismatch::new(CheckId::new("sinks"), class, "frames at device 2", 1, "none");
+    failed
+        .failure
+        .as_mut()
+        .unwrap()
+        .mismatches
+        .extend(CLASSES.map(|class| Mismatch { frames: frames.clone(), ..new(class) }));
+    let observed = failed.observed.as_mut().unwrap();
+    observed.unobservable = 1;
+    observed.frames.extend([(Sink::Tester, 2), (Sink::Device(PortId(2)), 3)]);
     failed.failure.as_mut().unwrap().pcap = Some("failed/a.pcap".into());
     let mut whole = result("6.1", vec![failed], measurements.collect());
     whole.partition = Some(PartitionRecord { parts: vec![1], count: 2 });

@@ -252,7 +252,7 @@ fn what_is_no_json_is_refused_with_the_place() {
     let lines = half.iter().filter(|byte| **byte == b'\n').count() + 1;
     assert!(
         told.starts_with(&format!(":{lines}:"))
-            && told.contains(": at trials[1]: ")
+            && told.contains(": at trials[1]")
             && told.contains("EOF while parsing"),
         "{told}"
     );

@@ -2,35 +2,41 @@
 
 use xdproof::model::{
     environment::{Environment, ProgramIdentity},
+    expectation::{ExpectationSource, ExpectedTotals},
     measurement::Measurement,
-    mismatch::Mismatch,
+    mismatch::{CheckId, FaultClass, Mismatch, protocol_subject},
     mode::{InjectorKind, Mode},
     observation::Counts,
     result::{Failure, Observed, RunResult, SentFrame, TrialRecord},
+    sink::Sink,
     verdict::VerdictKind,
 };
-use xdproof_scenarios::Expectation;
 
 /// Four frames of UDP sent by pnet to a veth in a mode, which come out as a verdict says.
 pub(crate) fn trial(scenario: &str, mode: Mode, verdict: VerdictKind) -> TrialRecord {
     let udp = |packets| Counts::from([(17, packets)]);
     let counted = |counts: Counts| Observed {
         per_cpu: vec![Counts::new(), counts.clone()],
-        counts,
-        passed: 4,
-        dropped: 0,
-        undecided: 0,
+        counts: Some(counts),
+        frames: [(Sink::Stack, 4), (Sink::Nowhere, 0)].into(),
+        unobservable: 0,
     };
     let (observed, reason) = match verdict {
         VerdictKind::Pass => (Some(counted(udp(4))), None),
-        VerdictKind::Fail => (Some(counted(udp(3))), Some("protocol 17: expected 4, counted 3")),
+        VerdictKind::Fail => (Some(counted(udp(3))), Some("protocol 17 (udp): expected 4, got 3")),
         VerdictKind::Xfail => (Some(counted(udp(3))), Some("this driver takes one for a runt")),
         VerdictKind::Skip => (None, Some("there is no device to offload to: Invalid argument")),
         VerdictKind::Error => (None, Some("failed to make a veth pair: File exists")),
         VerdictKind::Unreachable => (None, Some("the kernel refuses the frames: Message too long")),
     };
     let failure = matches!(verdict, VerdictKind::Fail | VerdictKind::Xfail).then(|| Failure {
-        mismatches: vec![Mismatch::Count { protocol: 17, expected: 4, observed: 3 }],
+        mismatches: vec![Mismatch::new(
+            CheckId::new("counts"),
+            FaultClass::Miscounted,
+            protocol_subject(17),
+            4,
+            3,
+        )],
         frames: vec![SentFrame {
             layers: "Ethernet 02:00:00:00:00:01>02:00:00:00:00:02 / IPv4 192.0.2.1>192.0.2.2 udp".to_owned(),
             hex: "02000000000202000000000108004500001c00000000401136d0c0000201c00002029c40000900080000"
@@ -48,7 +54,11 @@ pub(crate) fn trial(scenario: &str, mode: Mode, verdict: VerdictKind) -> TrialRe
         nic: Some("veth".to_owned()),
         verdict,
         reason: reason.map(str::to_owned),
-        expected: Expectation { counts: udp(4), passed: 4, dropped: 0 },
+        expected: ExpectedTotals {
+            source: ExpectationSource::Both,
+            counts: Some(udp(4)),
+            frames: [(Sink::Stack, 4), (Sink::Nowhere, 0)].into(),
+        },
         sent: observed.as_ref().map_or(0, |_| 4),
         observed,
         duration_us: 1500,

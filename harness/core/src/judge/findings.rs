@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     finding::{Finding, FindingKind, KernelMessage, Weight},
-    mismatch::Mismatch,
+    mismatch::FaultClass,
     mode::Mode,
     result::TrialRecord,
     verdict::VerdictKind,
@@ -88,19 +88,16 @@ fn support(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
     let mut seen = BTreeMap::<(FindingKind, Mode, String), usize>::new();
     for trial in trials {
         for mismatch in trial.failure.iter().flat_map(|failure| &failure.mismatches) {
-            let (kind, what) = match mismatch {
-                Mismatch::Support { what } => (FindingKind::SupportTable, what),
-                Mismatch::NoDeviation { reason } => (FindingKind::NoDeviation, reason),
+            let kind = match mismatch.class {
+                FaultClass::UnexpectedAttach => FindingKind::SupportTable,
+                FaultClass::StaleDeviation => FindingKind::NoDeviation,
                 _ => continue,
             };
-            *seen.entry((kind, trial.mode, what.clone())).or_default() += 1;
+            *seen.entry((kind, trial.mode, mismatch.to_string())).or_default() += 1;
         }
     }
     let one = |((kind, mode, what), trials)| {
-        let what = match kind {
-            FindingKind::NoDeviation => format!("does not deviate any more, in {trials} trials: {what}"),
-            _ => format!("otherwise than is known, in {trials} trials: {what}"),
-        };
+        let what = format!("{what}, in {trials} {}", if trials == 1 { "trial" } else { "trials" });
         Finding { kind, weight: Weight::Fault, nic: Some(nic.to_owned()), mode: Some(mode), what }
     };
     seen.into_iter().map(one).collect()
@@ -123,8 +120,10 @@ fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
             trial.mode == bad && passed.contains(&(trial.scenario.as_str(), trial.injector.name()))
         }) {
             let mismatches = trial.failure.iter().flat_map(|failure| &failure.mismatches);
-            if let Some(fault) = mismatches.filter_map(fault).min() {
-                by_fault.entry(fault.1).or_default().push(&trial.scenario);
+            let faults = mismatches.map(|mismatch| mismatch.class);
+            let gravest = faults.filter(|class| class.between_modes().is_some()).min();
+            if let Some(fault) = gravest.and_then(FaultClass::between_modes) {
+                by_fault.entry(fault).or_default().push(&trial.scenario);
             }
         }
         for (fault, scenarios) in by_fault {
@@ -143,23 +142,6 @@ fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
         }
     }
     found
-}
-
-/// What a mismatch means for a driver, the weightiest with the least number.
-fn fault(mismatch: &Mismatch) -> Option<(u8, &'static str)> {
-    match mismatch {
-        Mismatch::Conservation { sent, ran } if ran < sent => {
-            Some((0, "frames are lost before they reach the program"))
-        }
-        Mismatch::Conservation { .. } => Some((1, "the program runs for frames that nobody sent")),
-        Mismatch::Passed { expected, observed } if observed < expected => {
-            Some((2, "frames that the program passes are dropped"))
-        }
-        Mismatch::Missing { .. } => Some((2, "frames that the program passes are dropped")),
-        Mismatch::Unexpected { .. } => Some((3, "frames come through changed, or should have been dropped")),
-        Mismatch::Count { .. } => Some((4, "frames are counted otherwise")),
-        _ => None,
-    }
 }
 
 /// The faults of the kernel's own among what it printed: each line that tells one.
@@ -214,7 +196,15 @@ pub fn is_fault(message: &KernelMessage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{mode::InjectorKind, result::Failure};
+    use crate::{
+        judge::trial::unexpected_attach,
+        model::{
+            expectation::ExpectedTotals,
+            mismatch::{CheckId, Mismatch},
+            mode::InjectorKind,
+            result::Failure,
+        },
+    };
 
     fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {
         let verdict = if mismatches.is_empty() { VerdictKind::Pass } else { VerdictKind::Fail };
@@ -227,7 +217,7 @@ mod tests {
             nic: Some("x".to_owned()),
             verdict,
             reason: None,
-            expected: xdproof_scenarios::Expectation::default(),
+            expected: ExpectedTotals::default(),
             observed: None,
             sent: 0,
             duration_us: 0,
@@ -264,8 +254,8 @@ mod tests {
     fn what_a_mode_loses_and_the_other_does_not_is_named_once() {
         let lost = || {
             vec![
-                Mismatch::Count { protocol: 17, expected: 4, observed: 3 },
-                Mismatch::Conservation { sent: 4, ran: 3 },
+                Mismatch::new(CheckId::new("counts"), FaultClass::Miscounted, "protocol 17", 4, 3),
+                Mismatch::new(CheckId::new("conservation"), FaultClass::LostBeforeProgram, "runs", 4, 3),
             ]
         };
         let trials = [
@@ -291,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_departure_from_the_table_is_told_once_for_all_trials() {
-        let refused = || vec![Mismatch::Support { what: "refused".to_owned() }];
+        let refused = || vec![unexpected_attach("attached", "refused")];
         let trials = [trial("a", Mode::Native, refused()), trial("b", Mode::Native, refused())];
         let findings = support("x", &trials);
         assert_eq!(findings.len(), 1);

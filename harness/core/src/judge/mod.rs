@@ -1,4 +1,7 @@
 //! The judge: compares an observation with its expectation, and derives findings about a driver. Pure.
 
+pub mod arrival_order;
+pub mod checks;
+pub mod expectation;
 pub mod findings;
 pub mod trial;

@@ -51,6 +51,8 @@ pub struct Facts {
     /// Whether a generic program gets its frames from the stack of a lower device (macvlan, bridge, bond), which has discarded
     /// what the DUT's own stack would discard.
     pub stacked: bool,
+    /// Whether an end is a bond or a team, which may send the frames of a flow by several ports.
+    pub aggregated: bool,
     /// Whether the DUT advertised native XDP (`NETDEV_XDP_ACT_BASIC`); none where the kernel cannot be asked.
     pub advertises_native: Option<bool>,
     /// How long the link may take to come up again after a setting was changed.
@@ -84,6 +86,7 @@ impl Facts {
             stack_strips: Strips::default(),
             driver_strips: Strips::default(),
             stacked: false,
+            aggregated: false,
             advertises_native: None,
             link_up: Duration::ZERO,
         }

@@ -1,169 +1,351 @@
-//! The judge: holds what was observed against what had to be observed. Pure.
+//! A departure of an observation from its expectation, as data: a report renders it without knowing the check that found it.
 
-use std::fmt;
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use xdproof_ebpf::abi::protocol_name;
 
-/// One way in which an observation departs from what was expected.
+use crate::model::sink::Sink;
+
+/// One departure of an observation from its expectation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Mismatch {
-    /// The map counted another number of packets for a protocol.
-    Count {
-        /// IP protocol number.
-        protocol: u8,
-        /// Packets that had to be counted.
-        expected: u64,
-        /// Packets that were counted.
-        observed: u64,
-    },
-    /// Another number of frames passed.
-    Passed {
-        /// Frames that had to pass.
-        expected: u64,
-        /// Frames that passed.
-        observed: u64,
-    },
-    /// Another number of frames was dropped by the program.
-    Dropped {
-        /// Frames that had to be dropped.
-        expected: u64,
-        /// Frames that were dropped.
-        observed: u64,
-    },
-    /// The program gave an answer that no counter gives, neither `XDP_PASS` nor `XDP_DROP`.
-    Answer {
-        /// The answer, an `XDP_*` action or a number beyond them.
-        action: u32,
-        /// How often.
-        times: u64,
-    },
-    /// A frame came back to the tester.
-    Returned {
-        /// The bytes in hexadecimal.
-        hex: String,
-        /// How many of them came.
-        times: u64,
-    },
-    /// The program did not run once for each frame sent: the path lost frames or added its own.
-    Conservation {
-        /// Frames sent.
-        sent: u64,
-        /// Runs of the program.
-        ran: u64,
-    },
-    /// A frame that had to pass did not come through with these bytes.
-    Missing {
-        /// The bytes in hexadecimal.
-        hex: String,
-        /// How many of them are missing.
-        times: u64,
-    },
-    /// A frame came through that nobody sent, or that had to be dropped.
-    Unexpected {
-        /// The bytes in hexadecimal.
-        hex: String,
-        /// How many of them came.
-        times: u64,
-    },
-    /// Frames were sent from a CPU, and nothing was counted there.
-    IdleCpu {
-        /// The CPU's number.
-        cpu: usize,
-    },
-    /// Frames that had to be spread over receive queues arrived on too few.
-    NotSpread {
-        /// How many queues had to get some.
-        least: u32,
-        /// Those that did.
-        queues: Vec<u8>,
-    },
-    /// The closing frame, sent after all others, did not come through.
-    NotClosed,
-    /// A deviation is declared for this trial, and it does not deviate any more.
-    NoDeviation {
-        /// The declared reason.
-        reason: String,
-    },
-    /// The trial left its testbed in another state than it found it in.
-    Dirty {
-        /// What was left.
-        what: String,
-    },
-    /// A refusal or an attachment that the support table does not know.
-    Support {
-        /// What happened.
-        what: String,
-    },
-    /// The kernel answered otherwise than a rule says.
-    Rule {
-        /// What was done.
-        action: String,
-        /// What had to come out.
-        expected: String,
-        /// What came out.
-        observed: String,
-    },
+#[serde(deny_unknown_fields)]
+pub struct Mismatch {
+    /// The check that found it.
+    pub check: CheckId,
+    /// The kind of fault that it shows.
+    pub class: FaultClass,
+    /// The thing that was compared, such as `protocol 17 (udp)`, `frames at the stack` or `CPU 1`.
+    pub subject: String,
+    /// The expected reading of it.
+    pub expected: Reading,
+    /// The observed reading of it. It can be the expected one where the frames differ.
+    pub observed: Reading,
+    /// Frames that are missing, unexpected or out of place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<FrameDelta>,
 }
 
-impl Mismatch {
-    /// Whether a declared deviation can account for it: other numbers or other bytes come out. That frames are lost, or that
-    /// the path does not come to rest, is never a way in which a driver counts.
-    pub fn is_excusable(&self) -> bool {
+/// The name of a check. It is a string, so that a new check changes no type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct CheckId(Cow<'static, str>);
+
+impl CheckId {
+    /// The id of this name.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+}
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The kind of fault that a mismatch shows, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultClass {
+    /// Frames were sent and the program did not run for them.
+    LostBeforeProgram,
+    /// The program ran more often than frames were sent.
+    Duplicated,
+    /// Fewer frames than expected arrived at a sink.
+    DroppedAfterPass,
+    /// Frames arrived with other bytes than they were sent with.
+    ModifiedInTransit,
+    /// More frames than expected arrived at the stack, or at another sink at which some may arrive.
+    NotDropped,
+    /// The map counted other numbers.
+    Miscounted,
+    /// Frames arrived in another order than they were sent in.
+    Reordered,
+    /// Frames arrived at a sink at which none may arrive.
+    Misdirected,
+    /// The program returned a verdict that it may not return.
+    WrongVerdict,
+    /// Frames were not spread over CPUs or receive queues.
+    NotSpread,
+    /// The path did not come to rest.
+    StillInFlight,
+    /// The kernel or the driver accepted or rejected something contrary to what is known of it.
+    UnexpectedAttach,
+    /// A deviation is declared, and the trial does not deviate.
+    StaleDeviation,
+    /// The trial left its testbed changed.
+    TestbedChanged,
+    /// A step of an attach-semantics test had another result.
+    AttachSemantics,
+}
+
+impl FaultClass {
+    /// Whether a declared deviation can account for it: other numbers, other bytes or another order. A lost frame, or a path that does
+    /// not come to rest, is never how a driver counts.
+    #[must_use]
+    pub fn is_excusable(self) -> bool {
+        matches!(
+            self,
+            Self::DroppedAfterPass
+                | Self::ModifiedInTransit
+                | Self::NotDropped
+                | Self::Miscounted
+                | Self::Reordered
+        )
+    }
+
+    /// The class of other numbers or other bytes of frames at a sink.
+    #[must_use]
+    pub fn at_sink(sink: Sink, expected: u64, observed: u64) -> Self {
+        match (sink, expected.cmp(&observed)) {
+            (Sink::Nowhere, Ordering::Less) => Self::DroppedAfterPass,
+            (Sink::Nowhere, _) => Self::NotDropped,
+            (_, Ordering::Greater) => Self::DroppedAfterPass,
+            (_, Ordering::Equal) => Self::ModifiedInTransit,
+            (Sink::Tester | Sink::Device(_), Ordering::Less) if expected == 0 => Self::Misdirected,
+            (_, Ordering::Less) => Self::NotDropped,
+        }
+    }
+
+    /// The fault as a clause, where a difference between attach modes makes it a finding about the driver.
+    #[must_use]
+    pub fn between_modes(self) -> Option<&'static str> {
         match self {
-            Self::Count { .. }
-            | Self::Passed { .. }
-            | Self::Dropped { .. }
-            | Self::Missing { .. }
-            | Self::Unexpected { .. } => true,
-            Self::Answer { .. }
-            | Self::Returned { .. }
-            | Self::Conservation { .. }
-            | Self::IdleCpu { .. }
-            | Self::NotSpread { .. }
-            | Self::NotClosed
-            | Self::NoDeviation { .. }
-            | Self::Dirty { .. }
-            | Self::Support { .. }
-            | Self::Rule { .. } => false,
+            Self::LostBeforeProgram => Some("frames are lost before they reach the program"),
+            Self::Duplicated => Some("the program runs for frames that were not sent"),
+            Self::DroppedAfterPass => Some("frames that the program passes are dropped"),
+            Self::ModifiedInTransit => Some("frames are modified in transit"),
+            Self::NotDropped => Some("frames pass that should have been dropped"),
+            Self::Miscounted => Some("frames are counted differently"),
+            Self::Reordered => Some("frames are reordered"),
+            _ => None,
         }
     }
 }
 
-impl fmt::Display for Mismatch {
+/// The packets of a protocol as the subject of a mismatch: `protocol 17 (udp)`.
+#[must_use]
+pub fn protocol_subject(protocol: u8) -> String {
+    match protocol_name(protocol) {
+        Some(name) => format!("protocol {protocol} ({name})"),
+        None => format!("protocol {protocol}"),
+    }
+}
+
+/// A number or a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A number of things that the subject names.
+    Number(u64),
+    /// Anything else.
+    Text(String),
+}
+
+impl From<u64> for Reading {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<String> for Reading {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Reading {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count { protocol, expected, observed } => {
-                write!(f, "protocol {protocol}: expected {expected}, counted {observed}")
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Reading {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Reading {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Reading;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a string")
             }
-            Self::Passed { expected, observed } => {
-                write!(f, "expected {expected} to pass, {observed} passed")
+
+            fn visit_u64<E>(self, number: u64) -> Result<Reading, E> {
+                Ok(number.into())
             }
-            Self::Dropped { expected, observed } => {
-                write!(f, "expected {expected} to be dropped, {observed} were")
-            }
-            Self::Conservation { sent, ran } => {
-                write!(f, "{sent} frames were sent and the program ran {ran} times")
-            }
-            Self::Answer { action, times } => {
-                write!(f, "{times} times the answer was {action}, neither XDP_PASS nor XDP_DROP")
-            }
-            Self::Returned { hex, times } => write!(f, "came back to the tester {times} x {hex}"),
-            Self::Missing { hex, times } => write!(f, "missing {times} x {hex}"),
-            Self::Unexpected { hex, times } => write!(f, "unexpected {times} x {hex}"),
-            Self::IdleCpu { cpu } => {
-                write!(f, "nothing was counted on CPU {cpu}, from which frames were sent")
-            }
-            Self::NotSpread { least, queues } => {
-                write!(f, "frames had to arrive on {least} receive queues at least, and did on {queues:?}")
-            }
-            Self::NotClosed => f.write_str("the closing frame was not passed"),
-            Self::NoDeviation { reason } => write!(f, "passes, although a deviation is declared: {reason}"),
-            Self::Dirty { what } | Self::Support { what } => f.write_str(what),
-            Self::Rule { action, expected, observed } => {
-                write!(f, "{action}: expected {expected}, observed {observed}")
+
+            fn visit_str<E>(self, text: &str) -> Result<Reading, E> {
+                Ok(text.into())
             }
         }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Reading {
+    fn schema_name() -> Cow<'static, str> {
+        "Reading".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number or a text.",
+            "type": ["integer", "string"],
+            "minimum": 0
+        })
+    }
+}
+
+/// A frame that is missing, unexpected or out of place, and how many times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrameDelta {
+    /// Its relation to the expectation.
+    pub delta: Delta,
+    /// Its bytes, in hexadecimal in the result file.
+    #[serde(rename = "hex", with = "hex::serde")]
+    #[schemars(with = "String", regex(pattern = "^([0-9a-fA-F]{2})*$"))]
+    pub bytes: Vec<u8>,
+    /// Frames of these bytes.
+    pub times: u64,
+}
+
+/// The relation of a frame to the expectation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delta {
+    /// It was expected and did not arrive.
+    Missing,
+    /// It arrived and was not expected.
+    Unexpected,
+    /// It arrived as expected, in another place of the order.
+    Displaced,
+}
+
+impl Delta {
+    /// The name that reports use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unexpected => "unexpected",
+            Self::Displaced => "out of order",
+        }
+    }
+}
+
+impl Mismatch {
+    /// A mismatch that is not about the bytes of frames.
+    pub fn new(
+        check: CheckId,
+        class: FaultClass,
+        subject: impl Into<String>,
+        expected: impl Into<Reading>,
+        observed: impl Into<Reading>,
+    ) -> Self {
+        let (expected, observed) = (expected.into(), observed.into());
+        Self { check, class, subject: subject.into(), expected, observed, frames: Vec::new() }
+    }
+
+    /// The number of its frames of one kind.
+    #[must_use]
+    pub fn times(&self, delta: Delta) -> u64 {
+        let of_kind = self.frames.iter().filter(|frame| frame.delta == delta);
+        of_kind.fold(0, |sum, frame| sum.saturating_add(frame.times))
+    }
+}
+
+impl fmt::Display for Mismatch {
+    /// One line without the bytes of frames: `frames at the stack: expected 3, got 2 (1 missing)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check: _, class: _, subject, expected, observed, frames: _ } = self;
+        let kinds = [Delta::Missing, Delta::Unexpected, Delta::Displaced];
+        let kinds = kinds.map(|kind| (self.times(kind), kind.name()));
+        let told: Vec<String> = kinds
+            .iter()
+            .filter(|(times, _)| *times > 0)
+            .map(|(times, name)| format!("{times} {name}"))
+            .collect();
+        let told = told.join(", ");
+        match (told.is_empty(), expected == observed) {
+            (false, true) => write!(f, "{subject}: {told}"),
+            (true, _) => write!(f, "{subject}: expected {expected}, got {observed}"),
+            (false, false) => write!(f, "{subject}: expected {expected}, got {observed} ({told})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mismatch(observed: u64, frames: &[(Delta, u64)]) -> Mismatch {
+        let frames = frames.iter().map(|&(delta, times)| FrameDelta { delta, bytes: vec![1, 2], times });
+        let subject = "frames at the stack";
+        let check = CheckId::new("sinks");
+        Mismatch {
+            frames: frames.collect(),
+            ..Mismatch::new(check, FaultClass::ModifiedInTransit, subject, 3, observed)
+        }
+    }
+
+    #[test]
+    fn a_mismatch_is_one_line_without_bytes() {
+        let told = |observed, frames: &[_]| mismatch(observed, frames).to_string();
+        assert_eq!(told(2, &[]), "frames at the stack: expected 3, got 2");
+        assert_eq!(told(2, &[(Delta::Missing, 1)]), "frames at the stack: expected 3, got 2 (1 missing)");
+        assert_eq!(
+            told(3, &[(Delta::Missing, 1), (Delta::Unexpected, 1)]),
+            "frames at the stack: 1 missing, 1 unexpected"
+        );
+    }
+
+    #[test]
+    fn a_mismatch_is_read_as_it_is_written() {
+        let mut both = mismatch(2, &[(Delta::Missing, 1), (Delta::Displaced, 2)]);
+        both.observed = "nothing".into();
+        let text = serde_json::to_string(&both).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"check":"sinks","class":"modified_in_transit","subject":"frames at the stack","expected":3,"observed":"nothing","#,
+                r#""frames":[{"delta":"missing","hex":"0102","times":1},{"delta":"displaced","hex":"0102","times":2}]}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Mismatch>(&text).unwrap(), both);
+    }
+
+    #[test]
+    fn the_times_of_hostile_frames_do_not_overflow() {
+        let both = mismatch(0, &[(Delta::Missing, u64::MAX), (Delta::Missing, 2)]);
+        assert_eq!(both.times(Delta::Missing), u64::MAX);
+    }
+
+    #[test]
+    fn a_lost_frame_is_never_excused() {
+        assert!(FaultClass::Miscounted.is_excusable());
+        assert!(!FaultClass::LostBeforeProgram.is_excusable() && !FaultClass::Misdirected.is_excusable());
     }
 }

@@ -1,41 +1,32 @@
-//! The judge: holds what was observed against what had to be observed. Pure.
+//! The observation of a trial.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-/// Frames by their bytes, and how many times each.
-pub type Frames = BTreeMap<Vec<u8>, u64>;
-
-/// Adds one frame; only the first of its kind is copied.
-pub fn add_frame(frames: &mut Frames, bytes: &[u8]) {
-    match frames.get_mut(bytes) {
-        Some(times) => *times += 1,
-        None => drop(frames.insert(bytes.to_vec(), 1)),
-    }
-}
+use crate::model::{frame_sequence::FrameSequence, sink::Sink};
 
 /// Packets by protocol number; a protocol that counted nothing has no entry.
 pub type Counts = BTreeMap<u8, u64>;
 
-/// What was seen of one trial.
+/// Everything that was observed of a trial.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// Frames handed to the path.
     pub sent: u64,
     /// Runs of the program, as the kernel counts them: every frame that reached it.
     pub ran: u64,
-    /// What was added to the map, for every possible CPU.
-    pub per_cpu: Vec<Counts>,
-    /// What came out of the program: the frames that it passed, byte for byte.
-    pub passed: Frames,
-    /// What came back to the tester: the DUT answers nothing, so only a program can have sent it.
-    pub returned: Frames,
-    /// What the program answered, `XDP_*` actions and how often each, where that can be asked.
-    pub answers: BTreeMap<u32, u64>,
-    /// Frames of which nobody can see whether they passed, because the stack discards them before any socket gets them
-    /// (see [`stack_discards`](crate::model::rx_transform::stack_discards)). A test run shows it.
-    pub undecided: u64,
-    /// Whether the closing frame came through. It is sent after everything else was counted and shows that nothing is
-    /// still under way; `None` where the path needs none.
+    /// Packets that were added to the map, for every possible CPU; none where the program has no counter map.
+    pub per_cpu: Option<Vec<Counts>>,
+    /// Frames by sink, for each sink that is watched. Those at the tester were sent back by the program: the DUT itself sends nothing.
+    pub frames: BTreeMap<Sink, FrameSequence>,
+    /// `XDP_*` actions that the program returned and how often each, where that can be observed.
+    pub verdicts: BTreeMap<u32, u64>,
+    /// Frames of which nothing can observe whether they passed, because the stack discards them before any socket gets them. Only a
+    /// test run shows their verdict.
+    pub unobservable: u64,
+    /// The order in which the path delivers frames to a sink.
+    pub order: ArrivalOrder,
+    /// Whether the closing frame came through. It is sent after everything else was counted and proves that no frame is still in
+    /// flight; `None` where the path needs none.
     pub closed: Option<bool>,
     /// The CPUs from which frames were to be sent, where the scenario spreads them over all.
     pub cpus: Vec<usize>,
@@ -43,33 +34,55 @@ pub struct Observation {
     pub queues: Counts,
 }
 
+/// The order in which a path delivers frames to a sink, if nothing is wrong with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArrivalOrder {
+    /// The path guarantees no order.
+    #[default]
+    Unspecified,
+    /// Frames of one flow keep their order: those that have the same addresses, ports and VLANs, and that a hash therefore puts on the
+    /// same queue.
+    PerFlow,
+    /// All frames keep their order.
+    Total,
+}
+
 impl Observation {
-    /// The counts summed over the CPUs.
+    /// The counts summed over the CPUs; none where the program has no counter map.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        let mut sum = Counts::new();
-        for (protocol, packets) in self.per_cpu.iter().flatten() {
-            // A fault can make each of them anything. A sum that wrapped could come to what is expected.
-            let sum = sum.entry(*protocol).or_default();
-            *sum = sum.saturating_add(*packets);
+    pub fn counts(&self) -> Option<Counts> {
+        self.per_cpu.as_deref().map(sum)
+    }
+
+    /// The number of frames that were observed at a sink; those that were dropped, for [`Sink::Nowhere`].
+    #[must_use]
+    pub fn total(&self, sink: Sink) -> u64 {
+        match sink {
+            Sink::Nowhere => self.dropped(),
+            _ => self.frames.get(&sink).map_or(0, FrameSequence::len),
         }
-        sum
     }
 
-    /// How many frames were seen to pass.
-    #[must_use]
-    pub fn passed(&self) -> u64 {
-        self.passed.values().sum()
-    }
-
-    /// How many frames the program saw and did not pass.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.ran.saturating_sub(self.passed() + self.undecided)
+    /// The frames on which the program ran and that came out at no sink.
+    fn dropped(&self) -> u64 {
+        let seen: u64 = self.frames.values().map(FrameSequence::len).sum();
+        self.ran.saturating_sub(seen + self.unobservable)
     }
 }
 
-/// Every key of either map with both its values, in order; what has no entry is 0.
+/// The counts of all CPUs together.
+#[must_use]
+pub fn sum(per_cpu: &[Counts]) -> Counts {
+    let mut total = Counts::new();
+    for (protocol, packets) in per_cpu.iter().flatten() {
+        // A fault can make each of them anything. A sum that wrapped could come to what is expected.
+        let sum = total.entry(*protocol).or_default();
+        *sum = sum.saturating_add(*packets);
+    }
+    total
+}
+
+/// Every key of either map with both its values, in order; a key without an entry has 0.
 pub fn side_by_side<'a, K: Ord>(
     left: &'a BTreeMap<K, u64>,
     right: &'a BTreeMap<K, u64>,
@@ -88,4 +101,35 @@ pub fn side_by_side<'a, K: Ord>(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_walked_side_by_side() {
+        let walk = |left: &[(u8, u64)], right: &[(u8, u64)]| {
+            let [left, right] = [left, right].map(|map| Counts::from_iter(map.iter().copied()));
+            side_by_side(&left, &right).map(|(key, left, right)| (*key, left, right)).collect::<Vec<_>>()
+        };
+        assert_eq!(walk(&[], &[]), []);
+        assert_eq!(walk(&[(1, 5)], &[]), [(1, 5, 0)]);
+        assert_eq!(walk(&[], &[(1, 5)]), [(1, 0, 5)]);
+        assert_eq!(
+            walk(&[(1, 2), (4, 1), (6, 7)], &[(0, 3), (4, 9), (5, 8), (9, 1)]),
+            [(0, 0, 3), (1, 2, 0), (4, 1, 9), (5, 0, 8), (6, 7, 0), (9, 0, 1)]
+        );
+    }
+
+    #[test]
+    fn a_frame_that_is_at_no_sink_was_dropped() {
+        let frames = |times| FrameSequence::from_iter([([1], times)]);
+        let mut seen = Observation { ran: 9, unobservable: 1, ..Observation::default() };
+        seen.frames = [(Sink::Stack, frames(4)), (Sink::Tester, frames(1))].into();
+        let totals = [Sink::Stack, Sink::Tester, Sink::Nowhere].map(|sink| seen.total(sink));
+        assert_eq!(totals, [4, 1, 3]);
+        seen.ran = 2;
+        assert_eq!(seen.total(Sink::Nowhere), 0);
+    }
 }

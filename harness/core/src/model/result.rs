@@ -6,19 +6,20 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xdproof_scenarios::{Expectation, Scenario, describe};
+use xdproof_scenarios::{Scenario, describe};
 
 use crate::model::{
     attach_step::StepRecord,
     device::DeviceRecord,
     environment::Environment,
-    expectation::Expected,
+    expectation::ExpectedTotals,
     finding::{Finding, InfrastructureFailure, KernelMessage, Weight},
     measurement::Measurement,
     mismatch::Mismatch,
     mode::{InjectorKind, Mode, TrialPath},
     observation::{Counts, Observation},
     partition::Partition,
+    sink::Sink,
     verdict::{Verdict, VerdictKind},
 };
 
@@ -208,9 +209,9 @@ pub struct TrialRecord {
     pub verdict: VerdictKind,
     /// Why, where there is something to say.
     pub reason: Option<String>,
-    /// What had to come out.
-    pub expected: Expectation,
-    /// What came out; none where nothing was observed.
+    /// The expected numbers.
+    pub expected: ExpectedTotals,
+    /// The observed numbers; none where nothing was observed.
     pub observed: Option<Observed>,
     /// Frames sent.
     pub sent: u64,
@@ -221,21 +222,21 @@ pub struct TrialRecord {
     pub failure: Option<Failure>,
 }
 
-/// What came out of a trial.
+/// The observed numbers of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Observed {
-    /// Packets by protocol number, summed over the CPUs.
-    pub counts: Counts,
-    /// Frames that came out of the program as passed.
-    pub passed: u64,
-    /// Frames that the program saw and did not pass.
-    pub dropped: u64,
-    /// Frames of which nobody can see whether they passed, because the stack discards them before any socket gets them.
-    /// They are in neither `passed` nor `dropped`.
+    /// Packets by protocol number, summed over the CPUs; none where the program has no counter map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// Frames by the sink at which they came out.
+    pub frames: BTreeMap<Sink, u64>,
+    /// Frames of which nothing can observe whether they passed, because the stack discards them before any socket gets them.
+    /// `frames` has none of them.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub undecided: u64,
+    pub unobservable: u64,
     /// Packets by protocol number for each CPU, the first being CPU 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub per_cpu: Vec<Counts>,
 }
 
@@ -291,7 +292,7 @@ impl TrialRecord {
         scenario: &Scenario,
         path: TrialPath,
         nic: Option<&str>,
-        expected: &Expected,
+        expected: &ExpectedTotals,
         outcome: &Outcome,
         repeat: impl FnOnce() -> String,
     ) -> Self {
@@ -310,8 +311,8 @@ impl TrialRecord {
             nic: nic.map(str::to_owned),
             verdict: verdict.kind(),
             reason: verdict.reason(),
-            expected: expected.numbers.clone(),
-            observed: observation.as_ref().map(Observed::new),
+            expected: expected.clone(),
+            observed: observation.as_ref().map(|observation| Observed::new(observation, expected)),
             sent: observation.as_ref().map_or(0, |observation| observation.sent),
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             failure,
@@ -332,13 +333,15 @@ impl SentFrame {
 }
 
 impl Observed {
-    fn new(observation: &Observation) -> Self {
+    /// The numbers of each sink at which frames are expected or were observed.
+    fn new(observation: &Observation, expected: &ExpectedTotals) -> Self {
+        let watched = observation.frames.keys().filter(|sink| observation.total(**sink) > 0);
+        let sinks = expected.frames.keys().chain(watched).chain([&Sink::Nowhere]);
         Self {
             counts: observation.counts(),
-            passed: observation.passed(),
-            undecided: observation.undecided,
-            dropped: observation.dropped(),
-            per_cpu: observation.per_cpu.clone(),
+            frames: sinks.map(|&sink| (sink, observation.total(sink))).collect(),
+            unobservable: observation.unobservable,
+            per_cpu: observation.per_cpu.clone().unwrap_or_default(),
         }
     }
 }

@@ -97,13 +97,11 @@ impl Conditions<'_> {
             Support::Unsupported(Refused { reason, errnos, texts })
             | Support::Depends(Refused { reason, errnos, texts }) => {
                 let sentence: String = texts.iter().map(|text| format!(", \"{text}\"")).collect();
-                RefusalMeaning::Unexpected(format!(
-                    "unexpected attach error: expected {errnos:?}{sentence} ({reason}), got {answer}"
-                ))
+                RefusalMeaning::Unexpected(format!("refused with {errnos:?}{sentence} ({reason})"))
             }
             Support::Supported => match self.too_long(mode, longest) {
                 Some(reason) => RefusalMeaning::Unreachable(format!("{reason} ({answer})")),
-                None => RefusalMeaning::Unexpected(answer.clone()),
+                None => RefusalMeaning::Unexpected("attached".to_owned()),
             },
             Support::Unknown => RefusalMeaning::Declared(format!(
                 "the support table has no entry for {} in {mode} mode, and the driver refuses the program ({answer})",
@@ -295,7 +293,7 @@ mod tests {
         let lying = Facts { advertises_native: Some(true), ..silent };
         assert_eq!(
             under(&lying).explain(Mode::Native, 1508, 60, &refusal),
-            RefusalMeaning::Unexpected("no".to_owned())
+            RefusalMeaning::Unexpected("attached".to_owned())
         );
     }
 

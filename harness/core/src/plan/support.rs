@@ -65,7 +65,7 @@ pub enum RefusalMeaning {
     Declared(String),
     /// No program could be attached that takes these frames: they are unreachable, for this reason.
     Unreachable(String),
-    /// Nobody declared it: a failure.
+    /// It is not declared: a failure. The known answer of the driver.
     Unexpected(String),
 }
 

@@ -8,20 +8,22 @@ use std::{
 
 use serde::Serialize;
 use xdproof_ebpf::abi::protocol_name;
-use xdproof_scenarios::{Expectation, describe};
+use xdproof_scenarios::describe;
 
 use crate::html::{
     columns::{Column, Columns, Several},
     text::visible,
 };
 use xdproof_core::model::{
-    mismatch::Mismatch,
+    expectation::ExpectedTotals,
+    mismatch::FrameDelta,
     observation::Counts,
     result::{Collection, Failure, Observed, TrialRecord},
+    sink::Sink,
     verdict::VerdictKind,
 };
 
-use crate::frame_diff::{self, Damage, Stray};
+use crate::frame_diff::{self, FrameDiff};
 
 /// Frames that are shown of a failure.
 const SHOWN_FRAMES: usize = 64;
@@ -65,9 +67,9 @@ pub(super) const VERDICTS: [VerdictKind; 6] = [
     VerdictKind::Unreachable,
 ];
 
-/// Counts by protocol, frames passed, dropped and undecided, counts by CPU.
+/// Counts by protocol, frames by sink (as a subject), frames that are not observable, counts by CPU.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
-struct Numbers(Counts, u64, u64, u64, Vec<Counts>);
+struct Numbers(Counts, Vec<(String, u64)>, u64, Vec<Counts>);
 
 /// Layers, bytes in hexadecimal, bytes in all.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
@@ -78,12 +80,12 @@ type Pair = (usize, u64, usize, u64, Vec<usize>, Vec<usize>);
 
 #[derive(Serialize)]
 struct ShownFailure {
-    /// What is neither about numbers that stand beside each other nor about bytes, in words.
+    /// Each mismatch on a line.
     mismatches: Vec<String>,
-    /// What was sent and what came of it: frame and times of both, and the bytes of both that differ.
+    /// A frame that was sent and the one that probably came of it: frame and times of both, and the bytes of both that differ.
     pairs: Vec<Pair>,
-    missing: Vec<(usize, u64)>,
-    unexpected: Vec<(usize, u64)>,
+    /// The other frames of mismatches: the name of the delta, frame and times.
+    deltas: Vec<(&'static str, usize, u64)>,
     /// Frames sent, and how many times.
     frames: Vec<(usize, u32)>,
     /// Frames that are not shown.
@@ -168,14 +170,14 @@ impl Tables {
     fn row(&mut self, column: usize, trial: &TrialRecord) -> Row {
         let TrialRecord { scenario, verdict, reason, expected, observed, sent, duration_us, failure, .. } =
             trial;
-        let Expectation { counts, passed, dropped } = expected;
+        let ExpectedTotals { source: _, counts, frames } = expected;
         let rank = VERDICTS.iter().position(|kind| kind == verdict).unwrap_or(0);
         (
             self.scenarios.number(scenario.clone()),
             column,
             rank,
             number_or_none(reason.as_ref().map(|reason| self.reasons.number(visible(reason).into_owned()))),
-            self.numbers.number(Numbers(counts.clone(), *passed, *dropped, 0, Vec::new())),
+            self.numbers.number(Numbers(counts.clone().unwrap_or_default(), by_sink(frames), 0, Vec::new())),
             number_or_none(observed.as_ref().map(|observed| self.observed(observed, *verdict))),
             *sent,
             *duration_us,
@@ -184,40 +186,38 @@ impl Tables {
     }
 
     fn observed(&mut self, observed: &Observed, verdict: VerdictKind) -> usize {
-        let Observed { counts, passed, dropped, undecided, per_cpu } = observed;
+        let Observed { counts, frames, unobservable, per_cpu } = observed;
         // On which CPU something was counted differs from trial to trial, and matters where it went wrong.
         let per_cpu = if verdict == VerdictKind::Pass { Vec::new() } else { per_cpu.clone() };
-        self.numbers.number(Numbers(counts.clone(), *passed, *dropped, *undecided, per_cpu))
+        self.numbers.number(Numbers(
+            counts.clone().unwrap_or_default(),
+            by_sink(frames),
+            *unobservable,
+            per_cpu,
+        ))
     }
 
     fn failure(&mut self, failure: &Failure) -> usize {
         let Failure { mismatches, frames, repeat, pcap } = failure;
-        let Damage { pairs, missing, unexpected, unread } = Damage::of(mismatches);
-        let others = mismatches.iter().filter(|its| {
-            !matches!(
-                its,
-                Mismatch::Count { .. }
-                    | Mismatch::Passed { .. }
-                    | Mismatch::Dropped { .. }
-                    | Mismatch::Missing { .. }
-                    | Mismatch::Unexpected { .. }
-            )
-        });
-        let words = others.chain(unread).map(|its| visible(&its.to_string()).into_owned()).collect();
         let mut more = frames.len().saturating_sub(SHOWN_FRAMES);
-        let mut some = |strays: Vec<Stray>, frames: &mut Table<ShownFrame>| -> Vec<(usize, u64)> {
-            more += strays.len().saturating_sub(SHOWN_FRAMES);
-            let shown = strays.into_iter().take(SHOWN_FRAMES);
-            shown.map(|stray| (frames.number(ShownFrame::stray(&stray)), stray.times)).collect()
-        };
-        let (missing, unexpected) = (some(missing, &mut self.frames), some(unexpected, &mut self.frames));
-        let pairs = pairs.iter().map(|(sent, came)| {
-            let marks = frame_diff::marks(&sent.bytes, &came.bytes);
-            let [sent_number, came_number] =
-                [sent, came].map(|its| self.frames.number(ShownFrame::stray(its)));
-            (sent_number, sent.times, came_number, came.times, shown(marks.sent), shown(marks.came))
-        });
-        let pairs = pairs.collect();
+        let (mut pairs, mut deltas) = (Vec::new(), Vec::new());
+        for mismatch in mismatches {
+            let diff = FrameDiff::of(&mismatch.frames);
+            for (sent, came) in diff.pairs {
+                let marks = frame_diff::marks(&sent.bytes, &came.bytes);
+                let [sent_number, came_number] =
+                    [sent, came].map(|its| self.frames.number(ShownFrame::of(its)));
+                let marks = (shown(marks.sent), shown(marks.came));
+                pairs.push((sent_number, sent.times, came_number, came.times, marks.0, marks.1));
+            }
+            more += diff.rest.len().saturating_sub(SHOWN_FRAMES);
+            deltas.extend(
+                diff.rest.into_iter().take(SHOWN_FRAMES).map(|frame| {
+                    (frame.delta.name(), self.frames.number(ShownFrame::of(frame)), frame.times)
+                }),
+            );
+        }
+        let mismatches = mismatches.iter().map(|its| visible(&its.to_string()).into_owned()).collect();
         let frames = frames.iter().take(SHOWN_FRAMES).map(|frame| {
             let digits = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
             let shown = ShownFrame(
@@ -230,10 +230,9 @@ impl Tables {
         let frames = frames.collect();
         let pcap = pcap.as_ref().map(|path| visible(&path.display().to_string()).into_owned());
         self.failures.push(ShownFailure {
-            mismatches: words,
+            mismatches,
             pairs,
-            missing,
-            unexpected,
+            deltas,
             frames,
             more,
             repeat: visible(repeat).into_owned(),
@@ -243,15 +242,19 @@ impl Tables {
     }
 }
 
+fn by_sink(frames: &BTreeMap<Sink, u64>) -> Vec<(String, u64)> {
+    frames.iter().map(|(sink, frames)| (sink.frames(), *frames)).collect()
+}
+
 /// Marks of bytes that are shown.
 fn shown(marks: Vec<usize>) -> Vec<usize> {
     marks.into_iter().filter(|at| *at < SHOWN_BYTES).collect()
 }
 
 impl ShownFrame {
-    fn stray(stray: &Stray) -> Self {
-        let bytes = stray.bytes.get(..SHOWN_BYTES).unwrap_or(&stray.bytes);
-        Self(describe(&stray.bytes), hex::encode(bytes), stray.bytes.len())
+    fn of(frame: &FrameDelta) -> Self {
+        let bytes = frame.bytes.get(..SHOWN_BYTES).unwrap_or(&frame.bytes);
+        Self(describe(&frame.bytes), hex::encode(bytes), frame.bytes.len())
     }
 }
 

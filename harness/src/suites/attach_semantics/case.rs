@@ -5,9 +5,9 @@ use std::fmt;
 use xdproof_netns::{VirtualKind, XdpMode, XdpState};
 
 use crate::{
+    judge::trial::attach_step,
     model::{
         attach_step::StepRecord,
-        mismatch::Mismatch,
         result::RuleResult,
         verdict::{Verdict, VerdictKind},
     },
@@ -292,15 +292,7 @@ pub struct RuleRecord {
 impl RuleRecord {
     /// A pass needs steps, and each of them as expected: a rule that checks nothing is an error.
     pub(crate) fn new(rule: &Rule, nic: &str, ended: Result<(), RuleError>, steps: Vec<StepRecord>) -> Self {
-        let departed: Vec<Mismatch> = steps
-            .iter()
-            .filter(|step| step.expected != step.observed)
-            .map(|StepRecord { action, expected, observed }| Mismatch::Rule {
-                action: action.clone(),
-                expected: expected.clone(),
-                observed: observed.clone(),
-            })
-            .collect();
+        let departed: Vec<_> = steps.iter().filter_map(attach_step).collect();
         let verdict = match ended {
             _ if !departed.is_empty() => Verdict::Fail(departed),
             Err(RuleError::NotHere { reason }) => Verdict::Skip { reason },

@@ -20,8 +20,8 @@ use crate::{
         device::{DeviceRecord, PathTraits, PortRole},
         facts::{self, FrameFate},
         finding::{Finding, FindingKind, Weight},
+        frame_sequence::FrameSequence,
         mode::Mode,
-        observation::Frames,
         rx_transform::{RxTransform, Strips, stack_discards},
     },
 };
@@ -420,7 +420,7 @@ impl DevicePath {
         let mut missing = Vec::new();
         for window in distinct.chunks(self.traits.window.max(1)) {
             let arrived = probe.exchange(&window.iter().map(|(frame, _)| *frame).collect::<Vec<_>>())?;
-            missing.extend(window.iter().filter(|(_, arriving)| !arrived.contains_key(arriving)));
+            missing.extend(window.iter().filter(|(_, arriving)| !arrived.contains(arriving)));
         }
         for (frame, arriving) in missing {
             if let Some(fate) = probe.fate(frame, arriving)? {
@@ -549,9 +549,8 @@ impl<'a> Probe<'a> {
             let left = deadline.saturating_duration_since(Instant::now());
             let arrived = self.capture.take_within(1, left)?;
             self.all_ours(&arrived)?;
-            let this = |bytes: &&Vec<u8>| bytes.starts_with(frame);
-            if let Some(bytes) = arrived.keys().find(this) {
-                return Ok(Some(bytes.clone()));
+            if let Some(bytes) = arrived.distinct().find(|bytes| bytes.starts_with(frame)) {
+                return Ok(Some(bytes.to_vec()));
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -559,15 +558,13 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn all_ours(&self, arrived: &Frames) -> Result<(), PathError> {
-        let foreign = |bytes: &&Vec<u8>| {
+    fn all_ours(&self, arrived: &FrameSequence) -> Result<(), PathError> {
+        let foreign = |bytes: &&[u8]| {
             bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !exchange::is_links_own(bytes)
         };
-        match arrived.keys().find(foreign) {
+        match arrived.distinct().find(foreign) {
             None => Ok(()),
-            Some(bytes) => {
-                Err(PathError::NotQuiet { frame: describe(bytes), frames: arrived.values().sum() })
-            }
+            Some(bytes) => Err(PathError::NotQuiet { frame: describe(bytes), frames: arrived.len() }),
         }
     }
 
@@ -612,7 +609,7 @@ impl<'a> Probe<'a> {
 
     /// Sends frames at once, and one more behind them, and gives what arrived until that one did: frames of one queue keep their
     /// order. Where there are several queues, the others get some time.
-    fn exchange(&mut self, frames: &[&[u8]]) -> Result<Frames, PathError> {
+    fn exchange(&mut self, frames: &[&[u8]]) -> Result<FrameSequence, PathError> {
         let last = self.frame(60, false);
         match self.socket.send_all(frames) {
             Ok(_) => {}
@@ -622,8 +619,8 @@ impl<'a> Probe<'a> {
         }
         self.send(&last)?;
         let mut arrived = self.capture.take_until(&last, ARRIVES)?;
-        if self.queues > 1 && arrived.values().sum::<u64>() < frames.len() as u64 {
-            arrived.append(&mut self.capture.take_within(frames.len() as u64, OTHER_QUEUES)?);
+        if self.queues > 1 && arrived.len() < frames.len() as u64 {
+            arrived.append(&self.capture.take_within(frames.len() as u64, OTHER_QUEUES)?);
         }
         Ok(arrived)
     }
@@ -633,10 +630,10 @@ impl<'a> Probe<'a> {
         let mut fate = FrameFate::Lost;
         for _ in 0..2 {
             let arrived = self.exchange(&[frame])?;
-            if arrived.contains_key(arriving) {
+            if arrived.contains(arriving) {
                 return Ok(None);
             }
-            if arrived.keys().any(|frame| !exchange::is_links_own(frame)) {
+            if arrived.distinct().any(|frame| !exchange::is_links_own(frame)) {
                 fate = FrameFate::Altered;
             }
         }
@@ -671,9 +668,9 @@ impl<'a> Probe<'a> {
         let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.socket.send_all(&each)?;
         let mut arrived = self.capture.take_within(window as u64, ARRIVES)?;
-        arrived.retain(|frame, _| !exchange::is_links_own(frame));
+        arrived.retain(|frame| !exchange::is_links_own(frame));
         self.all_ours(&arrived)?;
-        Ok(arrived.values().sum())
+        Ok(arrived.len())
     }
 }
 

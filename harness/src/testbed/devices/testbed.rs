@@ -18,6 +18,10 @@ use crate::{
     },
 };
 
+/// Drivers of devices that send the frames of a flow by several ports if they are told to
+/// (`bond_xmit_roundrobin()` of `drivers/net/bonding/bond_main.c`).
+const AGGREGATES: [&str; 2] = ["bonding", "team"];
+
 /// A path between two devices that was explored.
 #[derive(Debug)]
 pub struct DeviceTestbed {
@@ -47,6 +51,7 @@ impl DeviceTestbed {
             stack_strips: path.delivery(Mode::Generic).strips,
             driver_strips: path.delivery(Mode::Native).strips,
             stacked: path.is_stacked(Mode::Generic),
+            aggregated: path.devices.iter().any(|device| AGGREGATES.contains(&device.driver.as_str())),
             advertises_native: path.advertised.map(|features| features.contains(XdpFeatures::BASIC)),
             link_up: LINK_UP,
         };

@@ -1,0 +1,45 @@
+//! Frames that are spread over receive queues arrive on all of them but one: [`Spread`](xdproof_scenarios::Spread) says why.
+
+use crate::{
+    judge::checks::Check,
+    model::{
+        expectation::TrialExpectation,
+        mismatch::{CheckId, FaultClass, Mismatch},
+        observation::Observation,
+    },
+};
+
+const ID: CheckId = CheckId::new("queues");
+
+pub(super) const CHECK: Check = Check { id: ID, run };
+
+fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+    let Some(queues) = expected.spread.queues else { return };
+    let least = queues.saturating_sub(1) as usize;
+    let used: Vec<String> = observed.queues.keys().map(ToString::to_string).collect();
+    if used.len() < least {
+        let used = if used.is_empty() { "none".to_owned() } else { used.join(", ") };
+        let (subject, least) = ("receive queues with frames", format!("at least {least}"));
+        found.push(Mismatch::new(ID, FaultClass::NotSpread, subject, least, used));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::checks::tests::found_by;
+
+    #[test]
+    fn frames_that_leave_more_than_one_queue_out_are_not_spread() {
+        let found = |queues: &[u8]| {
+            let found = found_by(&CHECK, |expected, seen| {
+                expected.spread.queues = Some(4);
+                seen.queues = queues.iter().map(|&queue| (queue, 1)).collect();
+            });
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[0, 1, 3]), Vec::<String>::new());
+        assert_eq!(found(&[1, 3]), ["receive queues with frames: expected at least 3, got 1, 3"]);
+        assert_eq!(found(&[]), ["receive queues with frames: expected at least 3, got none"]);
+    }
+}

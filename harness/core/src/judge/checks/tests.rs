@@ -1,0 +1,68 @@
+//! A trial that agrees with its expectation, for the tests of single checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xdproof_scenarios::Spread;
+
+use crate::{
+    judge::checks::{ALL, Check},
+    model::{
+        expectation::{ExpectationSource, ExpectedTotals, TrialExpectation},
+        frame_sequence::FrameSequence,
+        mismatch::Mismatch,
+        observation::{ArrivalOrder, Counts, Observation},
+        sink::Sink,
+    },
+};
+
+/// Three UDP frames that pass and one that is dropped, and the observation that agrees.
+pub(in crate::judge) fn agreeing() -> (TrialExpectation, Observation) {
+    let frames = BTreeMap::from([(Sink::Stack, FrameSequence::from_iter([([1, 2, 3], 3)]))]);
+    let expected = TrialExpectation {
+        totals: ExpectedTotals {
+            source: ExpectationSource::Both,
+            counts: Some(Counts::from([(17, 3)])),
+            frames: [(Sink::Stack, 3), (Sink::Nowhere, 1)].into(),
+        },
+        frames: frames.clone(),
+        unobservable: BTreeMap::new(),
+        verdicts: BTreeSet::from([1, 2]),
+        spread: Spread::default(),
+    };
+    let observed = Observation {
+        sent: 4,
+        ran: 4,
+        per_cpu: Some(vec![Counts::from([(17, 1)]), Counts::from([(17, 2)])]),
+        frames,
+        order: ArrivalOrder::Total,
+        closed: Some(true),
+        ..Observation::default()
+    };
+    (expected, observed)
+}
+
+/// The mismatches that a check finds when expectation and observation are changed.
+pub(in crate::judge) fn found_by(
+    check: &Check,
+    change: impl FnOnce(&mut TrialExpectation, &mut Observation),
+) -> Vec<Mismatch> {
+    let (mut expected, mut observed) = agreeing();
+    change(&mut expected, &mut observed);
+    let mut found = Vec::new();
+    (check.run)(&expected, &observed, &mut found);
+    assert!(found.iter().all(|mismatch| mismatch.check == check.id));
+    found
+}
+
+#[test]
+fn no_check_finds_anything_where_all_is_well() {
+    for check in ALL {
+        assert_eq!(found_by(check, |_, _| {}), [], "{}", check.id);
+    }
+}
+
+#[test]
+fn every_check_has_an_id_of_its_own() {
+    let ids: BTreeSet<_> = ALL.iter().map(|check| &check.id).collect();
+    assert_eq!(ids.len(), ALL.len());
+}
