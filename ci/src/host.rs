@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::{
@@ -116,8 +116,7 @@ pub(crate) fn check_static(program: &Path) -> Result<()> {
 pub(crate) fn find(name: &str) -> Result<PathBuf> {
     let path = command::path();
     let found = env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file());
-    let Some(found) = found else { bail!("{name} is not installed; `ci/bootstrap --matrix` installs it") };
-    Ok(found)
+    found.with_context(|| format!("{name} is not installed; `ci/bootstrap --matrix` installs it"))
 }
 
 /// Returns a dynamically linked program and its libraries, at the paths where it looks for them.

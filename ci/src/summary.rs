@@ -38,14 +38,6 @@ impl Outcome {
             Self::AsExpected
         }
     }
-
-    fn style(self) -> Style {
-        match self {
-            Self::AsExpected => GOOD,
-            Self::Failed => BAD,
-            Self::Inconclusive => UNCERTAIN,
-        }
-    }
 }
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -92,7 +84,11 @@ pub(crate) fn write(to: &mut impl io::Write, runs: &[KernelRun], duration: Durat
     }
     let trials: Vec<String> =
         totals.iter().map(|(verdict, total)| format!("{total} {}", verdict.replace('_', " "))).collect();
-    let style = Outcome::of(runs).style();
+    let style = match Outcome::of(runs) {
+        Outcome::AsExpected => GOOD,
+        Outcome::Failed => BAD,
+        Outcome::Inconclusive => UNCERTAIN,
+    };
     let line = format!(
         "{style}{}: {}{style:#}; trials: {}; {} s",
         count(cells.len() + lost + unfinished, "cell"),

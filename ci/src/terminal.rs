@@ -5,10 +5,8 @@ use textwrap::{Options, WordSeparator, WordSplitter};
 /// Wraps each line at 100 columns, with an indent.
 pub(crate) fn wrap(text: &str) -> String {
     let options = Options::new(100).subsequent_indent("    ").break_words(false);
-    textwrap::fill(
-        text,
-        options.word_separator(WordSeparator::AsciiSpace).word_splitter(WordSplitter::NoHyphenation),
-    )
+    let options = options.word_separator(WordSeparator::AsciiSpace);
+    textwrap::fill(text, options.word_splitter(WordSplitter::NoHyphenation))
 }
 
 /// Prints wrapped lines to stderr.
