@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         group.bench_function(format!("all/{name}"), |bencher| {
             bencher.iter(|| {
                 let testbed = up();
-                attach_and_detach(&load().0, &testbed, mode).expect("the counter is attached")
+                attach_and_detach(&load().0, &testbed, mode).expect("the counter is attached");
             });
         });
     }

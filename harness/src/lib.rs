@@ -15,6 +15,7 @@ pub mod cli;
 pub mod exchange;
 pub mod host;
 pub mod inject;
+pub mod ports;
 pub mod program;
 pub mod suites;
 pub mod testbed;

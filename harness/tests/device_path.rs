@@ -31,8 +31,9 @@ use xdproof::{
     plan::selection::Selection,
     program::Object,
     report::{Event, Reporter},
+    suites::attach_semantics,
     testbed::{DevicePath, DeviceTestbed, PortPair, Spec, path::PathError},
-    trial::{Lab, LabOptions, Order, nothing_to_give_back, run},
+    trial::{Lab, LabOptions, Order, Suite, nothing_to_give_back, run},
 };
 use xdproof_netns::PacketOptions;
 use xdproof_scenarios::{Expectation, Scenario, capture, capture_file};
@@ -42,7 +43,7 @@ use objects::Compiled;
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
-    if let Some(code) = xdproof::suites::attach_semantics::hold_if_asked() {
+    if let Some(code) = attach_semantics::hold_if_asked() {
         return code;
     }
     let arguments = waiting::arguments();
@@ -114,7 +115,8 @@ fn run_those(
     let selection = Selection { scenarios, modes: vec![Mode::Generic, Mode::Native], ..Selection::default() };
     let (plan, paths) = (&selection.plan(of)?, &selection.paths());
     let cancelled = &AtomicBool::new(false);
-    let order = Order { plan, paths, jobs: 1, rules, cancelled, give_back: &nothing_to_give_back };
+    let suites: &[Suite<'_>] = if rules { &[&attach_semantics::run] } else { &[] };
+    let order = Order { plan, paths, jobs: 1, suites, cancelled, give_back: &nothing_to_give_back };
     Ok(run(lab, order, reporter)?)
 }
 

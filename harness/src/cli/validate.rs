@@ -24,7 +24,8 @@ use crate::{
         json::{JsonFile, write_pretty},
         progress::Progress,
     },
-    trial::{Lab, LabOptions, Order, run},
+    suites::attach_semantics,
+    trial::{Lab, LabOptions, Order, Suite, run},
 };
 
 #[derive(Debug, Args)]
@@ -120,7 +121,8 @@ impl Validate {
         };
         let (plan, paths) = (&plan, &selection.paths());
         let give_back = || taken.give_back();
-        let order = Order { plan, paths, jobs, rules, cancelled: &cancelled, give_back: &give_back };
+        let suites: &[Suite<'_>] = if rules { &[&attach_semantics::run] } else { &[] };
+        let order = Order { plan, paths, jobs, suites, cancelled: &cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters)?;
         report.write(frames_in.as_deref())?;
         if output.json {

@@ -17,8 +17,8 @@ use xdproof_netns::Worker;
 
 use crate::inject::tc_tools::{ToolError, program};
 use crate::{
+    ports::Port,
     program::{DispatcherHold, load_bytes},
-    testbed::Port,
 };
 
 /// The object, as built by `build.rs`.

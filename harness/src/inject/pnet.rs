@@ -5,7 +5,7 @@ use std::{io, os::fd::IntoRawFd as _};
 use pnet::datalink::{self, Channel, Config, DataLinkSender, NetworkInterface};
 use xdproof_netns::{MacAddr, Worker};
 
-use crate::testbed::Port;
+use crate::ports::Port;
 
 /// The link is up.
 const IFF_UP: u32 = 0x1;

@@ -7,7 +7,7 @@ use std::io;
 
 use xdproof_netns::{PacketOptions, PacketSocket, TxOutcome, TxRing, Worker};
 
-use crate::testbed::Port;
+use crate::ports::Port;
 
 /// Frames that one call of the kernel's sends at most. More gain nothing.
 pub const BURST: u32 = 64;

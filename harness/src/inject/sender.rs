@@ -11,7 +11,7 @@ use crate::inject::{
     ring::RingSender,
     tc_tools::ToolError,
 };
-use crate::{model::mode::InjectorKind, testbed::PortPair};
+use crate::{model::mode::InjectorKind, ports::PortPair};
 
 /// Sends frames from the tester to the DUT.
 #[derive(Debug)]

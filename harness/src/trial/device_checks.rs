@@ -22,7 +22,6 @@ use crate::{
     },
     plan::{needs::Needs, support::Support},
     program::ProgramError,
-    suites::attach_semantics::{self, Bench, Device, Ground as RuleGround, Rule},
     testbed::{PortPair, StatisticsReading, TestbedError},
     trial::{
         lab::Lab,
@@ -58,6 +57,9 @@ const DRIVERS_WITH_LIVE_STATS: [&str; 13] = [
     "tun",
     "bonding",
 ];
+
+/// Another suite of a run: returns the results of its test cases. It stops early once the flag is set.
+pub type Suite<'a> = &'a (dyn Fn(&Lab, &AtomicBool) -> Vec<RuleResult> + Sync);
 
 /// What is read before the first trial.
 #[derive(Debug)]
@@ -98,23 +100,19 @@ impl Watch {
         Self { log: KernelLog::from_now().ok(), counted: readings(lab).unwrap_or_default() }
     }
 
-    /// Makes the checks. `rules` says whether the attach-semantics tests run, too. Once `cancelled` is set, no further check is
-    /// begun.
+    /// Makes the checks, and runs other suites. Once `cancelled` is set, nothing further is begun.
     pub(crate) fn end(
         mut self,
         lab: &Lab,
         trials: &[TrialRecord],
-        rules: bool,
+        suites: &[Suite<'_>],
         cancelled: &AtomicBool,
     ) -> Examined {
         let facts = lab.testbed().facts();
         let mut examined = Examined { findings: lab.testbed().findings(), ..Examined::default() };
         let go_on = || !cancelled.load(Ordering::Relaxed);
-        if lab.testbed().devices().is_empty() {
-            if rules {
-                examined.rules = rules_on_veth(cancelled);
-            }
-        } else {
+        let on_devices = !lab.testbed().devices().is_empty();
+        if on_devices {
             let attached = lab.pool.attached();
             let known = Known {
                 nic: &facts.label,
@@ -131,13 +129,11 @@ impl Watch {
                     examined.note(facts, mode, "the MTU", unsafe_mtu(lab));
                 }
             }
-            if go_on() && rules {
-                let native = attached.get(&Mode::Native) == Some(&Attached::Yes);
-                match rules_on_device(lab, native, cancelled) {
-                    Ok(results) => examined.rules = results,
-                    Err(error) => examined.rules = vec![RuleResult::not_tried(chain(&error))],
-                }
-            }
+        }
+        for suite in suites.iter().filter(|_| go_on()) {
+            examined.rules.extend(suite(lab, cancelled));
+        }
+        if on_devices {
             self.read_statistics(lab, &mut examined);
         }
         self.read_log(lab, &mut examined);
@@ -334,38 +330,4 @@ fn unsafe_mtu(lab: &Lab) -> Result<Option<Finding>, CheckError> {
         );
         about(facts, Mode::Native, FindingKind::UnsafeMtu, Weight::Warning, what)
     }))
-}
-
-/// Runs the attach-semantics tests that fit a device.
-fn rules_on_device(lab: &Lab, native: bool, cancelled: &AtomicBool) -> Result<Vec<RuleResult>, CheckError> {
-    lab.detach();
-    let (ports, facts) = (ports(lab)?, lab.testbed().facts());
-    let device =
-        Device { worker: &ports.dut, index: ports.topology.dut.index, driver: &facts.driver, native };
-    let fits = |rule: &Rule| matches!(rule.ground, RuleGround::Device | RuleGround::NativeDevice);
-    let rules = attach_semantics::table().into_iter().filter(fits);
-    let named = |result| RuleResult { nic: facts.label.clone(), ..result };
-    Ok(attempt(rules, cancelled, |bench, rule| bench.attempt_on(rule, &device))
-        .into_iter()
-        .map(named)
-        .collect())
-}
-
-fn rules_on_veth(cancelled: &AtomicBool) -> Vec<RuleResult> {
-    attempt(attach_semantics::table().into_iter().chain(attach_semantics::modes()), cancelled, Bench::attempt)
-}
-
-fn attempt(
-    rules: impl Iterator<Item = Rule>,
-    cancelled: &AtomicBool,
-    attempt: impl Fn(&Bench, &Rule) -> attach_semantics::RuleRecord,
-) -> Vec<RuleResult> {
-    let bench = match Bench::open() {
-        Ok(bench) => bench,
-        Err(error) => return vec![RuleResult::not_tried(chain(&error))],
-    };
-    rules
-        .take_while(|_| !cancelled.load(Ordering::Relaxed))
-        .map(|rule| attempt(&bench, &rule).into())
-        .collect()
 }

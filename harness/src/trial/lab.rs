@@ -10,7 +10,6 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,6 +27,7 @@ use crate::{
     judge::{
         arrival_order::OrderTraits,
         expectation::CounterTrial,
+        findings::Attached,
         trial::{judge, testbed_changed, unexpected_attach},
     },
     model::{
@@ -35,9 +35,8 @@ use crate::{
         environment::Environment,
         expectation::TrialExpectation,
         frame_sequence::FrameSequence,
-        mode::TrialPath,
+        mode::{Mode, TrialPath},
         observation::{ArrivalOrder, Counts, Observation},
-        partition::Partition,
         result::{Outcome, TrialRecord},
         verdict::Verdict,
     },
@@ -51,6 +50,7 @@ use crate::{
     testbed::{Testbed, TestbedError},
     trial::{
         attaching::NoRig,
+        options::LabOptions,
         pool::Pool,
         reproduce,
         rig::{AttachedRig, Rig, RigKind, RigRole},
@@ -69,22 +69,6 @@ pub enum LabError {
     /// The machine cannot be read.
     #[error("failed to read what this machine is")]
     Environment(#[from] io::Error),
-}
-
-/// The option of the command line by which scenarios were found, and its value.
-pub type Origin = (&'static str, PathBuf);
-
-/// Options of a run that say nothing about the testbed.
-#[derive(Clone, Debug, Default)]
-pub struct LabOptions {
-    /// What the program under test does with a frame that it counts.
-    pub counted: CountedAction,
-    /// Where the scenarios came from, if they are not the built-in ones; the command that repeats a trial needs it.
-    pub origin: Option<Origin>,
-    /// The part of the plan that is run, so that results can be joined.
-    pub part: Option<Partition>,
-    /// Skip scenarios that send more frames.
-    pub most_frames: Option<u64>,
 }
 
 /// What all trials of a run share: the object under test, a pool of rigs on a testbed, and options.
@@ -151,6 +135,12 @@ impl Lab {
     #[must_use]
     pub fn object(&self) -> &Object {
         &self.object.object
+    }
+
+    /// Returns whether the program was attached in native mode at the usual MTU, and frames reached it.
+    #[must_use]
+    pub fn attaches_natively(&self) -> bool {
+        self.pool.attached().get(&Mode::Native) == Some(&Attached::Yes)
     }
 
     /// Detaches the program from whatever waits in the pool.

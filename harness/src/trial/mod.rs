@@ -8,11 +8,14 @@
 pub(crate) mod attaching;
 mod device_checks;
 mod lab;
+mod options;
 pub(crate) mod pool;
 mod reproduce;
 pub(crate) mod rig;
 mod schedule;
 
 pub use attaching::NoRig;
-pub use lab::{Lab, LabError, LabOptions, Origin};
+pub use device_checks::Suite;
+pub use lab::{Lab, LabError};
+pub use options::{LabOptions, Origin};
 pub use schedule::{Order, RunError, nothing_to_give_back, run};

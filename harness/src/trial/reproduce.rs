@@ -6,7 +6,7 @@ use crate::{
     model::{action::CountedAction, facts::Facts, mode::TrialPath},
     plan::selection::Trial,
     program::Object,
-    trial::lab::LabOptions,
+    trial::options::LabOptions,
 };
 
 /// Returns the command that runs this trial and no other.

@@ -19,7 +19,7 @@ use crate::{
     report::{Event, Reporter},
     testbed::TestbedError,
     trial::{
-        device_checks::{Examined, Watch},
+        device_checks::{Examined, Suite, Watch},
         rig::{RigKind, RigRole},
     },
 };
@@ -35,8 +35,8 @@ pub struct Order<'a> {
     pub paths: &'a [TrialPath],
     /// Trials at once; devices take one at a time.
     pub jobs: usize,
-    /// Whether the [rules](crate::rules) of attaching are tried, too.
-    pub rules: bool,
+    /// Other suites that run after the trials.
+    pub suites: &'a [Suite<'a>],
     /// Once this is set, the run stops early, with what there is.
     pub cancelled: &'a AtomicBool,
     /// Is called when nothing is attached any more and before the result is told: puts devices back, and finds what could not be.
@@ -66,14 +66,14 @@ pub fn nothing_to_give_back() -> Vec<Finding> {
 ///
 /// [`RunError`].
 pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<RunResult, RunError> {
-    let Order { plan, paths, jobs: _, rules, cancelled, give_back } = order;
+    let Order { plan, paths, jobs: _, suites, cancelled, give_back } = order;
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let watch = Watch::begin(lab);
     lab.survey(plan, cancelled)?;
     let trials = run_trials(lab, order, reporter)?;
     let Examined { devices, mut findings, kernel_messages, rules } =
-        watch.end(lab, &trials, rules, cancelled);
+        watch.end(lab, &trials, suites, cancelled);
     lab.detach();
     findings.extend(give_back());
     findings::sort(&mut findings);

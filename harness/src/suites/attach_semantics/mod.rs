@@ -11,12 +11,14 @@ mod fixture;
 mod holder_process;
 mod lifetime;
 mod mode_cases;
+mod run;
 
 pub use crate::suites::attach_semantics::attach_cases::table;
 pub use crate::suites::attach_semantics::catalog::{ATTACHING, DIFFERENCES, ELSEWHERE};
 pub use crate::suites::attach_semantics::fixture::{Bench, Device, RuleError};
 pub use crate::suites::attach_semantics::holder_process::hold_if_asked;
 pub use crate::suites::attach_semantics::mode_cases::modes;
+pub use crate::suites::attach_semantics::run::run;
 pub use crate::{
     model::attach_step::StepRecord,
     suites::attach_semantics::case::{Ground, Rule, RuleRecord},
