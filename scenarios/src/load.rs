@@ -96,12 +96,12 @@ pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
     gather(
         root,
         scenarios.map(|(below, bytes)| {
-            let beside = |name: &str| {
+            let sibling = |name: &str| {
                 let path = Path::new(below).with_file_name(name);
                 let found = BUILTIN.iter().find(|(below, _)| Path::new(below) == path);
                 found.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
             };
-            file(below, &root.join(below), bytes, &beside)
+            file(below, &root.join(below), bytes, &sibling)
         }),
     )
 }
@@ -118,7 +118,7 @@ pub fn scenario(id: ScenarioId, text: &str, base_dir: &Path) -> Result<Scenario,
 }
 
 /// Reads a file in the directory of a scenario.
-type Beside<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+type ReadSibling<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
     let unreadable = |error| LoadError::whole(dir, format!("cannot be read: {error}"));
@@ -154,19 +154,29 @@ fn gather(
 }
 
 /// Loads one file of a corpus; `below` is its path below the corpus.
-fn file(below: &str, path: &Path, bytes: &[u8], beside: Beside<'_>) -> Result<Scenario, Vec<LoadError>> {
+fn file(
+    below: &str,
+    path: &Path,
+    bytes: &[u8],
+    sibling: ReadSibling<'_>,
+) -> Result<Scenario, Vec<LoadError>> {
     let whole = |message: String| vec![LoadError::whole(path, message)];
     let id = below.strip_suffix(".toml").unwrap_or(below).parse();
     let id = id.map_err(|error| whole(format!("invalid path of a scenario: {error}")))?;
     let text = str::from_utf8(bytes).map_err(|error| whole(format!("not UTF-8: {error}")))?;
-    decode(id, path, text, beside)
+    decode(id, path, text, sibling)
 }
 
-fn decode(id: ScenarioId, source: &Path, text: &str, beside: Beside<'_>) -> Result<Scenario, Vec<LoadError>> {
+fn decode(
+    id: ScenarioId,
+    source: &Path,
+    text: &str,
+    sibling: ReadSibling<'_>,
+) -> Result<Scenario, Vec<LoadError>> {
     let problems = RefCell::new(Vec::new());
     let context = Context { bindings: &Bindings::default(), problems: &problems };
     let root = context.keep(Node::parse(text));
-    let scenario = root.and_then(|root| read_scenario(context, id, source, &root, beside));
+    let scenario = root.and_then(|root| read_scenario(context, id, source, &root, sibling));
     let mut problems = problems.into_inner();
     problems.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
     // A frame is read once for each combination of the matrix: a problem of all of them is reported once.
@@ -183,7 +193,7 @@ fn read_scenario(
     id: ScenarioId,
     source: &Path,
     root: &Node,
-    beside: Beside<'_>,
+    sibling: ReadSibling<'_>,
 ) -> Option<Scenario> {
     let mut table = context.table("the scenario", root)?;
     let summary: Option<String> = table.require("summary");
@@ -196,7 +206,7 @@ fn read_scenario(
     matrix.report_unused(context, nodes);
     let mut frames = Vec::new();
     for node in nodes {
-        read_frames(context, &matrix, node, beside, &mut frames);
+        read_frames(context, &matrix, node, sibling, &mut frames);
     }
     let expect = table.require_node("expect");
     let requires = table.node("requires").and_then(|node| read_requires(context, node)).unwrap_or_default();
@@ -227,7 +237,7 @@ fn read_frames(
     context: Context<'_>,
     matrix: &Matrix,
     node: &Node,
-    beside: Beside<'_>,
+    sibling: ReadSibling<'_>,
     frames: &mut Vec<Frame>,
 ) -> Option<()> {
     let mut combinations = context.keep(matrix.bindings(node))?.peekable();
@@ -253,7 +263,7 @@ fn read_frames(
         let hex = hex.and_then(|node| context.take("hex", node)).map(|Hex(bytes)| plain(bytes));
         let pcap = pcap
             .and_then(|node| context.take::<String>("pcap", node))
-            .and_then(|name| read_pcap(&name, beside).map_err(|message| table.reject("pcap", message)).ok());
+            .and_then(|name| read_pcap(&name, sibling).map_err(|message| table.reject("pcap", message)).ok());
         match crafting.as_mut().and_then(|crafting| crafting.craft(context, repeat)).or(hex) {
             Some(frame) => frames.push(frame),
             None => frames.extend(pcap.into_iter().flatten().map(plain)),
@@ -274,11 +284,11 @@ fn read_frames(
     Some(())
 }
 
-fn read_pcap(name: &str, beside: Beside<'_>) -> Result<Vec<Vec<u8>>, String> {
+fn read_pcap(name: &str, sibling: ReadSibling<'_>) -> Result<Vec<Vec<u8>>, String> {
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(format!("`{name}` is not the name of a file in the directory of the scenario"));
     }
-    let file = beside(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let file = sibling(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
     let frames = capture_file::read(&file).map_err(|error| format!("{name}: {error}"))?;
     if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
 }

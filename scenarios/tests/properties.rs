@@ -99,7 +99,7 @@ proptest! {
 
     #[test]
     fn no_block_makes_the_pcapng_reader_panic(
-        kind in 1..7_u32,
+        kind in select(vec![1_u32, 2, 3, 4, 5, 6, 9, 10, 0xbad, 0x4000_0bad, 0x8000_0001, 0x0a0d_0d0a]),
         options in vec(any::<[u8; 4]>(), 0..8),
         body in vec(any::<[u8; 4]>(), 0..20),
     ) {
