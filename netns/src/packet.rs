@@ -28,6 +28,10 @@ const TAG: usize = 4;
 const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 
+/// A buffer for the one requested control message (its `CMSG_SPACE` is 40 bytes), aligned as `cmsghdr`.
+#[repr(align(8))]
+struct Control([u8; 64]);
+
 /// Options of a packet socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketOptions {
@@ -165,10 +169,10 @@ impl PacketSocket {
         &self,
         buffer: &mut [u8],
     ) -> nix::Result<(usize, Option<LinkAddr>, Option<[u8; TAG]>)> {
-        let mut control = nix::cmsg_space!(libc::tpacket_auxdata);
+        let mut control = Control([0; _]);
         let mut vector = [IoSliceMut::new(buffer)];
         let fd = self.socket.as_raw_fd();
-        let message = recvmsg::<LinkAddr>(fd, &mut vector, Some(&mut control), MsgFlags::MSG_TRUNC)?;
+        let message = recvmsg::<LinkAddr>(fd, &mut vector, Some(&mut control.0), MsgFlags::MSG_TRUNC)?;
         let tag = message.cmsgs()?.find_map(|message| match message {
             ControlMessageOwned::Unknown(UnknownCmsg { cmsg_header, data_bytes })
                 if (cmsg_header.cmsg_level, cmsg_header.cmsg_type)
