@@ -118,7 +118,7 @@ pub fn scenario(id: ScenarioId, text: &str, base_dir: &Path) -> Result<Scenario,
 }
 
 /// Reads a file in the directory of a scenario.
-type ReadSibling<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+type Sibling<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
     let unreadable = |error| LoadError::whole(dir, format!("cannot be read: {error}"));
@@ -154,12 +154,7 @@ fn gather(
 }
 
 /// Loads one file of a corpus; `below` is its path below the corpus.
-fn file(
-    below: &str,
-    path: &Path,
-    bytes: &[u8],
-    sibling: ReadSibling<'_>,
-) -> Result<Scenario, Vec<LoadError>> {
+fn file(below: &str, path: &Path, bytes: &[u8], sibling: Sibling<'_>) -> Result<Scenario, Vec<LoadError>> {
     let whole = |message: String| vec![LoadError::whole(path, message)];
     let id = below.strip_suffix(".toml").unwrap_or(below).parse();
     let id = id.map_err(|error| whole(format!("invalid path of a scenario: {error}")))?;
@@ -171,7 +166,7 @@ fn decode(
     id: ScenarioId,
     source: &Path,
     text: &str,
-    sibling: ReadSibling<'_>,
+    sibling: Sibling<'_>,
 ) -> Result<Scenario, Vec<LoadError>> {
     let problems = RefCell::new(Vec::new());
     let context = Context { bindings: &Bindings::default(), problems: &problems };
@@ -193,7 +188,7 @@ fn read_scenario(
     id: ScenarioId,
     source: &Path,
     root: &Node,
-    sibling: ReadSibling<'_>,
+    sibling: Sibling<'_>,
 ) -> Option<Scenario> {
     let mut table = context.table("the scenario", root)?;
     let summary: Option<String> = table.require("summary");
@@ -237,7 +232,7 @@ fn read_frames(
     context: Context<'_>,
     matrix: &Matrix,
     node: &Node,
-    sibling: ReadSibling<'_>,
+    sibling: Sibling<'_>,
     frames: &mut Vec<Frame>,
 ) -> Option<()> {
     let mut combinations = context.keep(matrix.bindings(node))?.peekable();
@@ -284,7 +279,7 @@ fn read_frames(
     Some(())
 }
 
-fn read_pcap(name: &str, sibling: ReadSibling<'_>) -> Result<Vec<Vec<u8>>, String> {
+fn read_pcap(name: &str, sibling: Sibling<'_>) -> Result<Vec<Vec<u8>>, String> {
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(format!("`{name}` is not the name of a file in the directory of the scenario"));
     }
