@@ -14,6 +14,7 @@ mod link_settings;
 mod names;
 mod namespace;
 mod netlink;
+mod new_thread;
 mod offload;
 mod packet;
 mod poll;

@@ -18,7 +18,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::{Error, Subject, sys, worker};
+use crate::{Error, Subject, new_thread::on_new_thread, sys};
 
 /// Directory of named namespaces (`NETNS_RUN_DIR` of iproute2, reached there through `/var/run`).
 const NAMES: &str = "/run/netns";
@@ -41,7 +41,7 @@ impl NetNs {
     /// `/proc/sys/user/max_net_namespaces`, or if `/proc/sys` cannot be written.
     pub fn create() -> Result<Self, Error> {
         // On a new thread, because a thread that has changed its namespace is not reused.
-        worker::on_new_thread("netns-create", || {
+        on_new_thread("netns-create", || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(Error::refused("create a network namespace", None))?;
             disable_ipv6()?;
             Self::current()

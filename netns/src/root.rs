@@ -7,7 +7,7 @@ use nix::{
     unistd,
 };
 
-use crate::{Error, worker};
+use crate::{Error, new_thread::on_new_thread};
 
 /// Runs a closure on a new thread below another root directory and waits for it. The rest of the process
 /// keeps its root.
@@ -20,7 +20,7 @@ where
     T: Send + 'static,
 {
     let root = root.to_owned();
-    worker::on_new_thread("other-root", move || {
+    on_new_thread("other-root", move || {
         // The threads of a process share one root until one of them unshares it.
         unshare(CloneFlags::CLONE_FS).map_err(Error::refused("give a thread a root of its own", None))?;
         unistd::chroot(&root).map_err(Error::refused("change a thread's root", None))?;

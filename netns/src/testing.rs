@@ -15,7 +15,8 @@ use nix::{
 };
 
 use crate::{
-    Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker, worker,
+    Error, IfIndex, LinkName, MacAddr, NetNs, PacketOptions, PacketSocket, VethEnd, VethSpec, Worker,
+    new_thread::on_new_thread,
 };
 
 /// Deadline for an expected event.
@@ -61,7 +62,7 @@ fn report_skip() {
 
 /// Runs a closure in a mount namespace of its own, with a new file system of a kind at `/run`.
 pub(crate) fn with_private_run(kind: &'static str, job: impl FnOnce() + Send + 'static) {
-    worker::on_new_thread("private-run", move || {
+    on_new_thread("private-run", move || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();

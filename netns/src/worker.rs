@@ -2,7 +2,6 @@
 //! leaves.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Sender, channel},
     thread::{self, JoinHandle},
@@ -10,7 +9,10 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::{Error, Host, NetNs};
+use crate::{
+    Error, Host, NetNs,
+    new_thread::{panic_message, start},
+};
 
 type Job = Box<dyn FnOnce(&mut Host) + Send>;
 
@@ -87,10 +89,10 @@ impl Worker {
             drop(reply.send(done));
         });
         self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| self.gone())?;
-        result
-            .recv()
-            .map_err(|_| self.gone())?
-            .map_err(|panic| Error::WorkerPanicked { worker: self.label.clone(), message: message(&*panic) })
+        result.recv().map_err(|_| self.gone())?.map_err(|panic| Error::WorkerPanicked {
+            worker: self.label.clone(),
+            message: panic_message(&*panic),
+        })
     }
 
     /// Runs a job that can itself fail, as [`run`](Self::run) does, with one level of errors instead of two.
@@ -130,35 +132,6 @@ impl Drop for Worker {
             drop(thread.join());
         }
     }
-}
-
-/// Runs a closure on a new thread and waits for it.
-pub(crate) fn on_new_thread<T, F>(label: &str, job: F) -> Result<T, Error>
-where
-    F: FnOnce() -> Result<T, Error> + Send + 'static,
-    T: Send + 'static,
-{
-    start(label, job)?
-        .join()
-        .map_err(|panic| Error::WorkerPanicked { worker: label.to_owned(), message: message(&*panic) })?
-}
-
-fn start<T, F>(label: &str, job: F) -> Result<JoinHandle<T>, Error>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    thread::Builder::new()
-        // A thread's name is a C string; the standard library panics on a NUL byte in it.
-        .name(label.replace('\0', ""))
-        .spawn(job)
-        .map_err(Error::refused("start a thread", None))
-}
-
-/// Extracts the message of a panic: `panic!` produces one of two string types.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
 #[cfg(test)]
