@@ -1,8 +1,9 @@
 //! Layers of a frame and the fields that a scenario can set in each.
 //!
 //! One table defines the layers, their keys in TOML and their defaults; a test compares the reference in
-//! `scenarios/README.md` with it. A field that is an [`Option`] is derived when the frame is crafted (from the layer behind it, from lengths,
-//! or as a checksum) unless the scenario gives it. A given value is always used, right or wrong, to make malformed frames.
+//! `scenarios/README.md` with it. A field that is an [`Option`] is derived when the frame is crafted (from the layer behind
+//! it, from lengths, or as a checksum) unless the scenario gives it. A given value is always used, right or wrong, to make
+//! malformed frames.
 
 #![expect(missing_docs, reason = "most fields are named like the header's field and need no more words")]
 
