@@ -1,5 +1,21 @@
 //! Sends the frames of a trial and observes what becomes of them.
+//!
+//! Promises: nothing is missed, and every wait is for something that can be observed and has a deadline.
 
+mod barrier;
+mod capture;
+mod detached;
+mod error;
+mod link_traffic;
+mod offer;
+mod probe;
 mod send;
 
-pub use send::*;
+pub use barrier::closing_frame;
+pub use capture::{CAPTURE_BUFFER, Capture};
+pub use detached::{difference, run_detached};
+pub use error::ExchangeError;
+pub use link_traffic::is_link_control;
+pub use offer::{Offered, offer_each};
+pub use probe::{first_frame, two_in_a_row, until_first_frame};
+pub use send::{ExchangePorts, SendOptions, run_attached};

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::chain,
-    exchange::{self, Manner, ObserveError, Ports},
+    exchange::{self, ExchangeError, ExchangePorts, SendOptions},
     host::kernel_log::KernelLog,
     judge::findings::{self, Attached, Known},
     model::{
@@ -84,7 +84,7 @@ enum CheckError {
     #[error(transparent)]
     Testbed(#[from] TestbedError),
     #[error(transparent)]
-    Observe(#[from] ObserveError),
+    Observe(#[from] ExchangeError),
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error("failed to {0}")]
@@ -228,9 +228,9 @@ fn attached_rig(lab: &Lab, kind: &RigKind) -> Result<Box<AttachedRig>, CheckErro
 /// Sends frames of no protocol; returns how many reached the program, and how many the stack.
 fn send(lab: &Lab, rig: &mut AttachedRig, frame: &[u8], times: u32) -> Result<(u64, u64), CheckError> {
     let AttachedRig { counter, sender, capture, returned, .. } = rig;
-    let ports = Ports { sender, capture, returned };
-    let manner = Manner { spread: true, ..lab.manner() };
-    let seen = exchange::on_wire(counter, ports, std::iter::once((frame, times)), false, 0, manner)?;
+    let ports = ExchangePorts { sender, capture, returned };
+    let options = SendOptions { spread: true, ..lab.send_options() };
+    let seen = exchange::run_attached(counter, ports, &std::iter::once((frame, times)), false, 0, options)?;
     Ok((seen.ran, seen.frames.get(&Sink::Stack).map_or(0, |stack| stack.times(frame))))
 }
 

@@ -21,7 +21,7 @@ use xdproof_scenarios::{KernelVersion, Scenario, Spread};
 
 use crate::{
     error::chain,
-    exchange::{self, Manner, ObserveError, Ports, Refusals},
+    exchange::{self, ExchangeError, ExchangePorts, Offered, SendOptions},
     host::kernel,
     inject::{cpu_rotation::Turns, sender::Sender, test_run},
     judge::{
@@ -277,11 +277,11 @@ impl Lab {
     ) -> (Verdict, Option<Observation>, Option<Rig>) {
         if trial.scenario.is_unreachable() {
             return match rig.offer_each(&trial.scenario.frames) {
-                Ok(Refusals::All { lengths }) => {
+                Ok(Offered::Refused { lengths }) => {
                     let reason = format!("the kernel refuses frames of {lengths:?} bytes (EINVAL)");
                     (Verdict::Unreachable { reason }, None, Some(rig))
                 }
-                Ok(Refusals::Taken { length }) => {
+                Ok(Offered::Accepted { length }) => {
                     let expected = format!("a frame of {length} bytes is refused");
                     let mismatches = vec![unexpected_attach(expected, "accepted")];
                     let verdict = match self.conditions().deviation(trial) {
@@ -346,7 +346,7 @@ impl Lab {
         rig: &mut Rig,
         scenario: &Scenario,
         expected: &TrialExpectation,
-    ) -> Result<Observation, ObserveError> {
+    ) -> Result<Observation, ExchangeError> {
         undisturbed(Some(expected), || {
             for (&protocol, &start) in &scenario.preset {
                 rig.counter().preset(protocol, start)?;
@@ -364,9 +364,9 @@ impl Lab {
         rig: &mut Rig,
         scenario: &Scenario,
         counted: CountedAction,
-    ) -> Result<Observation, ObserveError> {
+    ) -> Result<Observation, ExchangeError> {
         let turns = scenario.spread.cpus.then(|| Turns::new(scenario.sent())).transpose();
-        let turns = turns.map_err(|source| ObserveError::Turn { source })?;
+        let turns = turns.map_err(|source| ExchangeError::Turn { source })?;
         // Where all CPUs share their counters, it does not show which of them counted.
         // A device chooses the CPU on which it hands frames up.
         let shows = rig.counter().is_per_cpu() && !self.testbed().facts().asynchronous;
@@ -381,21 +381,21 @@ impl Lab {
         scenario: &Scenario,
         counted: CountedAction,
         turns: Option<&Turns>,
-    ) -> Result<Observation, ObserveError> {
+    ) -> Result<Observation, ExchangeError> {
         match rig {
             Rig::Attached(rig) => {
                 let frames = scenario.frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
                 let passes = counted == CountedAction::Pass;
                 let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
                 let AttachedRig { counter, sender, capture, returned, .. } = rig.as_mut();
-                let ports = Ports { sender, capture, returned };
-                let manner = self.manner();
-                let spread = manner.spread || scenario.spread != Spread::default();
+                let ports = ExchangePorts { sender, capture, returned };
+                let options = self.send_options();
+                let spread = options.spread || scenario.spread != Spread::default();
                 let order = self.arrival_order(ports.sender, scenario);
-                let manner = Manner { spread, turns, order, ..manner };
-                exchange::on_wire(counter, ports, frames, passes, nonce, manner)
+                let options = SendOptions { spread, turns, order, ..options };
+                exchange::run_attached(counter, ports, &frames, passes, nonce, options)
             }
-            Rig::Detached(rig) => exchange::alone(&rig.counter, |subject| {
+            Rig::Detached(rig) => exchange::run_detached(&rig.counter, |subject| {
                 test_run::run(&subject.program, &scenario.frames, turns)
             }),
         }
@@ -443,10 +443,10 @@ impl Lab {
     }
 
     /// Returns how frames are sent on this testbed.
-    pub(super) fn manner(&self) -> Manner<'static> {
+    pub(super) fn send_options(&self) -> SendOptions<'static> {
         let facts = self.testbed().facts();
         let (window, spread, rests) = (facts.window, facts.has_several_queues(), facts.asynchronous);
-        Manner { window, spread, rests, ..Manner::default() }
+        SendOptions { window, spread, rests, ..SendOptions::default() }
     }
 }
 
@@ -454,8 +454,8 @@ impl Lab {
 /// expected is missing, for then it may be one of ours that was made into what looks like somebody else's.
 fn undisturbed(
     expected: Option<&TrialExpectation>,
-    mut observe: impl FnMut() -> Result<Observation, ObserveError>,
-) -> Result<Observation, ObserveError> {
+    mut observe: impl FnMut() -> Result<Observation, ExchangeError>,
+) -> Result<Observation, ExchangeError> {
     let is_whole = |seen: &Observation| {
         let mut sinks = expected.iter().flat_map(|expected| &expected.frames);
         sinks.all(|(sink, frames)| {
@@ -466,8 +466,8 @@ fn undisturbed(
     let mut tries = 1;
     loop {
         match observe() {
-            Err(ObserveError::Stranger { seen, .. }) if !is_whole(&seen) => return Ok(*seen),
-            Err(ObserveError::Stranger { .. }) if tries < TRIES => tries += 1,
+            Err(ExchangeError::ForeignFrame { observed: seen, .. }) if !is_whole(&seen) => return Ok(*seen),
+            Err(ExchangeError::ForeignFrame { .. }) if tries < TRIES => tries += 1,
             observed => return observed,
         }
     }

@@ -7,7 +7,7 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 
 use crate::{
     error::chain,
-    exchange::{self, Capture, ObserveError, Refusals},
+    exchange::{self, Capture, ExchangeError, Offered},
     host::{kernel, xdp_mode},
     inject::sender::Sender,
     model::{
@@ -119,13 +119,13 @@ impl Rig {
     }
 
     /// Offers each frame by itself, once.
-    pub(crate) fn offer_each(&mut self, frames: &[Frame]) -> Result<Refusals, ObserveError> {
+    pub(crate) fn offer_each(&mut self, frames: &[Frame]) -> Result<Offered, ExchangeError> {
         let frames = frames.iter().map(|frame| frame.bytes.as_slice());
         match self {
-            Self::Attached(rig) => exchange::refusals(frames, |frame| Ok(rig.sender.send(&[frame])?)),
-            Self::Detached(rig) => exchange::refusals(frames, |frame| {
+            Self::Attached(rig) => exchange::offer_each(frames, |frame| Ok(rig.sender.send(&[frame])?)),
+            Self::Detached(rig) => exchange::offer_each(frames, |frame| {
                 let taken = rig.counter.program.test_run(frame, &mut [0; SHORTEST_FRAME]);
-                taken.map(drop).map_err(|source| ObserveError::TestRun { source })
+                taken.map(drop).map_err(|source| ExchangeError::TestRun { source })
             }),
         }
     }
@@ -198,8 +198,8 @@ impl AttachedRig {
     }
 
     fn wait_for_first_frame(&mut self, mode: Mode) -> Result<(), NoRig> {
-        self.capture.share();
-        self.returned.share();
+        self.capture.share_link();
+        self.returned.share_link();
         let captures = [&mut self.capture, &mut self.returned];
         let first = exchange::first_frame(&self.counter, &mut self.sender, captures, FIRST_FRAME_TIMEOUT)
             .map_err(NoRig::failed)?;
@@ -215,7 +215,7 @@ impl AttachedRig {
     fn check_clean(&mut self) -> Result<(), String> {
         self.runs = self.counter.runs().map_err(|error| chain(&error))?;
         for (capture, port) in [(&mut self.capture, "DUT"), (&mut self.returned, "tester")] {
-            if let Some(frame) = capture.late().map_err(|error| chain(&error))? {
+            if let Some(frame) = capture.late_frame().map_err(|error| chain(&error))? {
                 let frame = describe(frame);
                 return Err(format!("a frame arrived at the {port} after the trial had ended: {frame}"));
             }

@@ -32,14 +32,11 @@ impl FrameSequence {
         if times == 0 {
             return;
         }
-        let frame = match self.numbers.get(bytes) {
-            Some(&number) => number,
-            None => {
-                let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-                self.numbers.insert(bytes.to_vec(), number);
-                number
-            }
-        };
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let frame = self.numbers.get(bytes).copied().unwrap_or(next);
+        if frame == next {
+            self.numbers.insert(bytes.to_vec(), next);
+        }
         self.push_run(Run { frame, times });
         self.len += times;
     }

@@ -15,7 +15,7 @@ use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use crate::testbed::{Port, PortPair, devices::inventory};
 use crate::{
-    exchange::{self, Capture, ObserveError},
+    exchange::{self, Capture, ExchangeError},
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
         facts::{self, FrameFate},
@@ -117,7 +117,7 @@ pub enum PathError {
     Network(#[from] xdproof_netns::Error),
     /// Frames cannot be sent or seen.
     #[error(transparent)]
-    Observe(#[from] ObserveError),
+    Observe(#[from] ExchangeError),
     /// Nothing arrives.
     #[error(
         "of {sent} frames that left {tester}, none arrived at {dut}, which runs: are they wired together?"
@@ -560,7 +560,7 @@ impl<'a> Probe<'a> {
 
     fn all_ours(&self, arrived: &FrameSequence) -> Result<(), PathError> {
         let foreign = |bytes: &&[u8]| {
-            bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !exchange::is_links_own(bytes)
+            bytes.get(..12) != Some(&[DUT_MAC, TESTER_MAC].concat()[..]) && !exchange::is_link_control(bytes)
         };
         match arrived.distinct().find(foreign) {
             None => Ok(()),
@@ -633,19 +633,19 @@ impl<'a> Probe<'a> {
             if arrived.contains(arriving) {
                 return Ok(None);
             }
-            if arrived.distinct().any(|frame| !exchange::is_links_own(frame)) {
+            if arrived.distinct().any(|frame| !exchange::is_link_control(frame)) {
                 fate = FrameFate::Altered;
             }
         }
         Ok(Some(fate))
     }
 
-    /// The most frames at once of which none is lost: at most [`exchange::WINDOW`], tried with short and with full frames. Where a
+    /// The most frames at once of which none is lost: at most [`facts::WINDOW`], tried with short and with full frames. Where a
     /// longer burst lost some, half of what passed is taken, for the device is then near its end.
     fn widest_window(&mut self, mtu: u32) -> Result<usize, PathError> {
         let full = usize::try_from(mtu).unwrap_or(1500).min(1500) + HEADER;
         let mut widest = 0;
-        for window in [1, 2, 4, 8, 16, 32, exchange::WINDOW] {
+        for window in [1, 2, 4, 8, 16, 32, facts::WINDOW] {
             for length in [60, full] {
                 for _ in 0..BURSTS {
                     let arrived = self.burst(window, length)?;
@@ -668,7 +668,7 @@ impl<'a> Probe<'a> {
         let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.socket.send_all(&each)?;
         let mut arrived = self.capture.take_within(window as u64, ARRIVES)?;
-        arrived.retain(|frame| !exchange::is_links_own(frame));
+        arrived.retain(|frame| !exchange::is_link_control(frame));
         self.all_ours(&arrived)?;
         Ok(arrived.len())
     }

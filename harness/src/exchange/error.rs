@@ -1,0 +1,49 @@
+//! Reasons for which there is no observation.
+
+use std::io;
+
+use crate::{inject::sender::SendError, model::observation::Observation, program::ProgramError};
+
+/// Frames could not be exchanged, or the observation proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The kernel refused to take frames for sending.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The sending thread cannot be kept on one CPU.
+    #[error("failed to stay on one CPU")]
+    Pin { source: io::Error },
+    /// The kernel refused to run the program on a frame.
+    #[error("failed to run the program on a frame")]
+    TestRun { source: io::Error },
+    /// The sender cannot be moved from CPU to CPU.
+    #[error("failed to send from another CPU")]
+    Turn { source: io::Error },
+    /// The runs or the counters of the program cannot be read.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The capture failed.
+    #[error("failed to {0}")]
+    Network(#[from] xdproof_netns::Error),
+    /// A frame arrived at the DUT that was not sent and that may be link-local control traffic: the program has counted it.
+    #[error("a foreign frame arrived during the trial: {frame}")]
+    ForeignFrame {
+        /// Its layers.
+        frame: String,
+        /// Everything that was observed.
+        observed: Box<Observation>,
+    },
+    /// A capture lost frames, so that it proves nothing.
+    #[error("a capture lost {frames} frames")]
+    CaptureLost { frames: u32 },
+}
+
+impl ExchangeError {
+    /// Whether the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
+    #[must_use]
+    pub fn refused_frame(&self) -> bool {
+        matches!(self, Self::Send(SendError { source, .. }) | Self::TestRun { source }
+            if source.kind() == io::ErrorKind::InvalidInput
+                || source.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()))
+    }
+}
