@@ -14,7 +14,7 @@ use crate::{
         finding::{Finding, FindingKind, Weight},
         mode::InjectorKind,
     },
-    testbed::{DevicePair, DevicePath, DeviceTestbed, NotRestored, TakeOptions, Testbed, VethTestbed},
+    testbed::{ClaimOptions, DevicePair, DevicePath, DeviceTestbed, NotRestored, Testbed, VethTestbed},
 };
 
 /// Two devices to be taken.
@@ -48,8 +48,8 @@ impl DeviceArgs {
     /// Takes the devices, if some are named.
     pub(super) fn take(&self, output: Output) -> Result<Option<DevicePair>, Failure> {
         let (Some(dut), Some(tester)) = (&self.dut, &self.tester) else { return Ok(None) };
-        let options = TakeOptions { force: self.force, ..TakeOptions::default() };
-        let pair = DevicePair::take(dut, tester, options)?;
+        let options = ClaimOptions { force: self.force, ..ClaimOptions::default() };
+        let pair = DevicePair::claim(dut, tester, options)?;
         if !pair.recovered.is_empty() {
             restore::print(&pair.recovered, output).map_err(Failure::output)?;
         }
@@ -83,7 +83,7 @@ impl Taken {
     /// Puts them back, and says what could not be.
     pub(super) fn give_back(&self) -> Vec<Finding> {
         let pair = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let left = pair.map(DevicePair::give_back).and_then(Result::err);
+        let left = pair.map(DevicePair::restore).and_then(Result::err);
         let finding = |left: NotRestored| Finding {
             kind: FindingKind::NotRestored,
             weight: Weight::Fault,

@@ -1,4 +1,4 @@
-//! `xdproof restore`: puts back what killed runs on devices of this host left changed.
+//! `xdproof restore`: restores the devices of this host that killed runs have left changed.
 
 use std::io::{self, Write as _};
 
@@ -12,7 +12,7 @@ use crate::{
     report::console::Verbosity,
     testbed::devices::{
         journal::{self, Recovery, RunState},
-        restore::{Outcome, PutBack},
+        step::{RestoreOutcome, RestoredItem},
     },
 };
 
@@ -22,9 +22,9 @@ pub(super) struct Restore {}
 impl Restore {
     #[expect(clippy::unused_self, reason = "every verb is called alike")]
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
-        // Without the privilege, everything would be told as "could not be put back".
+        // Without privileges, the report would say of everything that it could not be restored.
         NetNs::create()
-            .context("failed to put devices back without root's privileges")
+            .context("failed to restore devices without root privileges")
             .map_err(Failure::Machine)?;
         let found = journal::recover_dead(&journal::directory())
             .map_err(|error| Failure::Machine(anyhow::Error::new(error)))?;
@@ -36,38 +36,40 @@ impl Restore {
     }
 }
 
-/// Tells what was put back, and what was not.
+/// Prints what was restored, and what was not.
 pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
     let mut to = output.people();
     let quiet = output.verbosity() == Verbosity::Quiet;
     let bad = AnsiColor::Red.on_default();
-    for Recovery { run, process, state, put_back } in found {
-        let process = process.map(|process| format!(", process {process}")).unwrap_or_default();
-        let what = match state {
-            RunState::Alive => "is alive, and keeps its devices".to_owned(),
-            RunState::Ended => "was killed, and is undone".to_owned(),
+    for Recovery { run, process, state, restored } in found {
+        let process = process.map(|process| format!(" (process {process})")).unwrap_or_default();
+        let state = match state {
+            RunState::Alive => "is alive and keeps its devices".to_owned(),
+            RunState::Ended => "was killed; its devices are restored".to_owned(),
             RunState::Kept => {
-                "was killed, and could not be undone altogether: call this again, or see to it by hand"
+                "was killed; not everything could be restored: run this again, or restore the rest by hand"
                     .to_owned()
             }
-            RunState::Unreadable(problem) => format!("cannot be undone: {problem}"),
+            RunState::Unreadable(problem) => format!("cannot be restored: {problem}"),
             RunState::Elsewhere(inode) => {
-                format!("has its devices from the network namespace net:[{inode}]: call this there")
+                format!("has devices of the network namespace net:[{inode}]: run this in that namespace")
             }
             RunState::EarlierBoot => "was of an earlier boot, which its changes did not outlive".to_owned(),
         };
-        writeln!(to, "run {run}{process} {what}")?;
-        for PutBack { device, what, outcome } in put_back {
+        writeln!(to, "run {run}{process} {state}")?;
+        for RestoredItem { device, what, outcome } in restored {
             match outcome {
-                Outcome::Done if quiet => {}
-                Outcome::Done => writeln!(to, "  {device}: {what}: as it was")?,
-                Outcome::Failed(why) => writeln!(to, "  {device}: {what}: {bad}not put back{bad:#}: {why}")?,
-                Outcome::Lost(why) => writeln!(to, "  {device}: {what}: {bad}lost{bad:#}: {why}")?,
+                RestoreOutcome::Done if quiet => {}
+                RestoreOutcome::Done => writeln!(to, "  {device}: {what}: restored")?,
+                RestoreOutcome::Failed(why) => {
+                    writeln!(to, "  {device}: {what}: {bad}not restored{bad:#}: {why}")?;
+                }
+                RestoreOutcome::Lost(why) => writeln!(to, "  {device}: {what}: {bad}lost{bad:#}: {why}")?,
             }
         }
     }
     if found.is_empty() {
-        writeln!(to, "There is nothing to put back.")?;
+        writeln!(to, "There is nothing to restore.")?;
     }
     to.flush()
 }

@@ -14,15 +14,15 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 /// behind that, outside of any section that a grace period would outlast (`tun_build_skb()`, `tun_get_user()` of `drivers/net/tun.c`).
 pub(super) const HAND_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// `EtherType` for local experiments (IEEE 802, clause 9.2.4).
-const CLOSING_TYPE: [u8; 2] = [0x88, 0xb5];
+/// `EtherType` of all frames that probe a path: the one for local experiments (IEEE 802, clause 9.2.4).
+pub const PROBE_TYPE: [u8; 2] = [0x88, 0xb5];
 
 /// A frame of 60 bytes from the tester to the DUT that nothing else sends.
 pub fn closing_frame(nonce: u64) -> Vec<u8> {
     let mut frame = Vec::with_capacity(60);
     frame.extend_from_slice(&DUT_MAC);
     frame.extend_from_slice(&TESTER_MAC);
-    frame.extend_from_slice(&CLOSING_TYPE);
+    frame.extend_from_slice(&PROBE_TYPE);
     frame.extend_from_slice(b"xdproof closing frame ");
     frame.extend_from_slice(&nonce.to_be_bytes());
     frame.resize(60, 0);

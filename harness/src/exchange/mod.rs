@@ -11,7 +11,7 @@ mod offer;
 mod probe;
 mod send;
 
-pub use barrier::closing_frame;
+pub use barrier::{PROBE_TYPE, closing_frame};
 pub use capture::{CAPTURE_BUFFER, Capture};
 pub use detached::{difference, run_detached};
 pub use error::ExchangeError;

@@ -23,7 +23,7 @@ use crate::{
 
 pub use crate::ports::{Port, PortPair, Topology};
 pub use crate::testbed::devices::inventory::StatisticsReading;
-pub use crate::testbed::devices::pair::{DeviceError, DevicePair, NotRestored, TakeOptions};
+pub use crate::testbed::devices::pair::{ClaimOptions, DeviceError, DevicePair, NotRestored};
 pub use crate::testbed::devices::path::{self, DevicePath};
 pub use crate::testbed::devices::testbed::DeviceTestbed;
 pub use crate::testbed::veth::{Spec, VethTestbed};

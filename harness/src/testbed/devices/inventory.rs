@@ -1,22 +1,21 @@
-//! What a device is: what the kernel, its bus and its driver tell of it, and what they have counted.
+//! Description of a device by the kernel, its bus and its driver, and their statistics.
 //!
-//! Promises: what a driver has no answer to is left out; an answer that could not be had is an error.
+//! Promises: a question that a driver does not support is left out; a question that failed is an error.
 
 use std::{fs, io, path::Path};
 
 use xdproof_netns::{Error, Host, IfIndex, Link, Worker};
 
-use crate::model::device::{DeviceRecord, Feature, PortRole, Statistic, StatisticSource};
-use crate::testbed::devices::restore::{channels_of, rings_of};
+use crate::model::device::{Channels, DeviceRecord, Feature, PortRole, Rings, Statistic, StatisticSource};
 
-/// Every PCI device of the machine; what a namespace is shown of `/sys/class/net` does not matter here.
+/// Directory of all PCI devices, whatever `/sys/class/net` shows of this namespace.
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
-/// Describes a device, without statistics and without what its path does.
+/// Describes a device, without statistics and without the properties of its path.
 ///
 /// # Errors
 ///
-/// What the kernel or the driver refused.
+/// The refusal of the kernel or the driver.
 pub fn describe(worker: &Worker, index: IfIndex, role: PortRole, nic: &str) -> Result<DeviceRecord, Error> {
     let nic = nic.to_owned();
     worker.call(move |host| {
@@ -47,11 +46,11 @@ fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<D
         max_mtu: link.max_mtu,
         rx_queues: link.rx_queues,
         tx_queues: link.tx_queues,
-        rings: host.rings(index)?.map(rings_of),
-        channels: host.channels(index)?.map(channels_of),
+        rings: host.rings(index)?.map(rings),
+        channels: host.channels(index)?.map(channels),
         features: features
             .iter()
-            // A bit that this kernel has given up has no name.
+            // A bit that this kernel no longer uses has no name.
             .filter(|(name, _)| !name.is_empty())
             .map(|(name, state)| {
                 (name.to_string(), Feature { on: state.active, changeable: state.changeable })
@@ -63,7 +62,17 @@ fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<D
     })
 }
 
-/// PCI vendor and device of what is at a place on its bus, or of the PCI device whose child that is (`virtio0`).
+fn rings(rings: xdproof_netns::Rings) -> Rings {
+    let xdproof_netns::Rings { rx, rx_max, tx, tx_max } = rings;
+    Rings { rx, rx_max, tx, tx_max }
+}
+
+fn channels(channels: xdproof_netns::Channels) -> Channels {
+    let xdproof_netns::Channels { rx, rx_max, tx, tx_max, combined, combined_max } = channels;
+    Channels { rx, rx_max, tx, tx_max, combined, combined_max }
+}
+
+/// Returns the PCI vendor and device ids of a device by its name on its bus, or of its PCI parent (of `virtio0`).
 fn pci_id(devices: &Path, bus: &str) -> Option<String> {
     let read = |device: &Path, file| -> Option<String> {
         let text = fs::read_to_string(device.join(file)).ok()?;
@@ -75,7 +84,7 @@ fn pci_id(devices: &Path, bus: &str) -> Option<String> {
 }
 
 fn parent(devices: &Path, bus: &str) -> io::Result<Option<std::path::PathBuf>> {
-    // A place is one component of a path.
+    // A name is one component of a path.
     if bus.contains('/') || bus.starts_with('.') {
         return Ok(None);
     }
@@ -88,16 +97,16 @@ fn parent(devices: &Path, bus: &str) -> io::Result<Option<std::path::PathBuf>> {
     Ok(None)
 }
 
-/// What the kernel and the driver had counted of a device when they were asked.
+/// Counters of a device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsReading(Vec<(StatisticSource, String, u64)>);
 
 impl StatisticsReading {
-    /// Asks the kernel and the driver.
+    /// Reads the counters of the kernel and the driver.
     ///
     /// # Errors
     ///
-    /// What they refused.
+    /// Their refusal.
     pub fn read(worker: &Worker, index: IfIndex) -> Result<Self, Error> {
         let (link, driver) =
             worker.call(move |host| Ok((host.link_by_index(index)?, host.driver_statistics(index)?)))?;
@@ -129,14 +138,14 @@ impl StatisticsReading {
         Ok(Self(kernel.chain(driver).collect()))
     }
 
-    /// What one counter said.
+    /// Returns the value of one counter.
     #[must_use]
     pub fn get(&self, source: StatisticSource, name: &str) -> Option<u64> {
         self.0.iter().find(|(whose, named, _)| *whose == source && named == name).map(|(_, _, value)| *value)
     }
 
-    /// The counters that say something else than before, the kernel's first. One that was not there before began at 0, as a
-    /// queue's that was opened since.
+    /// Lists the counters that have changed, the kernel's first. One that is new began at 0, such as that of a queue that was opened
+    /// since.
     #[must_use]
     pub fn since(&self, before: &Self) -> Vec<Statistic> {
         self.0
@@ -166,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn only_counters_that_changed_are_told() {
+    fn only_counters_that_changed_are_listed() {
         let (before, after) = (reading(&[("a", 1), ("b", 2)]), reading(&[("a", 1), ("b", 5), ("c", 7)]));
         let told: Vec<_> = after
             .since(&before)

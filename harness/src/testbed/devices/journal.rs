@@ -1,16 +1,16 @@
-//! The journal of a run on devices of the host: what was set at them, on disk before the first of it is changed, so that a
-//! run that is killed at any moment can be undone by `xdproof restore`, or by the next run.
+//! Journal of a run on devices of the host: their settings, on disk before the first of them changes, so that `xdproof restore`
+//! or the next run can restore the devices after the run was killed at any moment.
 //!
 //! Each run has a directory of its own below [`directory`]:
 //!
 //! | | |
 //! |---|---|
 //! | `journal.json` | the [settings](DeviceSettings) of its devices |
-//! | `tester`, `dut` | the namespaces that the devices are in, bound to these files: they outlive the run, for the kernel deletes virtual devices together with their namespace; that of a device which stays where it is has nothing in it |
+//! | `tester`, `dut` | the namespaces of the devices, bound to these files: they outlive the run, for the kernel deletes virtual devices together with their namespace; that of a device which stays in place is empty |
 //! | `bpf` | a bpf file system with the XDP programs that were attached by netlink |
 //!
 //! A run is alive as long as its directory is locked (`flock`), which the kernel ends with the process; process ids prove
-//! nothing. The file `lock` beside the runs is held by whoever takes devices or puts them back, one at a time.
+//! nothing. The file `lock` next to the runs serializes the processes that claim or restore devices.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -26,47 +26,51 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
-use xdproof_netns::{NetNs, Worker};
+use serde_json::{Map, Value};
+use xdproof_netns::{LinkName, NetNs, Worker};
 
-use crate::model::device::PortRole;
-use crate::testbed::devices::pair::Step;
-use crate::testbed::devices::restore::{DeviceSettings, Outcome, PutBack, StoredRecord, Way, put_back};
+use crate::{
+    error::chain,
+    model::device::PortRole,
+    testbed::devices::{
+        restore::{RestoreContext, restore},
+        snapshot::{DeviceSettings, StoredRecord},
+        step::{RestoreOutcome, RestoredItem, Step},
+    },
+};
 
-/// Where journals are unless [`DIRECTORY_VARIABLE`] says otherwise. It is empty after a boot, and so are the devices'
-/// settings.
+/// Directory of the journals unless [`DIRECTORY_VARIABLE`] names another one. It is empty after a boot, and the devices have
+/// lost their settings.
 pub const DIRECTORY: &str = "/run/xdproof";
 
-/// The environment variable that names another directory for journals, for tests.
+/// Environment variable that names another directory for journals, for tests.
 pub const DIRECTORY_VARIABLE: &str = "XDPROOF_RUN_DIR";
 
-const SCHEMA: &str = "xdproof.journal/1";
+const SCHEMA: &str = "xdproof.journal/2";
+/// Schema of version 0.1, which has the fields of [`DeviceSettings::link`] in the device itself.
+const SCHEMA_1: &str = "xdproof.journal/1";
+const LINK_FIELDS_OF_SCHEMA_1: [&str; 10] =
+    ["mac", "mtu", "tx_queue_length", "alias", "group", "promiscuous", "all_multicast", "arp", "token", "up"];
 const JOURNAL: &str = "journal.json";
+const DRAFT: &str = "draft";
 const LOCK: &str = "lock";
 const PROGRAMS: &str = "bpf";
 
-/// Where journals are.
+/// Returns the directory of the journals.
 #[must_use]
 pub fn directory() -> PathBuf {
     std::env::var_os(DIRECTORY_VARIABLE).map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from)
 }
 
-/// Why a journal could not be written or read.
+/// The reason why a journal could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// A file, a lock or a mount.
     #[error("failed to {action} {}", path.display())]
-    File {
-        /// What was attempted.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// The namespace that the devices belong to.
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    /// The namespace of the devices.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// What this very program is to write cannot be written as JSON.
     #[error("failed to write the settings of the devices as JSON")]
     Json(#[from] serde_json::Error),
 }
@@ -75,46 +79,66 @@ fn at<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -
     move |source| JournalError::File { action, path: path.to_owned(), source: source.into() }
 }
 
-/// What stands in a journal.
+/// The content of a journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Journal {
     schema: String,
-    /// The process that writes it, for people.
+    /// Process id of the writer, for people.
     process: u32,
     /// The kernel's boot id: settings do not outlive a boot.
     boot: String,
-    /// Seconds from the boot to when the settings were read.
+    /// Seconds from the boot to the reading of the settings.
     since_boot_s: u64,
-    /// The namespace that the devices belong to, by its inode.
+    /// Inode of the namespace that the devices belong to.
     namespace: u64,
     devices: Vec<DeviceSettings>,
-    /// Routes of the devices and of others that lead to the same place with the same right, in the kernel's order.
-    rivals: Vec<Vec<StoredRecord>>,
+    /// Groups of competing routes, in the kernel's order.
+    #[serde(alias = "rivals")]
+    competing_routes: Vec<Vec<StoredRecord>>,
 }
 
-/// The journals, held against everyone else for as long as this lives.
+impl Journal {
+    /// Parses a journal of this version or of version 0.1; returns the problem otherwise.
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let damaged = |error| format!("is damaged: {error}");
+        let mut json: Value = serde_json::from_slice(text).map_err(damaged)?;
+        match json.get("schema").and_then(Value::as_str) {
+            Some(SCHEMA_1) => nest_link_settings(&mut json),
+            Some(schema) if schema != SCHEMA => return Err(format!("is of another version: {schema}")),
+            _ => {}
+        }
+        serde_json::from_value(json).map_err(damaged)
+    }
+}
+
+/// Turns a journal of version 0.1 into one of this version; serde knows the former names of other fields.
+fn nest_link_settings(journal: &mut Value) {
+    let devices = journal.get_mut("devices").and_then(Value::as_array_mut).into_iter().flatten();
+    for device in devices.filter_map(Value::as_object_mut) {
+        let link: Map<String, Value> =
+            LINK_FIELDS_OF_SCHEMA_1.iter().filter_map(|field| device.remove_entry(*field)).collect();
+        device.insert("link".to_owned(), link.into());
+    }
+}
+
+/// The journals, locked against other processes.
 #[derive(Debug)]
 pub(super) struct Journals {
     directory: PathBuf,
-    /// Closing it gives the lock back.
+    /// Closing it releases the lock.
     _lock: File,
 }
 
-/// A run as its directory shows it.
-struct Found {
-    directory: PathBuf,
-    state: FoundState,
-}
-
-enum FoundState {
+/// The state of a run, from its directory.
+enum RunDirectory {
     Alive(Option<Journal>),
-    /// Ours now, as long as the lock is kept.
+    /// Locked by this process now.
     Dead {
         lock: File,
         journal: Journal,
     },
-    /// It ended before it had changed anything.
+    /// The run ended before it had changed anything.
     Blank {
         lock: File,
     },
@@ -124,13 +148,13 @@ enum FoundState {
 }
 
 impl Journals {
-    /// Waits until nobody else takes devices or puts them back.
-    pub(super) fn hold(directory: &Path) -> Result<Self, JournalError> {
+    /// Waits until no other process claims or restores devices.
+    pub(super) fn lock(directory: &Path) -> Result<Self, JournalError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .map_err(at("make the directory", directory))?;
+            .map_err(at("create the directory", directory))?;
         let path = directory.join(LOCK);
         let lock = File::create(&path).map_err(at("open", &path))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(at("lock", &path))?;
@@ -142,8 +166,8 @@ impl Journals {
         &self,
         origin: &Worker,
         devices: Vec<DeviceSettings>,
-        rivals: Vec<Vec<StoredRecord>>,
-    ) -> Result<Run, JournalError> {
+        competing_routes: Vec<Vec<StoredRecord>>,
+    ) -> Result<JournaledRun, JournalError> {
         let journal = Journal {
             schema: SCHEMA.to_owned(),
             process: std::process::id(),
@@ -151,9 +175,9 @@ impl Journals {
             since_boot_s: since_boot().as_secs(),
             namespace: origin.namespace().inode()?,
             devices,
-            rivals,
+            competing_routes,
         };
-        // A process may have several, and numbers of processes come again.
+        // A process may have several runs, and process ids are reused.
         let made = (0_u32..).find_map(|number| {
             let path = self.directory.join(format!("{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -163,66 +187,66 @@ impl Journals {
         });
         let directory = made
             .unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()))
-            .map_err(at("make a directory in", &self.directory))?;
+            .map_err(at("create a directory in", &self.directory))?;
         let lock = File::open(&directory).map_err(at("open", &directory))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(at("lock", &directory))?;
-        let run = Run { directory, journal, lock };
+        let run = JournaledRun { directory, journal, lock };
         run.write()?;
         Ok(run)
     }
 
-    /// The name of the living run that has a device of this name, if one has.
-    pub(super) fn holder_of(&self, device: &str, namespace: u64) -> Result<Option<String>, JournalError> {
+    /// Returns the process of the living run that has a device of this name, if there is one.
+    pub(super) fn holder_of(&self, device: &LinkName, namespace: u64) -> Result<Option<u32>, JournalError> {
         let has = |journal: &Journal| {
-            journal.namespace == namespace && journal.devices.iter().any(|settings| settings.name == device)
+            journal.namespace == namespace && journal.devices.iter().any(|settings| settings.name == *device)
         };
-        Ok(self.runs()?.iter().find_map(|found| match &found.state {
-            FoundState::Alive(Some(journal)) if has(journal) => Some(format!("process {}", journal.process)),
+        Ok(self.runs()?.into_iter().find_map(|(_, run)| match run {
+            RunDirectory::Alive(Some(journal)) if has(&journal) => Some(journal.process),
             _ => None,
         }))
     }
 
-    /// Puts back what dead runs have left of this namespace's devices.
+    /// Restores the devices of this namespace that dead runs have left changed.
     pub(super) fn recover(&self, origin: &Worker) -> Result<Vec<Recovery>, JournalError> {
         let (boot, namespace) = (boot()?, origin.namespace().inode()?);
-        let mut told = Vec::new();
-        for Found { directory, state } in self.runs()? {
-            let run = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let tell = |state, process, put_back| Recovery { run: run.clone(), process, state, put_back };
-            match state {
-                FoundState::Alive(journal) => {
-                    told.push(tell(RunState::Alive, journal.map(|journal| journal.process), Vec::new()));
+        let mut recoveries = Vec::new();
+        for (directory, run) in self.runs()? {
+            let (state, process, restored) = match run {
+                RunDirectory::Alive(journal) => {
+                    (RunState::Alive, journal.map(|journal| journal.process), Vec::new())
                 }
-                FoundState::Unreadable { problem } => {
-                    told.push(tell(RunState::Unreadable(problem), None, Vec::new()));
+                RunDirectory::Unreadable { problem } => (RunState::Unreadable(problem), None, Vec::new()),
+                RunDirectory::Blank { lock } => {
+                    clear(&directory, &lock)?;
+                    continue;
                 }
-                FoundState::Blank { lock } => clear(&directory, &lock)?,
-                FoundState::Dead { lock, journal } => {
+                RunDirectory::Dead { lock, journal } => {
                     let process = Some(journal.process);
                     if journal.boot != boot {
                         clear(&directory, &lock)?;
-                        told.push(tell(RunState::EarlierBoot, process, Vec::new()));
-                        continue;
+                        (RunState::EarlierBoot, process, Vec::new())
+                    } else if journal.namespace != namespace {
+                        (RunState::Elsewhere(journal.namespace), process, Vec::new())
+                    } else {
+                        let run = JournaledRun { directory: directory.clone(), journal, lock };
+                        let restored = run.restore(origin, |_| ());
+                        let state = match run.finish(&restored) {
+                            Ok(true) => RunState::Ended,
+                            Ok(false) => RunState::Kept,
+                            Err(error) => RunState::Unreadable(chain(&error)),
+                        };
+                        (state, process, restored)
                     }
-                    if journal.namespace != namespace {
-                        told.push(tell(RunState::Elsewhere(journal.namespace), process, Vec::new()));
-                        continue;
-                    }
-                    let run = Run { directory: directory.clone(), journal, lock };
-                    let put_back = run.put_back(origin, |_| ());
-                    let state = match run.finish(&put_back) {
-                        Ok(true) => RunState::Ended,
-                        Ok(false) => RunState::Kept,
-                        Err(error) => RunState::Unreadable(crate::error::chain(&error)),
-                    };
-                    told.push(tell(state, process, put_back));
                 }
-            }
+            };
+            let run = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            recoveries.push(Recovery { run, process, state, restored });
         }
-        Ok(told)
+        Ok(recoveries)
     }
 
-    fn runs(&self) -> Result<Vec<Found>, JournalError> {
+    /// Lists the runs and their directories.
+    fn runs(&self) -> Result<Vec<(PathBuf, RunDirectory)>, JournalError> {
         let list = || -> io::Result<Vec<PathBuf>> {
             let mut paths = Vec::new();
             for entry in fs::read_dir(&self.directory)? {
@@ -234,20 +258,19 @@ impl Journals {
             paths.sort();
             Ok(paths)
         };
-        let paths = list().map_err(at("list", &self.directory))?;
-        let mut found = Vec::new();
-        for directory in paths {
-            // A run may end meanwhile, and take its directory away.
-            if let Some(state) = look(&directory)? {
-                found.push(Found { directory, state });
+        let mut runs = Vec::new();
+        for directory in list().map_err(at("list", &self.directory))? {
+            // A run may end meanwhile, and remove its directory.
+            if let Some(run) = examine(&directory)? {
+                runs.push((directory, run));
             }
         }
-        Ok(found)
+        Ok(runs)
     }
 }
 
-/// How it stands with a run; `None` if it is gone.
-fn look(directory: &Path) -> Result<Option<FoundState>, JournalError> {
+/// Returns the state of a run; `None` if it is gone.
+fn examine(directory: &Path) -> Result<Option<RunDirectory>, JournalError> {
     let lock = match File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(at("open", directory))?,
@@ -258,61 +281,57 @@ fn look(directory: &Path) -> Result<Option<FoundState>, JournalError> {
         Err(errno) => return Err(at("lock", directory)(errno)),
     };
     let path = directory.join(JOURNAL);
-    let read = match fs::read(&path) {
-        // It is the first thing that a run makes and the last that it takes away.
+    let text = match fs::read(&path) {
+        // The journal is the first file that a run creates and the last one that it removes.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Some(if alive { FoundState::Alive(None) } else { FoundState::Blank { lock } }));
+            return Ok(Some(if alive { RunDirectory::Alive(None) } else { RunDirectory::Blank { lock } }));
         }
         read => read.map_err(at("read", &path))?,
     };
-    let parsed = serde_json::from_slice::<Journal>(&read);
-    Ok(Some(match (alive, parsed) {
-        (true, journal) => FoundState::Alive(journal.ok()),
-        (false, Ok(journal)) if journal.schema == SCHEMA => FoundState::Dead { lock, journal },
-        (false, Ok(journal)) => FoundState::Unreadable {
-            problem: format!("{} is of another version: {}", path.display(), journal.schema),
-        },
-        (false, Err(error)) => {
-            FoundState::Unreadable { problem: format!("{} is damaged: {error}", path.display()) }
+    Ok(Some(match (alive, Journal::parse(&text)) {
+        (true, journal) => RunDirectory::Alive(journal.ok()),
+        (false, Ok(journal)) => RunDirectory::Dead { lock, journal },
+        (false, Err(problem)) => {
+            RunDirectory::Unreadable { problem: format!("{} {problem}", path.display()) }
         }
     }))
 }
 
-/// A run whose devices are taken, or are to be put back.
+/// A run that has a journal.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct JournaledRun {
     directory: PathBuf,
     journal: Journal,
-    /// Closing it gives the lock back.
+    /// Closing it releases the lock.
     lock: File,
 }
 
-impl Run {
-    /// The file that holds a device's namespace.
+impl JournaledRun {
+    /// Returns the file that holds a device's namespace.
     pub(super) fn namespace(&self, role: PortRole) -> PathBuf {
         namespace_file(&self.directory, role)
     }
 
-    /// Mounts a bpf file system of the run's own, where programs can be pinned.
-    pub(super) fn make_room_for_programs(&self) -> Result<PathBuf, JournalError> {
+    /// Mounts a bpf file system of the run, for the pins of programs.
+    pub(super) fn mount_pins(&self) -> Result<PathBuf, JournalError> {
         let path = self.directory.join(PROGRAMS);
-        DirBuilder::new().mode(0o700).create(&path).map_err(at("make the directory", &path))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(at("create the directory", &path))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("bpf", &path, "bpf", flags, None).map_err(at("mount a bpf file system on", &path))?;
         Ok(path)
     }
 
-    /// Writes down that a device stays where it is, before anything is changed at it.
-    pub(super) fn stays(&mut self, role: PortRole) -> Result<(), JournalError> {
+    /// Journals that a device stays in place, before anything is changed at it.
+    pub(super) fn stays_in_place(&mut self, role: PortRole) -> Result<(), JournalError> {
         for settings in self.journal.devices.iter_mut().filter(|settings| settings.role == role) {
-            settings.stays = true;
+            settings.stays_in_place = true;
         }
         self.write()
     }
 
-    /// Writes the journal so that it is whole or not there, and is there when this returns.
+    /// Writes the journal atomically and durably.
     fn write(&self) -> Result<(), JournalError> {
-        let (draft, path) = (self.directory.join("draft"), self.directory.join(JOURNAL));
+        let (draft, path) = (self.directory.join(DRAFT), self.directory.join(JOURNAL));
         let text = serde_json::to_vec_pretty(&self.journal)?;
         let write = || {
             let mut file = File::create_new(&draft)?;
@@ -325,22 +344,22 @@ impl Run {
         write().map_err(at("write", &path))
     }
 
-    /// Puts the devices back.
-    pub(super) fn put_back(&self, origin: &Worker, behind: fn(Step)) -> Vec<PutBack> {
+    /// Restores the devices.
+    pub(super) fn restore(&self, origin: &Worker, after_step: fn(Step)) -> Vec<RestoredItem> {
         let age = since_boot().saturating_sub(Duration::from_secs(self.journal.since_boot_s));
         let away = |role| {
-            // A run that ended before it had made the namespace has left nothing in it.
+            // A run that ended before it had created the namespace has left nothing in it.
             let namespace = NetNs::at(&self.namespace(role)).ok()?;
             Worker::spawn(&namespace, "away").ok()
         };
-        let Journal { devices, rivals, .. } = &self.journal;
-        let way = Way { pins: self.directory.join(PROGRAMS), age, behind };
-        put_back(devices, rivals, origin, &away, &way)
+        let Journal { devices, competing_routes, .. } = &self.journal;
+        let context = RestoreContext { pins: self.directory.join(PROGRAMS), age, after_step };
+        restore(devices, competing_routes, origin, &away, &context)
     }
 
-    /// Ends a run whose devices were put back, unless some of it may still be put back later; tells whether it has ended.
-    pub(super) fn finish(&self, put_back: &[PutBack]) -> Result<bool, JournalError> {
-        if put_back.iter().any(|one| matches!(one.outcome, Outcome::Failed(_))) {
+    /// Ends a run whose devices were restored, unless another attempt may restore more; returns true if it has ended.
+    pub(super) fn finish(&self, restored: &[RestoredItem]) -> Result<bool, JournalError> {
+        if restored.iter().any(|item| matches!(item.outcome, RestoreOutcome::Failed(_))) {
             return Ok(false);
         }
         clear(&self.directory, &self.lock)?;
@@ -355,14 +374,14 @@ fn namespace_file(directory: &Path, role: PortRole) -> PathBuf {
     })
 }
 
-/// Takes a run's directory away; the journal goes last. The lock is whose right that is.
+/// Removes a run's directory, the journal last. Only the owner of the lock may do so.
 fn clear(directory: &Path, _lock: &File) -> Result<(), JournalError> {
     for role in [PortRole::Tester, PortRole::Dut] {
         NetNs::release(&namespace_file(directory, role))?;
     }
     let programs = directory.join(PROGRAMS);
     match unmount(&programs, UnmountFlags::DETACH) {
-        // It was not mounted, or not made.
+        // It was not mounted, or not created.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(at("unmount", &programs)(errno)),
     }
@@ -372,65 +391,65 @@ fn clear(directory: &Path, _lock: &File) -> Result<(), JournalError> {
     };
     let remove = || {
         gone(fs::remove_dir(&programs))?;
-        gone(fs::remove_file(directory.join("draft")))?;
+        gone(fs::remove_file(directory.join(DRAFT)))?;
         gone(fs::remove_file(directory.join(JOURNAL)))?;
         fs::remove_dir(directory)
     };
     remove().map_err(at("remove", directory))
 }
 
-/// A run that was found, and what was done about it.
+/// A run that was found, and what was restored of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recovery {
-    /// Its directory's name.
+    /// Name of its directory.
     pub run: String,
-    /// The process that it was or is.
     pub process: Option<u32>,
-    /// How it stands with it now.
+    /// Its state now.
     pub state: RunState,
-    /// What was put back, or could not be.
-    pub put_back: Vec<PutBack>,
+    /// Everything that was restored, or could not be.
+    #[serde(rename = "put_back")]
+    pub restored: Vec<RestoredItem>,
 }
 
-/// How it stands with a run.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// It runs: its devices are left to it.
+    /// It runs, and keeps its devices.
     Alive,
-    /// It was dead, and is undone as far as it ever can be; its journal is gone.
+    /// It was dead, and its devices are restored as far as possible; its journal is gone.
     Ended,
-    /// It was dead, and something could not be put back; its journal is kept for another attempt.
+    /// It was dead, and something could not be restored; its journal is kept for another attempt.
     Kept,
     /// Its journal cannot be read, and is kept: the problem.
     Unreadable(String),
-    /// Its devices belong to another namespace, of this inode: it has to be undone from there.
+    /// Its devices belong to another namespace, of this inode: they have to be restored from there.
     Elsewhere(u64),
-    /// It was of an earlier boot, which nothing that was set has outlived; its journal is gone.
+    /// It was of an earlier boot, which no setting has outlived; its journal is gone.
     EarlierBoot,
 }
 
 impl Recovery {
-    /// Whether something is not as it was, and should be.
+    /// Returns true if something is not as it was, and should be.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match self.state {
             RunState::Alive | RunState::EarlierBoot => false,
             RunState::Kept | RunState::Unreadable(_) | RunState::Elsewhere(_) => true,
-            RunState::Ended => self.put_back.iter().any(|one| one.outcome != Outcome::Done),
+            RunState::Ended => self.restored.iter().any(|item| item.outcome != RestoreOutcome::Done),
         }
     }
 }
 
-/// Puts back what runs that were killed have left of the devices of the calling thread's namespace, and tells of every run
-/// that there is. Runs that are alive are left alone.
+/// Restores the devices of the calling thread's namespace that killed runs have left changed, and reports all runs. Living runs
+/// are left alone.
 ///
 /// # Errors
 ///
-/// When the directory of the journals cannot be held or read. What could not be put back is no error but told.
+/// The directory of the journals cannot be locked or read. A thing that could not be restored is reported, and no error.
 pub fn recover_dead(directory: &Path) -> Result<Vec<Recovery>, JournalError> {
     let origin = Worker::spawn(&NetNs::current()?, "origin")?;
-    Journals::hold(directory)?.recover(&origin)
+    Journals::lock(directory)?.recover(&origin)
 }
 
 fn boot() -> Result<String, JournalError> {
@@ -438,8 +457,60 @@ fn boot() -> Result<String, JournalError> {
     Ok(fs::read_to_string(path).map_err(at("read", path))?.trim_end().to_owned())
 }
 
-/// The time since the kernel started, sleep included.
+/// Returns the time since the boot, suspended time included.
 fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::from_secs(now.tv_sec.try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal that version 0.1 has left when it was killed.
+    const OF_VERSION_0_1: &[u8] = include_bytes!("../../../tests/devices/journal_0.1.json");
+
+    fn parsed() -> Journal {
+        Journal::parse(OF_VERSION_0_1).unwrap()
+    }
+
+    #[test]
+    fn a_journal_of_version_0_1_is_read_whole() {
+        let Journal { process: 32_286, since_boot_s: 3207, devices, competing_routes, .. } = parsed() else {
+            panic!("other numbers")
+        };
+        let [tester, dut] = &devices[..] else { panic!("{} devices", devices.len()) };
+        assert_eq!((tester.role, tester.name.as_ref()), (PortRole::Tester, "t0"));
+        assert_eq!((dut.role, dut.name.as_ref()), (PortRole::Dut, "d0"));
+        let shown: Vec<_> = tester.link.list().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown.join(", "),
+            "address 02:aa:00:00:00:01, MTU 1437, transmit queue length 77, alias the wire to the lab, group 5, \
+             promiscuous on, all multicast off, ARP on, token none, up"
+        );
+        let qdisc = Some("noqueue".to_owned());
+        assert_eq!((&tester.qdisc, tester.stays_in_place, tester.master.is_none()), (&qdisc, false, true));
+        assert_eq!(tester.programs[0].pin(tester.role), "tester-generic");
+        assert_eq!(dut.programs[0].pin(dut.role), "dut-native");
+        assert_eq!(dut.sysctls["ipv6/conf/*/hop_limit"], "33");
+        assert!(tester.offloads["rx-gro"].wanted && !tester.offloads["tx-generic-segmentation"].wanted);
+        assert_eq!(tester.addresses[1].text, "address 192.0.2.1/24");
+        assert!(competing_routes.iter().all(|group| group.len() > 1));
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written() {
+        let journal = Journal { schema: SCHEMA.to_owned(), ..parsed() };
+        let text = serde_json::to_vec(&journal).unwrap();
+        assert_eq!(serde_json::to_vec(&Journal::parse(&text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_journal_of_a_later_version_is_told_from_a_damaged_one() {
+        let later = br#"{"schema": "xdproof.journal/3", "new": 1}"#;
+        assert_eq!(Journal::parse(later).unwrap_err(), "is of another version: xdproof.journal/3");
+        for text in [&OF_VERSION_0_1[..OF_VERSION_0_1.len() / 2], b"", b"[]", br#"{"schema": 1}"#] {
+            assert!(Journal::parse(text).unwrap_err().starts_with("is damaged: "));
+        }
+    }
 }

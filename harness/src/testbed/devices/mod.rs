@@ -1,10 +1,30 @@
 //! Two devices of this host as a testbed.
+//!
+//! Imports go down this list only:
+//!
+//! | file | |
+//! |---|---|
+//! | `testbed` | the pair and its path as a [`Testbed`](crate::testbed::Testbed) |
+//! | [`path`] | the path between the devices, explored by frames that `prober` sends; `offloads` keeps frames unchanged |
+//! | [`pair`] | claims two devices and restores them |
+//! | [`journal`] | settings on disk; restores the devices of killed runs |
+//! | `restore` | moves devices back and sets what differs |
+//! | `diff`, `route_order` | differences between settings; order of competing routes |
+//! | `isolate` | moves a device to a namespace of its own |
+//! | [`preflight`], [`inventory`] | checks before a device is claimed; its description and statistics |
+//! | `snapshot`, [`step`] | settings of a device; steps and outcomes |
 
+mod diff;
 pub mod inventory;
+mod isolate;
 pub mod journal;
+mod offloads;
 pub mod pair;
 pub mod path;
 pub mod preflight;
-pub mod restore;
+mod prober;
+mod restore;
 mod route_order;
+mod snapshot;
+pub mod step;
 pub mod testbed;

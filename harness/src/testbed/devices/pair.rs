@@ -1,17 +1,16 @@
-//! Two devices of this host that are wired together: by a cable, a switch, a hub of an emulator, or as the ends of a veth.
+//! Two devices of this host that are connected to each other: by a cable, a switch, an emulator's hub, or as the ends of a veth.
 //!
-//! Promises: nothing is changed before everything that speaks against it was looked at and everything that is set was written
-//! down ([`journal`]); while they are taken, each is alone in a namespace of its own, and nothing speaks on them but the trial
-//! (no address, no ARP, no IPv6); when the pair is given back, or dropped, or the process was killed and `xdproof restore` was
-//! called, they are as they were.
+//! Promises: nothing is changed before all [checks](preflight) have passed and all settings are [journaled](journal); while
+//! the devices are claimed, each is isolated in a namespace of its own, and only the trial sends on them (no address, no ARP, no
+//! IPv6); when the pair is restored, or dropped, or the process was killed and `xdproof restore` was run, they are as they were.
 //!
-//! The kernel keeps some devices in their namespace, bonds and bridges above all (`dev_change_net_namespace()` of
-//! `net/core/dev.c` answers EINVAL): such a device stays among the host's interfaces, as silent as it would be elsewhere, and so
-//! do its ports. Two things of a bridge cannot be put back: it knows the tester's address until that ages, and once its MTU was
-//! set it does not follow its ports' any more (`br_change_mtu()` of `net/bridge/br_device.c`).
+//! The kernel keeps some devices in their namespace, above all bonds and bridges (`dev_change_net_namespace()` of
+//! `net/core/dev.c` answers EINVAL): such a device is isolated among the host's interfaces, and so are its ports. Two things of a
+//! bridge cannot be restored: it knows the tester's address until that ages, and once its MTU was set it no longer follows that
+//! of its ports (`br_change_mtu()` of `net/bridge/br_device.c`).
 //!
-//! A service that manages interfaces (`NetworkManager`, `systemd-networkd`, `udev`) sees them go and come back, and may set them up
-//! in its own way when they do: have it leave them alone.
+//! A service that manages interfaces (`NetworkManager`, `systemd-networkd`, `udev`) sees the devices disappear and reappear, and
+//! may configure them when they do: exclude them from it.
 
 use std::{
     fmt, mem,
@@ -21,195 +20,93 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use xdproof_netns::{Error, Host, IfIndex, LinkName, NetNs, PacketOptions, Worker};
+use xdproof_netns::{Error, IfIndex, LinkName, NetNs, PacketOptions, Worker};
 
-use crate::model::device::PortRole;
-use crate::testbed::{
-    PortPair, Topology,
-    devices::{
-        journal::{self, JournalError, Journals, Recovery, Run},
-        preflight::{self, LookError, Objection},
-        restore::{DeviceSettings, Outcome, PutBack},
-        route_order,
+use crate::{
+    error::chain,
+    exchange::PROBE_TYPE,
+    model::device::PortRole,
+    testbed::{
+        PortPair, Topology,
+        devices::{
+            journal::{self, JournalError, JournaledRun, Journals, Recovery},
+            preflight::{self, Objection, PreflightError},
+            route_order,
+            snapshot::DeviceSettings,
+            step::{RestoreOutcome, RestoredItem, Step},
+        },
+        veth::bring_up,
     },
-    veth::bring_up,
 };
 
-/// How long hardware may take to have a carrier: negotiating takes it some seconds.
-const CARRIER: Duration = Duration::from_secs(10);
-/// How long a virtual device may take, which has it at once or never.
-const VIRTUAL_CARRIER: Duration = Duration::from_secs(2);
-/// How long to try whether a frame comes through.
-const PROBING: Duration = Duration::from_millis(2_500);
-/// How long to try it where a bond is: one by 802.3ad waits for its partner before it lets frames through
+/// Deadline for the carrier of hardware, which negotiates for some seconds.
+const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Deadline for the carrier of a virtual device, which has it at once or never.
+const VIRTUAL_CARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Deadline for the first probe to arrive.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Deadline where one device is a bond: in 802.3ad mode it waits for its partner before it forwards frames
 /// (`AD_AGGREGATOR_SELECTION_TIMER` of 8 s and more, `drivers/net/bonding/bond_3ad.c`).
-const BOND_PROBING: Duration = Duration::from_secs(15);
-/// The kind of a bond.
-const BOND: &str = "bond";
-/// What the kernel answers when a device is to leave that has to stay.
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
-/// How long to wait for one probe: igb and e1000 lose the first frames after their link is up.
-const PROBE_AGAIN: Duration = Duration::from_millis(20);
-/// "IEEE Std 802 - Local Experimental Ethertype 1".
-const PROBE_TYPE: [u8; 2] = [0x88, 0xb5];
-/// The shortest frame that no driver has to pad.
+const BOND_PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Interval between probes: igb and e1000 lose the first frames after their link is up.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+/// Length in bytes of the shortest frame that no driver has to pad.
 const PROBE_LENGTH: usize = 60;
+const BOND: &str = "bond";
+/// The kernel's answer when a device cannot leave its namespace.
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
-/// How devices are taken.
+/// Options for claiming devices.
 #[derive(Clone, Debug)]
-pub struct TakeOptions {
-    /// Take them in spite of objections that [yield to force](Objection::yields_to_force).
+pub struct ClaimOptions {
+    /// Claim them in spite of objections that [yield to force](Objection::yields_to_force).
     pub force: bool,
-    /// Where the journal is; see [`journal::directory`].
+    /// Directory of the journals; see [`journal::directory`].
     pub journals: PathBuf,
-    /// Called behind each step, so that a test can end the process there.
+    /// Called after each step, so that a test can end the process there.
     #[doc(hidden)]
-    pub behind: Option<fn(Step)>,
+    pub after_step: Option<fn(Step)>,
 }
 
-impl Default for TakeOptions {
+impl Default for ClaimOptions {
     fn default() -> Self {
-        Self { force: false, journals: journal::directory(), behind: None }
+        Self { force: false, journals: journal::directory(), after_step: None }
     }
 }
 
-/// A step of taking devices, or of giving them back.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The journal is written.
-    Journal,
-    /// The namespaces are made and held.
-    Namespaces,
-    /// XDP programs are off, and kept.
-    Programs,
-    /// The tester is in its namespace, or silent where it has to stay.
-    TesterMoved,
-    /// The DUT is in its namespace, or silent where it has to stay.
-    DutMoved,
-    /// Both run.
-    Running,
-    /// A probe has come through.
-    Probed,
-    /// The tester is back among the interfaces of the host.
-    TesterHome,
-    /// The DUT is back among the interfaces of the host.
-    DutHome,
-    /// What belongs to the links is set.
-    LinksSet,
-    /// XDP programs are attached again.
-    ProgramsBack,
-    /// Offloads are set.
-    OffloadsSet,
-    /// Both are up or down as they were.
-    SwitchedOn,
-    /// Addresses, routes and neighbours are entered.
-    RecordsEntered,
-    /// All was put back, and the journal is not yet gone.
-    PutBack,
-}
-
-impl Step {
-    /// Every step, in order.
-    pub const ALL: [Self; 15] = [
-        Self::Journal,
-        Self::Namespaces,
-        Self::Programs,
-        Self::TesterMoved,
-        Self::DutMoved,
-        Self::Running,
-        Self::Probed,
-        Self::TesterHome,
-        Self::DutHome,
-        Self::LinksSet,
-        Self::ProgramsBack,
-        Self::OffloadsSet,
-        Self::SwitchedOn,
-        Self::RecordsEntered,
-        Self::PutBack,
-    ];
-
-    /// Whether it is one of giving back.
-    #[must_use]
-    pub fn is_of_giving_back(self) -> bool {
-        Self::ALL.into_iter().skip_while(|step| *step != Self::TesterHome).any(|step| step == self)
-    }
-}
-
-/// Why two devices were not taken. They are as they were, unless [`NotRestored`](Self::NotRestored) says otherwise.
+/// The reason why two devices were not claimed. They are as they were, unless [`NotRestored`](Self::NotRestored) says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// One device cannot be both ends.
-    #[error("the DUT and the tester are one and the same device, {device}: two are needed, wired together")]
-    Same {
-        /// The device.
-        device: LinkName,
-    },
-    /// There is no such device.
-    #[error("there is no network interface named {device} here")]
-    NoDevice {
-        /// Its name.
-        device: LinkName,
-    },
-    /// Another run has it.
-    #[error("{device} is in use by another run of xdproof ({holder})")]
-    InUse {
-        /// The device.
-        device: LinkName,
-        /// Who has it.
-        holder: String,
-    },
-    /// Something speaks against taking it.
-    #[error("{device} is not taken: {}{}", listed(objections), hint(objections))]
-    Refused {
-        /// The device.
-        device: LinkName,
-        /// What.
-        objections: Vec<Objection>,
-    },
-    /// It could not be found out whether it may be taken.
-    #[error("failed to find out whether {device} may be taken")]
-    Look {
-        /// The device.
-        device: LinkName,
-        /// Why.
-        source: LookError,
-    },
-    /// A device has no carrier: nothing is plugged in, or the other end is down.
-    #[error("{device} has no carrier after {waited:?}: is it wired to {other}?")]
-    NoCarrier {
-        /// The device.
-        device: LinkName,
-        /// The other end.
-        other: LinkName,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// No frame came through.
-    #[error("nothing that {tester} sent came to {dut} within {waited:?}: are they wired together?")]
-    NoPeer {
-        /// The sender.
-        tester: LinkName,
-        /// Where nothing arrived.
-        dut: LinkName,
-        /// How long it was tried.
-        waited: Duration,
-    },
-    /// The journal.
+    #[error(
+        "{device} cannot be both the DUT and the tester: name two interfaces that are connected to each other"
+    )]
+    Same { device: LinkName },
+    #[error("no network interface is named {device} here")]
+    NoDevice { device: LinkName },
+    #[error("{device} is in use by another run of xdproof (process {process})")]
+    InUse { device: LinkName, process: u32 },
+    /// The checks found objections.
+    #[error("{device} cannot be used: {}{}", listed(objections), hint(objections))]
+    Rejected { device: LinkName, objections: Vec<Objection> },
+    /// The checks failed.
+    #[error("failed to check whether {device} can be used")]
+    Preflight { device: LinkName, source: PreflightError },
+    /// Nothing is plugged in, or the other end is down.
+    #[error("{device} has no carrier after {waited:?}: check that it is connected to {other}")]
+    NoCarrier { device: LinkName, other: LinkName, waited: Duration },
+    /// No probe arrived.
+    #[error(
+        "no frame from {tester} reached {dut} within {waited:?}: check that they are connected to each other"
+    )]
+    NoPeer { tester: LinkName, dut: LinkName, waited: Duration },
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The kernel refused something.
     #[error("failed to {0}")]
     Network(#[from] Error),
-    /// The devices were not taken, and not everything could be put back.
+    /// The devices were not claimed, and not everything could be restored.
     #[error("{cause}; moreover, {left}")]
-    NotRestored {
-        /// Why they were not taken.
-        cause: Box<DeviceError>,
-        /// What could not be put back.
-        left: NotRestored,
-    },
+    NotRestored { cause: Box<DeviceError>, left: NotRestored },
 }
 
 fn listed(objections: &[Objection]) -> String {
@@ -217,25 +114,25 @@ fn listed(objections: &[Objection]) -> String {
 }
 
 fn hint(objections: &[Objection]) -> &'static str {
-    if objections.iter().all(Objection::yields_to_force) { " (--force takes it all the same)" } else { "" }
+    if objections.iter().all(Objection::yields_to_force) { " (--force overrides this)" } else { "" }
 }
 
-/// What could not be put back.
+/// Everything that could not be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct NotRestored {
     /// Each thing, with its device and the reason.
-    pub left: Vec<PutBack>,
-    /// Whether the journal is kept, so that `xdproof restore` can try again.
+    pub left: Vec<RestoredItem>,
+    /// The journal is kept, so that `xdproof restore` can try again.
     pub kept: bool,
 }
 
 impl fmt::Display for NotRestored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not everything could be put back: ")?;
-        for (place, PutBack { device, what, outcome }) in self.left.iter().enumerate() {
+        f.write_str("not everything could be restored: ")?;
+        for (place, RestoredItem { device, what, outcome }) in self.left.iter().enumerate() {
             let why = match outcome {
-                Outcome::Done => "",
-                Outcome::Failed(why) | Outcome::Lost(why) => why,
+                RestoreOutcome::Done => "",
+                RestoreOutcome::Failed(why) | RestoreOutcome::Lost(why) => why,
             };
             write!(f, "{}{device}: {what}: {why}", if place == 0 { "" } else { "; " })?;
         }
@@ -246,244 +143,211 @@ impl fmt::Display for NotRestored {
     }
 }
 
-/// Two devices of this host, up and wired together, each alone in a namespace of its own under the name that it had, unless the
-/// kernel keeps it where it is.
+/// Two devices of this host, up and connected, each isolated in a namespace of its own under its own name, unless the kernel
+/// keeps it in place.
 #[derive(Debug)]
 pub struct DevicePair {
-    /// Both ends.
     pub testbed: Arc<PortPair>,
-    /// What dead runs had left, which was put back before these were taken.
+    /// Dead runs whose devices were restored before these were claimed.
     pub recovered: Vec<Recovery>,
-    taken: Taken,
+    claim: Claim,
 }
 
 impl DevicePair {
-    /// Takes two devices of the calling thread's namespace. What dead runs have left of this namespace's devices is put back
-    /// first. Needs `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
+    /// Claims two devices of the calling thread's namespace. Devices of this namespace that dead runs have left changed are
+    /// restored first. Needs `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
     ///
     /// It takes as long as the devices need for a carrier (10 s at most, 2 s if one is virtual and none is a bond) and for the
-    /// first frame that comes through (2.5 s at most, 15 s if one is a bond).
+    /// first probe that arrives (2.5 s at most, 15 s if one is a bond).
     ///
     /// # Errors
     ///
-    /// [`DeviceError`]; what was changed is put back.
-    pub fn take(dut: &LinkName, tester: &LinkName, options: TakeOptions) -> Result<Self, DeviceError> {
-        let TakeOptions { force, journals, behind } = options;
-        let behind = behind.unwrap_or(|_| ());
+    /// [`DeviceError`]; the devices are restored.
+    pub fn claim(dut: &LinkName, tester: &LinkName, options: ClaimOptions) -> Result<Self, DeviceError> {
+        let ClaimOptions { force, journals, after_step } = options;
+        let after_step = after_step.unwrap_or(|_| ());
         if dut == tester {
             return Err(DeviceError::Same { device: dut.clone() });
         }
         let origin = Worker::spawn(&NetNs::current()?, "origin")?;
-        let journals = Journals::hold(&journals)?;
+        let journals = Journals::lock(&journals)?;
         let recovered = journals.recover(&origin)?;
         let here = origin.namespace().inode()?;
-        let look = |role, name: &LinkName| match journals.holder_of(name.as_ref(), here)? {
-            Some(holder) => Err(DeviceError::InUse { device: name.clone(), holder }),
-            None => examine(&origin, role, name, force),
+        let examine = |role, device: &LinkName| match journals.holder_of(device, here)? {
+            Some(process) => Err(DeviceError::InUse { device: device.clone(), process }),
+            None => check(&origin, role, device, force),
         };
-        let devices = [look(PortRole::Tester, tester)?, look(PortRole::Dut, dut)?];
-        let indices = devices.iter().filter_map(|settings| IfIndex::new(settings.index)).collect::<Vec<_>>();
-        let rivals = origin.call(move |host| route_order::rivals(host, &indices))?;
-        let run = journals.begin(&origin, devices.to_vec(), rivals)?;
-        // From here on, whatever ends this function puts back what was changed.
-        let mut taken = Taken { run, origin, behind, given_back: false };
-        behind(Step::Journal);
-        let moved = match move_away(&mut taken, &devices, behind) {
-            Ok(workers) => {
-                drop(journals);
-                let [tester, dut] = workers;
-                wire(&devices, &tester, &dut, behind).map(|topology| PortPair { topology, tester, dut })
-            }
-            Err(error) => Err(error),
-        };
-        match moved {
-            Ok(testbed) => Ok(Self { testbed: Arc::new(testbed), recovered, taken }),
-            Err(cause) => match taken.put_back() {
+        let devices = [examine(PortRole::Tester, tester)?, examine(PortRole::Dut, dut)?];
+        let indices = devices.each_ref().map(|settings| settings.index);
+        let competing = origin.call(move |host| route_order::competing_routes(host, &indices))?;
+        let run = journals.begin(&origin, devices.to_vec(), competing)?;
+        // From here on, every end of this function restores the devices.
+        let mut claim = Claim { run, origin, after_step, restored: false };
+        after_step(Step::Journal);
+        let linked = claim.isolate(&devices).and_then(|[tester, dut]| {
+            // Others may claim devices now.
+            drop(journals);
+            let topology = link_up(&devices, &tester, &dut, after_step)?;
+            Ok(PortPair { topology, tester, dut })
+        });
+        match linked {
+            Ok(ports) => Ok(Self { testbed: Arc::new(ports), recovered, claim }),
+            Err(cause) => match claim.restore() {
                 Ok(()) => Err(cause),
                 Err(left) => Err(DeviceError::NotRestored { cause: Box::new(cause), left }),
             },
         }
     }
 
-    /// Puts both devices back where and as they were. Programs and sockets that are on them are best dropped before: a program
-    /// that a `bpf_link` holds goes along with its device.
+    /// Moves both devices back and restores their settings. Drop the programs and sockets on them first: a program that a
+    /// `bpf_link` holds moves along with its device.
     ///
     /// # Errors
     ///
-    /// [`NotRestored`] names what is not as it was.
-    pub fn give_back(mut self) -> Result<(), NotRestored> {
-        self.taken.put_back()
+    /// [`NotRestored`] names everything that is not as it was.
+    pub fn restore(mut self) -> Result<(), NotRestored> {
+        self.claim.restore()
     }
 }
 
-/// What has to be put back; dropping it does so and has nobody to tell.
+/// A claim on the devices of a run; dropping it restores them and reports nothing.
 #[derive(Debug)]
-struct Taken {
-    run: Run,
+struct Claim {
+    run: JournaledRun,
     origin: Worker,
-    behind: fn(Step),
-    given_back: bool,
+    after_step: fn(Step),
+    restored: bool,
 }
 
-impl Taken {
-    fn put_back(&mut self) -> Result<(), NotRestored> {
-        if mem::replace(&mut self.given_back, true) {
+impl Claim {
+    /// Isolates the tester and the DUT in namespaces of their own, their programs detached. A device that the kernel does not
+    /// move is isolated in place.
+    fn isolate(&mut self, devices: &[DeviceSettings; 2]) -> Result<[Worker; 2], DeviceError> {
+        let Self { run, origin, after_step, .. } = self;
+        let spawn = |role, label| -> Result<Worker, DeviceError> {
+            let namespace = NetNs::create()?;
+            namespace.hold_at(&run.namespace(role))?;
+            Ok(Worker::spawn(&namespace, label)?)
+        };
+        let mut workers = [spawn(PortRole::Tester, "tester")?, spawn(PortRole::Dut, "dut")?];
+        after_step(Step::Namespaces);
+        if devices.iter().any(|device| !device.programs.is_empty()) {
+            let pins = run.mount_pins()?;
+            devices.iter().try_for_each(|device| device.detach_programs(origin, &pins))?;
+        }
+        after_step(Step::ProgramsDetached);
+        for ((device, worker), (label, step)) in
+            devices.iter().zip(&mut workers).zip([("tester", Step::TesterMoved), ("dut", Step::DutMoved)])
+        {
+            match device.move_to(origin, worker.namespace()) {
+                Err(error) if error.errno() == Some(EINVAL) => {
+                    run.stays_in_place(device.role)?;
+                    device.isolate_in_place(origin)?;
+                    *worker = Worker::spawn(origin.namespace(), label)?;
+                }
+                moved => moved?,
+            }
+            after_step(step);
+        }
+        Ok(workers)
+    }
+
+    fn restore(&mut self) -> Result<(), NotRestored> {
+        if mem::replace(&mut self.restored, true) {
             return Ok(());
         }
-        let mut told = self.run.put_back(&self.origin, self.behind);
-        (self.behind)(Step::PutBack);
-        let kept = match self.run.finish(&told) {
+        let mut items = self.run.restore(&self.origin, self.after_step);
+        (self.after_step)(Step::Restored);
+        let kept = match self.run.finish(&items) {
             Ok(ended) => !ended,
             Err(error) => {
-                let why = Outcome::Failed(crate::error::chain(&error));
-                told.push(PutBack {
-                    device: "journal".to_owned(),
-                    what: "its removal".to_owned(),
-                    outcome: why,
-                });
+                let outcome = RestoreOutcome::Failed(chain(&error));
+                let (device, what) = ("journal".to_owned(), "removal".to_owned());
+                items.push(RestoredItem { device, what, outcome });
                 true
             }
         };
-        let left: Vec<_> = told.into_iter().filter(|one| one.outcome != Outcome::Done).collect();
-        if left.is_empty() { Ok(()) } else { Err(NotRestored { left, kept }) }
+        items.retain(|item| item.outcome != RestoreOutcome::Done);
+        if items.is_empty() { Ok(()) } else { Err(NotRestored { left: items, kept }) }
     }
 }
 
-impl Drop for Taken {
+impl Drop for Claim {
     fn drop(&mut self) {
-        // The journal is kept if something could not be put back: the next run tells it.
-        drop(self.put_back());
+        // The journal is kept if something could not be restored: the next run reports it.
+        drop(self.restore());
     }
 }
 
-/// Looks at a device, at what speaks against taking it, and at everything that is set at it.
-fn examine(
+/// Checks a device and reads its settings.
+fn check(
     origin: &Worker,
     role: PortRole,
-    name: &LinkName,
+    device: &LinkName,
     force: bool,
 ) -> Result<DeviceSettings, DeviceError> {
-    let wanted = name.clone();
-    let link = match origin.call(move |host| host.link(&wanted)) {
+    let name = device.clone();
+    let link = match origin.call(move |host| host.link(&name)) {
         Err(Error::NoSuchLink { name }) => return Err(DeviceError::NoDevice { device: name }),
         link => link?,
     };
-    let looked_at = link.clone();
+    let checked = link.clone();
     let objections = origin
-        .run(move |host| preflight::objections(host, &looked_at))?
-        .map_err(|source| DeviceError::Look { device: name.clone(), source })?;
-    let refused = objections.iter().any(|objection| !force || !objection.yields_to_force());
-    if refused {
-        return Err(DeviceError::Refused { device: name.clone(), objections });
+        .run(move |host| preflight::objections(host, &checked))?
+        .map_err(|source| DeviceError::Preflight { device: device.clone(), source })?;
+    if objections.iter().any(|objection| !force || !objection.yields_to_force()) {
+        return Err(DeviceError::Rejected { device: device.clone(), objections });
     }
     let mut settings = origin.call(move |host| DeviceSettings::read(host, role, &link))?;
-    settings.forgone = objections.iter().flat_map(Objection::forgoes).collect();
+    settings.lost_by_move = objections.iter().flat_map(Objection::losses).collect();
     Ok(settings)
 }
 
-/// Moves the tester and the DUT to namespaces of their own, their programs taken off. One that the kernel does not let go is made
-/// silent where it is.
-fn move_away(
-    taken: &mut Taken,
-    devices: &[DeviceSettings; 2],
-    behind: fn(Step),
-) -> Result<[Worker; 2], DeviceError> {
-    let Taken { run, origin, .. } = taken;
-    let make = |role, label| -> Result<Worker, DeviceError> {
-        let namespace = NetNs::create()?;
-        namespace.hold_at(&run.namespace(role))?;
-        Ok(Worker::spawn(&namespace, label)?)
-    };
-    let mut workers = [make(PortRole::Tester, "tester")?, make(PortRole::Dut, "dut")?];
-    behind(Step::Namespaces);
-    let pins = devices
-        .iter()
-        .any(|device| !device.xdp.is_empty())
-        .then(|| run.make_room_for_programs())
-        .transpose()?;
-    if let Some(pins) = pins {
-        for settings in devices {
-            let (aside, pins) = (settings.clone(), pins.clone());
-            at(origin, settings, move |host, index| aside.set_programs_aside(host, index, &pins))?;
-        }
-    }
-    behind(Step::Programs);
-    for ((settings, worker), (label, step)) in
-        devices.iter().zip(&mut workers).zip([("tester", Step::TesterMoved), ("dut", Step::DutMoved)])
-    {
-        let to = worker.namespace().clone();
-        match at(origin, settings, move |host, index| host.move_link(index, &to, None)) {
-            Err(error) if error.errno() == Some(EINVAL) => {
-                run.stays(settings.role)?;
-                let silent = settings.clone();
-                at(origin, settings, move |host, index| silent.silence(host, index))?;
-                *worker = Worker::spawn(origin.namespace(), label)?;
-            }
-            moved => moved?,
-        }
-        behind(step);
-    }
-    Ok(workers)
-}
-
-/// Does something to a device where it belongs.
-fn at<T: Send + 'static>(
-    origin: &Worker,
-    settings: &DeviceSettings,
-    job: impl FnOnce(&mut Host, IfIndex) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let name: LinkName = settings.name.parse()?;
-    origin.call(move |host| {
-        let index = host.link(&name)?.index;
-        job(host, index)
-    })
-}
-
-/// Brings both up and sees a frame go through.
-fn wire(
+/// Brings both devices up and waits until a frame arrives.
+fn link_up(
     devices: &[DeviceSettings; 2],
     tester: &Worker,
     dut: &Worker,
-    behind: fn(Step),
+    after_step: fn(Step),
 ) -> Result<Topology, DeviceError> {
     let begun = Instant::now();
     let [sending, receiving] = devices;
     let topology = Topology {
-        tester: bring_up(tester, sending.name.parse()?)?,
-        dut: bring_up(dut, receiving.name.parse()?)?,
+        tester: bring_up(tester, sending.name.clone())?,
+        dut: bring_up(dut, receiving.name.clone())?,
     };
-    let is_bond = |settings: &DeviceSettings| settings.kind.as_deref() == Some(BOND);
-    let (bonds, virtuals) =
-        (devices.iter().any(is_bond), devices.iter().any(|settings| settings.kind.is_some()));
-    let deadline = if virtuals && !bonds { VIRTUAL_CARRIER } else { CARRIER };
+    let bonds = devices.iter().any(|settings| settings.kind.as_deref() == Some(BOND));
+    let virtuals = devices.iter().any(|settings| settings.kind.is_some());
+    let waited = if virtuals && !bonds { VIRTUAL_CARRIER_TIMEOUT } else { CARRIER_TIMEOUT };
     for (worker, port, other) in
         [(tester, &topology.tester, &topology.dut), (dut, &topology.dut, &topology.tester)]
     {
-        let (index, left) = (port.index, deadline.saturating_sub(begun.elapsed()));
+        let (index, left) = (port.index, waited.saturating_sub(begun.elapsed()));
         match worker.call(move |host| host.wait_running(index, left)) {
             Err(Error::Timeout { .. }) => {
                 let (device, other) = (port.name.clone(), other.name.clone());
-                return Err(DeviceError::NoCarrier { device, other, waited: deadline });
+                return Err(DeviceError::NoCarrier { device, other, waited });
             }
             running => drop(running?),
         }
     }
-    behind(Step::Running);
-    probe(&topology, tester, dut, if bonds { BOND_PROBING } else { PROBING })?;
-    behind(Step::Probed);
+    after_step(Step::Running);
+    probe(&topology, tester, dut, if bonds { BOND_PROBE_TIMEOUT } else { PROBE_TIMEOUT })?;
+    after_step(Step::Probed);
     Ok(topology)
 }
 
-/// Bytes that no other probe of this machine has: the time since it was started, in nanoseconds, and the process.
+/// Returns bytes that no other probe of this machine has: the time since the boot in nanoseconds, and the process id.
 fn nonce() -> [u8; 16] {
     let now = clock_gettime(ClockId::Boottime);
     let time = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     (time << 32 | i128::from(std::process::id())).to_ne_bytes()
 }
 
-/// Sends frames that nobody else sends from the tester until the DUT's stack has received one.
-fn probe(topology: &Topology, tester: &Worker, dut: &Worker, probing: Duration) -> Result<(), DeviceError> {
-    let open = |worker: &Worker, index| {
+/// Sends unique frames from the tester to the DUT's own address until the DUT's stack has received one. Frames of others do not
+/// matter yet.
+fn probe(topology: &Topology, tester: &Worker, dut: &Worker, waited: Duration) -> Result<(), DeviceError> {
+    let open = |worker: &Worker, index: IfIndex| {
         worker.call(move |host| {
             host.packet_socket(index, PacketOptions { receive_buffer: 1 << 20, ..PacketOptions::default() })
         })
@@ -495,10 +359,10 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker, probing: Duration) 
     frame.resize(PROBE_LENGTH, 0);
     let begun = Instant::now();
     let mut buffer = [0; 2048];
-    while begun.elapsed() < probing {
-        // A ring that is full, or a link that is not ready yet, is what the next attempt is for.
+    while begun.elapsed() < waited {
+        // The next attempt follows if the ring is full or the link is not ready yet.
         drop(to.send(&frame));
-        if !from.wait_readable(PROBE_AGAIN)? {
+        if !from.wait_readable(PROBE_INTERVAL)? {
             continue;
         }
         while let Some(received) = from.receive(&mut buffer)? {
@@ -508,5 +372,5 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker, probing: Duration) 
         }
     }
     let (tester, dut) = (topology.tester.name.clone(), topology.dut.name.clone());
-    Err(DeviceError::NoPeer { tester, dut, waited: probing })
+    Err(DeviceError::NoPeer { tester, dut, waited })
 }
