@@ -173,7 +173,7 @@ fn refused() -> Result {
         (&["--size", "63"], &["63 bytes", "64"]),
         (&["--size", "65550"], &["65550 bytes", "65,549"]),
         (&["--size", "64", "--mix", "qinq_ipv6"], &["64 bytes", "qinq_ipv6", "74"]),
-        (&["--cpus", "0"], &["--cpus", "0 CPUs"]),
+        (&["--cpus", "0"], &["--cpus must be at least 1, got 0"]),
         (&["--tolerance", "90%"], &["--tolerance", "90%", "below 50 %"]),
         (&["--rate", "-1"], &["--rate", "-1", "at least 100"]),
         (&["--rate", "nan"], &["--rate", "nan"]),

@@ -353,7 +353,7 @@ fn no_capture() -> Result {
 
 fn empty_capture() -> Result {
     let (_directory, file) = capture_of(&[])?;
-    expect_input_error(file.as_ref(), "holds no frame")
+    expect_input_error(file.as_ref(), "has no frames")
 }
 
 fn cut_capture() -> Result {

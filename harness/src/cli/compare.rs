@@ -9,8 +9,11 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::{Exit, Failure, Output};
 use crate::{
+    cli::{
+        args::Output,
+        exit::{Exit, Failure},
+    },
     model::judgement::Tolerance,
     report::{
         comparison::{Comparison, Conclusion, write_html, write_markdown, write_text},
@@ -21,32 +24,37 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Compare {
-    /// The results to compare with: a result.json, or a directory; of a directory, every result.json in it or below.
+    /// The old results: a result.json, or a directory with such files.
     old: PathBuf,
-    /// The results that are compared.
+    /// The new results.
     new: PathBuf,
-    /// What two speeds may differ by and still be the same; the default is the new result's.
+    /// Treat rates that differ by less as equal: 2%, 0.02.
+    ///
+    /// The default is the tolerance of the new result.
     #[arg(long, value_name = "SHARE")]
     tolerance: Option<Tolerance>,
-    /// What to write into --out, separated by commas.
+    /// Write text, json, markdown or html into --out.
+    ///
+    /// Formats are separated by commas; the default is json,markdown,html.
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
         value_name = "FORMAT",
         default_values = ["json", "markdown", "html"],
+        hide_default_value = true,
         requires = "out"
     )]
     format: Vec<Format>,
-    /// Write the comparison into this directory.
+    /// Write the comparison into DIR.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// What a comparison is written as.
+/// Formats of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// comparison.txt: what is on the terminal.
+    /// comparison.txt: the text of the terminal.
     Text,
     /// comparison.json
     Json,
@@ -89,7 +97,7 @@ fn write(comparison: &Comparison, formats: &[Format], out: &Path, output: Output
         }
     };
     fs::create_dir_all(out)
-        .with_context(|| format!("failed to make {}", out.display()))
+        .with_context(|| format!("failed to create {}", out.display()))
         .map_err(Failure::Input)?;
     for format in formats {
         let file = out.join(match format {

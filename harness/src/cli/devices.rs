@@ -1,4 +1,4 @@
-//! Two devices of this host as an option of `validate` and `bench`.
+//! Two devices of this host as the testbed of a run; they are restored afterwards.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,10 +6,7 @@ use clap::Args;
 use xdproof_netns::LinkName;
 
 use crate::{
-    cli::{
-        args::{Failure, Output},
-        restore,
-    },
+    cli::{args::Output, exit::Failure, restore},
     model::{
         finding::{Finding, FindingKind, Weight},
         mode::InjectorKind,
@@ -17,71 +14,87 @@ use crate::{
     testbed::{ClaimOptions, DevicePair, DevicePath, DeviceTestbed, NotRestored, Testbed, VethTestbed},
 };
 
-/// Two devices to be taken.
+/// Printed when a second signal ends the process before the devices are restored.
+const ENDED_AT_ONCE: &str =
+    "interrupted: restore the devices by `xdproof restore`, or by the next run on devices";
+
+/// Options that name the testbed.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Devices of this host")]
+#[command(next_help_heading = "Testbed")]
 pub(super) struct DeviceArgs {
-    /// The network interface to test. Both it and the tester are on this host and wired together: by a cable, a switch that is
-    /// silent, a hub of an emulator. For the run they are moved to namespaces of ours; then they are put back as they were. A bond
-    /// or a bridge, which the kernel keeps where it is, stays there with its ports, and has no address meanwhile.
+    /// Test this interface of the host instead of a veth pair.
+    ///
+    /// DUT and tester are interfaces of this host that are linked back to back: by a cable, by a silent switch or by the hub of an
+    /// emulator. For the run they are moved to namespaces of ours; afterwards they are restored. A bond or a bridge, which the
+    /// kernel does not move, stays where it is with its ports, and has no address meanwhile.
     #[arg(long, value_name = "DEV", requires = "tester")]
     pub(super) dut: Option<LinkName>,
-    /// The network interface that sends.
+    /// Send from this interface, linked back to back to the DUT.
     #[arg(long, value_name = "DEV", requires = "dut")]
     tester: Option<LinkName>,
-    /// What results call the DUT; the default is its driver's name.
+    /// Call the DUT NAME in results [default: its driver's name].
     #[arg(long, value_name = "NAME", requires = "dut")]
     label: Option<String>,
-    /// The most frames under way at once; the default is what the devices take without losing any, at most 64.
+    /// Keep at most N frames in flight, 1 to 64.
+    ///
+    /// The default is the number that the devices take without loss, at most 64.
     #[arg(long, value_name = "N", requires = "dut", value_parser = clap::value_parser!(u16).range(1..=64))]
     window: Option<u16>,
-    /// Take devices although something speaks against it: an address in use, a default route.
+    /// Use the devices even if a safety check fails.
+    ///
+    /// A device is rejected if it carries an address in use, a default route or the SSH session.
     #[arg(long, requires = "dut")]
     force: bool,
 }
 
-/// What is to be said to somebody who does not wait until devices are put back.
-pub(super) const ENDED_AT_ONCE: &str =
-    "ended at once: `xdproof restore` puts the devices back, or the next run does";
-
 impl DeviceArgs {
-    /// Takes the devices, if some are named.
-    pub(super) fn take(&self, output: Output) -> Result<Option<DevicePair>, Failure> {
-        let (Some(dut), Some(tester)) = (&self.dut, &self.tester) else { return Ok(None) };
+    /// Claims the devices, if some are named.
+    pub(super) fn claim(&self, output: Output) -> Result<ClaimedDevices, Failure> {
+        let (Some(dut), Some(tester)) = (&self.dut, &self.tester) else {
+            return Ok(ClaimedDevices::default());
+        };
         let options = ClaimOptions { force: self.force, ..ClaimOptions::default() };
         let pair = DevicePair::claim(dut, tester, options)?;
         if !pair.recovered.is_empty() {
             restore::print(&pair.recovered, output).map_err(Failure::output)?;
         }
-        Ok(Some(pair))
+        Ok(ClaimedDevices(Mutex::new(Some(pair))))
     }
 
     /// Returns the testbed, the path between the devices explored.
-    pub(super) fn testbed(&self, pair: Option<&DevicePair>) -> Result<Arc<dyn Testbed>, Failure> {
-        let Some(pair) = pair else { return Ok(Arc::new(VethTestbed::default())) };
-        let path = DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone())
-            .map_err(|error| Failure::Machine(error.into()))?;
+    pub(super) fn testbed(&self, claimed: &ClaimedDevices) -> Result<Arc<dyn Testbed>, Failure> {
+        let pair = claimed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pair) = pair.as_ref() else { return Ok(Arc::new(VethTestbed::default())) };
+        let path =
+            DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone()).map_err(Failure::machine)?;
         let window = usize::from(self.window.unwrap_or(u16::MAX));
         Ok(Arc::new(DeviceTestbed::new(path.with_window(window))))
     }
 
-    /// Injectors that need no device of a kind.
-    pub(super) fn allow(&self, injectors: &[InjectorKind]) -> Result<(), Failure> {
+    /// Rejects injectors that cannot send from a device.
+    pub(super) fn check_injectors(&self, injectors: &[InjectorKind]) -> Result<(), Failure> {
         if self.dut.is_some() && injectors.contains(&InjectorKind::LiveFrames) {
-            return Err(Failure::Input(anyhow::anyhow!(
-                "live frames are for veth pairs: not every driver sends redirected frames, and none says which it lost; use pnet or ring"
+            return Err(Failure::input(anyhow::anyhow!(
+                "live_frames needs a veth pair: few drivers send redirected frames, and none reports which it lost; \
+                 use pnet or ring"
             )));
         }
         Ok(())
     }
+
+    /// Returns what to print when a second signal ends the process at once.
+    pub(super) fn hint_at_end(&self) -> Option<&'static str> {
+        self.dut.is_some().then_some(ENDED_AT_ONCE)
+    }
 }
 
-/// Devices that wait to be put back.
-pub(super) struct Taken(pub(super) Mutex<Option<DevicePair>>);
+/// The devices of a run, until they are restored.
+#[derive(Default)]
+pub(super) struct ClaimedDevices(Mutex<Option<DevicePair>>);
 
-impl Taken {
-    /// Puts them back, and says what could not be.
-    pub(super) fn give_back(&self) -> Vec<Finding> {
+impl ClaimedDevices {
+    /// Restores them, and returns what could not be restored.
+    pub(super) fn restore(&self) -> Vec<Finding> {
         let pair = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let left = pair.map(DevicePair::restore).and_then(Result::err);
         let finding = |left: NotRestored| Finding {

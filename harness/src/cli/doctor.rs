@@ -1,7 +1,7 @@
-//! `xdproof doctor`: what this machine can do, what it cannot, and how to mend it.
+//! `xdproof doctor`: the prerequisites check, with a fix for what is missing.
 //!
-//! Promises: what can be tried is tried, in namespaces that are gone afterwards; nothing is concluded from a version number
-//! that a trial can show.
+//! Promises: a check that can be a trial is one, in namespaces that are gone afterwards; nothing is concluded from a version
+//! number that a trial can show.
 
 use std::io::{self, Write as _};
 
@@ -12,8 +12,11 @@ use serde::Serialize;
 use xdproof_netns::{NetNs, XdpMode};
 use xdproof_scenarios::{Scenario, load};
 
-use crate::cli::args::{Exit, Failure, Output};
 use crate::{
+    cli::{
+        args::Output,
+        exit::{Exit, Failure},
+    },
     error::chain,
     host::kernel,
     model::{mode::InjectorKind, verdict::VerdictKind},
@@ -24,55 +27,55 @@ use crate::{
     trial::{Lab, LabOptions},
 };
 
-/// The capabilities that the main job needs: name, bit (include/uapi/linux/capability.h), what for.
+/// Capabilities that a run needs: name, bit (include/uapi/linux/capability.h), purpose.
 const CAPABILITIES: &[(&str, u32, &str)] = &[
-    ("CAP_NET_ADMIN", 12, "makes links and attaches programs"),
-    ("CAP_NET_RAW", 13, "sends and receives whole frames"),
-    ("CAP_SYS_ADMIN", 21, "makes network namespaces and counts program runs"),
-    ("CAP_BPF", 39, "loads programs"),
+    ("CAP_NET_ADMIN", 12, "to create links and attach programs"),
+    ("CAP_NET_RAW", 13, "to send and receive frames"),
+    ("CAP_SYS_ADMIN", 21, "to create network namespaces and count program runs"),
+    ("CAP_BPF", 39, "to load programs"),
 ];
 
-/// The kernel options that the main job needs.
+/// Kernel options that a run needs.
 const OPTIONS: &[&str] =
     &["CONFIG_BPF_SYSCALL", "CONFIG_BPF_JIT", "CONFIG_NET_NS", "CONFIG_VETH", "CONFIG_PACKET"];
 
-/// A simple scenario of the built-in corpus to try the main job with.
+/// The scenario of the smoke test.
 const SAMPLE: &str = "ipv4/udp";
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {}
 
-/// One thing that was looked at.
+/// One prerequisite.
 #[derive(Debug, Serialize)]
 struct Check {
     name: String,
-    answer: Answer,
+    answer: Availability,
     detail: String,
-    /// Whether `validate` cannot run without it.
+    /// `validate` cannot run without it.
     needed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Answer {
+enum Availability {
     Yes,
     No,
     Unknown,
 }
 
 impl Check {
-    fn new(name: impl Into<String>, found: Result<String, String>, needed: bool, mend: &str) -> Self {
+    fn new(name: impl Into<String>, found: Result<String, String>, needed: bool, fix: &str) -> Self {
         let name = name.into();
         match found {
-            Ok(detail) => Self { name, answer: Answer::Yes, detail, needed, mend: None },
-            Err(detail) => Self { name, answer: Answer::No, detail, needed, mend: Some(mend.to_owned()) },
+            Ok(detail) => Self { name, answer: Availability::Yes, detail, needed, fix: None },
+            Err(detail) => Self { name, answer: Availability::No, detail, needed, fix: Some(fix.to_owned()) },
         }
     }
 
-    fn is_in_the_way(&self) -> bool {
-        self.needed && self.answer == Answer::No
+    fn is_missing(&self) -> bool {
+        self.needed && self.answer == Availability::No
     }
 }
 
@@ -85,7 +88,7 @@ impl Doctor {
         } else {
             print(&checks, output).map_err(Failure::output)?;
         }
-        Ok(if checks.iter().any(Check::is_in_the_way) { Exit::Machine } else { Exit::AsExpected })
+        Ok(if checks.iter().any(Check::is_missing) { Exit::Machine } else { Exit::AsExpected })
     }
 }
 
@@ -95,14 +98,14 @@ fn examine() -> Vec<Check> {
     checks.extend(options());
     checks.push(jit());
     checks.push(Check::new(
-        "kernel type information",
+        "kernel BTF",
         std::fs::metadata("/sys/kernel/btf/vmlinux")
             .map(|_| "/sys/kernel/btf/vmlinux".to_owned())
             .map_err(|error| format!("/sys/kernel/btf/vmlinux: {error}")),
         false,
-        "build the kernel with CONFIG_DEBUG_INFO_BTF=y; only objects that relocate against the kernel need it",
+        "build the kernel with CONFIG_DEBUG_INFO_BTF=y; only CO-RE objects need it",
     ));
-    checks.extend(tries());
+    checks.extend(trials());
     checks
 }
 
@@ -116,7 +119,7 @@ fn kernel() -> Check {
         format!("kernel {LINK_KERNEL} or later"),
         found,
         true,
-        "boot a newer kernel: bpf_link for XDP came with 5.9",
+        "boot a kernel of 5.9 or later, which has bpf_link for XDP",
     )
 }
 
@@ -130,29 +133,29 @@ fn capabilities() -> Vec<Check> {
                 Ok(_) => Err(purpose.to_owned()),
                 Err(error) => Err(error.to_string()),
             };
-            // Others can stand in for some of them; whether that is enough, the tries show.
+            // Other capabilities include some of them; the trials show whether that is enough.
             Check::new(name, found, false, "run as root: sudo xdproof ...")
         })
         .collect()
 }
 
-/// The kernel's options, where it tells: they explain what a try shows, so that they are not needed themselves.
+/// Reads the kernel's options, where it shows them. They explain a trial that fails, so that they are not needed themselves.
 fn options() -> Vec<Check> {
     let config = procfs::kernel_config();
     OPTIONS
         .iter()
         .map(|&name| {
-            let mend = format!("build the kernel with {name}=y, or load its module");
+            let fix = format!("build the kernel with {name}=y, or load its module");
             let found = match &config {
                 Err(error) => return unknown(name, error),
                 Ok(config) => match config.get(name) {
                     Some(ConfigSetting::Yes) => Ok("built in".to_owned()),
-                    Some(ConfigSetting::Module) => Ok("a module".to_owned()),
+                    Some(ConfigSetting::Module) => Ok("module".to_owned()),
                     Some(ConfigSetting::Value(value)) => Ok(value.clone()),
                     None => Err("not set".to_owned()),
                 },
             };
-            Check::new(name, found, false, &mend)
+            Check::new(name, found, false, &fix)
         })
         .collect()
 }
@@ -160,10 +163,10 @@ fn options() -> Vec<Check> {
 fn unknown(name: &str, error: &ProcError) -> Check {
     Check {
         name: name.to_owned(),
-        answer: Answer::Unknown,
-        detail: format!("the kernel's configuration cannot be read: {error}"),
+        answer: Availability::Unknown,
+        detail: format!("failed to read the kernel's configuration: {error}"),
         needed: false,
-        mend: None,
+        fix: None,
     }
 }
 
@@ -171,23 +174,23 @@ fn jit() -> Check {
     let found = match kernel::bpf_jit() {
         Some(1 | 2) => Ok("on".to_owned()),
         Some(_) => Err("off".to_owned()),
-        None => Err("net.core.bpf_jit_enable cannot be read".to_owned()),
+        None => Err("failed to read net.core.bpf_jit_enable".to_owned()),
     };
     Check::new(
-        "BPF compiler",
+        "BPF JIT compiler",
         found,
         false,
-        "sysctl net.core.bpf_jit_enable=1; without it programs are interpreted, and measurements mean little",
+        "sysctl net.core.bpf_jit_enable=1; interpreted programs are slower",
     )
 }
 
-/// Tries each thing that a trial does, each as far as what it builds upon works.
-fn tries() -> Vec<Check> {
+/// Does each thing that a run does, as far as the things that it builds upon work.
+fn trials() -> Vec<Check> {
     let root = "run as root, on a kernel with the options above";
     let object = Object::default();
-    let namespace = NetNs::create().map(|_| "made one".to_owned()).map_err(|error| chain(&error));
+    let namespace = NetNs::create().map(|_| "created one".to_owned()).map_err(|error| chain(&error));
     let testbed = PortPair::veth(Spec::default()).map_err(|error| chain(&error));
-    let veth = testbed.as_ref().map(|_| "made a pair in two namespaces, up".to_owned()).map_err(Clone::clone);
+    let veth = testbed.as_ref().map(|_| "created a pair in two namespaces".to_owned()).map_err(Clone::clone);
     let loaded = Program::load_counter(&object).map_err(|error| chain(&error));
     let load = loaded
         .as_ref()
@@ -202,7 +205,7 @@ fn tries() -> Vec<Check> {
         Check::new("loading the counter", load, true, root),
         Check::new("counting program runs", counting, true, root),
         Check::new(
-            "XDP features that veth advertises",
+            "XDP features of veth",
             testbed.as_ref().map_err(Clone::clone).and_then(advertised),
             false,
             "boot a kernel of 6.3 or later",
@@ -212,28 +215,28 @@ fn tries() -> Vec<Check> {
         let attached = testbed.as_ref().map_err(Clone::clone).and_then(|testbed| {
             let attached = Program::load(&object)
                 .and_then(|program| program.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)));
-            attached.map(|_| "attached to a veth and read back".to_owned()).map_err(|error| chain(&error))
+            attached.map(|_| "attached to a veth".to_owned()).map_err(|error| chain(&error))
         });
         checks.push(Check::new(format!("XDP in {mode} mode"), attached, true, root));
     }
-    let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are wrong", errors.len()));
-    let whole_way = |injectors: &[InjectorKind]| whole_way(scenarios.as_ref()?, injectors);
+    let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are invalid", errors.len()));
+    let smoke_test = |injectors: &[InjectorKind]| smoke_test(scenarios.as_ref()?, injectors);
     checks.push(Check::new(
-        "the whole way",
-        whole_way(&[]),
+        "end-to-end smoke test",
+        smoke_test(&[]),
         true,
-        "see what is missing above; else: xdproof validate",
+        "fix what is missing above; else see: xdproof validate",
     ));
-    for (injector, mend) in [
-        (InjectorKind::Ring, "boot a kernel with CONFIG_XDP_SOCKETS=y; pnet is slower and needs nothing"),
-        (InjectorKind::LiveFrames, "boot a kernel of 5.18 or later; ring is slower and does without"),
+    for (injector, fix) in [
+        (InjectorKind::Ring, "boot a kernel with CONFIG_XDP_SOCKETS=y; or send by pnet, which is slower"),
+        (InjectorKind::LiveFrames, "boot a kernel of 5.18 or later; or send by ring, which is slower"),
     ] {
-        checks.push(Check::new(format!("sending by {injector}"), whole_way(&[injector]), false, mend));
+        checks.push(Check::new(format!("injector {injector}"), smoke_test(&[injector]), false, fix));
     }
     checks.push(Check::new(
-        "undisturbed measurements",
+        "run counting is off",
         if kernel::counts_runs() {
-            Err("the kernel counts program runs".to_owned())
+            Err("the kernel counts the runs of every program, which slows them".to_owned())
         } else {
             Ok("kernel.bpf_stats_enabled is 0".to_owned())
         },
@@ -243,18 +246,18 @@ fn tries() -> Vec<Check> {
     checks
 }
 
-/// What the DUT says of itself by the netdev family of generic netlink.
+/// Reads the features that the DUT advertises by the netdev family of generic netlink.
 fn advertised(testbed: &PortPair) -> Result<String, String> {
     let index = testbed.topology.dut.index;
     match testbed.dut.call(move |host| host.xdp_features(index)) {
         Ok(Some(features)) => Ok(features.to_string()),
-        Ok(None) => Err("this kernel does not say".to_owned()),
+        Ok(None) => Err("this kernel does not report them".to_owned()),
         Err(error) => Err(chain(&error)),
     }
 }
 
-/// Runs one scenario on every path of some injectors, or on those that are tried by default.
-fn whole_way(scenarios: &[Scenario], injectors: &[InjectorKind]) -> Result<String, String> {
+/// Runs one scenario on every path of some injectors, or on the default ones.
+fn smoke_test(scenarios: &[Scenario], injectors: &[InjectorKind]) -> Result<String, String> {
     let selection = Selection {
         scenarios: vec![SAMPLE.to_owned()],
         injectors: injectors.to_vec(),
@@ -276,27 +279,27 @@ fn whole_way(scenarios: &[Scenario], injectors: &[InjectorKind]) -> Result<Strin
 fn print(checks: &[Check], output: Output) -> io::Result<()> {
     let mut to = output.people();
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    let quiet = output.verbosity() == Verbosity::Quiet;
-    for Check { name, answer, detail, needed, mend } in checks {
-        if quiet && *answer == Answer::Yes {
+    let is_quiet = output.verbosity() == Verbosity::Quiet;
+    for Check { name, answer, detail, needed, fix } in checks {
+        if is_quiet && *answer == Availability::Yes {
             continue;
         }
         let (word, color) = match (answer, needed) {
-            (Answer::Yes, _) => ("yes", AnsiColor::Green),
-            (Answer::No, true) => ("no", AnsiColor::Red),
-            (Answer::No, false) => ("no", AnsiColor::Yellow),
-            (Answer::Unknown, _) => ("?", AnsiColor::Yellow),
+            (Availability::Yes, _) => ("yes", AnsiColor::Green),
+            (Availability::No, true) => ("no", AnsiColor::Red),
+            (Availability::No, false) => ("no", AnsiColor::Yellow),
+            (Availability::Unknown, _) => ("?", AnsiColor::Yellow),
         };
         let style = color.on_default();
         writeln!(to, "{style}{word:3}{style:#}  {name:width$}  {detail}")?;
-        if let Some(mend) = mend {
-            writeln!(to, "     {:width$}  -> {mend}", "")?;
+        if let Some(fix) = fix {
+            writeln!(to, "     fix: {fix}")?;
         }
     }
-    let missing = checks.iter().filter(|check| check.is_in_the_way()).count();
+    let missing = checks.iter().filter(|check| check.is_missing()).count();
     match missing {
         0 => writeln!(to, "`xdproof validate` can run here.")?,
-        _ => writeln!(to, "`xdproof validate` cannot run here: {missing} things that it needs are missing.")?,
+        _ => writeln!(to, "`xdproof validate` cannot run here: {missing} of its prerequisites are missing.")?,
     }
     to.flush()
 }

@@ -11,19 +11,26 @@ use clap::Args;
 use serde::Serialize;
 use xdproof_scenarios::{Scenario, capture_file};
 
-use crate::cli::args::{CorpusArgs, Exit, Failure, Output};
-use crate::plan::selection::Selection;
+use crate::{
+    cli::{
+        args::{CorpusArgs, Output},
+        exit::{Exit, Failure},
+    },
+    plan::selection::Selection,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    #[command(flatten)]
-    corpus: CorpusArgs,
-    /// Where the files go: each scenario's frames into DIR/SCENARIO.pcap, as often as they are sent.
+    /// Write each scenario's frames into DIR/SCENARIO.pcap.
+    ///
+    /// A frame is written as often as it is sent.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    corpus: CorpusArgs,
 }
 
-/// A file for programs.
+/// A file that was written, for programs.
 #[derive(Serialize)]
 struct Entry<'a> {
     id: String,
@@ -34,7 +41,7 @@ struct Entry<'a> {
 
 impl Export {
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
-        let Self { corpus, out } = self;
+        let Self { out, corpus } = self;
         let scenarios = corpus.load()?;
         let selection = Selection { scenarios: corpus.scenario, ..Selection::default() };
         let mut entries = Vec::new();

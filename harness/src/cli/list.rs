@@ -5,8 +5,14 @@ use std::io::{self, Write as _};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::args::{CorpusArgs, Exit, Failure, Output};
-use crate::{plan::selection::Selection, report::console::Verbosity};
+use crate::{
+    cli::{
+        args::{CorpusArgs, Output},
+        exit::{Exit, Failure},
+    },
+    plan::selection::Selection,
+    report::console::Verbosity,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -14,7 +20,7 @@ pub(super) struct List {
     corpus: CorpusArgs,
 }
 
-/// A scenario for programs.
+/// A scenario, for programs.
 #[derive(Serialize)]
 struct Entry<'a> {
     id: String,

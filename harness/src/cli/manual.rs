@@ -1,4 +1,4 @@
-//! `xdproof completions` and `xdproof man`: from the same definition as the command line itself.
+//! `xdproof completions` and `xdproof man`: made from the definition of the command line.
 
 use std::{
     fs,
@@ -7,25 +7,28 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::args::{Cli, Exit, Failure, Output};
+use crate::cli::{
+    args::Output,
+    exit::{Exit, Failure},
+};
 
 /// The program's name.
 const NAME: &str = "xdproof";
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// For which shell.
+    /// Print them for this shell: bash, elvish, fish, powershell, zsh.
     #[arg(value_enum)]
     shell: Shell,
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self, mut command: Command) -> Result<Exit, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::definition(), NAME, &mut script);
+        clap_complete::generate(self.shell, &mut command, NAME, &mut script);
         io::stdout().lock().write_all(&script).map_err(Failure::output)?;
         Ok(Exit::AsExpected)
     }
@@ -33,16 +36,16 @@ impl Completions {
 
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Write into this directory: xdproof.1, and a page for each command.
+    /// Write xdproof.1, and a page for each command, into DIR.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
 impl Man {
-    pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
+    pub(super) fn run(self, command: Command, output: Output) -> Result<Exit, Failure> {
         let Self { out } = self;
         fs::create_dir_all(&out)
-            .and_then(|()| clap_mangen::generate_to(Cli::definition(), &out))
+            .and_then(|()| clap_mangen::generate_to(command, &out))
             .with_context(|| format!("failed to write man pages into {}", out.display()))
             .map_err(Failure::Input)?;
         writeln!(output.people(), "{}", out.join(format!("{NAME}.1")).display()).map_err(Failure::output)?;

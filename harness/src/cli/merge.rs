@@ -5,8 +5,11 @@ use std::{fs, io::Write as _, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::args::{Exit, Failure, Output};
 use crate::{
+    cli::{
+        args::Output,
+        exit::{Exit, Failure},
+    },
     model::result::Collection,
     report::{
         console::{numbers, several},
@@ -17,10 +20,10 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Merge {
-    /// A result.json, or a directory; of a directory, every result.json in it or below.
+    /// A result.json, or a directory with such files in it or below.
     #[arg(required = true, value_name = "RESULT")]
     results: Vec<PathBuf>,
-    /// Write result.json into this directory.
+    /// Write result.json into DIR.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -36,7 +39,7 @@ impl Merge {
         let mut document = Vec::new();
         Rendered(&collection)
             .write(&mut document)
-            .context("failed to write down what was joined")
+            .context("failed to render the joined result")
             .map_err(Failure::Input)?;
         fs::create_dir_all(&out)
             .and_then(|()| fs::write(&file, &document))

@@ -2,17 +2,21 @@
 
 mod args;
 mod bench;
+mod command;
 mod compare;
 mod devices;
 mod doctor;
+mod exit;
 mod export;
+mod fan_out;
 mod list;
 mod manual;
 mod merge;
 mod report;
 mod restore;
 mod schema;
+mod signals;
 mod validate;
 mod watch;
 
-pub use crate::cli::args::{Cli, main};
+pub use crate::cli::command::{Cli, main};

@@ -1,4 +1,4 @@
-//! `xdproof report`, and `--report` of the verbs that make results.
+//! `xdproof report`, and the options of the verbs that make results.
 
 use std::{
     borrow::Cow,
@@ -11,8 +11,11 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::cli::args::{Exit, Failure, Output};
 use crate::{
+    cli::{
+        args::Output,
+        exit::{Exit, Failure},
+    },
     model::{finding::InfrastructureFailure, result::Collection},
     report::{
         html,
@@ -22,12 +25,12 @@ use crate::{
     },
 };
 
-/// What a report is written as.
+/// Formats of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Format {
     /// report.html: everything, on one page that needs no network.
     Html,
-    /// report.md: short enough for the summary of a CI run or a patch's cover letter.
+    /// report.md: short enough for a CI summary or a cover letter.
     Markdown,
     /// junit.xml: for continuous integration.
     Junit,
@@ -38,7 +41,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What is written where nobody says what.
+    /// The formats that are written by default.
     const USUAL: [&'static str; 4] = ["html", "markdown", "junit", "ktap"];
 
     fn file(self) -> &'static str {
@@ -64,18 +67,20 @@ impl Format {
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// A result.json, or a directory; of a directory, every result.json in it or below.
+    /// A result.json, or a directory with such files in it or below.
     #[arg(required = true, value_name = "RESULT")]
     results: Vec<PathBuf>,
-    /// What to write, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "FORMAT", default_values = Format::USUAL)]
+    /// Write html, markdown, junit, ktap or json.
+    ///
+    /// Formats are separated by commas; the default is html,markdown,junit,ktap.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FORMAT", default_values = Format::USUAL, hide_default_value = true)]
     format: Vec<Format>,
-    /// Write into this directory.
+    /// Write the reports into DIR.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
-/// What was written, for programs.
+/// The files that were written, for programs.
 #[derive(Serialize)]
 struct Written {
     files: Vec<PathBuf>,
@@ -95,10 +100,18 @@ impl Report {
     }
 }
 
-/// The option of a verb that makes a result.
+/// Options of a verb that makes a result.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ReportArgs {
-    /// Write reports beside result.json: `--report`, or `--report=html,junit`.
+#[command(next_help_heading = "Results")]
+pub(super) struct ResultArgs {
+    /// Write result.json into DIR.
+    ///
+    /// The frames of failed trials are written into DIR/failed as pcap files.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Also write html, markdown, junit, ktap or json.
+    ///
+    /// Formats are separated by commas: `--report=html,junit`. The default is html,markdown,junit,ktap.
     #[arg(
         long,
         value_enum,
@@ -112,10 +125,18 @@ pub(super) struct ReportArgs {
     report: Vec<Format>,
 }
 
-impl ReportArgs {
-    /// Writes them, if they were asked for, from the result that is in the directory by now.
-    pub(super) fn write(&self, out: Option<&Path>) -> Result<(), Failure> {
-        let Some(out) = out.filter(|_| !self.report.is_empty()) else { return Ok(()) };
+impl ResultArgs {
+    /// Creates result.json, if one is asked for.
+    pub(super) fn create(&self) -> Result<Option<JsonFile>, Failure> {
+        let Some(directory) = &self.out else { return Ok(None) };
+        let file = JsonFile::create_in(directory)
+            .with_context(|| format!("failed to create {} in {}", JsonFile::NAME, directory.display()));
+        file.map(Some).map_err(Failure::Input)
+    }
+
+    /// Writes the reports that are asked for, from the result.json that the run has written.
+    pub(super) fn write_reports(&self) -> Result<(), Failure> {
+        let Some(out) = self.out.as_ref().filter(|_| !self.report.is_empty()) else { return Ok(()) };
         let collection = Collection::new(vec![store::read_one(out)?], Vec::new());
         write(&collection, &self.report, out).map(drop)
     }
@@ -124,7 +145,7 @@ impl ReportArgs {
 /// Writes a collection into a directory, in each format once.
 fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<PathBuf>, Failure> {
     fs::create_dir_all(out)
-        .with_context(|| format!("failed to make {}", out.display()))
+        .with_context(|| format!("failed to create {}", out.display()))
         .map_err(Failure::Input)?;
     let told = with_missing(collection);
     let mut formats = formats.to_vec();
@@ -132,7 +153,7 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
     formats.dedup();
     let write = |format: Format| {
         let file = out.join(format.file());
-        // What is missing is for those who read a report; whoever reads the results finds it out anew.
+        // Missing parts belong into reports; a reader of result.json finds them itself.
         let collection = if format == Format::Json { collection } else { told.as_ref() };
         File::create(&file)
             .and_then(|to| format.write(collection, BufWriter::new(to)))
@@ -143,7 +164,7 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
     formats.into_iter().map(write).collect()
 }
 
-/// The parts of runs that are missing, among what came to nothing.
+/// Adds the missing parts of runs to the infrastructure failures.
 fn with_missing(collection: &Collection) -> Cow<'_, Collection> {
     let missing = missing(collection).into_iter().map(|missing| InfrastructureFailure {
         cell: missing.run.clone(),

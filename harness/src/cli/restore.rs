@@ -7,8 +7,11 @@ use anyhow::Context as _;
 use clap::Args;
 use xdproof_netns::NetNs;
 
-use crate::cli::args::{Exit, Failure, Output};
 use crate::{
+    cli::{
+        args::Output,
+        exit::{Exit, Failure},
+    },
     report::console::Verbosity,
     testbed::devices::{
         journal::{self, Recovery, RunState},
@@ -22,12 +25,9 @@ pub(super) struct Restore {}
 impl Restore {
     #[expect(clippy::unused_self, reason = "every verb is called alike")]
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
-        // Without privileges, the report would say of everything that it could not be restored.
-        NetNs::create()
-            .context("failed to restore devices without root privileges")
-            .map_err(Failure::Machine)?;
-        let found = journal::recover_dead(&journal::directory())
-            .map_err(|error| Failure::Machine(anyhow::Error::new(error)))?;
+        // Without the privilege, every device would be printed as "not restored".
+        NetNs::create().context("failed to restore devices; run as root").map_err(Failure::Machine)?;
+        let found = journal::recover_dead(&journal::directory()).map_err(Failure::machine)?;
         if output.json {
             Output::print_json(&found)?;
         }
@@ -54,7 +54,7 @@ pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
             RunState::Elsewhere(inode) => {
                 format!("has devices of the network namespace net:[{inode}]: run this in that namespace")
             }
-            RunState::EarlierBoot => "was of an earlier boot, which its changes did not outlive".to_owned(),
+            RunState::EarlierBoot => "is from an earlier boot, which ended its changes".to_owned(),
         };
         writeln!(to, "run {run}{process} {state}")?;
         for RestoredItem { device, what, outcome } in restored {

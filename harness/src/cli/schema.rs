@@ -4,12 +4,14 @@ use std::io;
 
 use clap::Args;
 
-use crate::cli::args::{Exit, Failure};
-use crate::report::schema::Document;
+use crate::{
+    cli::exit::{Exit, Failure},
+    report::schema::Document,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Schema {
-    /// Of which document.
+    /// Print the schema of this: result, results.
     #[arg(value_enum, default_value_t = Document::Result)]
     document: Document,
 }

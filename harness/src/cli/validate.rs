@@ -1,16 +1,16 @@
 //! `xdproof validate`
 
-use std::{io, path::PathBuf, sync::Mutex};
-
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::cli::{
-    args::{CorpusArgs, Exit, Failure, ObjectArgs, Output, create_result, flag_on_end},
-    devices::{DeviceArgs, ENDED_AT_ONCE, Taken},
-    report::ReportArgs,
-};
 use crate::{
+    cli::{
+        args::{CorpusArgs, ObjectArgs, Output},
+        devices::DeviceArgs,
+        exit::{Exit, Failure},
+        fan_out::FanOut,
+        report::ResultArgs,
+        signals::flag_on_end,
+    },
     model::{
         action::CountedAction,
         mode::{InjectorKind, Mode},
@@ -18,121 +18,130 @@ use crate::{
         result::RunResult,
     },
     plan::selection::Selection,
-    report::{
-        Event, Reporter,
-        console::Console,
-        json::{JsonFile, write_pretty},
-        progress::Progress,
-    },
+    report::console::Console,
     suites::attach_semantics,
     trial::{Lab, LabOptions, Order, Suite, run},
 };
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Trials")]
 pub(super) struct Validate {
-    /// What the program is attached to.
-    #[arg(long, value_enum, default_value_t = Nic::Veth, conflicts_with = "dut")]
+    /// Attach in these modes: generic, native, offload.
+    ///
+    /// Separated by commas; the default is generic,native.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE")]
+    mode: Vec<Mode>,
+    /// Send by `pnet`, `ring`, `live_frames`, `test_run`.
+    ///
+    /// Separated by commas; the default is `pnet,test_run`, or `pnet` where modes are named.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
+    injector: Vec<InjectorKind>,
+    /// Run part I of N of the trials.
+    ///
+    /// A trial is always in the same part.
+    #[arg(long, value_name = "I/N")]
+    partition: Option<Partition>,
+    /// Skip scenarios that send more than N frames.
+    #[arg(long, value_name = "N")]
+    most_frames: Option<u64>,
+    /// Run N trials at once [default: CPUs, at most 16].
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Also run the attach-semantics tests.
+    ///
+    /// They run on the devices, or on links that are created for them.
+    #[arg(long)]
+    rules: bool,
+    /// Create a testbed of this kind.
+    #[arg(long, value_enum, default_value_t = Nic::Veth, conflicts_with = "dut", help_heading = "Testbed")]
     nic: Nic,
     #[command(flatten)]
     devices: DeviceArgs,
-    /// Attach modes, separated by commas; the default is generic,native.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE")]
-    mode: Vec<Mode>,
-    /// Injectors, separated by commas; the default is all, or pnet where modes are named.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "INJECTOR")]
-    injector: Vec<InjectorKind>,
-    /// Run only the I-th of N parts of the trials; which trial is in which part never changes.
-    #[arg(long, value_name = "I/N")]
-    partition: Option<Partition>,
-    /// Leave out scenarios that send more frames, as skips.
-    #[arg(long, value_name = "N")]
-    most_frames: Option<u64>,
-    /// Trials that run at once; the default is the number of processors, but at most 16.
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Write result.json into this directory, and the frames of failed trials as pcap files into DIR/failed.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Try the kernel's rules of attaching, too: on the devices, or on links of our own.
-    #[arg(long)]
-    rules: bool,
-    #[command(flatten)]
-    report: ReportArgs,
-    /// Leave the namespaces there when done, with names that `ip netns` shows; the programs come off.
-    #[arg(long, conflicts_with = "dut")]
+    /// Keep the network namespaces after the run.
+    ///
+    /// They get names that `ip netns` shows; the programs are detached.
+    #[arg(long, conflicts_with = "dut", help_heading = "Testbed")]
     keep: bool,
     #[command(flatten)]
     corpus: CorpusArgs,
     #[command(flatten)]
     object: ObjectArgs,
-    /// What the program does with a frame that it counts.
-    #[arg(long, value_enum, default_value_t = CountedAction::Pass, value_name = "ACTION")]
+    /// Expect frames to pass or drop.
+    ///
+    /// This is the action of the program on the frames that it counts.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = CountedAction::Pass,
+        value_name = "ACTION",
+        help_heading = "Program under test"
+    )]
     expect_action: CountedAction,
+    #[command(flatten)]
+    result: ResultArgs,
 }
 
-/// What a program can be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Nic {
     /// A veth pair in namespaces that are made for it.
     Veth,
 }
 
-/// More trials at once gain nothing: they share the kernel's locks, and each has descriptors and namespaces of its own.
+/// The most trials at once by default: they share the kernel's locks, so that more gain nothing.
 const MOST_JOBS: usize = 16;
 
 impl Validate {
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         let Self {
-            nic: Nic::Veth,
-            devices,
             mode,
             injector,
-            corpus,
-            object,
-            expect_action,
             partition,
             most_frames,
             jobs,
-            out,
             rules,
-            report,
+            nic: Nic::Veth,
+            devices,
             keep,
+            corpus,
+            object,
+            expect_action,
+            result: result_args,
         } = self;
-        devices.allow(&injector)?;
+        devices.check_injectors(&injector)?;
         let (scenarios, origin) = (corpus.load()?, corpus.origin());
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
-        let frames_in = out.clone();
-        let out = out.map(|directory| create_result(&directory)).transpose().map_err(Failure::Input)?;
+        let file = result_args.create()?;
         let options = LabOptions { counted: expect_action, origin, part: partition, most_frames };
         let lab = Lab::open(object.object(), options)?;
-        let cancelled = flag_on_end(devices.dut.is_some().then_some(ENDED_AT_ONCE));
-        let cancelled = cancelled.context("failed to listen for signals").map_err(Failure::Machine)?;
-        let pair = devices.take(output)?;
-        let testbed = devices.testbed(pair.as_ref())?;
-        let taken = Taken(Mutex::new(pair));
-        let lab = lab.on(testbed);
+        let cancelled = flag_on_end(devices.hint_at_end())?;
+        let claimed = devices.claim(output)?;
+        let lab = lab.on(devices.testbed(&claimed)?);
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
-        let mut reporters = Reporters {
+        let console = Console::new(output.people(), output.verbosity());
+        let mut reporters = FanOut {
             progress: output.progress(true),
-            console: Console::new(output.people(), output.verbosity()).with_frames_in(frames_in.clone()),
-            out,
+            text: console.with_frames_in(result_args.out.clone()),
+            file,
         };
         let (plan, paths) = (&plan, &selection.paths());
-        let give_back = || taken.give_back();
+        let give_back = || claimed.restore();
         let suites: &[Suite<'_>] = if rules { &[&attach_semantics::run] } else { &[] };
         let order = Order { plan, paths, jobs, suites, cancelled: &cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters)?;
-        report.write(frames_in.as_deref())?;
+        result_args.write_reports()?;
         if output.json {
-            write_pretty(io::stdout().lock(), &result).map_err(Failure::output)?;
+            Output::print_json(&result)?;
         }
         if keep {
             let names = lab
                 .keep(&format!("xdproof-{}", std::process::id()))
-                .map_err(|error| Failure::Machine(anyhow::anyhow!("failed to {error}")))?;
-            anstream::eprintln!("kept:\n  {}\nremove each with `ip netns delete NAME`", names.join("\n  "));
+                .map_err(|error| Failure::machine(anyhow::anyhow!("failed to {error}")))?;
+            anstream::eprintln!(
+                "kept namespaces:\n  {}\nremove each by `ip netns delete NAME`",
+                names.join("\n  ")
+            );
         }
         Ok(exit(&result))
     }
@@ -145,27 +154,5 @@ fn exit(result: &RunResult) -> Exit {
         (true, _) => Exit::Failed,
         (false, true) => Exit::AsExpected,
         (false, false) => Exit::Inconclusive,
-    }
-}
-
-/// Everyone who is told what happens in a run.
-struct Reporters<W> {
-    progress: Progress<io::Stderr>,
-    console: Console<W>,
-    out: Option<JsonFile>,
-}
-
-impl<W: io::Write> Reporter for Reporters<W> {
-    fn report(&mut self, event: Event<'_>) -> io::Result<()> {
-        // Each is told even if the other cannot pass it on.
-        // A bar is gone before something stands in its place, and comes after what stands above it.
-        let ends = matches!(event, Event::Ended { .. });
-        let mut waited = if ends { self.progress.report(event) } else { Ok(()) };
-        let written = self.out.as_mut().map_or(Ok(()), |out| out.report(event));
-        let printed = self.console.report(event);
-        if !ends {
-            waited = self.progress.report(event);
-        }
-        waited.and(written).and(printed)
     }
 }

@@ -1,6 +1,6 @@
 //! `xdproof watch`: the counter on one interface, live.
 //!
-//! Promises: a rate is packets over the time that really passed, and nothing stays attached, however it ends.
+//! Promises: a rate is packets over the time that passed, and nothing stays attached, however it ends.
 
 use std::{
     io::{self, Write},
@@ -13,8 +13,12 @@ use serde::Serialize;
 use xdproof_ebpf::abi::protocol_name;
 use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
-use crate::cli::args::{EndSignals, Exit, Failure, ObjectArgs, Output};
 use crate::{
+    cli::{
+        args::{ObjectArgs, Output},
+        exit::{Exit, Failure},
+        signals::EndSignals,
+    },
     exchange::difference,
     host::xdp_mode,
     model::{
@@ -26,29 +30,31 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Watch {
-    /// The interface, in this process's network namespace.
+    /// Interface of the current network namespace.
     #[arg(value_parser = link_name)]
     interface: LinkName,
-    /// Attach in generic mode.
+    /// Attach in generic (SKB) mode.
     #[arg(short = 'S', long, group = "wanted")]
     generic: bool,
-    /// Attach in native mode.
+    /// Attach in native (DRV) mode.
     #[arg(short = 'N', long, group = "wanted")]
     native: bool,
-    /// Attach in this mode; the default is what the kernel chooses.
+    /// Attach in this mode: generic, native, offload.
+    ///
+    /// By default the kernel chooses one.
     #[arg(long, value_enum, group = "wanted", value_name = "MODE")]
     mode: Option<Mode>,
-    /// Seconds between two reports.
+    /// Print the rates every so many seconds.
     #[arg(long, default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     interval: Duration,
-    /// End after this many reports; the default is to go on until interrupted.
+    /// Exit after N reports [default: on Ctrl-C].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
     object: ObjectArgs,
 }
 
-/// A line of output for programs: one protocol in one interval, or its total.
+/// A line of output: the attachment, one protocol in one interval, or its total.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
@@ -70,10 +76,9 @@ impl Watch {
             (.., mode) => mode.and_then(xdp_mode::to_kernel),
         };
         runtime.block_on(async {
-            // Before anything is attached: from here on, no signal ends us without our taking it off.
-            let mut signals =
-                EndSignals::listen().context("failed to listen for signals").map_err(Failure::Machine)?;
-            let station = Station::set_up(&self.interface, mode, self.object.clone())?;
+            // Before anything is attached: from here on, no signal ends the process before it detaches.
+            let mut signals = EndSignals::listen()?;
+            let station = WatchedInterface::set_up(&self.interface, mode, self.object.clone())?;
             let watched = self.watch(&station, &mut signals, output).await;
             station.take_down()?;
             watched.map(|()| Exit::AsExpected)
@@ -82,15 +87,15 @@ impl Watch {
 
     async fn watch(
         &self,
-        station: &Station,
+        station: &WatchedInterface,
         signals: &mut EndSignals,
         output: Output,
     ) -> Result<(), Failure> {
         let mut printer = Printer { to: output.people(), json: output.json };
-        let Station { counters, attachment: Attachment { mode, id, .. }, .. } = station;
-        // Read before anyone is told: whatever is sent from then on is counted.
+        let WatchedInterface { counters, attachment: Attachment { mode, id, .. }, .. } = station;
+        // Read before the attachment is printed: whatever is sent from then on is counted.
         let (mut before, mut since) = (counters.counts()?, Instant::now());
-        // Summed up as they come: over the whole time, a 32-bit counter may wrap more than once.
+        // Added up each time: over the whole run, a 32-bit counter may wrap more than once.
         let mut totals = Counts::new();
         printer
             .print(&Line::Attached {
@@ -120,29 +125,31 @@ impl Watch {
                 break;
             }
             left = left.map(|left| left - 1);
-            gone = station.what_is_gone();
+            gone = station.end();
         }
         printer.totals(&totals).map_err(Failure::output)?;
         gone.map_or(Ok(()), |what| Err(Failure::Machine(anyhow!("{}: {what}", self.interface))))
     }
 }
 
-/// A counter on an interface, and what is needed to leave the interface as it was.
-struct Station {
+/// A counter on an interface, with the settings to restore there.
+struct WatchedInterface {
     // The attachment holds the program.
     counters: CounterMap,
     attachment: Attachment,
     worker: Worker,
-    /// None where the kernel does not tell them.
+    /// None where the kernel does not report them.
     offloads: Option<Offloads>,
 }
 
-impl Station {
+impl WatchedInterface {
     fn set_up(name: &LinkName, mode: Option<XdpMode>, object: ObjectArgs) -> Result<Self, Failure> {
         let worker = NetNs::current().and_then(|here| Worker::spawn(&here, "watch")).map_err(network)?;
         let wanted = name.clone();
         let link = worker.call(move |host| host.link(&wanted)).map_err(|error| match error {
-            NetError::NoSuchLink { name } => Failure::Machine(anyhow!("there is no interface `{name}` here")),
+            NetError::NoSuchLink { name } => {
+                Failure::Machine(anyhow!("no interface `{name}` in this network namespace"))
+            }
             other => network(other),
         })?;
         let index = link.index;
@@ -151,23 +158,23 @@ impl Station {
         match program.attach(&worker, index, mode) {
             Ok(attachment) => Ok(Self { counters, attachment, worker, offloads }),
             Err(error @ ProgramError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
-                anyhow::Error::new(error).context(format!("{name} has an XDP program already: {}", link.xdp)),
+                anyhow::Error::new(error).context(format!("{name} already has an XDP program: {}", link.xdp)),
             )),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What ended the watching from outside, if something did.
-    fn what_is_gone(&self) -> Option<&'static str> {
+    /// Returns why nothing can be counted any more, if that is so.
+    fn end(&self) -> Option<&'static str> {
         let Attachment { index, id, mode, .. } = self.attachment;
         match self.worker.call(move |host| host.xdp(index)) {
             Ok(state) if state.attached(mode) == Some(id) => None,
-            Ok(_) => Some("the program was taken off"),
-            Err(_) => Some("the interface is gone"),
+            Ok(_) => Some("the program was detached by another process"),
+            Err(_) => Some("the interface was deleted"),
         }
     }
 
-    /// Takes the program off and restores what attaching it has changed: the kernel switches LRO and hardware GRO off for a
+    /// Detaches the program and restores what attaching it has changed: the kernel turns LRO and hardware GRO off for a
     /// generic program (`generic_xdp_install`) and leaves them off when it is detached.
     fn take_down(self) -> Result<(), Failure> {
         let Self { counters: _, attachment, worker, offloads } = self;
@@ -176,7 +183,7 @@ impl Station {
         let Some(before) = offloads else { return Ok(()) };
         worker
             .run(move |host| {
-                let Ok(after) = host.offloads(index) else { return Ok(()) }; // It is gone.
+                let Ok(after) = host.offloads(index) else { return Ok(()) }; // The interface was deleted.
                 for (offload, was) in before.iter() {
                     if after.get(offload).is_some_and(|is| is.active != was.active && is.changeable) {
                         host.set_offload(index, offload, was.active)?;
@@ -193,7 +200,7 @@ fn network(error: NetError) -> Failure {
     ProgramError::from(error).into()
 }
 
-/// What was added between two readings, over all CPUs.
+/// Returns what was added between two readings, over all CPUs.
 fn sum(width: Width, before: &[Counts], after: &[Counts]) -> Counts {
     observation::sum(&difference(width, before, after))
 }
@@ -234,7 +241,9 @@ impl Printer {
         }
         match line {
             Line::Attached { interface, mode, program } => {
-                anstream::eprintln!("{interface}: program {program} attached in {mode} mode; Ctrl-C ends");
+                anstream::eprintln!(
+                    "{interface}: program {program} attached in {mode} mode; stop with Ctrl-C"
+                );
                 Ok(())
             }
             Line::Rate { protocol, name, packets_per_second, .. } => {
@@ -251,11 +260,7 @@ impl Printer {
     }
 }
 
-/// Packets over seconds.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate of more than 2^53 packets a second is not to be feared"
-)]
+#[expect(clippy::cast_precision_loss, reason = "no interface receives 2^53 packets in an interval")]
 fn per_second(packets: u64, seconds: f64) -> f64 {
     packets as f64 / seconds
 }

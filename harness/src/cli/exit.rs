@@ -1,0 +1,127 @@
+//! Exit codes, and the errors that they follow from.
+
+use std::{io, process::ExitCode};
+
+use crate::{
+    bench::BenchError,
+    error::chain,
+    plan::selection::PlanError,
+    program::ProgramError,
+    report::store::StoreError,
+    testbed::DeviceError,
+    trial::{LabError, RunError},
+};
+
+/// Exit codes of every verb. Scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    AsExpected = 0,
+    /// A trial failed or errored, or something is slower than allowed.
+    Failed = 1,
+    /// The command line or an input file is wrong.
+    Input = 2,
+    /// This machine cannot run it.
+    Machine = 3,
+    /// Interrupted, or nothing was proved.
+    Inconclusive = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a verb did not do its work; the exit code follows from it.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Input(anyhow::Error),
+    Machine(anyhow::Error),
+    /// The reader of our output closed it.
+    ClosedPipe,
+}
+
+impl Failure {
+    pub(super) fn input(error: impl Into<anyhow::Error>) -> Self {
+        Self::Input(error.into())
+    }
+
+    pub(super) fn machine(error: impl Into<anyhow::Error>) -> Self {
+        Self::Machine(error.into())
+    }
+
+    /// Wraps a failure to write output.
+    pub(super) fn output(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ClosedPipe
+        } else {
+            Self::Machine(anyhow::Error::new(error).context("failed to write the output"))
+        }
+    }
+
+    /// Prints the error, if there is somebody to read it.
+    pub(super) fn print(&self) -> Exit {
+        let (exit, error) = match self {
+            Self::ClosedPipe => return Exit::Inconclusive,
+            Self::Input(error) => (Exit::Input, error),
+            Self::Machine(error) => (Exit::Machine, error),
+        };
+        anstream::eprintln!("error: {}", chain(error.as_ref()));
+        exit
+    }
+}
+
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
+        if error.is_input() { Self::input(error) } else { Self::machine(error) }
+    }
+}
+
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Self {
+        match error {
+            LabError::Attach(error) => error.into(),
+            LabError::Environment(_) => Self::machine(error),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Output(error) => Self::output(error),
+            RunError::Testbed(_) => Self::machine(error),
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Attach(error) => error.into(),
+            BenchError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            BenchError::Io(error) => Self::machine(error),
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Same { .. } => Self::input(error),
+            error => Self::machine(error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::input(error)
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Self::input(error)
+    }
+}
