@@ -8,7 +8,7 @@ use aya::{
 };
 use xdproof_netns::{XdpMode, XdpState};
 
-use crate::program::{Object, ObjectProblem};
+use crate::program::{object::Object, select::ObjectProblem};
 
 /// Why a program is not loaded, not attached or not read.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,18 @@ pub(super) struct ObjectFile<'a> {
     parsed: aya_obj::Object,
 }
 
+impl Object {
+    /// Returns the names of the XDP programs in an object file, sorted. Needs no privilege.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not an object.
+    pub fn programs_in(path: &Path) -> Result<Vec<String>, ProgramError> {
+        let object = Self { path: Some(path.to_owned()), ..Self::default() };
+        Ok(ObjectFile::open(&object)?.programs())
+    }
+}
+
 impl<'a> ObjectFile<'a> {
     pub(super) fn open(object: &'a Object) -> Result<Self, ProgramError> {
         let bytes = match &object.path {

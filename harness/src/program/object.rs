@@ -1,11 +1,6 @@
 //! The names by which a user says what is tested.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
-
-use crate::program::{ProgramError, load::ObjectFile};
+use std::{fmt, path::PathBuf};
 
 /// Selects an object file, a program in it and its counter map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,16 +18,6 @@ impl Object {
     #[must_use]
     pub fn builtin(program: &str) -> Self {
         Self { program: Some(program.to_owned()), ..Self::default() }
-    }
-
-    /// Returns the names of the XDP programs in an object file, sorted. Needs no privilege.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or is not an object.
-    pub fn programs_in(path: &Path) -> Result<Vec<String>, ProgramError> {
-        let object = Self { path: Some(path.to_owned()), ..Self::default() };
-        Ok(ObjectFile::open(&object)?.programs())
     }
 }
 

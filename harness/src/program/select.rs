@@ -6,7 +6,7 @@ use aya_obj::generated::bpf_map_type::{
 };
 use xdproof_ebpf::abi;
 
-use crate::program::Object;
+use crate::program::object::Object;
 
 /// Name and dimensions of a map.
 #[derive(Clone, Debug)]
