@@ -1,13 +1,13 @@
-//! The kernel's rules of attaching under `cargo test`: one trial a rule and way of attaching, each named like
+//! Attach-semantics tests under `cargo test`: one trial a fact and method of attaching, each named like
 //! `attach/native_over_generic_is_refused::netlink`.
 //!
 //! Ignored without privilege, as in `conformance.rs`.
 
+#[path = "attach_suite/mod.rs"]
+mod attach_suite;
 #[path = "gate/mod.rs"]
-#[expect(dead_code, reason = "the rules have nothing to do with the corpus")]
+#[expect(dead_code, reason = "the cases have nothing to do with the corpus")]
 mod gate;
-#[path = "trying/mod.rs"]
-mod trying;
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,10 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use xdproof::{
     model::verdict::VerdictKind,
     program::{DispatcherHold, Object, Program},
-    suites::attach_semantics::{self, Bench, Device, Ground, Rule, hold_if_asked},
+    suites::attach_semantics::{
+        ATTACHING, AttachSuite, CaseTarget, DIFFERENCES, ELSEWHERE, TargetDevice, attach_cases,
+        hold_if_asked, mode_cases,
+    },
     testbed::{PortPair, Spec},
 };
 use xdproof_netns::{NetNs, Worker, XdpMode};
@@ -31,17 +34,17 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let obstacle = gate::obstacle();
-    let bench = match trying::bench(obstacle.as_deref()) {
-        Ok(bench) => bench,
+    let suite = match attach_suite::open(obstacle.as_deref()) {
+        Ok(suite) => suite,
         Err(error) => return gate::broken(&error),
     };
-    let mut tests = trying::trials(bench.as_ref(), attach_semantics::table(), obstacle.is_some());
-    tests.push(Test::test("every_rule_has_a_name_of_its_own_and_a_way_of_attaching", || {
-        trying::named(&attach_semantics::table(), ["::netlink", "::bpf_link"])
+    let mut tests = attach_suite::trials(suite.as_ref(), attach_cases(), obstacle.is_some());
+    tests.push(Test::test("every_case_has_an_id_of_its_own_and_a_method", || {
+        attach_suite::check_ids(&attach_cases(), 76, ["::netlink", "::bpf_link"])
     }));
-    tests.push(Test::test("every_row_of_the_tables_has_a_rule_or_a_reason", rows));
+    tests.push(Test::test("every_row_of_the_catalog_has_a_case_or_a_reason", rows));
     tests.push(
-        Test::test("rules_of_a_device_hold_on_one_after_another", move || in_turn(bench.as_deref()))
+        Test::test("cases_about_a_device_leave_it_as_they_found_it", move || in_turn(suite.as_deref()))
             .with_ignored_flag(obstacle.is_some()),
     );
     tests.push(
@@ -52,32 +55,28 @@ fn main() -> ExitCode {
     gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
-/// Rules that need no more than a device, on one and the same: each finds it as the one before found it.
-fn in_turn(bench: Option<&Bench>) -> Result<(), Failed> {
-    let (bench, rules) = (bench.ok_or("this machine cannot try rules")?, attach_semantics::table());
-    let testbed = PortPair::veth(Spec::default()).map_err(|error| error.to_string())?;
-    let index = testbed.topology.dut.index;
-    let with = |native| {
-        let device = Device { worker: &testbed.dut, index, driver: "veth", native };
-        let records: Vec<_> =
-            rules.iter().map(|rule| (rule.ground, bench.attempt_on(rule, &device))).collect();
-        records
-    };
-    for (ground, record) in with(true) {
-        let tried = matches!(ground, Ground::Device | Ground::NativeDevice);
-        let expected = if tried { VerdictKind::Pass } else { VerdictKind::Skip };
-        if record.kind() != expected {
-            return Err(format!("{expected} was expected of {record}").into());
+/// Runs the cases that need no more than a device on one and the same: each finds it as the one before found it.
+fn in_turn(suite: Option<&AttachSuite>) -> Result<(), Failed> {
+    let suite = suite.ok_or("this machine cannot run attach-semantics tests")?;
+    let ports = PortPair::veth(Spec::default()).map_err(|error| error.to_string())?;
+    let index = ports.topology.dut.index;
+    for native in [true, false] {
+        let device = TargetDevice { worker: &ports.dut, index, driver: "veth", native };
+        for case in attach_cases() {
+            let fits = match case.target {
+                CaseTarget::Device => true,
+                // A device that is said to have no native XDP is not asked for any.
+                CaseTarget::NativeDevice => native,
+                _ => false,
+            };
+            let expected = if fits { VerdictKind::Pass } else { VerdictKind::Skip };
+            let result = suite.run_on(&case, &device);
+            if result.verdict != expected {
+                return Err(format!("expected {expected}, got {}", attach_suite::describe(&result)).into());
+            }
         }
     }
-    // Said to have no native XDP, it is asked for none.
-    match with(false)
-        .into_iter()
-        .find(|(ground, record)| (record.kind() == VerdictKind::Pass) != (*ground == Ground::Device))
-    {
-        Some((_, record)) => Err(format!("without native XDP: {record}").into()),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// A namespace ends with its last user, and loopback devices with it. One of ours that ends shows when another would have.
@@ -107,19 +106,14 @@ fn outlasts() -> Result<(), Failed> {
 }
 
 fn rows() -> Result<(), Failed> {
-    let named: BTreeSet<&str> = table_and_modes().iter().map(|rule| rule.row).collect();
-    let elsewhere: BTreeSet<&str> = attach_semantics::ELSEWHERE.iter().map(|(row, _)| *row).collect();
-    let rows: BTreeSet<&str> =
-        [attach_semantics::ATTACHING, attach_semantics::DIFFERENCES].concat().into_iter().collect();
-    if let Some(row) = rows.iter().find(|row| named.contains(*row) == elsewhere.contains(*row)) {
-        return Err(format!("no rule, or a rule and a reason for having none: {row}").into());
+    let covered: BTreeSet<&str> = attach_cases().iter().chain(&mode_cases()).map(|case| case.row).collect();
+    let elsewhere: BTreeSet<&str> = ELSEWHERE.iter().map(|(row, _)| *row).collect();
+    let rows: BTreeSet<&str> = ATTACHING.iter().chain(DIFFERENCES).copied().collect();
+    if let Some(row) = rows.iter().find(|row| covered.contains(*row) == elsewhere.contains(*row)) {
+        return Err(format!("no case, or a case and a reason for having none: {row}").into());
     }
-    match named.union(&elsewhere).find(|row| !rows.contains(*row)) {
-        Some(row) => Err(format!("there is no such row: {row}").into()),
+    match covered.union(&elsewhere).find(|row| !rows.contains(*row)) {
+        Some(row) => Err(format!("the catalog has no such row: {row}").into()),
         None => Ok(()),
     }
-}
-
-fn table_and_modes() -> Vec<Rule> {
-    [attach_semantics::table(), attach_semantics::modes()].concat()
 }

@@ -7,8 +7,8 @@
 
 #[path = "gate/mod.rs"]
 mod gate;
-#[path = "waiting/mod.rs"]
-mod waiting;
+#[path = "threads/mod.rs"]
+mod threads;
 
 use std::{
     collections::BTreeSet,
@@ -49,7 +49,7 @@ const UPDATE: &str = "XDPROOF_UPDATE_DETECTION";
 type Found = Arc<Mutex<Table>>;
 
 fn main() -> ExitCode {
-    let arguments = waiting::arguments();
+    let arguments = threads::arguments();
     let object = Path::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
     let (scenarios, mutants) = match (gate::corpus(), Object::programs_in(object)) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),

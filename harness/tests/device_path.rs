@@ -7,8 +7,8 @@
 mod gate;
 #[path = "objects/mod.rs"]
 mod objects;
-#[path = "waiting/mod.rs"]
-mod waiting;
+#[path = "threads/mod.rs"]
+mod threads;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use std::{
 
 use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
-    inject::tc_tools::Shaper,
+    inject::tc_tools::{EgressAction, EgressTool},
     model::{
         finding::{FindingKind, Weight},
         mode::Mode,
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     if let Some(code) = attach_semantics::hold_if_asked() {
         return code;
     }
-    let arguments = waiting::arguments();
+    let arguments = threads::arguments();
     let obstacle = gate::obstacle();
     let test = |name, check: fn() -> Result| Test::test(name, check).with_ignored_flag(obstacle.is_some());
     let tests = vec![
@@ -156,7 +156,7 @@ fn whole_corpus() -> Result {
 fn padded() -> Result {
     let testbed = pair()?;
     let port = &testbed.topology.tester;
-    let _pads = Shaper::pad_short(&testbed.tester, &port.name, 0)?;
+    let _pads = EgressTool::attach(&testbed.tester, &port.name, EgressAction::Pad(0))?;
     let path = explore(&testbed)?;
     if (path.traits.padded_to, path.delivery(Mode::Generic).padded_to) != (60, 60) {
         return Err(format!("{:?}", path.traits).into());
@@ -183,7 +183,7 @@ fn padded() -> Result {
 
 fn leaking() -> Result {
     let testbed = pair()?;
-    let _pads = Shaper::pad_short(&testbed.tester, &testbed.topology.tester.name, 0x5a)?;
+    let _pads = EgressTool::attach(&testbed.tester, &testbed.topology.tester.name, EgressAction::Pad(0x5a))?;
     let result = validate(&testbed, Object::default(), &["boundary/*", "vlan/qinq_ipv4_udp"], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     expect(of(&result, VerdictKind::Unreachable) > 0, "short frames were judged", &result)?;
@@ -193,7 +193,11 @@ fn leaking() -> Result {
 
 fn too_long() -> Result {
     let testbed = pair()?;
-    let _loses = Shaper::lose_long(&testbed.tester, &testbed.topology.tester.name, 1518)?;
+    let _loses = EgressTool::attach(
+        &testbed.tester,
+        &testbed.topology.tester.name,
+        EgressAction::DropLongerThan(1518),
+    )?;
     let result = validate(&testbed, Object::default(), &["vlan/*"], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     let full = result.trials.iter().find(|trial| trial.scenario == "vlan/qinq_full_mtu");
@@ -204,7 +208,11 @@ fn too_long() -> Result {
 /// What does not arrive without a program says nothing of the driver's XDP.
 fn not_carried() -> Result {
     let testbed = pair()?;
-    let _loses = Shaper::lose_type(&testbed.tester, &testbed.topology.tester.name, 0x86dd)?;
+    let _loses = EgressTool::attach(
+        &testbed.tester,
+        &testbed.topology.tester.name,
+        EgressAction::DropEtherType(0x86dd),
+    )?;
     let result = validate(&testbed, Object::default(), &["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     let wrong = result.trials.iter().filter(|trial| {
@@ -229,7 +237,9 @@ fn lossy() -> Result {
         if matches!(event, Event::Trial(_)) {
             let port = &testbed.topology.tester;
             let mut loses = loses.lock().unwrap_or_else(PoisonError::into_inner);
-            loses.get_or_insert_with(|| Shaper::lose_type(&testbed.tester, &port.name, 0x86dd));
+            loses.get_or_insert_with(|| {
+                EgressTool::attach(&testbed.tester, &port.name, EgressAction::DropEtherType(0x86dd))
+            });
         }
     };
     let scenarios = ["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"];

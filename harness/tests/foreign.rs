@@ -6,8 +6,8 @@
 mod gate;
 #[path = "objects/mod.rs"]
 mod objects;
-#[path = "waiting/mod.rs"]
-mod waiting;
+#[path = "threads/mod.rs"]
+mod threads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ type Result<T = (), E = Failed> = std::result::Result<T, E>;
 type Case = (&'static str, fn() -> Result);
 
 fn main() -> ExitCode {
-    let arguments = waiting::arguments();
+    let arguments = threads::arguments();
     let obstacle = gate::obstacle().or_else(|| compiler().err());
     let tests =
         CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));

@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    ops::AddAssign,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -46,6 +47,13 @@ pub struct TxOutcome {
     pub accepted: u64,
     /// Frames that the driver dropped at once (`NET_XMIT_DROP`) and counted as `tx_dropped`.
     pub dropped: u64,
+}
+
+impl AddAssign for TxOutcome {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.dropped += other.dropped;
+    }
 }
 
 /// A socket that sends frames from memory shared with the kernel, through one transmit queue of a link.

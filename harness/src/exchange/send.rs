@@ -14,7 +14,7 @@ use super::{
     is_link_control,
 };
 use crate::{
-    inject::{cpu::Pinned, cpu_rotation::Turns, sender::Sender},
+    inject::{cpu::Pinned, cpu_rotation::CpuRotation, sender::Sender},
     model::{
         facts::WINDOW,
         frame_sequence::FrameSequence,
@@ -52,7 +52,7 @@ pub struct SendOptions<'a> {
     /// Whether frames go several ways (CPUs, queues), so that a closing frame can overtake others.
     pub spread: bool,
     /// Each CPU has its turn to send.
-    pub turns: Option<&'a Turns>,
+    pub rotation: Option<&'a CpuRotation>,
     /// Whether to wait for frames without keeping the CPU busy: where they come from a device, whose interrupt wakes us up. A veth
     /// delivers while it sends, so that there is nothing to wait for.
     pub rests: bool,
@@ -67,7 +67,7 @@ impl Default for SendOptions<'_> {
             window: WINDOW,
             timeout: ARRIVAL_TIMEOUT,
             spread: false,
-            turns: None,
+            rotation: None,
             rests: false,
             order: ArrivalOrder::Unspecified,
         }
@@ -141,16 +141,16 @@ pub fn run_attached<'a>(
 impl Exchange<'_> {
     /// Sends all frames in windows, each when the program has run on those before it. Stops early if it does not.
     fn send_all<'f>(&mut self, frames: impl Iterator<Item = (&'f [u8], u32)>) -> Result<(), ExchangeError> {
-        let SendOptions { window: most, turns, .. } = self.options;
+        let SendOptions { window: most, rotation, .. } = self.options;
         let mut window: Vec<&[u8]> = Vec::with_capacity(most);
         for (bytes, repeat) in frames {
             for _ in 0..repeat {
-                let over = turns.filter(|turns| turns.is_over(self.sent + window.len() as u64));
+                let over = rotation.filter(|rotation| rotation.is_due(self.sent + window.len() as u64));
                 if (window.len() >= most || over.is_some()) && !self.flush(&mut window)? {
                     return Ok(());
                 }
-                if let Some(turns) = over {
-                    turns.go(self.sent).map_err(|source| ExchangeError::Turn { source })?;
+                if let Some(rotation) = over {
+                    rotation.advance(self.sent).map_err(|source| ExchangeError::Turn { source })?;
                 }
                 window.push(bytes);
             }

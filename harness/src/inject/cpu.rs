@@ -1,16 +1,16 @@
-//! On which CPU frames are sent.
+//! CPU affinity of the sending thread.
 //!
 //! A frame that is sent on a CPU goes through that CPU's backlog (`netif_rx`), or is polled from a ring that keeps its order.
-//! So frames that one thread sends keep their order as long as it stays on one CPU, and only so long.
+//! Frames that one thread sends therefore keep their order as long as it stays on one CPU, and only so long.
 
 use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// While this is held, the thread that made it stays on one CPU.
+/// Keeps the thread that made it on one CPU, until it is dropped.
 #[derive(Debug)]
 pub struct Pinned {
-    before: CpuSet,
+    _restored: RestoredAffinity,
 }
 
 impl Pinned {
@@ -18,33 +18,44 @@ impl Pinned {
     ///
     /// # Errors
     ///
-    /// What the kernel answered.
+    /// The kernel's.
     pub fn here() -> io::Result<Self> {
-        let before = sched_getaffinity(None)?;
-        Self::to(sched_getcpu(), before)
+        Self::on(sched_getcpu())
     }
 
     /// Keeps the calling thread on a CPU.
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINVAL for a CPU that is not there or not allowed.
+    /// The kernel's: EINVAL for a CPU that does not exist or is not allowed.
     pub fn on(cpu: usize) -> io::Result<Self> {
-        Self::to(cpu, sched_getaffinity(None)?)
-    }
-
-    fn to(cpu: usize, before: CpuSet) -> io::Result<Self> {
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        sched_setaffinity(None, &only)?;
-        Ok(Self { before })
+        let restored = RestoredAffinity::save()?;
+        stay_on(cpu)?;
+        Ok(Self { _restored: restored })
     }
 }
 
-impl Drop for Pinned {
+/// Limits the calling thread to one CPU.
+pub(super) fn stay_on(cpu: usize) -> io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    Ok(sched_setaffinity(None, &only)?)
+}
+
+/// The affinity of the calling thread, which it gets back when this is dropped.
+#[derive(Debug)]
+pub(super) struct RestoredAffinity(CpuSet);
+
+impl RestoredAffinity {
+    pub(super) fn save() -> io::Result<Self> {
+        Ok(Self(sched_getaffinity(None)?))
+    }
+}
+
+impl Drop for RestoredAffinity {
     fn drop(&mut self) {
-        // It was so before; if the kernel refuses it now, the thread stays where it is, which harms nothing.
-        let _refused = sched_setaffinity(None, &self.before);
+        // The set was valid before; if the kernel refuses it now, the thread stays where it is, which harms nothing.
+        let _refused = sched_setaffinity(None, &self.0);
     }
 }
 

@@ -1,11 +1,11 @@
 //! `BPF_PROG_TEST_RUN` with `BPF_F_TEST_XDP_LIVE_FRAMES`: the kernel makes the frames itself and runs a program of ours on
 //! them, which redirects each to the tester's port. No system call a frame, no socket, no socket buffer: the fastest source
-//! there is on a machine of one's own. Needs Linux 5.18 and a driver with `ndo_xdp_xmit`.
+//! on a single machine. Needs Linux 5.18 and a driver with `ndo_xdp_xmit`.
 //!
 //! A veth takes redirected frames only while its peer polls for them, which it does with a native program or with GRO
-//! (`veth_xdp_xmit()` of `drivers/net/veth.c`); else each is lost, and nobody counts it.
+//! (`veth_xdp_xmit()` of `drivers/net/veth.c`); otherwise each frame is lost, and no counter shows it.
 
-use std::{fmt, io, os::fd::AsFd as _};
+use std::{fmt, io};
 
 use aya::{
     Ebpf,
@@ -15,7 +15,7 @@ use aya::{
 use xdproof_ebpf::abi::{self, LIVE_LONGEST, LIVE_SHORTEST, LIVE_SLOTS};
 use xdproof_netns::Worker;
 
-use crate::inject::tc_tools::{ToolError, program};
+use crate::inject::tc_tools::{ToolError, descriptor, program};
 use crate::{
     ports::Port,
     program::{DispatcherHold, load_bytes},
@@ -27,23 +27,23 @@ static LIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpr
 /// Frames that the kernel makes before it lets its receiving side run, its own default. veth's ring holds 256.
 pub const BATCH: u32 = 64;
 
-/// `struct abi::Template` as the map has it: length and times in the machine's order, then the bytes.
+/// `struct abi::Template` in the map: length and times in the machine's byte order, then the bytes.
 type TemplateBytes = [u8; size_of::<abi::Template>()];
 
-/// `struct abi::Cursor` as the map has it.
+/// `struct abi::Cursor` in the map.
 type CursorWords = [u32; size_of::<abi::Cursor>() / 4];
 
 /// The longest live frame in bytes.
 pub const LONGEST: usize = LIVE_LONGEST as usize;
 
-/// A sender at the tester's port. What it sends is made by a program, with maps of its own.
+/// A sender at the tester's port: a program with maps of its own, which makes the frames.
 pub struct LiveFrames {
     ebpf: Ebpf,
     templates: Array<MapData, TemplateBytes>,
     cursor: Array<MapData, CursorWords>,
-    /// What the templates hold, from the first: each frame, and how many times in a row it is sent.
+    /// Contents of the templates, from the first: each frame, and how many times in a row it is sent.
     loaded: Vec<(Vec<u8>, u32)>,
-    /// What the kernel makes each frame of: no template is longer.
+    /// Bytes that the kernel makes each frame of: no template is longer.
     seed: Vec<u8>,
     name: &'static str,
     hold: DispatcherHold,
@@ -56,31 +56,31 @@ impl fmt::Debug for LiveFrames {
 }
 
 impl LiveFrames {
-    /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. There can be one in a namespace.
+    /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. A namespace holds one.
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open(worker: &Worker, port: &Port) -> Result<Self, ToolError> {
         Self::open_on(worker, port, worker)
     }
 
-    /// The same, with the program kept in the dispatcher by the loopback device of another worker's namespace, for which any
-    /// will do. So there can be several at one port.
+    /// Does the same with the program held in the dispatcher by the loopback device of any other namespace, so that one port can
+    /// have several.
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
         Self::open_program(abi::LIVE_PROGRAM, worker, port, shelf)
     }
 
-    /// A sender that sends the first frame that was [loaded](Self::load) and does not write it anew each time: nothing is
-    /// faster, and nobody can tell what arrives if a receiver changes it. Only to measure others by.
+    /// Opens a sender of the first frame that was [loaded](Self::load) which does not write it again each time: nothing is
+    /// faster, but a receiver that changes one frame changes the next. Only a yardstick for other senders.
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn bare_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
         Self::open_program(abi::LIVE_BARE_PROGRAM, worker, port, shelf)
     }
@@ -91,7 +91,7 @@ impl LiveFrames {
         port: &Port,
         shelf: &Worker,
     ) -> Result<Self, ToolError> {
-        let failed = move |action| failed(action, name);
+        let failed = move |action| ToolError::of(action, name);
         let index = port.index.get();
         // A device is looked up in the namespace of the thread that puts it into the map (`dev_map_update_elem()` of
         // `kernel/bpf/devmap.c`), and the frames may then be made in any.
@@ -110,10 +110,7 @@ impl LiveFrames {
             })?;
             Ok::<_, ToolError>((ebpf, Array::try_from(templates)?, Array::try_from(cursor)?))
         })??;
-        let live: &mut Xdp = program(&mut ebpf, name)?;
-        let descriptor = live.fd().map_err(failed("find"))?.as_fd().try_clone_to_owned();
-        let descriptor = descriptor.map_err(|error| failed("find")(ProgramError::IOError(error)))?;
-        let hold = DispatcherHold::on_loopback(shelf, descriptor)?;
+        let hold = DispatcherHold::on_loopback(shelf, descriptor(&mut ebpf, name)?)?;
         Ok(Self { ebpf, templates, cursor, loaded: Vec::new(), seed: Vec::new(), name, hold })
     }
 
@@ -121,8 +118,8 @@ impl LiveFrames {
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header or longer than [`LONGEST`]. That a frame
-    /// was lost on its way to the driver is not told.
+    /// The kernel's: EINVAL for a frame shorter than an Ethernet header or longer than [`LONGEST`]. The loss of a frame on its
+    /// way to the driver is no error.
     pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let mut runs: Vec<(&[u8], u32)> = Vec::new();
         for &frame in frames {
@@ -138,11 +135,11 @@ impl LiveFrames {
         Ok(())
     }
 
-    /// Makes ready to [`run`](Self::run) through frames, each so many times in a row, from the first one.
+    /// Prepares to [`run`](Self::run) through frames, each so many times in a row, from the first one.
     ///
     /// # Errors
     ///
-    /// EINVAL for no frame, for more than [`LIVE_SLOTS`] or one of a length that no live frame has; what the kernel answered.
+    /// EINVAL for no frame, for more than [`LIVE_SLOTS`], or for a length that no live frame has; the kernel's.
     pub fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
         let fits = |(frame, times): &(&[u8], u32)| {
             (LIVE_SHORTEST as usize..=LONGEST).contains(&frame.len()) && *times > 0
@@ -150,7 +147,7 @@ impl LiveFrames {
         if let [(short, _)] = frames
             && short.len() < LIVE_SHORTEST as usize
         {
-            // The kernel is to say that it makes none such.
+            // The kernel itself is to reject it.
             self.seed = short.to_vec();
             return Ok(());
         }
@@ -181,11 +178,11 @@ impl LiveFrames {
         Ok(())
     }
 
-    /// Sends `count` frames of those that were [loaded](Self::load), going on where the last call ended.
+    /// Sends `count` of the frames that were [loaded](Self::load), from where the last call ended.
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINTR if a signal came, after which it is unknown how many were sent.
+    /// The kernel's: EINTR after a signal, when it is unknown how many were sent.
     pub fn run(&self, count: u32) -> io::Result<()> {
         let Some(aya::programs::Program::Xdp(live)) = self.ebpf.program(self.name) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -199,10 +196,6 @@ impl LiveFrames {
             Err(error) => Err(io::Error::other(error)),
         }
     }
-}
-
-fn failed(action: &'static str, name: &'static str) -> impl Fn(ProgramError) -> ToolError {
-    move |source| ToolError::Program { action, name, source: Box::new(source) }
 }
 
 fn map_error(error: MapError) -> io::Error {

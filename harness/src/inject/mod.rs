@@ -1,14 +1,15 @@
-//! How frames reach the program under test.
+//! Injectors: ways by which frames reach the program under test.
 //!
 //! * [`pnet`]: one `AF_PACKET` send a frame, from the tester's port.
-//! * [`ring`]: many frames a system call, through memory that is shared with the kernel.
-//! * [`live_frames`]: made by the kernel itself and redirected to the tester's port.
-//! * [`sender`]: one of these three, for whoever does not care which.
-//! * [`test_run`]: `BPF_PROG_TEST_RUN`, with no device in between.
-//! * [`cpu`]: on which CPU frames are sent, and so in which order they arrive.
-//! * [`cpu_rotation`]: any of them from one CPU after another.
-//! * [`pace`]: any of them at an offered load.
-//! * [`tc_tools`]: what is done to frames on their way.
+//! * [`ring`]: many frames a system call, through memory shared with the kernel.
+//! * [`live_frames`]: frames that the kernel makes and redirects to the tester's port.
+//! * [`sender`]: one of these three, behind one interface.
+//! * [`test_run`]: `BPF_PROG_TEST_RUN`, without a device.
+//! * [`cpu`], [`cpu_rotation`]: the CPUs that frames are sent from, and with them the order in which frames arrive.
+//! * [`pace`]: the schedule of an offered load.
+//! * [`tc_tools`]: programs that modify frames between the injector and the device.
+//!
+//! To add an injector, write its file and give it a variant in [`sender::Sender`] and in `model::mode::InjectorKind`.
 
 pub mod cpu;
 pub mod cpu_rotation;

@@ -1,4 +1,4 @@
-//! Sending at an offered load instead of as fast as it goes.
+//! The schedule of an offered load.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 #[serde(transparent)]
 pub struct Pps(pub f64);
 
-/// A schedule: the n-th frame is due `n / rate` after the first. Who is late catches up, so that the load offered over
-/// the whole is the one that was asked for, if the sender can reach it at all.
+/// A schedule: the n-th frame is due `n / rate` after the first. A late sender catches up, so that the load offered over the
+/// whole is the requested one, if the sender can reach it at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     rate: Pps,
@@ -16,14 +16,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Begins now. None for a rate that is not above 0.
+    /// Begins now; `None` for a rate that is not above 0.
     #[must_use]
     pub fn begin(rate: Pps) -> Option<Self> {
         (rate.0 > 0.0 && rate.0.is_finite()).then(|| Self { rate, begun: Instant::now() })
     }
 
-    /// Waits until it is time for the frame that `sent` others went before. The wait is spent on the CPU: a thread that gives
-    /// it away gets it back late, and a trial takes milliseconds.
+    /// Waits until the frame after `sent` others is due. The wait is spent on the CPU: a thread that yields it gets it back
+    /// late, and a trial takes milliseconds.
     pub fn wait(&self, sent: u64) {
         let due = self.begun + self.rate.time_for(sent);
         while Instant::now() < due {
@@ -31,7 +31,7 @@ impl Pace {
         }
     }
 
-    /// Frames to be sent at once so that waiting between them is worth its while: those of 100 microseconds, 1 to `most`.
+    /// Returns the frames to send at once so that a wait between them pays: those of 100 microseconds, 1 to `most`.
     #[must_use]
     pub fn burst(&self, most: u32) -> u32 {
         let frames = (self.rate.0 * 1e-4).clamp(1.0, f64::from(most));
@@ -42,7 +42,7 @@ impl Pace {
 }
 
 impl Pps {
-    /// How long so many frames take at this rate.
+    /// Returns the time that `frames` take at this rate.
     #[must_use]
     pub fn time_for(self, frames: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a schedule of 2^53 frames is never begun")]
@@ -72,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_what_a_tenth_of_a_millisecond_holds() {
+    fn a_burst_is_the_frames_of_a_tenth_of_a_millisecond() {
         let burst = |rate| Pace::begin(Pps(rate)).unwrap().burst(64);
         assert_eq!([burst(10.0), burst(50_000.0), burst(1e6)], [1, 5, 64]);
     }
 
     #[test]
-    fn a_rate_that_is_none_is_no_pace() {
+    fn a_rate_of_zero_or_less_makes_no_pace() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(Pace::begin(Pps(rate)).is_none(), "{rate}");
         }

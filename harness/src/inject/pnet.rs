@@ -7,7 +7,6 @@ use xdproof_netns::{MacAddr, Worker};
 
 use crate::ports::Port;
 
-/// The link is up.
 const IFF_UP: u32 = 0x1;
 
 /// A socket on the tester's port.
@@ -26,7 +25,7 @@ impl PnetSender {
     ///
     /// # Errors
     ///
-    /// What the kernel answered.
+    /// The kernel's.
     pub fn open(worker: &Worker, port: &Port) -> io::Result<Self> {
         let MacAddr([a, b, c, d, e, f]) = port.mac;
         let interface = NetworkInterface {
@@ -53,7 +52,7 @@ impl PnetSender {
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one beyond the MTU
+    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one beyond the MTU
     /// (`packet_snd`).
     pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         loop {

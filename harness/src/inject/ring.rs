@@ -1,18 +1,18 @@
-//! Many frames a system call, for any driver: by the ring of an `AF_XDP` socket in copy mode, or, for what that cannot
-//! carry and on kernels that have none, by `sendmmsg` on a packet socket. Either leaves without a queueing discipline.
-//!
-//! Which of the ways is the fastest was measured: see [`TxRing`].
+//! Many frames a system call, for any driver: by the ring of an `AF_XDP` socket in copy mode, or, for frames that a ring cannot
+//! carry and on kernels without rings, by `sendmmsg` on a packet socket. Both bypass the qdisc. [`TxRing`] has the measurements
+//! behind this choice.
 
 use std::io;
 
+use rustix::io::Errno;
 use xdproof_netns::{PacketOptions, PacketSocket, TxOutcome, TxRing, Worker};
 
 use crate::ports::Port;
 
-/// Frames that one call of the kernel's sends at most. More gain nothing.
+/// Most frames that one system call sends. More gain nothing.
 pub const BURST: u32 = 64;
 
-/// A sender at the tester's port: a ring for each transmit queue, which take turns.
+/// A sender at the tester's port: a ring for each transmit queue, used in turn.
 #[derive(Debug)]
 pub struct RingSender {
     rings: Vec<Ring>,
@@ -23,9 +23,9 @@ pub struct RingSender {
 #[derive(Debug)]
 struct Ring {
     ring: TxRing,
-    /// What the slots hold, from the first.
+    /// Contents of the slots, from the first.
     loaded: Vec<Vec<u8>>,
-    /// The slots of the frames that are to be repeated, in their order; none where the packet socket does it.
+    /// Slots of the frames to repeat, in order; none where the packet socket sends them.
     order: Vec<u32>,
 }
 
@@ -34,7 +34,7 @@ impl RingSender {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open(worker: &Worker, port: &Port) -> Result<Self, xdproof_netns::Error> {
         let index = port.index;
         let queues = worker.call(move |host| host.link_by_index(index))?.tx_queues;
@@ -45,7 +45,7 @@ impl RingSender {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open_on(
         worker: &Worker,
         port: &Port,
@@ -59,7 +59,7 @@ impl RingSender {
             for queue in queues {
                 match host.tx_ring(index, queue, BURST) {
                     Ok(ring) => rings.push(Ring { ring, loaded: Vec::new(), order: Vec::new() }),
-                    // A kernel without AF_XDP, or a driver that will not have it: the packet socket does it alone.
+                    // A kernel without AF_XDP, or a driver that refuses it: the packet socket sends alone.
                     Err(error) if is_unsupported(&error) => break,
                     Err(error) => return Err(error),
                 }
@@ -68,13 +68,12 @@ impl RingSender {
         })
     }
 
-    /// Sends frames, without FCS, as they are: in this order where there is one transmit queue, and from one queue after the
-    /// other where there are several.
+    /// Sends frames, without FCS, as they are: in order from one transmit queue, or from several queues in turn.
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one that is longer than
-    /// both a ring and the MTU allow. A frame beyond the MTU that a ring carries is refused.
+    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one that is longer than both a ring and
+    /// the MTU allow. A frame beyond the MTU that a ring carries is dropped.
     pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
         let carried = |frame: &&[u8]| (14..=TxRing::MAX_FRAME).contains(&frame.len());
         if self.rings.is_empty() || !frames.iter().all(carried) {
@@ -83,15 +82,13 @@ impl RingSender {
         let queues = self.rings.len();
         let first = self.turn;
         self.turn = (first + frames.len()) % queues;
-        let mut handed = TxOutcome::default();
+        let mut outcome = TxOutcome::default();
         for (queue, ring) in self.rings.iter_mut().enumerate() {
             let skip = (queue + queues - first % queues) % queues;
             let its: Vec<&[u8]> = frames.iter().skip(skip).step_by(queues).copied().collect();
-            let TxOutcome { accepted, dropped } = ring.send(&its)?;
-            handed.accepted += accepted;
-            handed.dropped += dropped;
+            outcome += ring.send(&its)?;
         }
-        Ok(handed)
+        Ok(outcome)
     }
 
     /// Whether frames leave in the order in which they are sent: where there is more than one ring, each frame leaves by another.
@@ -100,11 +97,11 @@ impl RingSender {
         self.rings.len() <= 1
     }
 
-    /// Makes ready to [`repeat`](Self::repeat) frames.
+    /// Prepares to [`repeat`](Self::repeat) frames.
     ///
     /// # Errors
     ///
-    /// What the kernel answered, as of [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     pub fn load(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let carried = frames.iter().all(|frame| frame.len() <= TxRing::MAX_FRAME);
         for ring in &mut self.rings {
@@ -114,12 +111,11 @@ impl RingSender {
         Ok(())
     }
 
-    /// Sends the frames that were [loaded](Self::load), one after the other, beginning with the one whose turn it is, `count`
-    /// in all.
+    /// Sends `count` of the frames that were [loaded](Self::load), from where the last call ended.
     ///
     /// # Errors
     ///
-    /// What the kernel answered.
+    /// The kernel's.
     pub fn repeat(&mut self, frames: &[&[u8]], count: u32) -> io::Result<TxOutcome> {
         let (first, kinds) = (self.turn, frames.len().max(1));
         let count = usize::try_from(count).map_err(io::Error::other)?;
@@ -133,16 +129,14 @@ impl RingSender {
         }
     }
 
-    /// What a report has to say of how it sends frames of at most so many bytes, if that is not by the ring.
+    /// Returns a note for the report if frames of at most `longest` bytes are not sent by a ring.
     #[must_use]
     pub fn note(&self, longest: usize) -> Option<String> {
         if self.rings.is_empty() {
             Some("this kernel or driver has no AF_XDP ring: sent by sendmmsg on a packet socket".to_owned())
         } else if longest > TxRing::MAX_FRAME {
             let most = TxRing::MAX_FRAME;
-            Some(format!(
-                "a ring carries frames of {most} bytes at most: sent by sendmmsg on a packet socket"
-            ))
+            Some(format!("a ring carries at most {most} bytes a frame: sent by sendmmsg on a packet socket"))
         } else {
             None
         }
@@ -150,20 +144,18 @@ impl RingSender {
 }
 
 impl Ring {
-    /// Sends frames; those of the same bytes have one slot.
+    /// Sends frames; equal frames in a row share a slot.
     fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
-        let mut handed = TxOutcome::default();
+        let mut outcome = TxOutcome::default();
         for part in frames.chunks(usize::try_from(TxRing::SLOTS).map_err(io::Error::other)?) {
             let slots = self.load(part)?;
-            let TxOutcome { accepted, dropped } = self.ring.send(slots).map_err(io_error)?;
-            handed.accepted += accepted;
-            handed.dropped += dropped;
+            outcome += self.ring.send(slots).map_err(io_error)?;
         }
-        Ok(handed)
+        Ok(outcome)
     }
 
-    /// Puts frames into slots, a run of equal ones into one, and gives the slot of each. A slot that holds its frame already
-    /// is left alone.
+    /// Puts frames into slots, a run of equal ones into one, and returns the slot of each. A slot that already holds its frame is
+    /// left alone.
     fn load(&mut self, frames: &[&[u8]]) -> io::Result<Vec<u32>> {
         let mut slots = Vec::with_capacity(frames.len());
         let mut slot = 0;
@@ -183,17 +175,13 @@ impl Ring {
     }
 }
 
-/// Whether there is no such socket for this kernel or driver.
+/// Returns whether this kernel or driver has no such socket.
 fn is_unsupported(error: &xdproof_netns::Error) -> bool {
-    use rustix::io::Errno;
-    error.errno().is_some_and(|errno| {
-        [Errno::AFNOSUPPORT, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
-            .iter()
-            .any(|known| known.raw_os_error() == errno)
-    })
+    let errno = error.errno().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOPROTOOPT))
 }
 
-/// The kernel's answer, for what only knows those.
+/// Returns the kernel's error, for callers that know no other.
 fn io_error(error: xdproof_netns::Error) -> io::Error {
     error.errno().map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
 }

@@ -1,7 +1,8 @@
-//! A sender at the tester's port, whichever it is.
+//! One interface to the injectors that send from the tester's port.
 
 use std::io;
 
+use rustix::io::Errno;
 use xdproof_netns::{TxOutcome, Worker};
 
 use crate::inject::{
@@ -13,27 +14,26 @@ use crate::inject::{
 };
 use crate::{model::mode::InjectorKind, ports::PortPair};
 
+/// Most frames between two looks at the clock, at a rate below the greatest.
+const MOST_AT_ONCE: u32 = 64;
+
 /// Sends frames from the tester to the DUT.
 #[derive(Debug)]
 pub enum Sender {
-    /// See [`PnetSender`].
     Pnet(PnetSender),
-    /// See [`RingSender`].
     Ring(RingSender),
-    /// See [`LiveFrames`].
     LiveFrames(Box<LiveFrames>),
 }
 
-/// Why there is no sender.
+/// Reason for which a sender cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
-    /// The kernel opened no socket.
     #[error("failed to open a sender")]
     Open(#[from] io::Error),
     /// The namespace or the link failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// The program that sends live frames does not work.
+    /// The program that sends live frames cannot be used.
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// Test runs send nothing.
@@ -41,25 +41,23 @@ pub enum SenderError {
     SendsNothing(InjectorKind),
 }
 
-/// Why frames were not sent.
+/// Frames that were not sent.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to send {count} frames of at most {longest} bytes")]
 pub struct SendError {
-    /// How many they were.
     pub count: usize,
-    /// The length of the longest in bytes.
+    /// Length of the longest in bytes.
     pub longest: usize,
-    /// What the kernel answered.
     pub source: io::Error,
 }
 
 impl Sender {
-    /// Opens a sender at the tester's port, on which the DUT has the program already. Needs `CAP_NET_RAW` there, and `CAP_BPF`
-    /// and `CAP_NET_ADMIN` for live frames.
+    /// Opens a sender at the tester's port, once the DUT has its program. Needs `CAP_NET_RAW` there, and `CAP_BPF` and
+    /// `CAP_NET_ADMIN` for live frames.
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open(kind: InjectorKind, testbed: &PortPair) -> Result<Self, SenderError> {
         let (worker, port) = (&testbed.tester, &testbed.topology.tester);
         Ok(match kind {
@@ -70,12 +68,12 @@ impl Sender {
         })
     }
 
-    /// Opens a sender of one of several at the tester's port, which leaves by a transmit queue of its own where it can. `shelf` is
-    /// a namespace that keeps one program of live frames ([`DispatcherHold`](crate::program::DispatcherHold)).
+    /// Opens one of several senders at the tester's port, with a transmit queue of its own where the injector can choose it. `shelf`
+    /// is a namespace that holds one program of live frames ([`DispatcherHold`](crate::program::DispatcherHold)).
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// The kernel's.
     pub fn open_on(
         kind: InjectorKind,
         testbed: &PortPair,
@@ -103,12 +101,12 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// What the kernel answered: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE or ENOBUFS for one beyond the
-    /// MTU. Some of the frames may have been sent.
+    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE or ENOBUFS for one beyond the MTU. Some of the
+    /// frames may have been sent.
     pub fn send(&mut self, frames: &[&[u8]]) -> Result<(), SendError> {
         let sent = match self {
             Self::Pnet(pnet) => frames.iter().try_for_each(|frame| pnet.send(frame)),
-            Self::Ring(ring) => ring.send(frames).and_then(all_taken),
+            Self::Ring(ring) => ring.send(frames).and_then(all_accepted),
             Self::LiveFrames(live) => live.send(frames),
         };
         sent.map_err(|source| SendError {
@@ -117,17 +115,12 @@ impl Sender {
             source,
         })
     }
-}
 
-/// Frames under way between two looks at the clock, where a load is offered that is not the greatest.
-const MOST_AT_ONCE: u32 = 64;
-
-impl Sender {
-    /// Makes ready to [`repeat`](Self::repeat) frames, each so many times in a row.
+    /// Prepares to [`repeat`](Self::repeat) frames, each so many times in a row.
     ///
     /// # Errors
     ///
-    /// What the kernel answered, as of [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     pub fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
         match self {
             Self::Pnet(_) => Ok(()),
@@ -136,12 +129,12 @@ impl Sender {
         }
     }
 
-    /// Sends `count` of the frames that were [loaded](Self::load), over and over: at a rate if there is one, else as fast as it
-    /// goes. A live frame that is lost on its way to the driver is among those taken.
+    /// Sends `count` of the frames that were [loaded](Self::load), over and over: at a rate if there is one, else as fast as
+    /// possible. A live frame that is lost on its way to the driver counts as accepted.
     ///
     /// # Errors
     ///
-    /// What the kernel answered; it is then unknown how many were sent.
+    /// The kernel's; it is then unknown how many were sent.
     pub fn repeat(
         &mut self,
         frames: &[(&[u8], u32)],
@@ -150,19 +143,17 @@ impl Sender {
     ) -> io::Result<TxOutcome> {
         let Some(pace) = rate.and_then(Pace::begin) else { return self.burst(frames, count) };
         let each = pace.burst(MOST_AT_ONCE);
-        let mut handed = TxOutcome::default();
+        let mut outcome = TxOutcome::default();
         let mut sent = 0;
         while sent < count {
             pace.wait(u64::from(sent));
             let now = each.min(count - sent);
-            let TxOutcome { accepted, dropped } = self.burst(frames, now)?;
-            handed.accepted += accepted;
-            handed.dropped += dropped;
+            outcome += self.burst(frames, now)?;
             sent += now;
         }
-        // The time until the frame that would be next belongs to these: who repeats at once offers no more than was asked.
+        // The time until the next frame is due belongs to these frames, so that a second call at once does not exceed the rate.
         pace.wait(u64::from(count));
-        Ok(handed)
+        Ok(outcome)
     }
 
     fn burst(&mut self, frames: &[(&[u8], u32)], count: u32) -> io::Result<TxOutcome> {
@@ -173,28 +164,25 @@ impl Sender {
                 Ok(TxOutcome { accepted: u64::from(count), dropped: 0 })
             }
             Self::Pnet(pnet) => {
-                let mut handed = TxOutcome::default();
+                let mut outcome = TxOutcome::default();
                 let unrolled = unrolled(frames);
                 let count = usize::try_from(count).map_err(io::Error::other)?;
                 for frame in unrolled.iter().cycle().take(count) {
                     match pnet.send(frame) {
-                        Ok(()) => handed.accepted += 1,
+                        Ok(()) => outcome.accepted += 1,
                         // The driver dropped it at once (NET_XMIT_DROP).
-                        Err(error)
-                            if rustix::io::Errno::from_io_error(&error)
-                                == Some(rustix::io::Errno::NOBUFS) =>
-                        {
-                            handed.dropped += 1;
+                        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                            outcome.dropped += 1;
                         }
                         Err(error) => return Err(error),
                     }
                 }
-                Ok(handed)
+                Ok(outcome)
             }
         }
     }
 
-    /// How many frames it is best to send at once: whole bursts, for those that make them.
+    /// Returns the frames to send at once for the best rate: whole bursts, of an injector that has them.
     #[must_use]
     pub fn grain(&self) -> u32 {
         match self {
@@ -205,15 +193,12 @@ impl Sender {
     }
 }
 
-/// The frames in their order, each as often as it is sent in a row.
+/// Returns the frames in order, each as often as it is sent in a row.
 fn unrolled<'a>(frames: &[(&'a [u8], u32)]) -> Vec<&'a [u8]> {
     frames.iter().flat_map(|&(frame, times)| (0..times).map(move |_| frame)).collect()
 }
 
-/// A frame that the driver drops at once is not sent.
-fn all_taken(handed: TxOutcome) -> io::Result<()> {
-    match handed.dropped {
-        0 => Ok(()),
-        _ => Err(rustix::io::Errno::NOBUFS.into()),
-    }
+/// Fails if the driver dropped a frame at once.
+fn all_accepted(outcome: TxOutcome) -> io::Result<()> {
+    if outcome.dropped == 0 { Ok(()) } else { Err(Errno::NOBUFS.into()) }
 }

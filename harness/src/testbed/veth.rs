@@ -99,18 +99,22 @@ impl PortPair {
     ///
     /// What the kernel refused.
     pub fn veth(spec: Spec) -> Result<Self, Error> {
+        Self::veth_with_queues(spec.mtu, spec.queues, spec.queues)
+    }
+
+    /// Creates the same with numbers of queues that may differ between the ends.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn veth_with_queues(mtu: u32, tester_queues: u32, dut_queues: u32) -> Result<Self, Error> {
         let tester = Worker::spawn(&NetNs::create()?, "tester")?;
         let dut = Worker::spawn(&NetNs::create()?, "dut")?;
-        let end = |name: &str, mac| -> Result<VethEnd, Error> {
-            Ok(VethEnd {
-                name: name.parse()?,
-                mac: MacAddr(mac),
-                mtu: spec.mtu,
-                rx_queues: spec.queues,
-                tx_queues: spec.queues,
-            })
+        let end = |name: &str, mac, queues| -> Result<VethEnd, Error> {
+            Ok(VethEnd { name: name.parse()?, mac: MacAddr(mac), mtu, rx_queues: queues, tx_queues: queues })
         };
-        let pair = VethSpec { near: end("tester", TESTER_MAC)?, far: end("dut", DUT_MAC)? };
+        let near = end("tester", TESTER_MAC, tester_queues)?;
+        let pair = VethSpec { near, far: end("dut", DUT_MAC, dut_queues)? };
         let names = (pair.near.name.clone(), pair.far.name.clone());
         let far = dut.namespace().clone();
         tester.call(move |host| host.create_veth(&pair, &far))?;

@@ -23,7 +23,7 @@ use crate::{
     error::chain,
     exchange::{self, ExchangeError, ExchangePorts, Offered, SendOptions},
     host::kernel,
-    inject::{cpu_rotation::Turns, sender::Sender, test_run},
+    inject::{cpu_rotation::CpuRotation, sender::Sender, test_run},
     judge::{
         arrival_order::OrderTraits,
         expectation::CounterTrial,
@@ -365,13 +365,13 @@ impl Lab {
         scenario: &Scenario,
         counted: CountedAction,
     ) -> Result<Observation, ExchangeError> {
-        let turns = scenario.spread.cpus.then(|| Turns::new(scenario.sent())).transpose();
-        let turns = turns.map_err(|source| ExchangeError::Turn { source })?;
+        let rotation = scenario.spread.cpus.then(|| CpuRotation::new(scenario.sent())).transpose();
+        let rotation = rotation.map_err(|source| ExchangeError::Turn { source })?;
         // Where all CPUs share their counters, it does not show which of them counted.
         // A device chooses the CPU on which it hands frames up.
         let shows = rig.counter().is_per_cpu() && !self.testbed().facts().asynchronous;
-        let cpus = turns.as_ref().filter(|_| shows).map_or(&[][..], Turns::cpus).to_vec();
-        let observed = self.observe_in_turns(rig, scenario, counted, turns.as_ref())?;
+        let cpus = rotation.as_ref().filter(|_| shows).map_or(&[][..], CpuRotation::cpus).to_vec();
+        let observed = self.observe_in_turns(rig, scenario, counted, rotation.as_ref())?;
         Ok(Observation { cpus, ..observed })
     }
 
@@ -380,7 +380,7 @@ impl Lab {
         rig: &mut Rig,
         scenario: &Scenario,
         counted: CountedAction,
-        turns: Option<&Turns>,
+        rotation: Option<&CpuRotation>,
     ) -> Result<Observation, ExchangeError> {
         match rig {
             Rig::Attached(rig) => {
@@ -392,11 +392,11 @@ impl Lab {
                 let options = self.send_options();
                 let spread = options.spread || scenario.spread != Spread::default();
                 let order = self.arrival_order(ports.sender, scenario);
-                let options = SendOptions { spread, turns, order, ..options };
+                let options = SendOptions { spread, rotation, order, ..options };
                 exchange::run_attached(counter, ports, &frames, passes, nonce, options)
             }
             Rig::Detached(rig) => exchange::run_detached(&rig.counter, |subject| {
-                test_run::run(&subject.program, &scenario.frames, turns)
+                test_run::run(&subject.program, &scenario.frames, rotation)
             }),
         }
     }

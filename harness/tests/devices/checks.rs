@@ -10,7 +10,7 @@ use std::{
 
 use xdproof::{
     error::chain,
-    inject::tc_tools::Shaper,
+    inject::tc_tools::{EgressAction, EgressTool},
     program::{Object, Program},
     testbed::{ClaimOptions, DeviceError, DevicePair, devices::preflight::Objection},
 };
@@ -168,7 +168,7 @@ pub(crate) fn qdisc() -> Result {
 
 pub(crate) fn traffic_program() -> Result {
     let host = TestHost::plain()?;
-    let _shaper = Shaper::push_tag(&host.worker, &"d0".parse()?)?;
+    let _tool = EgressTool::attach(&host.worker, &"d0".parse()?, EgressAction::PushTag)?;
     // Before Linux 6.6 it is attached to a qdisc.
     let is_it = |objection: &Objection| matches!(objection, Objection::TcxPrograms | Objection::Qdisc { .. });
     host.expect_rejection("d0", is_it, "it")

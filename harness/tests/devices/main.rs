@@ -13,12 +13,12 @@ mod host;
 mod in_place;
 mod inventory_case;
 mod links;
+#[path = "../threads/mod.rs"]
+mod threads;
 #[path = "../user/mod.rs"]
 #[expect(dead_code, reason = "only a part of it is needed")]
 mod user;
 mod validate;
-#[path = "../waiting/mod.rs"]
-mod waiting;
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     if let Ok(order) = std::env::var(child::ORDER) {
         return child::claim_as_ordered(&order);
     }
-    let arguments = waiting::arguments();
+    let arguments = threads::arguments();
     let obstacle = gate::obstacle();
     let bonds = obstacle.is_some() || in_place::makes_bonds();
     let tests = CASES.iter().map(|&(name, test)| {

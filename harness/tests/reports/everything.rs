@@ -1,15 +1,13 @@
 //! A collection with one of everything that can be told, and one with everything that can be told with malice.
 
-use xdproof::{
-    model::{
-        finding::{Finding, FindingKind, InfrastructureFailure, Weight},
-        judgement::{Contender, Inconclusive, Judgement},
-        measurement::Unmeasured,
-        mode::Mode::{Generic, Native, Offload},
-        result::{Collection, RuleResult, RunResult, TrialRecord},
-        verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
-    },
-    suites::attach_semantics::StepRecord,
+use xdproof::model::{
+    attach_step::StepRecord,
+    finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+    judgement::{Contender, Inconclusive, Judgement},
+    measurement::Unmeasured,
+    mode::Mode::{Generic, Native, Offload},
+    result::{Collection, RuleResult, RunResult, TrialRecord},
+    verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
 };
 
 use super::{

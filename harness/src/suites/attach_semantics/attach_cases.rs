@@ -1,36 +1,35 @@
-//! What the kernel answers to each way of attaching: a rule a row of `ATTACHING` and way of attaching.
+//! The kernel's reply to each way of attaching. A fact is written once and yields a case for each mode and method that it is
+//! about.
 //!
-//! Answers and sentences are those of Linux 6.18 (`dev_xdp_attach()`, `bpf_xdp_link_attach()` and
-//! `bpf_xdp_link_update()` of `net/core/dev.c`; `veth_xdp_set()` of `drivers/net/veth.c`). The kernel tells a caller of
-//! `bpf(2)` an errno and no sentence.
+//! Replies and sentences are those of Linux 6.18 (`dev_xdp_attach()`, `bpf_xdp_link_attach()` and `bpf_xdp_link_update()` of
+//! `net/core/dev.c`; `veth_xdp_set()` of `drivers/net/veth.c`).
 
 use rustix::io::Errno as E;
 use xdproof_netns::{VirtualKind, XdpMode};
 
 use crate::suites::attach_semantics::{
-    case::{Act, Answer, Errno, Ground, How, If, Rule, Step, Then, Which},
+    case::{AttachCase, CaseTarget},
     catalog::{
         ADVERTISED, AGAIN, DETACH_NO_MODE, DETACH_WRONG, IF_NO_EXIST, LINK_IF_NO_EXIST, LINK_OVER_NETLINK,
         LIVES, NATIVE_NOWHERE, NETLINK_OVER_LINK, NO_MODE_GENERIC, NO_MODE_LO, OFFLOAD, OTHER_MODE,
         PEER_MAXIMUM, PEER_TOO_LARGE, REPLACE, REPLACED, SECOND_LINK, STALE, TOO_FEW_QUEUES, TWO_MODES,
     },
-    lifetime::{self, Holding},
-    mode_cases,
+    lifetime,
+    mode_cases::tap_features,
+    step::{
+        AttachCondition, AttachMethod, AttachState, AttachStep, StepAction, TestProgram, done, only, reads,
+    },
 };
-use Act::{
-    Clear, Close, Delete, Link, LinkIfNone, Move, Netlink, PeerMtu, ReadFeatures, ReadLinkDevice,
-    ReadPeerFeatures, ReadPeerMaxMtu, Up, Update,
+use AttachCondition::{Always, IfNoExist, Replace};
+use AttachMethod::{BpfLink, Netlink};
+use AttachState::Attached;
+use CaseTarget::{Device, Expendable, Loopback, NativeDevice, Virtual};
+use StepAction::{
+    Attach, CloseLink, DeleteDevice, Detach, MoveDevice, ReadFeatures, ReadLinkDevice, ReadPeerFeatures,
+    ReadPeerMaxMtu, SetPeerMtu, SetUp, UpdateLink,
 };
-use If::{Always, NoneIsThere, ThisIsThere};
-use Then::{Has, NoDevice, Nothing};
-use Which::{First, Frags, Second};
+use TestProgram::{First, Frags, Second};
 use XdpMode::{Generic, Native, Offload};
-
-const NO_MODE: &[XdpMode] = &[];
-const G: &[XdpMode] = &[Generic];
-const N: &[XdpMode] = &[Native];
-const HW: &[XdpMode] = &[Offload];
-const TWO: &[XdpMode] = &[Generic, Native];
 
 const ALREADY: &str = "XDP program already attached";
 const BOTH: &str = "Native and generic XDP can't be active at the same time";
@@ -40,681 +39,346 @@ const LINKED: &str = "Can't replace active BPF XDP link";
 // `KBUILD_MODNAME` stands before a sentence of a driver (`NL_SET_ERR_MSG_MOD`).
 const PEER_MTU: &str = "veth: Peer MTU is too large to set XDP";
 const QUEUES: &str = "veth: XDP expects number of rx queues not less than peer tx queues";
-
 const MAXIMUM: &str = "mtu greater than device maximum";
 
 /// The veth limit of a peer's MTU for linear programs: 4 KiB pages less headroom, tail room and headers
 /// (`veth_xdp_set()`).
 const PEER_LIMIT: u32 = 3506;
-/// The same with fragments (`MAX_SKB_FRAGS` pages more).
+/// The same for multi-buffer programs (`MAX_SKB_FRAGS` pages more).
 const FRAGS_LIMIT: u32 = 73_138;
 /// `ETH_MAX_MTU`: without a program.
 const NO_LIMIT: u32 = 65_535;
 
-const ONE_QUEUE: Ground = Ground::Veth { rx: 1, peer_tx: 1 };
+const NO_MODE: &[XdpMode] = &[];
+const TWO: &[XdpMode] = &[Generic, Native];
 
-const fn done(act: Act, then: Then) -> Step {
-    Step { act, answer: Answer::Done, then }
-}
+const VETH: CaseTarget = CaseTarget::VETH;
+const TOO_FEW: CaseTarget = CaseTarget::Veth { dut_queues: 1, tester_queues: 2 };
+const ENOUGH: CaseTarget = CaseTarget::Veth { dut_queues: 2, tester_queues: 2 };
+const BRIDGE: CaseTarget = Virtual(VirtualKind::Bridge);
+const IFB: CaseTarget = Virtual(VirtualKind::Ifb);
+const DUMMY: CaseTarget = Virtual(VirtualKind::Dummy);
 
-const fn refused(act: Act, errno: E, sentence: Option<&'static str>, then: Then) -> Step {
-    Step { act, answer: Answer::Refused(Errno(errno), sentence), then }
-}
-
-const fn rule(id: &'static str, row: &'static str, ground: Ground, steps: &'static [Step]) -> Rule {
-    Rule { id, row, ground, how: How::Steps(steps) }
-}
-
-/// Every rule.
+/// Returns every case about attaching.
 #[must_use]
-pub fn table() -> Vec<Rule> {
-    let mut rules = RULES.to_vec();
-    rules.extend([
-        Rule {
-            id: "attach/outlives_its_process::netlink",
-            row: LIVES,
-            ground: Ground::Device,
-            how: How::Killed(Holding::Netlink),
-        },
-        Rule {
-            id: "attach/dies_with_its_process::bpf_link",
-            row: LIVES,
-            ground: Ground::Device,
-            how: How::Killed(Holding::BpfLink),
-        },
-        Rule {
-            id: "attach/deleting_the_device_lets_the_program_go::netlink",
-            row: LIVES,
-            ground: Ground::Expendable,
-            how: How::Code(lifetime::deleted_with_the_last_hold),
-        },
-        Rule {
-            id: "attach/tap_advertises_0x7::netlink",
-            row: ADVERTISED,
-            ground: ONE_QUEUE,
-            how: How::Code(|stand| mode_cases::tap_features(stand, 0x7)),
-        },
-        Rule {
-            id: "attach/replacing_generic_under_traffic_loses_no_count::netlink",
-            row: REPLACED,
-            ground: ONE_QUEUE,
-            how: How::Code(|stand| lifetime::replaced(stand, Holding::Netlink, Generic)),
-        },
-        Rule {
-            id: "attach/replacing_native_under_traffic_loses_no_count::netlink",
-            row: REPLACED,
-            ground: ONE_QUEUE,
-            how: How::Code(|stand| lifetime::replaced(stand, Holding::Netlink, Native)),
-        },
-        Rule {
-            id: "attach/replacing_generic_under_traffic_loses_no_count::bpf_link",
-            row: REPLACED,
-            ground: ONE_QUEUE,
-            how: How::Code(|stand| lifetime::replaced(stand, Holding::BpfLink, Generic)),
-        },
-        Rule {
-            id: "attach/replacing_native_under_traffic_loses_no_count::bpf_link",
-            row: REPLACED,
-            ground: ONE_QUEUE,
-            how: How::Code(|stand| lifetime::replaced(stand, Holding::BpfLink, Native)),
-        },
-    ]);
-    rules
+pub fn attach_cases() -> Vec<AttachCase> {
+    let mut cases = replacing_and_detaching();
+    cases.extend(links());
+    cases.extend(features());
+    for method in [Netlink, BpfLink] {
+        cases.extend(of_method(method));
+        cases.extend(on_veth(method));
+        cases.extend([Generic, Native].into_iter().flat_map(|mode| lifetimes(method, mode)));
+    }
+    cases.extend(mtu_limits());
+    cases.extend(in_mode(Generic, Native));
+    cases.extend(in_mode(Native, Generic));
+    cases
 }
 
-const RULES: &[Rule] = &[
-    rule(
-        "attach/same_mode_again_replaces_generic::netlink",
-        AGAIN,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Netlink(Second, G, Always), Has(Generic, Second)),
-        ],
-    ),
-    rule(
-        "attach/same_mode_again_replaces_native::netlink",
-        AGAIN,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(Netlink(Second, N, Always), Has(Native, Second)),
-        ],
-    ),
-    rule(
-        "attach/if_no_exist_is_refused_over_generic::netlink",
-        IF_NO_EXIST,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, NoneIsThere), Has(Generic, First)),
-            refused(Netlink(Second, G, NoneIsThere), E::BUSY, Some(ALREADY), Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/if_no_exist_is_refused_over_native::netlink",
-        IF_NO_EXIST,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, NoneIsThere), Has(Native, First)),
-            refused(Netlink(Second, N, NoneIsThere), E::BUSY, Some(ALREADY), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/native_over_generic_is_refused::netlink",
-        OTHER_MODE,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Netlink(Second, N, Always), E::EXIST, Some(BOTH), Has(Generic, First)),
-            done(Clear(Some(Generic)), Nothing),
-            done(Netlink(Second, N, Always), Has(Native, Second)),
-        ],
-    ),
-    rule(
-        "attach/generic_over_native_is_refused::netlink",
-        OTHER_MODE,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            refused(Netlink(Second, G, Always), E::EXIST, Some(BOTH), Has(Native, First)),
-            done(Clear(Some(Native)), Nothing),
-            done(Netlink(Second, G, Always), Has(Generic, Second)),
-        ],
-    ),
-    rule(
-        "attach/native_over_generic_is_refused::bpf_link",
-        OTHER_MODE,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Link(Second, N), E::EXIST, None, Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/generic_over_native_is_refused::bpf_link",
-        OTHER_MODE,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            refused(Link(Second, G), E::EXIST, None, Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/only_the_expected_program_is_replaced::netlink",
-        REPLACE,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Netlink(Second, G, ThisIsThere(Second)), E::EXIST, Some(OTHER), Has(Generic, First)),
-            done(Netlink(Second, G, ThisIsThere(First)), Has(Generic, Second)),
-            refused(Netlink(First, G, ThisIsThere(First)), E::EXIST, Some(OTHER), Has(Generic, Second)),
-        ],
-    ),
-    rule(
-        "attach/two_modes_are_refused::netlink",
-        TWO_MODES,
-        Ground::NativeDevice,
-        &[refused(Netlink(First, TWO, Always), E::INVAL, None, Nothing)],
-    ),
-    rule(
-        "attach/two_modes_are_refused::bpf_link",
-        TWO_MODES,
-        Ground::NativeDevice,
-        &[refused(Link(First, TWO), E::INVAL, None, Nothing)],
-    ),
-    rule(
-        "attach/offload_on_veth_is_refused::netlink",
-        OFFLOAD,
-        ONE_QUEUE,
-        &[refused(Netlink(First, HW, Always), E::INVAL, None, Nothing)],
-    ),
-    rule(
-        "attach/offload_on_veth_is_refused::bpf_link",
-        OFFLOAD,
-        ONE_QUEUE,
-        &[refused(Link(First, HW), E::INVAL, None, Nothing)],
-    ),
-    rule(
-        "attach/offload_on_lo_is_refused::netlink",
-        OFFLOAD,
-        Ground::Loopback,
-        &[refused(Netlink(First, HW, Always), E::OPNOTSUPP, Some(NO_NATIVE), Nothing)],
-    ),
-    rule(
-        "attach/offload_on_lo_is_refused::bpf_link",
-        OFFLOAD,
-        Ground::Loopback,
-        &[refused(Link(First, HW), E::OPNOTSUPP, None, Nothing)],
-    ),
-    rule("attach/native_on_lo_is_refused::netlink", NATIVE_NOWHERE, Ground::Loopback, NATIVE_BY_NETLINK),
-    rule("attach/native_on_lo_is_refused::bpf_link", NATIVE_NOWHERE, Ground::Loopback, NATIVE_BY_LINK),
-    rule("attach/native_on_bridge_is_refused::netlink", NATIVE_NOWHERE, BRIDGE, NATIVE_BY_NETLINK),
-    rule("attach/native_on_bridge_is_refused::bpf_link", NATIVE_NOWHERE, BRIDGE, NATIVE_BY_LINK),
-    rule("attach/native_on_ifb_is_refused::netlink", NATIVE_NOWHERE, IFB, NATIVE_BY_NETLINK),
-    rule("attach/native_on_ifb_is_refused::bpf_link", NATIVE_NOWHERE, IFB, NATIVE_BY_LINK),
-    rule("attach/native_on_dummy_is_refused::netlink", NATIVE_NOWHERE, DUMMY, NATIVE_BY_NETLINK),
-    rule("attach/native_on_dummy_is_refused::bpf_link", NATIVE_NOWHERE, DUMMY, NATIVE_BY_LINK),
-    rule(
-        "attach/no_mode_on_lo_is_generic::netlink",
-        NO_MODE_LO,
-        Ground::Loopback,
-        &[done(Netlink(First, NO_MODE, Always), Has(Generic, First))],
-    ),
-    rule(
-        "attach/no_mode_on_lo_is_generic::bpf_link",
-        NO_MODE_LO,
-        Ground::Loopback,
-        &[done(Link(First, NO_MODE), Has(Generic, First)), done(Close, Nothing)],
-    ),
-    rule(
-        "attach/no_mode_over_generic_is_refused::netlink",
-        NO_MODE_GENERIC,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Netlink(Second, NO_MODE, Always), E::EXIST, Some(BOTH), Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/no_mode_over_generic_is_refused::bpf_link",
-        NO_MODE_GENERIC,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Link(Second, NO_MODE), E::EXIST, None, Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/detach_with_no_mode_leaves_generic::netlink",
-        DETACH_NO_MODE,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Clear(None), Has(Generic, First)),
-            done(Clear(Some(Generic)), Nothing),
-        ],
-    ),
-    rule(
-        "attach/detach_in_the_wrong_mode_does_nothing::netlink",
-        DETACH_WRONG,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Clear(Some(Native)), Has(Generic, First)),
-            done(Clear(Some(Generic)), Nothing),
-            done(Netlink(Second, N, Always), Has(Native, Second)),
-            done(Clear(Some(Generic)), Has(Native, Second)),
-            done(Clear(Some(Native)), Nothing),
-        ],
-    ),
-    rule(
-        "attach/detach_twice_does_nothing::netlink",
-        DETACH_WRONG,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Clear(Some(Generic)), Nothing),
-            done(Clear(Some(Generic)), Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_second_link_in_generic_is_refused::bpf_link",
-        SECOND_LINK,
-        Ground::Device,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            refused(Link(Second, G), E::BUSY, None, Has(Generic, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_second_link_in_native_is_refused::bpf_link",
-        SECOND_LINK,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            refused(Link(Second, N), E::BUSY, None, Has(Native, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_second_link_in_the_other_mode_is_refused::bpf_link",
-        SECOND_LINK,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            refused(Link(Second, N), E::EXIST, None, Has(Generic, First)),
-            done(Close, Nothing),
-            done(Link(First, N), Has(Native, First)),
-            refused(Link(Second, G), E::EXIST, None, Has(Native, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/attaching_over_a_link_is_refused::netlink",
-        NETLINK_OVER_LINK,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            refused(Netlink(Second, G, Always), E::BUSY, Some(LINKED), Has(Generic, First)),
-            done(Close, Nothing),
-            done(Link(First, N), Has(Native, First)),
-            refused(Netlink(Second, N, Always), E::BUSY, Some(LINKED), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/detaching_a_link_is_refused::netlink",
-        NETLINK_OVER_LINK,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            refused(Clear(Some(Generic)), E::BUSY, Some(LINKED), Has(Generic, First)),
-            done(Close, Nothing),
-            done(Link(First, N), Has(Native, First)),
-            refused(Clear(Some(Native)), E::BUSY, Some(LINKED), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/a_link_over_generic_is_refused::bpf_link",
-        LINK_OVER_NETLINK,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            refused(Link(Second, G), E::BUSY, None, Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/a_link_over_native_is_refused::bpf_link",
-        LINK_OVER_NETLINK,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            refused(Link(Second, N), E::BUSY, None, Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/if_no_exist_is_refused_always::bpf_link",
-        LINK_IF_NO_EXIST,
-        Ground::Device,
-        &[
-            refused(LinkIfNone(First, G), E::INVAL, None, Nothing),
-            // With everything else the same it is taken: the flag alone is what was refused.
-            done(Link(First, G), Has(Generic, First)),
-            refused(LinkIfNone(Second, G), E::INVAL, None, Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/a_link_is_updated_from_the_expected_program_only::bpf_link",
-        STALE,
-        Ground::Device,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            refused(Update(Second, Some(Second)), E::PERM, None, Has(Generic, First)),
-            done(Update(Second, Some(First)), Has(Generic, Second)),
-            refused(Update(First, Some(First)), E::PERM, None, Has(Generic, Second)),
-            done(Update(First, None), Has(Generic, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_native_link_is_updated_from_the_expected_program_only::bpf_link",
-        STALE,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            refused(Update(Second, Some(Second)), E::PERM, None, Has(Native, First)),
-            done(Update(Second, Some(First)), Has(Native, Second)),
-            refused(Update(First, Some(First)), E::PERM, None, Has(Native, Second)),
-            done(Update(First, None), Has(Native, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_peer_mtu_above_3506_refuses_native::netlink",
-        PEER_TOO_LARGE,
-        ONE_QUEUE,
-        &[
-            done(PeerMtu(PEER_LIMIT + 1), Nothing),
-            refused(Netlink(First, N, Always), E::RANGE, Some(PEER_MTU), Nothing),
-            // Generic does not mind, and neither does a program that takes fragments.
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Clear(Some(Generic)), Nothing),
-            done(Netlink(Frags, N, Always), Has(Native, Frags)),
-            done(Clear(Some(Native)), Nothing),
-            done(PeerMtu(PEER_LIMIT), Nothing),
-            done(Netlink(First, N, Always), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/a_peer_mtu_above_3506_refuses_native::bpf_link",
-        PEER_TOO_LARGE,
-        ONE_QUEUE,
-        &[
-            done(PeerMtu(PEER_LIMIT + 1), Nothing),
-            refused(Link(First, N), E::RANGE, None, Nothing),
-            done(Link(First, G), Has(Generic, First)),
-            done(Close, Nothing),
-            done(Link(Frags, N), Has(Native, Frags)),
-            done(Close, Nothing),
-            done(PeerMtu(PEER_LIMIT), Nothing),
-            done(Link(First, N), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/native_limits_the_peers_mtu_to_3506::netlink",
-        PEER_MAXIMUM,
-        ONE_QUEUE,
-        &[
-            done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(ReadPeerMaxMtu(Some(PEER_LIMIT)), Has(Native, First)),
-            done(PeerMtu(PEER_LIMIT), Has(Native, First)),
-            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, Some(MAXIMUM), Has(Native, First)),
-            done(Clear(Some(Native)), Nothing),
-            done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
-            done(PeerMtu(PEER_LIMIT + 1), Nothing),
-        ],
-    ),
-    rule(
-        "attach/native_limits_the_peers_mtu_to_3506::bpf_link",
-        PEER_MAXIMUM,
-        ONE_QUEUE,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            done(ReadPeerMaxMtu(Some(PEER_LIMIT)), Has(Native, First)),
-            refused(PeerMtu(PEER_LIMIT + 1), E::INVAL, Some(MAXIMUM), Has(Native, First)),
-            done(Close, Nothing),
-            done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
-        ],
-    ),
-    rule(
-        "attach/native_frags_limits_the_peers_mtu_to_73138::netlink",
-        PEER_MAXIMUM,
-        ONE_QUEUE,
-        &[
-            done(Netlink(Frags, N, Always), Has(Native, Frags)),
-            done(ReadPeerMaxMtu(Some(FRAGS_LIMIT)), Has(Native, Frags)),
-            done(PeerMtu(9000), Has(Native, Frags)),
-        ],
-    ),
-    rule(
-        "attach/native_frags_limits_the_peers_mtu_to_73138::bpf_link",
-        PEER_MAXIMUM,
-        ONE_QUEUE,
-        &[
-            done(Link(Frags, N), Has(Native, Frags)),
-            done(ReadPeerMaxMtu(Some(FRAGS_LIMIT)), Has(Native, Frags)),
-            done(Close, Nothing),
-            done(ReadPeerMaxMtu(Some(NO_LIMIT)), Nothing),
-        ],
-    ),
-    rule(
-        "attach/fewer_rx_queues_than_the_peer_has_tx_queues_refuse_native::netlink",
-        TOO_FEW_QUEUES,
-        Ground::Veth { rx: 1, peer_tx: 2 },
-        &[
-            refused(Netlink(First, N, Always), E::NOSPC, Some(QUEUES), Nothing),
-            done(Netlink(First, G, Always), Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/fewer_rx_queues_than_the_peer_has_tx_queues_refuse_native::bpf_link",
-        TOO_FEW_QUEUES,
-        Ground::Veth { rx: 1, peer_tx: 2 },
-        &[refused(Link(First, N), E::NOSPC, None, Nothing), done(Link(First, G), Has(Generic, First))],
-    ),
-    rule(
-        "attach/as_many_rx_queues_as_the_peer_has_tx_queues_do::netlink",
-        TOO_FEW_QUEUES,
-        TWO_QUEUES,
-        &[done(Netlink(First, N, Always), Has(Native, First))],
-    ),
-    rule(
-        "attach/as_many_rx_queues_as_the_peer_has_tx_queues_do::bpf_link",
-        TOO_FEW_QUEUES,
-        TWO_QUEUES,
-        &[done(Link(First, N), Has(Native, First))],
-    ),
-    rule(
-        "attach/goes_with_its_last_descriptor::bpf_link",
-        LIVES,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            done(Close, Nothing),
-            done(Link(First, N), Has(Native, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/generic_survives_link_down_and_up::netlink",
-        LIVES,
-        Ground::Device,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Up(false), Has(Generic, First)),
-            done(Up(true), Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/native_survives_link_down_and_up::netlink",
-        LIVES,
-        Ground::NativeDevice,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(Up(false), Has(Native, First)),
-            done(Up(true), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/generic_survives_link_down_and_up::bpf_link",
-        LIVES,
-        Ground::Device,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            done(Up(false), Has(Generic, First)),
-            done(Up(true), Has(Generic, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/native_survives_link_down_and_up::bpf_link",
-        LIVES,
-        Ground::NativeDevice,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            done(Up(false), Has(Native, First)),
-            done(Up(true), Has(Native, First)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/attaches_while_the_link_is_down::netlink",
-        LIVES,
-        Ground::NativeDevice,
-        &[
-            done(Up(false), Nothing),
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(Up(true), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/attaches_while_the_link_is_down::bpf_link",
-        LIVES,
-        Ground::NativeDevice,
-        &[
-            done(Up(false), Nothing),
-            done(Link(First, N), Has(Native, First)),
-            done(Up(true), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/generic_survives_a_move_to_another_namespace::netlink",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(Move, Has(Generic, First)),
-            done(Up(true), Has(Generic, First)),
-        ],
-    ),
-    rule(
-        "attach/native_survives_a_move_to_another_namespace::netlink",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(Move, Has(Native, First)),
-            done(Up(true), Has(Native, First)),
-        ],
-    ),
-    rule(
-        "attach/generic_survives_a_move_to_another_namespace::bpf_link",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            done(Move, Has(Generic, First)),
-            done(ReadLinkDevice(true), Has(Generic, First)),
-            done(Update(Second, Some(First)), Has(Generic, Second)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/native_survives_a_move_to_another_namespace::bpf_link",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            done(Move, Has(Native, First)),
-            done(ReadLinkDevice(true), Has(Native, First)),
-            done(Update(Second, Some(First)), Has(Native, Second)),
-            done(Close, Nothing),
-        ],
-    ),
-    rule(
-        "attach/a_link_of_a_deleted_device_has_none::bpf_link",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Link(First, G), Has(Generic, First)),
-            done(ReadLinkDevice(true), Has(Generic, First)),
-            done(Delete, NoDevice),
-            done(ReadLinkDevice(false), NoDevice),
-            refused(Update(Second, None), E::NOLINK, None, NoDevice),
-            done(Close, NoDevice),
-        ],
-    ),
-    rule(
-        "attach/a_native_link_of_a_deleted_device_has_none::bpf_link",
-        LIVES,
-        Ground::Expendable,
-        &[
-            done(Link(First, N), Has(Native, First)),
-            done(ReadLinkDevice(true), Has(Native, First)),
-            done(Delete, NoDevice),
-            done(ReadLinkDevice(false), NoDevice),
-            refused(Update(Second, None), E::NOLINK, None, NoDevice),
-            done(Close, NoDevice),
-        ],
-    ),
-    rule(
-        "attach/an_idle_veth_advertises_0x23_and_native_adds_transmission_to_its_peer::netlink",
-        ADVERTISED,
-        ONE_QUEUE,
-        &[
-            done(ReadFeatures(0x23), Nothing),
-            done(ReadPeerFeatures(0x23), Nothing),
-            done(Netlink(First, N, Always), Has(Native, First)),
-            done(ReadPeerFeatures(0x67), Has(Native, First)),
-            done(ReadFeatures(0x23), Has(Native, First)),
-            done(Clear(Some(Native)), Nothing),
-            done(ReadPeerFeatures(0x23), Nothing),
-        ],
-    ),
-    rule(
-        "attach/generic_adds_no_feature::netlink",
-        ADVERTISED,
-        ONE_QUEUE,
-        &[
-            done(Netlink(First, G, Always), Has(Generic, First)),
-            done(ReadFeatures(0x23), Has(Generic, First)),
-            done(ReadPeerFeatures(0x23), Has(Generic, First)),
-        ],
-    ),
-    rule("attach/lo_advertises_nothing::netlink", ADVERTISED, Ground::Loopback, NO_FEATURES),
-    rule("attach/bridge_advertises_nothing::netlink", ADVERTISED, BRIDGE, NO_FEATURES),
-    rule("attach/ifb_advertises_nothing::netlink", ADVERTISED, IFB, NO_FEATURES),
-];
+/// Begins a case of steps; its name may capture variables.
+macro_rules! case {
+    ($row:expr, $target:expr, $name:literal) => {
+        AttachCase::of_steps($row, $target, &format!($name))
+    };
+}
 
-const BRIDGE: Ground = Ground::Virtual(VirtualKind::Bridge);
-const IFB: Ground = Ground::Virtual(VirtualKind::Ifb);
-const DUMMY: Ground = Ground::Virtual(VirtualKind::Dummy);
-const TWO_QUEUES: Ground = Ground::Veth { rx: 2, peer_tx: 2 };
-const NATIVE_BY_NETLINK: &[Step] = &[
-    refused(Netlink(First, N, Always), E::OPNOTSUPP, Some(NO_NATIVE), Nothing),
-    done(Netlink(First, G, Always), Has(Generic, First)),
-];
-const NATIVE_BY_LINK: &[Step] =
-    &[refused(Link(First, N), E::OPNOTSUPP, None, Nothing), done(Link(First, G), Has(Generic, First))];
-const NO_FEATURES: &[Step] = &[done(ReadFeatures(0), Nothing)];
+const CLOSE: AttachStep = done(CloseLink);
+
+fn attach_in(method: AttachMethod, program: TestProgram, modes: &'static [XdpMode]) -> AttachStep {
+    done(Attach(method, program, modes, Always))
+}
+
+fn attach(method: AttachMethod, program: TestProgram, mode: XdpMode) -> AttachStep {
+    attach_in(method, program, only(mode))
+}
+
+fn netlink(program: TestProgram, mode: XdpMode) -> AttachStep {
+    attach(Netlink, program, mode)
+}
+
+fn link(program: TestProgram, mode: XdpMode) -> AttachStep {
+    attach(BpfLink, program, mode)
+}
+
+fn detach(mode: XdpMode) -> AttachStep {
+    done(Detach(Some(mode)))
+}
+
+fn update(program: TestProgram, old: Option<TestProgram>) -> AttachStep {
+    done(UpdateLink(program, old))
+}
+
+fn peer_mtu(mtu: u32) -> AttachStep {
+    done(SetPeerMtu(mtu))
+}
+
+fn up(up: bool) -> AttachStep {
+    done(SetUp(up))
+}
+
+fn replacing_and_detaching() -> Vec<AttachCase> {
+    let replace = |program, old| done(Attach(Netlink, program, only(Generic), Replace(old)));
+    vec![
+        case!(REPLACE, Device, "only_the_expected_program_is_replaced::netlink")
+            .then(netlink(First, Generic))
+            .then(replace(Second, Second).fails_with(E::EXIST, OTHER))
+            .then(replace(Second, First))
+            .then(replace(First, First).fails_with(E::EXIST, OTHER)),
+        case!(DETACH_NO_MODE, NativeDevice, "detach_with_no_mode_leaves_generic::netlink")
+            .then(netlink(First, Generic))
+            .then(done(Detach(None)).leaves(Attached(Generic, First)))
+            .then(detach(Generic)),
+        case!(DETACH_WRONG, NativeDevice, "detach_in_the_wrong_mode_does_nothing::netlink")
+            .then(netlink(First, Generic))
+            .then(detach(Native).leaves(Attached(Generic, First)))
+            .then(detach(Generic))
+            .then(netlink(Second, Native))
+            .then(detach(Generic).leaves(Attached(Native, Second)))
+            .then(detach(Native)),
+        case!(DETACH_WRONG, Device, "detach_twice_does_nothing::netlink")
+            .then(netlink(First, Generic))
+            .then(detach(Generic))
+            .then(detach(Generic)),
+        case!(NO_MODE_LO, Loopback, "no_mode_on_lo_is_generic::netlink")
+            .then(attach_in(Netlink, First, NO_MODE).leaves(Attached(Generic, First))),
+    ]
+}
+
+fn links() -> Vec<AttachCase> {
+    let if_no_exist = |program| done(Attach(BpfLink, program, only(Generic), IfNoExist));
+    vec![
+        case!(NO_MODE_LO, Loopback, "no_mode_on_lo_is_generic::bpf_link")
+            .then(attach_in(BpfLink, First, NO_MODE).leaves(Attached(Generic, First)))
+            .then(CLOSE),
+        case!(SECOND_LINK, NativeDevice, "a_second_link_in_the_other_mode_is_refused::bpf_link")
+            .then(link(First, Generic))
+            .then(link(Second, Native).fails(E::EXIST))
+            .then(CLOSE)
+            .then(link(First, Native))
+            .then(link(Second, Generic).fails(E::EXIST))
+            .then(CLOSE),
+        case!(NETLINK_OVER_LINK, NativeDevice, "attaching_over_a_link_is_refused::netlink")
+            .then(link(First, Generic))
+            .then(netlink(Second, Generic).fails_with(E::BUSY, LINKED))
+            .then(CLOSE)
+            .then(link(First, Native))
+            .then(netlink(Second, Native).fails_with(E::BUSY, LINKED)),
+        case!(NETLINK_OVER_LINK, NativeDevice, "detaching_a_link_is_refused::netlink")
+            .then(link(First, Generic))
+            .then(detach(Generic).fails_with(E::BUSY, LINKED))
+            .then(CLOSE)
+            .then(link(First, Native))
+            .then(detach(Native).fails_with(E::BUSY, LINKED)),
+        case!(LINK_IF_NO_EXIST, Device, "if_no_exist_is_refused_always::bpf_link")
+            .then(if_no_exist(First).fails(E::INVAL))
+            // The same without the flag succeeds: the flag alone is refused.
+            .then(link(First, Generic))
+            .then(if_no_exist(Second).fails(E::INVAL)),
+        case!(LIVES, NativeDevice, "goes_with_its_last_descriptor::bpf_link")
+            .then(link(First, Generic))
+            .then(CLOSE)
+            .then(link(First, Native))
+            .then(CLOSE),
+    ]
+}
+
+fn features() -> Vec<AttachCase> {
+    let mut cases = vec![
+        case!(
+            ADVERTISED,
+            VETH,
+            "an_idle_veth_advertises_0x23_and_native_adds_transmission_to_its_peer::netlink"
+        )
+        .then(reads(ReadFeatures, "0x23"))
+        .then(reads(ReadPeerFeatures, "0x23"))
+        .then(netlink(First, Native))
+        .then(reads(ReadPeerFeatures, "0x67"))
+        .then(reads(ReadFeatures, "0x23"))
+        .then(detach(Native))
+        .then(reads(ReadPeerFeatures, "0x23")),
+        case!(ADVERTISED, VETH, "generic_adds_no_feature::netlink")
+            .then(netlink(First, Generic))
+            .then(reads(ReadFeatures, "0x23"))
+            .then(reads(ReadPeerFeatures, "0x23")),
+        AttachCase::of_function(ADVERTISED, VETH, "attach/tap_advertises_0x7::netlink", |fixture| {
+            tap_features(fixture, "0x7")
+        }),
+    ];
+    for (driver, target) in [("lo", Loopback), ("bridge", BRIDGE), ("ifb", IFB)] {
+        cases.push(
+            case!(ADVERTISED, target, "{driver}_advertises_nothing::netlink")
+                .then(reads(ReadFeatures, "0x0")),
+        );
+    }
+    cases
+}
+
+/// Returns the facts that hold for both methods, on any device and on those without native XDP.
+fn of_method(method: AttachMethod) -> Vec<AttachCase> {
+    let attach = |program, mode| attach(method, program, mode);
+    let attach_in = |program, modes| attach_in(method, program, modes);
+    let mut cases = vec![
+        case!(TWO_MODES, NativeDevice, "two_modes_are_refused::{method}")
+            .then(attach_in(First, TWO).fails(E::INVAL)),
+        case!(OFFLOAD, VETH, "offload_on_veth_is_refused::{method}")
+            .then(attach(First, Offload).fails(E::INVAL)),
+        case!(OFFLOAD, Loopback, "offload_on_lo_is_refused::{method}")
+            .then(attach(First, Offload).fails_with(E::OPNOTSUPP, NO_NATIVE)),
+        case!(NO_MODE_GENERIC, NativeDevice, "no_mode_over_generic_is_refused::{method}")
+            .then(netlink(First, Generic))
+            .then(attach_in(Second, NO_MODE).fails_with(E::EXIST, BOTH)),
+        case!(LIVES, NativeDevice, "attaches_while_the_link_is_down::{method}")
+            .then(up(false))
+            .then(attach(First, Native))
+            .then(up(true)),
+        AttachCase::of_function(
+            LIVES,
+            Device,
+            match method {
+                Netlink => "attach/outlives_its_process::netlink",
+                BpfLink => "attach/dies_with_its_process::bpf_link",
+            },
+            move |fixture| lifetime::killed(fixture, method),
+        ),
+    ];
+    for (driver, target) in [("lo", Loopback), ("bridge", BRIDGE), ("ifb", IFB), ("dummy", DUMMY)] {
+        cases.push(
+            case!(NATIVE_NOWHERE, target, "native_on_{driver}_is_refused::{method}")
+                .then(attach(First, Native).fails_with(E::OPNOTSUPP, NO_NATIVE))
+                .then(attach(First, Generic)),
+        );
+    }
+    cases
+}
+
+/// Returns the facts about a veth that hold for both methods.
+fn on_veth(method: AttachMethod) -> [AttachCase; 3] {
+    let attach = |program, mode| attach(method, program, mode);
+    let detach = |mode| if method == Netlink { detach(mode) } else { CLOSE };
+    [
+        case!(PEER_TOO_LARGE, VETH, "a_peer_mtu_above_3506_refuses_native::{method}")
+            .then(peer_mtu(PEER_LIMIT + 1))
+            .then(attach(First, Native).fails_with(E::RANGE, PEER_MTU))
+            // The limit is neither generic's nor that of a multi-buffer program.
+            .then(attach(First, Generic))
+            .then(detach(Generic))
+            .then(attach(Frags, Native))
+            .then(detach(Native))
+            .then(peer_mtu(PEER_LIMIT))
+            .then(attach(First, Native)),
+        case!(TOO_FEW_QUEUES, TOO_FEW, "fewer_rx_queues_than_the_peer_has_tx_queues_refuse_native::{method}")
+            .then(attach(First, Native).fails_with(E::NOSPC, QUEUES))
+            .then(attach(First, Generic)),
+        case!(TOO_FEW_QUEUES, ENOUGH, "as_many_rx_queues_as_the_peer_has_tx_queues_do::{method}")
+            .then(attach(First, Native)),
+    ]
+}
+
+fn mtu_limits() -> [AttachCase; 4] {
+    [
+        case!(PEER_MAXIMUM, VETH, "native_limits_the_peers_mtu_to_3506::netlink")
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
+            .then(netlink(First, Native))
+            .then(reads(ReadPeerMaxMtu, PEER_LIMIT))
+            .then(peer_mtu(PEER_LIMIT))
+            .then(peer_mtu(PEER_LIMIT + 1).fails_with(E::INVAL, MAXIMUM))
+            .then(detach(Native))
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
+            .then(peer_mtu(PEER_LIMIT + 1)),
+        case!(PEER_MAXIMUM, VETH, "native_limits_the_peers_mtu_to_3506::bpf_link")
+            .then(link(First, Native))
+            .then(reads(ReadPeerMaxMtu, PEER_LIMIT))
+            .then(peer_mtu(PEER_LIMIT + 1).fails_with(E::INVAL, MAXIMUM))
+            .then(CLOSE)
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT)),
+        case!(PEER_MAXIMUM, VETH, "native_frags_limits_the_peers_mtu_to_73138::netlink")
+            .then(netlink(Frags, Native))
+            .then(reads(ReadPeerMaxMtu, FRAGS_LIMIT))
+            .then(peer_mtu(9000)),
+        case!(PEER_MAXIMUM, VETH, "native_frags_limits_the_peers_mtu_to_73138::bpf_link")
+            .then(link(Frags, Native))
+            .then(reads(ReadPeerMaxMtu, FRAGS_LIMIT))
+            .then(CLOSE)
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT)),
+    ]
+}
+
+/// Returns the facts that hold in either mode.
+fn in_mode(mode: XdpMode, other: XdpMode) -> Vec<AttachCase> {
+    let (netlink, link) = (|program| netlink(program, mode), |program| link(program, mode));
+    let device = CaseTarget::with(mode);
+    let if_no_exist = |program| done(Attach(Netlink, program, only(mode), IfNoExist));
+    let native = if mode == Native { "native_" } else { "" };
+    vec![
+        case!(AGAIN, device, "same_mode_again_replaces_{mode}::netlink")
+            .then(netlink(First))
+            .then(netlink(Second)),
+        case!(IF_NO_EXIST, device, "if_no_exist_is_refused_over_{mode}::netlink")
+            .then(if_no_exist(First))
+            .then(if_no_exist(Second).fails_with(E::BUSY, ALREADY)),
+        case!(OTHER_MODE, NativeDevice, "{other}_over_{mode}_is_refused::netlink")
+            .then(netlink(First))
+            .then(attach(Netlink, Second, other).fails_with(E::EXIST, BOTH))
+            .then(detach(mode))
+            .then(attach(Netlink, Second, other)),
+        case!(OTHER_MODE, NativeDevice, "{other}_over_{mode}_is_refused::bpf_link")
+            .then(netlink(First))
+            .then(attach(BpfLink, Second, other).fails(E::EXIST)),
+        case!(SECOND_LINK, device, "a_second_link_in_{mode}_is_refused::bpf_link")
+            .then(link(First))
+            .then(link(Second).fails(E::BUSY))
+            .then(CLOSE),
+        case!(LINK_OVER_NETLINK, device, "a_link_over_{mode}_is_refused::bpf_link")
+            .then(netlink(First))
+            .then(link(Second).fails(E::BUSY)),
+        case!(STALE, device, "a_{native}link_is_updated_from_the_expected_program_only::bpf_link")
+            .then(link(First))
+            .then(update(Second, Some(Second)).fails(E::PERM))
+            .then(update(Second, Some(First)))
+            .then(update(First, Some(First)).fails(E::PERM))
+            .then(update(First, None))
+            .then(CLOSE),
+        case!(LIVES, Expendable, "a_{native}link_of_a_deleted_device_has_none::bpf_link")
+            .then(link(First))
+            .then(reads(ReadLinkDevice, "this one"))
+            .then(done(DeleteDevice))
+            .then(reads(ReadLinkDevice, "none"))
+            .then(update(Second, None).fails(E::NOLINK))
+            .then(CLOSE),
+    ]
+}
+
+/// Returns the facts about how long an attachment lives, and the replacement under traffic.
+fn lifetimes(method: AttachMethod, mode: XdpMode) -> Vec<AttachCase> {
+    let attached = |name: &str, target| {
+        let id = format!("{mode}_{name}::{method}");
+        AttachCase::of_steps(LIVES, target, &id).then(attach(method, First, mode))
+    };
+    let down_and_up =
+        attached("survives_link_down_and_up", CaseTarget::with(mode)).then(up(false)).then(up(true));
+    let moved = attached("survives_a_move_to_another_namespace", Expendable).then(done(MoveDevice));
+    let (down_and_up, moved) = match method {
+        Netlink => (down_and_up, moved.then(up(true))),
+        BpfLink => {
+            let updated = moved.then(reads(ReadLinkDevice, "this one")).then(update(Second, Some(First)));
+            (down_and_up.then(CLOSE), updated.then(CLOSE))
+        }
+    };
+    let mut cases = vec![
+        down_and_up,
+        moved,
+        AttachCase::of_function(
+            REPLACED,
+            VETH,
+            &format!("attach/replacing_{mode}_under_traffic_loses_no_count::{method}"),
+            move |fixture| lifetime::replaced(fixture, method, mode),
+        ),
+    ];
+    if (method, mode) == (Netlink, Native) {
+        let id = "attach/deleting_the_device_lets_the_program_go::netlink";
+        let function = lifetime::deleted_with_the_last_holder;
+        cases.push(AttachCase::of_function(LIVES, Expendable, id, function));
+    }
+    cases
+}

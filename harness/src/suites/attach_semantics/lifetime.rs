@@ -1,247 +1,204 @@
-//! How long an attachment lives, and whether it can be replaced without a gap.
+//! Lifetime of an attachment, and replacement of a program without a gap.
 
 use std::{
     os::fd::AsFd as _,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use xdproof_netns::{PacketOptions, PacketSocket, XdpFlags, XdpMode};
+use xdproof_netns::{Error, Host, PacketOptions, PacketSocket, XdpFlags, XdpMode};
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::suites::attach_semantics::{
-    case::{Answer, Which},
-    fixture::{RuleError, Stand},
-    holder_process::Holder,
+    deadlines::{MUST_HAPPEN, MUST_NOT_HAPPEN, TRAFFIC},
+    error::CaseError,
+    fixture::AttachFixture,
+    holder_process::HolderProcess,
+    step::{AttachCondition, AttachMethod, AttachState, TestProgram, only},
 };
 use crate::{
     model::observation::Counts,
-    program::{RunCounting, is_loaded},
+    program::{Object, Program, RunCounting, is_loaded},
 };
 
-/// Something must happen: it normally takes microseconds, and a machine under load may take much longer.
-pub(super) const MUST_HAPPEN: Duration = Duration::from_secs(10);
+/// Frames under way at once (see `exchange`): no ring and no backlog is ever full, so that no frame is lost on its way.
+const WINDOW: usize = 64;
 
-/// Nothing may happen: many times over what the kernel takes to detach the program of a process that has ended.
-const MUST_NOT_HAPPEN: Duration = Duration::from_millis(300);
-
-/// Frames under way at once (see `observe`): no ring and no backlog is ever full, so that no frame is lost on its way.
-const WINDOW: u64 = 64;
-
-/// At least so many frames, and at least so many replacements while they are sent.
+/// Least numbers of frames, and of replacements while they are sent.
 const FRAMES: u64 = 20_000;
 const REPLACEMENTS: u64 = 100;
 
-/// The traffic takes two seconds; a machine under load may take much longer.
-const TRAFFIC: Duration = Duration::from_secs(60);
+/// Protocols of the frames, in turn.
+const PROTOCOLS: [u8; 3] = [1, 6, 17];
 
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holding {
-    Netlink,
-    BpfLink,
-}
-
-impl Holding {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Netlink => "netlink",
-            Self::BpfLink => "bpf_link",
-        }
-    }
-}
-
-/// Another process attaches a program and is killed.
-pub(super) fn killed(stand: &mut Stand<'_>, holding: Holding) -> Result<(), RuleError> {
+/// Has another process attach a program, and kills it.
+pub(super) fn killed(fixture: &mut AttachFixture<'_>, method: AttachMethod) -> Result<(), CaseError> {
     const ATTACHED: &str = "its program is attached in generic mode";
-    const GONE: &str = "nothing is attached";
-    let holder = Holder::start(stand.dut, stand.index, holding)?;
+    let gone = AttachState::Nothing;
+    let holder = HolderProcess::start(fixture.dut, fixture.index, method == AttachMethod::BpfLink)?;
     let program = holder.program;
-    let look = |stand: &mut Stand<'_>| match stand.on_device(xdproof_netns::Host::xdp) {
+    let look = |fixture: &AttachFixture<'_>| match fixture.on_device(Host::xdp) {
         Ok(state) if state.iter().eq([(XdpMode::Generic, program)]) => ATTACHED.to_owned(),
-        Ok(state) if state.is_empty() => GONE.to_owned(),
+        Ok(state) if state.is_empty() => gone.to_string(),
         Ok(state) => state.to_string(),
         Err(error) => error.to_string(),
     };
-    let name = holding.name();
-    stand.check(format!("another process attaches by {name}"), ATTACHED, look);
-    if stand.departed() {
-        return Err(RuleError::Departed);
-    }
+    fixture.require(format!("another process attaches by {method}"), ATTACHED, look(fixture))?;
     holder.kill()?;
-    let (expected, deadline) = match holding {
-        Holding::Netlink => (ATTACHED, MUST_NOT_HAPPEN),
-        Holding::BpfLink => (GONE, MUST_HAPPEN),
+    let (expected, deadline) = match method {
+        AttachMethod::Netlink => (ATTACHED.to_owned(), MUST_NOT_HAPPEN),
+        AttachMethod::BpfLink => (gone.to_string(), MUST_HAPPEN),
     };
-    // To be gone it may take a while; to stay it has to be there at the end of a while.
-    let waited = stand.on_device(move |host, index| {
+    // Detaching may take a while; a program that stays has to be there at the end of a while.
+    let waited = fixture.on_device(move |host, index| {
         host.wait_link(index, "see the program go", deadline, |link| link.xdp.is_empty())
     });
     match waited {
-        Ok(_) | Err(xdproof_netns::Error::Timeout { .. }) => {}
+        Ok(_) | Err(Error::Timeout { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    stand.check("the process is ended by SIGKILL", expected, look);
-    if stand.departed() {
-        return Err(RuleError::Departed);
-    }
-    if holding == Holding::Netlink {
+    fixture.require("the process is ended by SIGKILL", expected, look(fixture))?;
+    if method == AttachMethod::Netlink {
         let loaded = is_loaded(program)?;
-        stand.check("ask for its program", "loaded: true", |_| format!("loaded: {loaded}"));
-        stand.on_device(|host, index| host.detach_xdp(index, XdpMode::Generic))?;
-        stand.check("detach it by netlink", GONE, look);
+        fixture.record("ask for its program", "loaded: true", format!("loaded: {loaded}"));
+        fixture.on_device(|host, index| host.detach_xdp(index, XdpMode::Generic))?;
+        fixture.record("detach it by netlink", gone, look(fixture));
     }
-    unloaded(stand, program)
+    unloaded(fixture, program)
 }
 
-/// The kernel lets go of a program that nobody holds, in the background.
-fn unloaded(stand: &mut Stand<'_>, program: u32) -> Result<(), RuleError> {
-    let begun = Instant::now();
-    let mut loaded = is_loaded(program)?;
-    while loaded && begun.elapsed() < MUST_HAPPEN {
-        std::thread::yield_now();
-        loaded = is_loaded(program)?;
-    }
-    stand.check("ask for the program that nobody holds any more", "loaded: false", |_| {
-        format!("loaded: {loaded}")
-    });
+/// Records that the kernel unloads a program that nobody holds, which it does in the background.
+fn unloaded(fixture: &mut AttachFixture<'_>, program: u32) -> Result<(), CaseError> {
+    wait_until(|| Ok(!is_loaded(program)?))?;
+    let observed = format!("loaded: {}", is_loaded(program)?);
+    fixture.record("ask for the program that nobody holds any more", "loaded: false", observed);
     Ok(())
 }
 
-/// The device is deleted while a program of which nobody else holds a descriptor is attached by netlink.
-pub(super) fn deleted_with_the_last_hold(stand: &mut Stand<'_>) -> Result<(), RuleError> {
-    let loaded = crate::program::Program::load(&crate::program::Object::default())?;
+/// Deletes the device while a program is attached by netlink of which nobody else holds a descriptor.
+pub(super) fn deleted_with_the_last_holder(fixture: &mut AttachFixture<'_>) -> Result<(), CaseError> {
+    let loaded = Program::load(&Object::default())?;
     let (program, id) = (loaded.descriptor()?, loaded.identity().id);
-    stand.on_device(move |host, index| {
+    fixture.on_device(move |host, index| {
         host.attach_xdp(index, program.as_fd(), &[XdpMode::Native], XdpFlags::default())
     })?;
     drop(loaded);
-    let held = is_loaded(id)?;
-    stand.check("close every descriptor of the attached program", "loaded: true", |_| {
-        format!("loaded: {held}")
-    });
-    stand.on_device(xdproof_netns::Host::delete_link)?;
-    stand.check("delete the device", "the device is gone", |stand| stand.attached());
-    unloaded(stand, id)
+    let observed = format!("loaded: {}", is_loaded(id)?);
+    fixture.record("close every descriptor of the attached program", "loaded: true", observed);
+    fixture.on_device(Host::delete_link)?;
+    fixture.record("delete the device", AttachState::NoDevice, fixture.attached());
+    unloaded(fixture, id)
 }
 
-/// The program is replaced again and again while frames come in. Every frame is counted, by the one or by the other.
-pub(super) fn replaced(stand: &mut Stand<'_>, holding: Holding, mode: XdpMode) -> Result<(), RuleError> {
+/// Replaces the program again and again while frames arrive: every frame is counted by the one program or the other.
+pub(super) fn replaced(
+    fixture: &mut AttachFixture<'_>,
+    method: AttachMethod,
+    mode: XdpMode,
+) -> Result<(), CaseError> {
+    const ALL: &str = "every frame counted once";
+    const ENOUGH: &str = "as many as it takes";
+    const BOTH: &str = "both did";
     let _counting = RunCounting::enable()?;
-    let modes: &'static [XdpMode] = match mode {
-        XdpMode::Generic => &[XdpMode::Generic],
-        XdpMode::Native => &[XdpMode::Native],
-        XdpMode::Offload => &[XdpMode::Offload],
-    };
-    let first = stand.descriptor(Which::First)?;
-    let attached = stand.on_device(move |host, index| match holding {
-        Holding::BpfLink => host.link_xdp(index, first.as_fd(), modes, false).map(Some),
-        Holding::Netlink => host.attach_xdp(index, first.as_fd(), modes, XdpFlags::default()).map(|()| None),
-    });
-    let link = match attached {
-        Ok(link) => link,
-        Err(error) => {
-            let answer = error.to_string();
-            stand.check("attach the first program", Answer::Done.to_string(), |_| answer);
-            return Err(RuleError::Departed);
-        }
-    };
-    let (worker, index) = stand.peer.ok_or(RuleError::Table { missing: "no peer" })?;
-    let socket = worker.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
-    let (replacements, ended) = (AtomicU64::new(0), AtomicBool::new(false));
-    let here: &Stand<'_> = stand;
-    let (sent, replaced) = std::thread::scope(|scope| {
-        let replacer = scope.spawn(|| {
-            let replace = |which| -> Result<(), RuleError> {
-                let program = here.descriptor(which)?;
-                match &link {
-                    Some(link) => link.update(program.as_fd(), None)?,
-                    None => here.on_device(move |host, index| {
-                        host.attach_xdp(index, program.as_fd(), modes, XdpFlags::default())
-                    })?,
-                }
-                replacements.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            };
-            while !ended.load(Ordering::Relaxed) {
-                replace(Which::Second)?;
-                replace(Which::First)?;
-            }
-            Ok::<(), RuleError>(())
-        });
-        let sent = send(here, &socket, &replacements, || replacer.is_finished());
-        ended.store(true, Ordering::Relaxed);
-        (sent, replacer.join())
-    });
-    replaced.map_err(|_| RuleError::Late { awaited: "the end of the replacing" })??;
-    let sent = sent?;
-    let by = |which| -> Result<Counts, RuleError> { Ok(sum(&stand.counter(which)?.counts()?)) };
-    let (first, second) = (by(Which::First)?, by(Which::Second)?);
-    let both = sum(&[first.clone(), second.clone()]);
-    let times = replacements.load(Ordering::Relaxed);
-    stand.check("replace the program while frames come in", "every frame counted once", |_| {
-        if both == sent {
-            "every frame counted once".to_owned()
-        } else {
-            format!("sent {sent:?}, counted {both:?}")
-        }
-    });
+    let attached = fixture.attach(method, TestProgram::First, only(mode), AttachCondition::Always)?;
+    if let Err(error) = attached {
+        return fixture.require("attach the first program", "done", error.to_string());
+    }
+    let (sent, times) = send_while_replacing(fixture, method, mode)?;
+    let by = |program| Ok::<_, CaseError>(sum(&fixture.counter(program)?.counts()?));
+    let (first, second) = (by(TestProgram::First)?, by(TestProgram::Second)?);
+    let counted = sum(&[first.clone(), second.clone()]);
+    let of_all = if counted == sent { ALL.to_owned() } else { format!("sent {sent:?}, counted {counted:?}") };
+    fixture.record("replace the program while frames come in", ALL, of_all);
     let total: u64 = sent.values().sum();
-    stand.check("count frames and replacements", "as many as it takes", |_| {
-        if total >= FRAMES && times >= REPLACEMENTS {
-            "as many as it takes".to_owned()
-        } else {
-            format!("{total} frames and {times} replacements")
-        }
-    });
-    stand.check("see that both programs counted", "both did", |_| {
-        if first.is_empty() || second.is_empty() {
-            format!("the first counted {first:?}, the second {second:?}, replaced {times} times")
-        } else {
-            "both did".to_owned()
-        }
-    });
+    let enough = if total >= FRAMES && times >= REPLACEMENTS {
+        ENOUGH.to_owned()
+    } else {
+        format!("{total} frames and {times} replacements")
+    };
+    fixture.record("count frames and replacements", ENOUGH, enough);
+    let both = if first.is_empty() || second.is_empty() {
+        format!("the first counted {first:?}, the second {second:?}, replaced {times} times")
+    } else {
+        BOTH.to_owned()
+    };
+    fixture.record("see that both programs counted", BOTH, both);
     Ok(())
 }
 
-/// Sends frames of three protocols in turn until there were enough, and enough replacements; says how many of each.
+/// Sends frames while another thread replaces the attached program; returns the frames of each protocol and the number of
+/// replacements.
+fn send_while_replacing(
+    fixture: &AttachFixture<'_>,
+    method: AttachMethod,
+    mode: XdpMode,
+) -> Result<(Counts, u64), CaseError> {
+    let (worker, index) = fixture.peer()?;
+    let socket = worker.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
+    let (replacements, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let replace = |program| -> Result<(), CaseError> {
+        let program = fixture.descriptor(program)?;
+        match method {
+            AttachMethod::BpfLink => fixture.newest_link()?.update(program.as_fd(), None)?,
+            AttachMethod::Netlink => fixture.on_device(move |host, index| {
+                host.attach_xdp(index, program.as_fd(), only(mode), XdpFlags::default())
+            })?,
+        }
+        replacements.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let (sent, replaced) = std::thread::scope(|scope| {
+        let replacer = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                replace(TestProgram::Second)?;
+                replace(TestProgram::First)?;
+            }
+            Ok::<(), CaseError>(())
+        });
+        let more = |total| {
+            let few = total < FRAMES || replacements.load(Ordering::Relaxed) < REPLACEMENTS;
+            few && !replacer.is_finished()
+        };
+        let sent = send(fixture, &socket, more);
+        ended.store(true, Ordering::Relaxed);
+        (sent, replacer.join())
+    });
+    replaced.map_err(|_| CaseError::Timeout { awaited: "the end of the replacing" })??;
+    Ok((sent?, replacements.into_inner()))
+}
+
+/// Sends windows of frames as long as there are to be `more`; returns the number of each protocol.
 fn send(
-    stand: &Stand<'_>,
+    fixture: &AttachFixture<'_>,
     socket: &PacketSocket,
-    replacements: &AtomicU64,
-    replacer_ended: impl Fn() -> bool,
-) -> Result<Counts, RuleError> {
-    const PROTOCOLS: [u8; 3] = [1, 6, 17];
+    more: impl Fn(u64) -> bool,
+) -> Result<Counts, CaseError> {
+    let (first, second) = (fixture.counter(TestProgram::First)?, fixture.counter(TestProgram::Second)?);
     let begun = Instant::now();
     let mut sent = Counts::new();
     let mut total = 0_u64;
-    while total < FRAMES || replacements.load(Ordering::Relaxed) < REPLACEMENTS {
-        for protocol in PROTOCOLS.into_iter().cycle().take(usize::try_from(WINDOW).unwrap_or(1)) {
+    while more(total) && begun.elapsed() < TRAFFIC {
+        for protocol in PROTOCOLS.into_iter().cycle().take(WINDOW) {
             socket.send(&frame(protocol))?;
             *sent.entry(protocol).or_default() += 1;
             total += 1;
         }
-        arrived(stand, total)?;
-        if replacer_ended() || begun.elapsed() > TRAFFIC {
-            break;
-        }
+        // If a frame is not seen in time, the counts show it.
+        wait_until(|| Ok(first.program.runs()? + second.program.runs()? >= total))?;
     }
     Ok(sent)
 }
 
-/// Waits until so many frames were seen by either program, or it has taken too long: the counts will tell.
-fn arrived(stand: &Stand<'_>, total: u64) -> Result<(), RuleError> {
+/// Polls until something is `true`, or must have been.
+fn wait_until(happened: impl Fn() -> Result<bool, CaseError>) -> Result<(), CaseError> {
     let begun = Instant::now();
-    while stand.counter(Which::First)?.runs()? + stand.counter(Which::Second)?.runs()? < total {
-        if begun.elapsed() > MUST_HAPPEN {
-            break;
-        }
+    while !happened()? && begun.elapsed() < MUST_HAPPEN {
         std::thread::yield_now();
     }
     Ok(())
 }
 
-/// 60 bytes: IPv4 with nothing behind its header but zeros.
+/// Returns a frame of 60 bytes: an IPv4 header and zeros.
 fn frame(protocol: u8) -> Vec<u8> {
     let mut bytes = [DUT_MAC, TESTER_MAC].concat();
     bytes.extend([0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, protocol]);
@@ -249,6 +206,7 @@ fn frame(protocol: u8) -> Vec<u8> {
     bytes
 }
 
+/// Adds counts up.
 pub(super) fn sum(parts: &[Counts]) -> Counts {
     let mut whole = Counts::new();
     for (protocol, count) in parts.iter().flatten() {

@@ -1,25 +1,36 @@
-//! The kernel's rules of attaching, each as a trial of its own: what is done, what must come out, and what is attached
-//! afterwards.
+//! Attach-semantics tests: the kernel's replies to each way of attaching an XDP program, the lifetime of an attachment, and the
+//! differences between generic and native mode.
 //!
-//! [`table`] is the whole list, and [`modes`] the list of what generic and native make of the same packets; [`Bench::attempt`] tries a rule on links that it makes itself, [`Bench::attempt_on`] on a
-//! device of the caller's.
+//! * The catalog ([`ATTACHING`], [`DIFFERENCES`]) lists the facts, a row each. A case names the row that it covers, and
+//!   [`ELSEWHERE`] says why a row has no case here.
+//! * [`attach_cases`] are sequences of steps. Each step is an action (attach, detach, set the peer's MTU), the reply that the
+//!   kernel must give (an errno and its extack sentence), and the program that must be attached afterwards.
+//! * [`mode_cases`] send packets and compare the counts and the frames at the stack.
+//! * [`run()`] runs the suite on the testbed of a lab. [`AttachSuite::run`] runs one case on links that it makes,
+//!   [`AttachSuite::run_on`] on a device of the caller's.
+//!
+//! To add a case about attaching, add its steps to `attach_cases.rs`, below the function for the modes and methods that the fact
+//! is about; a new fact needs a row in `catalog.rs`. A case that steps cannot express is a function of the fixture, as in
+//! `lifetime.rs` and `mode_cases.rs`. Ids are a contract: results of two runs are compared by them.
 
 mod attach_cases;
 mod case;
 mod catalog;
+mod deadlines;
+mod error;
 mod fixture;
 mod holder_process;
 mod lifetime;
 mod mode_cases;
 mod run;
+mod step;
+mod suite;
 
-pub use crate::suites::attach_semantics::attach_cases::table;
-pub use crate::suites::attach_semantics::catalog::{ATTACHING, DIFFERENCES, ELSEWHERE};
-pub use crate::suites::attach_semantics::fixture::{Bench, Device, RuleError};
-pub use crate::suites::attach_semantics::holder_process::hold_if_asked;
-pub use crate::suites::attach_semantics::mode_cases::modes;
-pub use crate::suites::attach_semantics::run::run;
-pub use crate::{
-    model::attach_step::StepRecord,
-    suites::attach_semantics::case::{Ground, Rule, RuleRecord},
-};
+pub use attach_cases::attach_cases;
+pub use case::{AttachCase, CaseTarget};
+pub use catalog::{ATTACHING, DIFFERENCES, ELSEWHERE};
+pub use error::CaseError;
+pub use holder_process::hold_if_asked;
+pub use mode_cases::mode_cases;
+pub use run::run;
+pub use suite::{AttachSuite, TargetDevice};

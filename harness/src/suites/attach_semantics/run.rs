@@ -6,47 +6,40 @@ use crate::{
     error::chain,
     model::result::RuleResult,
     suites::attach_semantics::{
-        attach_cases::table,
-        case::{Ground, Rule, RuleRecord},
-        fixture::{Bench, Device},
-        mode_cases::modes,
+        attach_cases::attach_cases,
+        case::CaseTarget,
+        mode_cases::mode_cases,
+        suite::{AttachSuite, TargetDevice},
     },
     trial::Lab,
 };
 
-/// Runs every test case that fits the testbed: all of them on links of our own, or those for any device on the user's DUT. Once
-/// `cancelled` is set, no further case is begun.
+/// Runs every case that fits the testbed: all of them on links of our own, or those for any device on the user's DUT. Once
+/// `cancelled` is set, no further case begins.
 #[must_use]
 pub fn run(lab: &Lab, cancelled: &AtomicBool) -> Vec<RuleResult> {
+    let suite = match AttachSuite::open() {
+        Ok(suite) => suite,
+        Err(error) => return vec![RuleResult::not_tried(chain(&error))],
+    };
+    let go_on = || !cancelled.load(Ordering::Relaxed);
     let Some(ports) = lab.testbed().pair() else {
-        return attempt(table().into_iter().chain(modes()), cancelled, Bench::attempt);
+        let cases = attach_cases().into_iter().chain(mode_cases());
+        return cases.take_while(|_| go_on()).map(|case| suite.run(&case)).collect();
     };
     // There is one DUT: the program under test has to be detached first.
     lab.detach();
     let facts = lab.testbed().facts();
-    let device = Device {
+    let device = TargetDevice {
         worker: &ports.dut,
         index: ports.topology.dut.index,
         driver: &facts.driver,
         native: lab.attaches_natively(),
     };
-    let fits = |rule: &Rule| matches!(rule.ground, Ground::Device | Ground::NativeDevice);
-    let results =
-        attempt(table().into_iter().filter(fits), cancelled, |bench, rule| bench.attempt_on(rule, &device));
-    results.into_iter().map(|result| RuleResult { nic: facts.label.clone(), ..result }).collect()
-}
-
-fn attempt(
-    rules: impl Iterator<Item = Rule>,
-    cancelled: &AtomicBool,
-    attempt: impl Fn(&Bench, &Rule) -> RuleRecord,
-) -> Vec<RuleResult> {
-    let bench = match Bench::open() {
-        Ok(bench) => bench,
-        Err(error) => return vec![RuleResult::not_tried(chain(&error))],
-    };
-    rules
-        .take_while(|_| !cancelled.load(Ordering::Relaxed))
-        .map(|rule| attempt(&bench, &rule).into())
+    attach_cases()
+        .into_iter()
+        .filter(|case| matches!(case.target, CaseTarget::Device | CaseTarget::NativeDevice))
+        .take_while(|_| go_on())
+        .map(|case| RuleResult { nic: facts.label.clone(), ..suite.run_on(&case, &device) })
         .collect()
 }

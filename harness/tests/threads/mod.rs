@@ -5,7 +5,7 @@ use libtest_mimic::Arguments;
 /// Trials for each processor, of which one uses it.
 const WAITING: usize = 3;
 
-/// The arguments, and more trials at once than there are processors unless they say how many.
+/// Returns the arguments, with more trials at once than there are processors unless they give a number.
 pub(crate) fn arguments() -> Arguments {
     let mut arguments = Arguments::from_args();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
