@@ -1,6 +1,6 @@
-//! What a program costs by itself: CPU time of the thread around many runs of `BPF_PROG_TEST_RUN`.
+//! The cost of a program by itself: CPU time of the thread around many runs of `BPF_PROG_TEST_RUN`.
 //!
-//! The kernel's own `duration` is a mean in whole nanoseconds, and of the clock on the wall.
+//! The kernel's own `duration` is a mean in whole nanoseconds of wall-clock time.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use crate::{
         measurement::{BURSTS, Part, Sample},
     },
 };
-/// One trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread is to stay on one CPU.
+/// Runs a trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread has to stay on one CPU.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::
         reason = "a sum of times in nanoseconds"
     )]
     let time_ns = (bursts.iter().sum::<f64>() * f64::from(runs)) as u64;
-    // What counts nothing cannot be held against anything; that it ran is what the kernel said.
+    // A program without counters cannot be checked against them; the kernel reported that it ran.
     let counted = if program.is_null { sent } else { program.counters.width().added(first, last) };
     let void = match done {
         Err(error) => Some(Void::Injector { reason: error.to_string() }),

@@ -1,4 +1,4 @@
-//! What the machine is, and what it does while something is measured.
+//! The machine: its identity, and its state while something is measured.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,22 @@ use crate::{
     },
 };
 
-/// What the kernel has counted since it was started.
+/// Counters of the kernel since boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     at: Instant,
-    /// Milliseconds that the hypervisor took, over all CPUs. The kernel counts them in ticks.
+    /// Milliseconds stolen by the hypervisor, over all CPUs. The kernel counts them in ticks.
     stolen_ms: u64,
-    /// Frames that a CPU's backlog had no room for, over all CPUs.
+    /// Frames dropped because a CPU's backlog was full, over all CPUs.
     softnet_dropped: u64,
 }
 
-/// What changed between two readings.
+/// The difference of two readings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Meanwhile {
-    /// The share of the time that the hypervisor took, of one CPU's.
+    /// Time stolen by the hypervisor, as a share of one CPU's time.
     pub steal: f64,
-    /// Frames that a CPU's backlog had no room for.
+    /// Frames dropped because a CPU's backlog was full.
     pub softnet_dropped: u64,
 }
 
@@ -50,7 +50,7 @@ impl Reading {
         Ok(Self { at: Instant::now(), stolen_ms: stolen.unwrap_or(0), softnet_dropped })
     }
 
-    /// What changed since an earlier reading.
+    /// Returns the difference to an earlier reading.
     #[must_use]
     pub fn since(&self, before: &Self) -> Meanwhile {
         let elapsed = self.at.saturating_duration_since(before.at).as_secs_f64();
@@ -62,12 +62,13 @@ impl Reading {
     }
 }
 
-/// The second number of each line, in hexadecimal (`softnet_seq_show()` of `net/core/net-procfs.c`), summed over the CPUs.
+/// Sums the second number of each line, in hexadecimal, over the CPUs (`softnet_seq_show()` of
+/// `net/core/net-procfs.c`).
 fn softnet_dropped(text: &str) -> Option<u64> {
     text.lines().map(|line| u64::from_str_radix(line.split_ascii_whitespace().nth(1)?, 16).ok()).sum()
 }
 
-/// CPU time of the calling thread in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`).
+/// Returns the CPU time of the calling thread in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`).
 #[must_use]
 pub fn thread_cpu_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -75,13 +76,13 @@ pub fn thread_cpu_time() -> u64 {
     whole + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// What two speeds may differ by on this machine and still be the same, unless someone says otherwise.
+/// Returns the default tolerance of this machine.
 #[must_use]
 pub fn tolerance() -> Tolerance {
     if kernel::is_virtual() { Tolerance::VM } else { Tolerance::BARE_METAL }
 }
 
-/// How long each CPU has been idle since the kernel was started.
+/// Idle time of each CPU since boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdleTimes(Vec<u64>);
 
@@ -96,12 +97,13 @@ impl IdleTimes {
         Ok(Self(stats.cpu_time.iter().map(|cpu| cpu.idle).collect()))
     }
 
-    /// CPUs that the calling thread may run on, first the one that has been idle most since these times were read. To be asked
-    /// after something that takes a while and little of a CPU, such as [loading programs](super::programs::Programs::load).
+    /// Returns the CPUs that the calling thread may run on, the one first that has been idle most since these
+    /// times were read. Call it after something that takes a while and little CPU time, such as [loading
+    /// programs](super::programs::Programs::load).
     ///
     /// # Errors
     ///
-    /// When the kernel does not say.
+    /// When the kernel does not answer.
     pub fn quietest_since(&self) -> io::Result<Vec<usize>> {
         let allowed = rustix::thread::sched_getaffinity(None)?;
         let allowed = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
@@ -116,7 +118,8 @@ impl IdleTimes {
     }
 }
 
-/// What this machine is, for whoever compares absolute figures. `cpus` is for the caller to say: who measures stays on one.
+/// Returns the identity of this machine, without which absolute figures cannot be compared. The caller gives
+/// `cpus`, because it is pinned to one itself.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
-//! Measuring: from a list of cases to what each came to.
+//! Measuring: from a list of cases to measurements.
 //!
-//! * [`programs`]: the programs that are compared, loaded anew again and again.
-//! * [`path`]: a wire, and trials on it.
-//! * [`cost`]: trials of a program on its own.
-//! * [`machine`]: what the machine did meanwhile, and what it is.
-//! * [`run`](mod@run): one way through, block by block, until the budget is spent.
+//! * [`programs`]: the programs that are compared, loaded anew for every round.
+//! * [`path`]: trials of a path.
+//! * [`cost`]: trials of a program by itself.
+//! * [`machine`]: the machine, and its state meanwhile.
+//! * [`run`](mod@run): runs the cases block by block, until the budget is spent.
 
 pub mod cost;
 pub mod machine;

@@ -1,4 +1,5 @@
-//! A path: ports with a program attached to the DUT, and trials of how fast frames go from the injector into the map.
+//! A path: ports with a program attached to the DUT, and trials of the rate at which frames get from the
+//! injector into the map.
 
 use std::{
     collections::HashMap,
@@ -30,37 +31,33 @@ use crate::{
     trial::attaching::{NoRig, attach_at_dut},
 };
 
-/// The time in which one more of the frames that were sent must be counted or be known as lost. What has not arrived by then never
-/// does, and a trial has to say so at once: there may be many such.
+/// Time in which one more of the frames that were sent must be counted or be known as lost. A frame that has
+/// not arrived by then never does, and a trial has to end early: there may be many of them.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The same where frames cross a device, whose driver updates its statistics by a timer: e1000's watchdog every two seconds.
+/// The same if frames cross a device, whose driver may update its statistics by a timer: e1000's watchdog
+/// does so every two seconds.
 const DEVICE_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// How long the first frame may take to reach a program that was just attached to a device.
+/// Time that the first frame may take to reach a program that was just attached to a device.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Paths of one kind are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathKind {
-    /// How programs are attached.
     pub mode: XdpMode,
-    /// How the ports are set up.
     pub needs: Needs,
-    /// Whether frames are redirected to the DUT, which a veth may have to be prepared for.
+    /// Set if frames are redirected to the DUT, for which a veth may need GRO.
     pub redirected: bool,
 }
 
-/// Why frames cannot be sent on a path.
+/// An error in preparing to send on a path.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderSetupError {
-    /// A namespace or a link failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// The sender.
     #[error(transparent)]
     Sender(#[from] crate::inject::sender::SenderError),
-    /// The frames.
     #[error("the injector cannot send these frames")]
     Load {
         /// The kernel's answer.
@@ -80,31 +77,30 @@ pub struct MeasuredPath {
     arrival_timeout: Duration,
 }
 
-/// A sender for each CPU, and what they are ready to send.
+/// A sender for each CPU, and the frames that they are prepared to send.
 #[derive(Debug)]
 struct Senders {
     each: Vec<Sender>,
-    /// A namespace for each, whose loopback device keeps a program that makes live frames in the kernel's dispatcher.
+    /// A namespace for each, whose loopback device keeps a program that creates live frames in the kernel's
+    /// dispatcher.
     shelves: Vec<Worker>,
     loaded: Option<Traffic>,
 }
 
-/// What a trial is to do.
+/// The frames of a trial and the way in which they are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
-    /// By which sender.
     pub injector: InjectorKind,
-    /// Which frames.
     pub traffic: &'a Traffic,
-    /// How many from each CPU, in each of [`BURSTS`].
+    /// Frames from each CPU, in each of [`BURSTS`].
     pub frames: u32,
-    /// From which CPUs.
+    /// CPUs that send.
     pub cpus: &'a [usize],
-    /// How many a second, over all CPUs; none: as many as go.
+    /// Frames per second over all CPUs; none: as many as possible.
     pub rate: Option<Pps>,
 }
 
-/// What the counters around the program say.
+/// The counters before or after the program ran.
 struct Look {
     counted: u64,
     tester: Statistics,
@@ -141,7 +137,7 @@ impl MeasuredPath {
     }
 
     fn wait_for_first_frame(&self, program: &Loaded) -> Result<(), NoRig> {
-        // Only meanwhile: counting slows every run down.
+        // Only meanwhile: counting slows down every run.
         let _counting = RunCounting::enable().map_err(NoRig::failed)?;
         let mut sender = Sender::open(InjectorKind::Pnet, &self.ports).map_err(NoRig::failed)?;
         let first = exchange::until_first_frame(&program.program, &mut sender, FIRST_FRAME_TIMEOUT);
@@ -155,7 +151,7 @@ impl MeasuredPath {
         }
     }
 
-    /// Returns what a reader has to know of how the frames are sent.
+    /// Returns notes about the way in which frames are sent.
     #[must_use]
     pub fn notes(&self, injector: InjectorKind, traffic: &Traffic) -> Vec<String> {
         let PathKind { mode, redirected, .. } = self.kind;
@@ -174,7 +170,7 @@ impl MeasuredPath {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// An error of the kernel.
     pub fn device(&self) -> Result<MeasuredDevice, xdproof_netns::Error> {
         let index = self.ports.topology.dut.index;
         let (link, offloads) =
@@ -194,7 +190,7 @@ impl MeasuredPath {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// An error of the kernel.
     pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), SenderSetupError> {
         if !self.senders.contains_key(&injector) {
             let mut senders = Senders { each: Vec::new(), shelves: Vec::new(), loaded: None };
@@ -210,7 +206,7 @@ impl MeasuredPath {
         else {
             return Ok(());
         };
-        // What was loaded before is not there any more, even if not all of these can be.
+        // The frames that were loaded before are gone, even if not all of these can be loaded.
         senders.loaded = None;
         let frames = borrowed(traffic);
         for sender in &mut senders.each {
@@ -220,7 +216,7 @@ impl MeasuredPath {
         Ok(())
     }
 
-    /// What the injector makes of a number of frames that is to be sent from each CPU: whole bursts.
+    /// Rounds a number of frames from each CPU up to whole bursts of the injector.
     #[must_use]
     pub fn whole_bursts(&self, injector: InjectorKind, frames: u32) -> u32 {
         let grain =
@@ -228,11 +224,11 @@ impl MeasuredPath {
         frames.div_ceil(grain).max(1) * grain
     }
 
-    /// Puts a program in the place of the attached one, sends, and waits until each frame is counted or known as lost.
+    /// Replaces the attached program, sends, and waits until each frame is counted or known as lost.
     ///
     /// # Errors
     ///
-    /// When the machine cannot be read. What only concerns the trial makes it void.
+    /// When the machine cannot be read. An error that only concerns the trial makes it void.
     pub fn trial(&mut self, program: &Loaded, load: Load<'_>, part: Part) -> io::Result<Sample> {
         if self.attachment.id != program.program.identity().id {
             self.attachment.replace(&program.program).map_err(io::Error::other)?;
@@ -245,7 +241,7 @@ impl MeasuredPath {
         let begun = sent.begun;
         let offered = sent.handed.accepted + sent.handed.dropped;
         let width = program.counters.width();
-        // What was counted is looked at first and alone: it is what the time is taken by.
+        // The count is read first and by itself, because it ends the measured time.
         let mut deadline = Instant::now() + self.arrival_timeout;
         let mut accounted_before = 0;
         let (mut ended, mut after);
@@ -289,7 +285,7 @@ impl MeasuredPath {
             None if away > MOST_AWAY => Some(Void::Away { share: away }),
             None => sent.migration,
         };
-        // A frame that was lost was sent in less time than one that is counted takes, and is no part of the rate.
+        // A frame that was lost took less time to send than one that is counted, and is not part of the rate.
         let frame_ns = if counted == 0 { 0.0 } else { sent.frame_ns * offered as f64 / counted as f64 };
         Ok(Sample {
             block: 0,
@@ -314,7 +310,7 @@ impl MeasuredPath {
             Ok::<_, io::Error>(link.statistics)
         };
         let PortPair { topology, tester, dut, .. } = &*self.ports;
-        // The DUT's first: what it has counted, the tester has counted before.
+        // The DUT's first: frames that it has counted, the tester has counted before.
         let dut = statistics(dut, topology.dut.index)?;
         let tester = statistics(tester, topology.tester.index)?;
         let counted = if program.is_null { dut.rx_packets } else { count(program, slots)? };
@@ -327,7 +323,7 @@ impl MeasuredPath {
         let each: &mut [Sender] =
             self.senders.get_mut(&injector).map_or(&mut [], |senders| senders.each.as_mut_slice());
         let share = rate.map(|Pps(rate)| Pps(rate / cpus.len().max(1) as f64));
-        // Nobody is to wait for a CPU that has no sender.
+        // A CPU without a sender would keep the others waiting.
         let start = Barrier::new(cpus.len().min(each.len()));
         let one = |sender: &mut Sender, cpu: usize| -> Sent {
             let pinned = Pinned::on(cpu);
@@ -381,14 +377,14 @@ impl MeasuredPath {
     }
 }
 
-/// What senders did.
+/// The work of the senders.
 struct Sent {
     handed: TxOutcome,
     begun: Instant,
     ended: Instant,
-    /// What a frame took in the median of the bursts, in nanoseconds.
+    /// Time of a frame in the median of the bursts, in nanoseconds.
     frame_ns: f64,
-    /// The time that it took, over all CPUs, in nanoseconds, and the CPU time in it.
+    /// Time over all CPUs in nanoseconds, and the CPU time in it.
     busy_ns: u64,
     cpu_ns: u64,
     migration: Option<Void>,
@@ -399,7 +395,7 @@ impl Sent {
     fn and(self, other: Self) -> Self {
         Self {
             handed: sum(self.handed, other.handed),
-            // Their rates add up.
+            // Rates add up.
             frame_ns: 1.0 / (1.0 / self.frame_ns + 1.0 / other.frame_ns),
             begun: self.begun.min(other.begun),
             ended: self.ended.max(other.ended),
@@ -417,7 +413,7 @@ impl Sent {
             handed: TxOutcome::default(),
             begun: now,
             ended: now,
-            // JSON has no other number that is none.
+            // JSON has no other number for this.
             frame_ns: 0.0,
             busy_ns: 0,
             cpu_ns: 0,
@@ -439,7 +435,8 @@ fn count(program: &Loaded, slots: &[u8]) -> io::Result<u64> {
     program.counters.counted(slots).map_err(io::Error::other)
 }
 
-/// What was counted between two looks. A counter wraps at its width, and the device's statistics at theirs.
+/// Returns the frames counted between two readings. A counter wraps at its width, and the device's statistics
+/// at theirs.
 fn added(program: &Loaded, width: Width, before: u64, after: u64) -> u64 {
     if program.is_null { after.wrapping_sub(before) } else { width.added(before, after) }
 }

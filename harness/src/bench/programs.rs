@@ -1,8 +1,8 @@
-//! The programs that are compared, each loaded twice: the second stands for it where it is held against itself.
+//! The programs that are compared, each loaded twice: the second load stands for it in the A/A control.
 //!
-//! Where the kernel puts a program's machine code, and its map, costs or saves it a nanosecond. So they are loaded anew for
-//! every round, in an order that is drawn: the kernel gives the first free place to whoever comes first. What the places make
-//! is then scatter, which shows, and not a bias, which does not.
+//! The place in memory of a program's machine code and of its map costs or saves a nanosecond. Programs are
+//! therefore loaded anew for every round, in random order: the kernel gives the first free place to the first
+//! caller. The effect of the place is then scatter, which shows, instead of bias, which does not.
 
 use std::path::PathBuf;
 
@@ -14,28 +14,27 @@ use crate::{
     program::{CounterMap, DispatcherHold, Object, Program, ProgramError},
 };
 
-/// Which objects are measured.
+/// The objects that are measured.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// The one under test.
     pub subject: Object,
-    /// The one that it is compared with, if there is one.
+    /// The object that it is compared with, if there is one.
     pub reference: Option<Object>,
 }
 
 /// A program that is ready to be measured.
 #[derive(Debug)]
 pub struct Loaded {
-    // Taken out of the dispatcher before it goes.
+    // Removed from the dispatcher before the program goes.
     _hold: DispatcherHold,
     pub program: Program,
     pub counters: CounterMap,
-    /// Whether it counts nothing, so that only the device can tell what arrived.
+    /// Set if it counts nothing, so that only the device's statistics show what arrived.
     pub is_null: bool,
 }
 
-/// Both loads of each program. The workers' namespaces have a loopback device each, which keeps a program in the kernel's
-/// dispatcher.
+/// Both loads of each program. Each worker's namespace has a loopback device that keeps a program in the
+/// kernel's dispatcher.
 #[derive(Debug)]
 pub struct Programs {
     loaded: Vec<(ProgramRole, bool, Loaded)>,
@@ -49,7 +48,7 @@ impl Programs {
     ///
     /// # Errors
     ///
-    /// An object that is no counter, what the kernel refused.
+    /// An object that is no counter, or that the kernel rejects.
     pub fn load(objects: Objects) -> Result<Self, ProgramError> {
         let draws = fastrand::Rng::with_seed(0);
         let mut programs = Self { loaded: Vec::new(), draws, shelves: Vec::new(), objects };
@@ -72,7 +71,7 @@ impl Programs {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// An error of the kernel.
     pub fn reload(&mut self) -> Result<(), ProgramError> {
         self.loaded.clear();
         let mut order: Vec<(ProgramRole, bool, Object)> = self
@@ -90,7 +89,7 @@ impl Programs {
         Ok(())
     }
 
-    /// One of the two loads of a role's program.
+    /// Returns one of the two loads of a role's program.
     #[must_use]
     pub fn get(&self, role: ProgramRole, second: bool) -> Option<&Loaded> {
         let is_it =
@@ -98,7 +97,7 @@ impl Programs {
         self.loaded.iter().find(is_it).map(|(_, _, loaded)| loaded)
     }
 
-    /// What is known of a role's program.
+    /// Returns the description of a role's program.
     #[must_use]
     pub fn describe(&self, role: ProgramRole) -> Option<Measured> {
         let identity = self.get(role, false)?.program.identity();

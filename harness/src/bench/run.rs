@@ -1,8 +1,8 @@
-//! One way through: from cases to measurements.
+//! The runner for measurements: from cases to measurements.
 //!
 //! ```text
 //! Wanted --Case--> round: programs loaded anew
-//!                    case: block of four trials, block of the gate      (wire or test runs)
+//!                    case: block of four trials, block of the control    (path or test runs)
 //!                  until each case is settled or the budget is spent --Measurement--> reporters
 //! ```
 
@@ -54,24 +54,24 @@ use crate::{
     testbed::Testbed,
     trial::attaching::NoRig,
 };
-/// How long a trial of a path takes, at least and at most. A shorter one is made of the clock's grain and of waking up; a
-/// longer one makes blocks few.
+/// Minimum and maximum length of a path's trial. A shorter one measures the clock's resolution and wake-ups;
+/// a longer one leaves few blocks.
 const TRIAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(3));
 
-/// How long a trial of a program's cost takes.
+/// Length of a trial of a program's cost.
 const COST_TRIAL: Duration = Duration::from_millis(2);
 
-/// Rounds that the budget is to hold, so that each case comes to [`LEAST_BLOCKS`] and more.
+/// Rounds that fit the budget, so that each case gets at least [`LEAST_BLOCKS`].
 const ROUNDS: u32 = 26;
 
-/// What a round takes beside its trials: loading the programs anew, most of it waiting for the kernel.
+/// Overhead of a round: loading the programs anew, most of it waiting for the kernel.
 const RELOAD: Duration = Duration::from_millis(150);
 
-/// What a trial takes beside sending: reading counters, changing programs.
+/// Overhead of a trial: reading counters, replacing programs.
 const AROUND_TRIAL: Duration = Duration::from_micros(600);
 
-/// Blocks in a round of a program's cost, and of a path: to load programs anew takes a round of few cases longer than they
-/// do.
+/// Returns the blocks in a round of a program's cost, and of a path: with few cases, loading programs takes
+/// longer than they do.
 fn blocks_in_a_round(cases: usize) -> [u32; 2] {
     /// Cases that take as long as loading does.
     const FEW: usize = 8;
@@ -81,46 +81,40 @@ fn blocks_in_a_round(cases: usize) -> [u32; 2] {
 /// Frames of the very first trial, by which the others are sized.
 const FIRST: u32 = 512;
 
-/// Frames of a burst at least, where no load is offered that is not the greatest, and at most.
+/// Minimum and maximum frames of a burst. The minimum does not apply to an offered load.
 const LEAST_FRAMES: u32 = 64;
 const MOST_FRAMES: u32 = 4_000_000;
 
-/// What is to be measured, and how well.
+/// A list of cases to measure, and the precision.
 #[derive(Debug)]
 pub struct Order {
-    /// The objects.
     pub objects: Objects,
     /// The comparisons, in the order in which they are reported.
     pub cases: Vec<Case>,
-    /// How long it may take.
     pub budget: Duration,
-    /// What two speeds may differ by and still be the same.
     pub tolerance: Tolerance,
-    /// Frames a second to offer; none: as many as go.
+    /// Frames per second to offer; none: as many as possible.
     pub rate: Option<Pps>,
-    /// The testbed on which paths are measured.
     pub testbed: Arc<dyn Testbed>,
 }
 
-/// Why nothing can be measured.
+/// An error that keeps a run from measuring.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// An object is no counter, or the kernel refuses it.
     #[error(transparent)]
     Attach(#[from] ProgramError),
-    /// The machine cannot be read, or a reporter cannot pass on what it is told.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A case with what was found so far.
+/// A case and its samples so far.
 struct State<'a> {
     case: &'a Case,
     seed: u64,
-    /// Which of its blocks begin with the subject.
+    /// Decides which blocks begin with the subject.
     draws: fastrand::Rng,
-    /// Frames or runs of a burst, the same for all that is compared: what the kernel does for each burst falls on more frames
-    /// in a longer one.
+    /// Frames or runs of a burst, the same for both sides of a comparison: the kernel's work for each burst
+    /// is shared by more frames in a longer one.
     frames: u32,
     trials: Vec<Sample>,
     blocks: u32,
@@ -129,7 +123,7 @@ struct State<'a> {
     unmeasured: Option<Unmeasured>,
 }
 
-/// Why a case cannot be measured.
+/// The reason why a case cannot be measured.
 struct Obstacle(Unmeasured);
 
 impl Obstacle {
@@ -142,22 +136,24 @@ impl Obstacle {
     }
 }
 
-/// Everything that trials are made with.
+/// Everything with which trials are run.
 struct Stand {
     programs: Programs,
     paths: HashMap<PathKind, MeasuredPath>,
     testbed: Arc<dyn Testbed>,
     cpus: Vec<usize>,
     rate: Option<Pps>,
-    /// Of a program's cost, and of a path.
+    /// For a program's cost, and for a path.
     blocks_in_a_round: [u32; 2],
 }
 
-/// Measures. Stops early, with what there is, once `cancelled` is set. Needs what [`Lab::open`](crate::trial::Lab::open) needs.
+/// Measures until the budget is spent or `cancelled` is set. Needs the privileges of
+/// [`Lab::open`](crate::trial::Lab::open).
 ///
 /// # Errors
 ///
-/// An object that cannot be measured or changes meanwhile, a machine that cannot be read, a reporter that fails.
+/// An object that cannot be measured or that changes meanwhile, a machine that cannot be read, a reporter
+/// that fails.
 pub fn run(
     order: &Order,
     cancelled: &AtomicBool,
@@ -199,7 +195,7 @@ pub fn run(
         if round > 0 {
             stand.programs.reload()?;
             if stand.tags() != tags {
-                return Err(io::Error::other("an object was changed while it was measured").into());
+                return Err(io::Error::other("an object file changed while it was measured").into());
             }
         }
         round += 1;
@@ -225,11 +221,11 @@ pub fn run(
     Ok(RunResult { devices, findings: order.testbed.findings(), ..result })
 }
 
-/// How long a trial of a path may take, so that the budget holds [`ROUNDS`].
+/// Returns the length of a path's trial with which the budget holds [`ROUNDS`].
 fn trial_length(cases: &[Case], budget: Duration) -> Duration {
     let paths = cases.iter().filter(|case| case.what != Quantity::ProgramCost).count();
     let costs = cases.len() - paths;
-    // A block of the subject and one of the gate, with the null program around both for a net cost.
+    // A block of the subject and one of the control, with the null program around both for a net cost.
     let [cost_blocks, path_blocks] = blocks_in_a_round(cases.len());
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let each_cost = (COST_TRIAL + AROUND_TRIAL) * (12 * cost_blocks).saturating_mul(number(costs));
@@ -253,8 +249,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Looks whether more blocks are wanted: each time that half as many again have come. To look after each would find,
-    /// sooner or later, a moment in which chance says anything.
+    /// Settles the case if it needs no more blocks; checked each time that half as many again have come.
+    /// Checking after each block would sooner or later find a moment in which chance decides.
     fn settle(&mut self, tolerance: Tolerance) {
         let tried = self.blocks as usize / 2;
         if self.settled || tried < LEAST_BLOCKS.max(self.looked_at + self.looked_at / 2) {
@@ -271,7 +267,7 @@ impl<'a> State<'a> {
 }
 
 impl Stand {
-    /// What tells the programs from others.
+    /// Returns the tags of the programs.
     fn tags(&self) -> [Option<String>; 3] {
         [ProgramRole::Null, ProgramRole::Subject, ProgramRole::Reference]
             .map(|role| self.programs.describe(role).map(|program| program.tag))
@@ -282,18 +278,18 @@ impl Stand {
         self.programs.get(role, second).ok_or_else(missing)
     }
 
-    /// Brings up what a case needs, and finds out how many frames a trial of it takes. What is measured meanwhile is thrown
-    /// away.
+    /// Brings up everything that a case needs, and finds out how many frames its trials take. The samples are
+    /// discarded.
     fn warm_up(&mut self, state: &mut State<'_>, length: Duration) -> Result<(), Obstacle> {
         let case = state.case;
         let subject = self.fitting(&case.setup, case.subject, length)?;
-        // The one that is slower decides, where they differ: neither then has a longer trial than there is time for.
+        // The slower one decides: neither then has longer trials than there is time for.
         let reference = self.fitting(case.reference_setup(), case.reference, length)?;
         state.frames = subject.min(reference);
         Ok(())
     }
 
-    /// Frames of a burst, so that a trial takes so long, by the rate of two trials.
+    /// Returns the frames of a burst with which a trial takes this long, by the rate of two trials.
     fn fitting(&mut self, setup: &Setup, role: ProgramRole, length: Duration) -> Result<u32, Obstacle> {
         self.prepare(setup)?;
         let (length, cpus) = match setup.place {
@@ -301,7 +297,7 @@ impl Stand {
             Place::Wire { cpus, .. } => (length, cpus),
         };
         let burst = (length / BURSTS).as_secs_f64();
-        // What is paced takes as long as its frames are apart, however few they are.
+        // A paced burst takes as long as its frames are apart, however few they are.
         let paced = self.rate.filter(|_| setup.place != Place::Alone);
         let due = paced.map(|Pps(rate)| rate / cpus as f64 * burst);
         let mut frames = due.map_or(FIRST, |due| between(due, 1, FIRST));
@@ -311,7 +307,7 @@ impl Stand {
             if let Some(Void::Injector { reason }) = sample.void {
                 return Err(Obstacle(Unmeasured { reason, declared: false }));
             }
-            // Each CPU sends so many, and they do it at once.
+            // Each CPU sends this many, all at once.
             let each = (sample.time_ns.max(1) as f64 * cpus as f64 / sample.sent.max(1) as f64).max(0.1);
             let fits = burst * 1e9 / each;
             frames = match due {
@@ -322,13 +318,13 @@ impl Stand {
         Ok(frames)
     }
 
-    /// Brings up the wire that a setup needs, and makes its senders ready.
+    /// Brings up the path that a setup needs, and prepares its senders.
     fn prepare(&mut self, setup: &Setup) -> Result<(), Obstacle> {
         let Place::Wire { mode, injector, cpus } = setup.place else {
             return match setup.traffic.frames.len() {
                 1 => Ok(()),
                 several => Err(Obstacle::declared(format!(
-                    "a program's cost is measured on one frame, and these are {several}"
+                    "the cost of a program is measured on one frame, and the traffic has {several}"
                 ))),
             };
         };
@@ -341,11 +337,11 @@ impl Stand {
         if injector == InjectorKind::LiveFrames && longest > live_frames::LONGEST {
             let most = live_frames::LONGEST;
             return Err(Obstacle::declared(format!(
-                "a live frame has {most} bytes at most, and these have {longest}"
+                "a live frame has at most {most} bytes, and the traffic has frames of {longest}"
             )));
         }
         if cpus > self.cpus.len() {
-            let reason = format!("{cpus} CPUs are asked for, and {} can be used", self.cpus.len());
+            let reason = format!("--cpus {cpus} exceeds the {} CPUs that can be used", self.cpus.len());
             return Err(Obstacle::declared(reason));
         }
         let Some(kind) = kind_of(setup, facts) else {
@@ -406,7 +402,7 @@ impl Stand {
         }
     }
 
-    /// A block of the subject and one of the gate, or some of each where they are short.
+    /// Runs a block of the subject and one of the control, or several of each if they are short.
     fn round(&mut self, state: &mut State<'_>) -> Result<(), BenchError> {
         if state.settled || state.unmeasured.is_some() {
             return Ok(());
@@ -435,7 +431,7 @@ impl Stand {
         let order = [null, Some(outer), Some(inner), Some(inner), Some(outer), null];
         for (part, setup, program) in order.into_iter().flatten() {
             if let Err(Obstacle(why)) = self.prepare(setup) {
-                // What was measured until now stays.
+                // The samples so far stay.
                 state.unmeasured = Some(why);
                 break;
             }
@@ -466,25 +462,24 @@ impl Stand {
         }
     }
 
-    /// What is to be said where two programs send a frame to different places, so that what is behind them is no part of the
-    /// comparison.
+    /// Returns a note if two programs have different verdicts on a frame, so that the paths behind them differ too.
     fn different_answers(&self, case: &Case) -> Result<Option<String>, BenchError> {
         let Some((frame, _)) = case.setup.traffic.frames.first() else { return Ok(None) };
         let mut out = vec![0; frame.len() + 4096];
         let mut answer = |role| {
             let program = self.program(role, false)?;
-            // What a test run does not take, nothing can be said of.
+            // Nothing is known of a frame that a test run rejects.
             Ok::<_, BenchError>(program.program.test_run(frame, &mut out).ok().map(|answer| answer.action))
         };
         Ok(match (answer(case.subject)?, answer(case.reference)?) {
             (Some(its), Some(other)) if its != other => Some(format!(
-                "the programs answer {its} and {other} (XDP_DROP is 1, XDP_PASS 2): what is behind them differs, and is measured too"
+                "the programs return {its} and {other} (XDP_DROP is 1, XDP_PASS 2): the paths behind them differ, and are measured too"
             )),
             _ => None,
         })
     }
 
-    /// What a case came to.
+    /// Returns the measurement of a case.
     fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
         let State { case, seed, trials, unmeasured, .. } = state;
         let [judged_series, judged_gate] = [false, true].map(|gate| series(&trials, gate, Costs::Gross));
@@ -511,7 +506,7 @@ impl Stand {
         };
         let mut notes = wire.map(|path| path.notes(injector, &case.setup.traffic)).unwrap_or_default();
         if order.rate.is_some() && wire.is_some() {
-            notes.push("at an offered load, whoever keeps up with it is as fast as any other".to_owned());
+            notes.push("at an offered load, every program that keeps up has the same rate".to_owned());
         }
         if let Some(answers) = self.different_answers(case)? {
             notes.push(answers);
@@ -552,7 +547,7 @@ impl Stand {
     }
 }
 
-/// A number of frames, whole and within limits.
+/// Returns a whole number of frames within limits.
 fn between(frames: f64, least: u32, most: u32) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let frames = frames.clamp(f64::from(least), f64::from(most)) as u32;
@@ -575,7 +570,7 @@ pub fn kind_of(setup: &Setup, facts: &Facts) -> Option<PathKind> {
     })
 }
 
-/// What the machine did in the whole trials of the subject.
+/// Returns the state of the machine during the complete trials of the subject.
 fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> SideStats {
     let mut beside = SideStats::default();
     let (mut frames, mut cpu_ns, mut time_ns, mut stolen) = (0, 0, 0, 0.0);
@@ -607,7 +602,7 @@ fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> SideStats {
     beside
 }
 
-/// How a run of measurements comes out as a whole.
+/// Returns the outcome of a run of measurements.
 #[must_use]
 pub fn outcome(measurements: &[Measurement]) -> Outcome {
     let is = |measurement: &Measurement, wanted: fn(&Judgement) -> bool| {
@@ -628,14 +623,14 @@ pub fn outcome(measurements: &[Measurement]) -> Outcome {
     }
 }
 
-/// What a run of measurements comes to.
+/// The outcome of a run of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything could be told, and nothing is slower than it may be.
+    /// Every verdict is conclusive, and nothing is slower than allowed.
     AsExpected,
-    /// Something is slower.
+    /// A measurement is slower than allowed.
     Slower,
-    /// Something cannot be told, or nothing was measured.
+    /// A verdict is inconclusive, or nothing was measured.
     Inconclusive,
 }
 

@@ -24,7 +24,7 @@ pub fn environment(program: ProgramIdentity) -> io::Result<Environment> {
     })
 }
 
-/// The running kernel's version, for what depends on it.
+/// Returns the running kernel's version.
 ///
 /// # Errors
 ///
@@ -35,13 +35,13 @@ pub fn kernel_version() -> io::Result<KernelVersion> {
         .ok_or_else(|| io::Error::other(format!("the kernel's release `{release}` has no version")))
 }
 
-/// `net.core.bpf_jit_enable`, if this kernel has it and lets us read it.
+/// Returns `net.core.bpf_jit_enable`, if this kernel has it and it can be read.
 #[must_use]
 pub fn bpf_jit() -> Option<u8> {
     fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?.trim().parse().ok()
 }
 
-/// The kernel's release, as `uname -r` prints it.
+/// Returns the kernel's release, as `uname -r` prints it.
 ///
 /// # Errors
 ///
@@ -50,8 +50,8 @@ pub fn kernel_release() -> io::Result<String> {
     kernel("osrelease")
 }
 
-/// Whether a hypervisor is underneath, as far as it shows itself: among the flags of `/proc/cpuinfo` (x86), in the device tree
-/// (arm64), or by files of its own.
+/// Returns true if a hypervisor can be detected: by the flags of `/proc/cpuinfo` (x86), in the device tree
+/// (arm64), or by its files.
 #[must_use]
 pub fn is_virtual() -> bool {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -61,7 +61,8 @@ pub fn is_virtual() -> bool {
     flagged || places.iter().any(|place| std::path::Path::new(place).exists())
 }
 
-/// Whether the kernel counts the runs of every program for everyone (`kernel.bpf_stats_enabled`), which slows each run down.
+/// Returns true if the kernel counts the runs of all programs (`kernel.bpf_stats_enabled`), which slows down
+/// each run.
 #[must_use]
 pub fn counts_runs() -> bool {
     kernel("bpf_stats_enabled").is_ok_and(|enabled| enabled != "0")
@@ -71,7 +72,7 @@ fn kernel(name: &str) -> io::Result<String> {
     Ok(fs::read_to_string(format!("/proc/sys/kernel/{name}"))?.trim().to_owned())
 }
 
-/// The processor's model, where the kernel names it.
+/// Returns the processor's model, if the kernel names it.
 #[must_use]
 pub fn cpu_model() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;

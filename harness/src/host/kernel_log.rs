@@ -1,4 +1,4 @@
-//! What the kernel prints while something runs, and which of it is a fault of its own.
+//! The kernel log of a run.
 
 use std::{
     fs::File,
@@ -11,18 +11,19 @@ use crate::model::finding::KernelMessage;
 /// Messages of this level and worse are kept: `KERN_WARNING` (`include/linux/kern_levels.h`).
 const WARNING: u8 = 4;
 
-/// The most messages that are kept: a device that complains of each frame says nothing more with the next thousand.
+/// The most messages that are kept: a device that complains about each frame says nothing new with the next
+/// thousand.
 const MOST: usize = 500;
 
-/// The longest record that `/dev/kmsg` gives (`PRINTK_MESSAGE_MAX`, 2,048), and some more.
+/// The longest record of `/dev/kmsg` (`PRINTK_MESSAGE_MAX`, 2,048), with room to spare.
 const RECORD: usize = 8192;
 
-/// The kernel's log from one moment on.
+/// The kernel log from one moment on.
 #[derive(Debug)]
 pub struct KernelLog(File);
 
 impl KernelLog {
-    /// Begins with what is printed next. Needs `CAP_SYSLOG` where `kernel.dmesg_restrict` is set.
+    /// Starts with the next message. Needs `CAP_SYSLOG` if `kernel.dmesg_restrict` is set.
     ///
     /// # Errors
     ///
@@ -36,7 +37,7 @@ impl KernelLog {
         Ok(Self(file))
     }
 
-    /// What was printed since the last call, of the level of a warning or worse; at most 500 messages.
+    /// Returns the messages since the last call, of the level of a warning or worse; at most 500.
     ///
     /// # Errors
     ///
@@ -53,8 +54,8 @@ impl KernelLog {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Records were overwritten before they were read; reading goes on with the oldest that is left
-                // (`devkmsg_read()` of `kernel/printk/printk.c`).
+                // Records were overwritten before they were read; reading continues with the oldest that is
+                // left (`devkmsg_read()` of `kernel/printk/printk.c`).
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
                 Err(error) => return Err(error),
             }
@@ -64,15 +65,16 @@ impl KernelLog {
     }
 }
 
-/// Reads a record of `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`): `priority,sequence,microseconds,flags;text`, and lines
-/// that begin with a space and say of what device it is.
+/// Parses a record of `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`):
+/// `priority,sequence,microseconds,flags;text`, followed by lines that begin with a space and name the
+/// device.
 fn parse(record: &str) -> Option<KernelMessage> {
     let (prefix, text) = record.split_once(';')?;
     let mut fields = prefix.split(',');
     let priority: u32 = fields.next()?.parse().ok()?;
     let since_boot_us = fields.nth(1)?.parse().ok()?;
     let text = text.lines().next()?.to_owned();
-    // The facility is above (`LOG_PRIMASK` of `include/linux/syslog.h`).
+    // The bits above are the facility (`LOG_PRIMASK` of `include/linux/syslog.h`).
     Some(KernelMessage { level: u8::try_from(priority & 7).ok()?, since_boot_us, text })
 }
 

@@ -1,4 +1,4 @@
-//! The host: its kernel's version and options, and what that kernel prints.
+//! The host: its kernel's version and options, and the kernel log.
 
 pub mod kernel;
 pub mod kernel_log;

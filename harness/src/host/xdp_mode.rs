@@ -1,4 +1,4 @@
-//! Attach modes as the kernel's interface has them.
+//! Conversion of attach modes to those of the kernel's interface.
 
 use xdproof_netns::XdpMode;
 

@@ -1,4 +1,4 @@
-//! Attaching a program to the DUT of a testbed: once for trials, suites and measurements.
+//! Attaching a program to the DUT of a testbed, for trials, suites and measurements alike.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     testbed::{PortPair, Testbed, TestbedError},
 };
 
-/// Why there is no program at the DUT, or no rig around it.
+/// The reason why there is no program at the DUT, or no rig around it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NoRig {
     /// The kernel or the driver refuses the program.
@@ -24,7 +24,7 @@ pub enum NoRig {
     /// The program is attached, frames arrive without it, and none reaches it.
     #[error("{0}")]
     NoTraffic(String),
-    /// Something else failed.
+    /// Another error.
     #[error("{0}")]
     Failed(String),
 }

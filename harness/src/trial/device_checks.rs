@@ -1,5 +1,5 @@
-//! Checks of devices beside the trials: whether their statistics agree with the frames, whether an MTU that they accept is safe,
-//! whether the attach-semantics tests hold on them, and what the kernel printed meanwhile.
+//! Checks of devices beside the trials: their statistics against the frames, the safety of an MTU that they
+//! accept, and the kernel log meanwhile.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ use crate::{
 /// Frames by which statistics are checked: fewer than any ring holds, in windows that the path takes.
 const FRAMES: u32 = 100;
 
-/// How long a driver may take to update its statistics: e1000's watchdog does so every two seconds.
+/// Time that a driver may take to update its statistics: e1000's watchdog does so every two seconds.
 const STATS_UPDATE: Duration = Duration::from_secs(4);
 
 /// An MTU whose frames need several buffers of any driver.
@@ -61,15 +61,15 @@ const DRIVERS_WITH_LIVE_STATS: [&str; 13] = [
 /// Another suite of a run: returns the results of its test cases. It stops early once the flag is set.
 pub type Suite<'a> = &'a (dyn Fn(&Lab, &AtomicBool) -> Vec<RuleResult> + Sync);
 
-/// What is read before the first trial.
+/// Readings from before the first trial.
 #[derive(Debug)]
 pub(crate) struct Watch {
     log: Option<KernelLog>,
-    /// Statistics of the DUT and the tester, where the testbed is of devices.
+    /// Statistics of the DUT and the tester; empty where the testbed creates its own ports.
     counted: Vec<StatisticsReading>,
 }
 
-/// What is known when all trials have ended.
+/// Results of the checks and of other suites.
 #[derive(Debug, Default)]
 pub(crate) struct Examined {
     pub(crate) devices: Vec<DeviceRecord>,
@@ -78,7 +78,7 @@ pub(crate) struct Examined {
     pub(crate) rules: Vec<RuleResult>,
 }
 
-/// Why a check could not be made.
+/// An error that keeps a check from being made.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
     #[error(transparent)]
@@ -96,7 +96,7 @@ enum CheckError {
 impl Watch {
     /// Listens to the kernel from now on, and reads the devices' statistics.
     pub(crate) fn begin(lab: &Lab) -> Self {
-        // What cannot be read is reported at the end, when it cannot be read again.
+        // A failure shows at the end, when they cannot be read again.
         Self { log: KernelLog::from_now().ok(), counted: readings(lab).unwrap_or_default() }
     }
 

@@ -1,11 +1,7 @@
-//! One way through: from a planned trial to its record.
+//! The lab: runs one trial at a time, from its plan to its record.
 //!
-//! ```text
-//! plan --Trial--> Lab::run: testbed up, program attached (a rig, from the pool)
-//!                 inject -> observe -> verdict -> TrialRecord --Event--> reporters
-//! ```
-//!
-//! [`run`] does it for a whole plan, in parallel; `cargo test` calls [`Lab::run`] for one trial at a time.
+//! [`run`](crate::trial::run) does it for a whole plan, in parallel; `cargo test` calls [`Lab::run`] for each
+//! trial.
 
 use std::{
     collections::BTreeMap,
@@ -57,21 +53,20 @@ use crate::{
     },
 };
 
-/// How often a trial is begun anew because a switch or a device has put in a word of its own: they speak every second at most.
+/// Retries of a trial during which link-local control frames arrived: switches and devices send them every
+/// second at most.
 const TRIES: u32 = 5;
 
-/// Why trials cannot be run here at all.
+/// An error that keeps all trials from running.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// The program cannot be loaded, or the kernel counts no runs.
     #[error(transparent)]
     Attach(#[from] ProgramError),
-    /// The machine cannot be read.
-    #[error("failed to read what this machine is")]
+    #[error("failed to read the identity of this machine")]
     Environment(#[from] io::Error),
 }
 
-/// What all trials of a run share: the object under test, a pool of rigs on a testbed, and options.
+/// The shared state of all trials of a run: the object under test, a pool of rigs on a testbed, and options.
 #[derive(Debug)]
 pub struct Lab {
     object: LoadableObject,
@@ -81,7 +76,7 @@ pub struct Lab {
     _counting: RunCounting,
 }
 
-/// The object under test and what is known from loading it once.
+/// The object under test, and everything known from loading it once.
 #[derive(Debug)]
 struct LoadableObject {
     object: Object,
@@ -91,12 +86,12 @@ struct LoadableObject {
 }
 
 impl Lab {
-    /// Prepares to run trials of one object on veth pairs: loads it once, so that whatever is wrong with it is known before the
-    /// first trial. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_SYS_ADMIN`.
+    /// Prepares to run trials of one object on veth pairs. It is loaded once, so that its errors show before
+    /// the first trial. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN`, `CAP_NET_RAW` and `CAP_SYS_ADMIN`.
     ///
     /// # Errors
     ///
-    /// An object that is not a counter, a kernel that refuses it.
+    /// An object that is not a counter, or that the kernel rejects.
     pub fn open(object: Object, options: LabOptions) -> Result<Self, LabError> {
         let counting = RunCounting::enable()?;
         let (program, _counters) = Program::load_counter(&object)?;
@@ -119,7 +114,7 @@ impl Lab {
         self.pool.testbed.as_ref()
     }
 
-    /// Returns what decides whether a trial may run.
+    /// Returns the conditions on which the eligibility of trials depends.
     #[must_use]
     pub fn conditions(&self) -> Conditions<'_> {
         Conditions {
@@ -137,13 +132,13 @@ impl Lab {
         &self.object.object
     }
 
-    /// Returns whether the program was attached in native mode at the usual MTU, and frames reached it.
+    /// Returns true if the program was attached in native mode at the usual MTU, and frames reached it.
     #[must_use]
     pub fn attaches_natively(&self) -> bool {
         self.pool.attached().get(&Mode::Native) == Some(&Attached::Yes)
     }
 
-    /// Detaches the program from whatever waits in the pool.
+    /// Detaches the programs of all rigs that wait in the pool.
     pub fn detach(&self) {
         self.pool.clear();
     }
@@ -157,7 +152,8 @@ impl Lab {
         kernel::environment(self.object.identity.of(&self.object.object))
     }
 
-    /// Runs one trial and judges it. Takes a rig from the pool, or brings one up; hands it back only if it is clean.
+    /// Runs one trial and judges it. The rig is taken from the pool or brought up, and returned only if it is
+    /// clean.
     #[must_use]
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
         let facts = self.testbed().facts();
@@ -176,11 +172,12 @@ impl Lab {
         TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
     }
 
-    /// Gives the namespaces of one rig of each kind names that outlive this process, under `prefix`; returns their paths.
+    /// Publishes the namespaces of one rig of each kind under names that outlive this process and begin with
+    /// `prefix`; returns their paths.
     ///
     /// # Errors
     ///
-    /// When a name is taken or cannot be made.
+    /// A name that is taken or cannot be created.
     pub fn keep(self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
         self.pool.keep(prefix)
     }
@@ -213,7 +210,7 @@ impl Lab {
         Outcome { verdict, observation, duration: started.elapsed() }
     }
 
-    /// Takes a rig for a trial; else gives the verdict that its absence means.
+    /// Takes a rig for a trial; without one, returns the verdict that follows.
     fn take_rig(&self, trial: &Trial<'_>, kind: &RigKind) -> Result<Rig, Verdict> {
         let (conditions, mode, mtu) = (self.conditions(), trial.path.mode, kind.needs.mtu);
         let fail =
@@ -240,7 +237,8 @@ impl Lab {
         }
     }
 
-    /// Finds out whether the frames of a trial arrive and on which queues; else returns the rig and gives the verdict.
+    /// Finds out whether the frames of a trial arrive and on which queues; if not, returns the rig to the
+    /// pool and gives the verdict.
     fn prepare(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), Verdict> {
         let error = |reason| Verdict::Error { reason };
         let without = |rig, verdict| self.pool.hand_back(kind, rig).err().map_or(verdict, error);
@@ -256,7 +254,7 @@ impl Lab {
         }
     }
 
-    /// Says why the frames of a trial do not arrive, with or without a program.
+    /// Returns the reason why the frames of a trial do not arrive, with or without a program.
     fn not_carried(&self, trial: &Trial<'_>, kind: &RigKind) -> Result<Option<String>, String> {
         if !trial.path.mode.is_attached() {
             return Ok(None);
@@ -267,7 +265,7 @@ impl Lab {
         Ok(self.conditions().not_carried(trial, carriage))
     }
 
-    /// Sends, observes, judges. The rig comes back if it can still be used.
+    /// Sends, observes and judges. Returns the rig if it can be used again.
     fn observe_and_judge(
         &self,
         mut rig: Rig,
@@ -310,15 +308,15 @@ impl Lab {
         }
     }
 
-    /// The frames of a trial by the receive queue on which they arrive: they are sent to a program that counts by queue,
-    /// over a wire like the trial's own. Which queue a veth chooses follows from a frame's bytes, by a hash whose key the
-    /// kernel draws once (`skb_tx_hash` in `net/core/dev.c`). Nothing where the scenario does not ask for it.
+    /// Counts the frames of a trial by receive queue: they are sent to a program that counts by queue, over a
+    /// link like the trial's own. A veth chooses the queue by a hash of the frame's bytes, whose key the
+    /// kernel draws once (`skb_tx_hash` of `net/core/dev.c`). Empty if the scenario does not ask for it.
     fn queues(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), String> {
         if trial.scenario.spread.queues.is_none() || !trial.path.mode.is_attached() {
             return Ok((rig, Counts::new()));
         }
         let take = |object, kind| self.pool.take(object, kind).map_err(|error| error.to_string());
-        // Where there is one DUT, the other program needs it.
+        // The other program needs the only DUT.
         let waiting = if self.testbed().facts().exclusive {
             drop(rig);
             None
@@ -340,7 +338,7 @@ impl Lab {
         Ok((rig, queues))
     }
 
-    /// As [`Lab::observe`], with the scenario's slots set before it and back at 0 after it.
+    /// Calls [`Lab::observe`] with the scenario's slots preset, and resets them to 0 afterwards.
     fn observe_preset(
         &self,
         rig: &mut Rig,
@@ -367,7 +365,7 @@ impl Lab {
     ) -> Result<Observation, ExchangeError> {
         let rotation = scenario.spread.cpus.then(|| CpuRotation::new(scenario.sent())).transpose();
         let rotation = rotation.map_err(|source| ExchangeError::Turn { source })?;
-        // Where all CPUs share their counters, it does not show which of them counted.
+        // Counters that all CPUs share do not show which of them counted.
         // A device chooses the CPU on which it hands frames up.
         let shows = rig.counter().is_per_cpu() && !self.testbed().facts().asynchronous;
         let cpus = rotation.as_ref().filter(|_| shows).map_or(&[][..], CpuRotation::cpus).to_vec();
@@ -442,7 +440,7 @@ impl Lab {
         traits.arrival_order()
     }
 
-    /// Returns how frames are sent on this testbed.
+    /// Returns the options of sending on this testbed.
     pub(super) fn send_options(&self) -> SendOptions<'static> {
         let facts = self.testbed().facts();
         let (window, spread, rests) = (facts.window, facts.has_several_queues(), facts.asynchronous);
@@ -450,8 +448,8 @@ impl Lab {
     }
 }
 
-/// Observes until nobody else has spoken meanwhile. What is judged is one try and no part of another: the first of which something that is
-/// expected is missing, for then it may be one of ours that was made into what looks like somebody else's.
+/// Observes until no foreign frame has interfered. One attempt is judged by itself: the first one in which an
+/// expected frame is missing, because that frame may have been turned into what looks like a foreign one.
 fn undisturbed(
     expected: Option<&TrialExpectation>,
     mut observe: impl FnMut() -> Result<Observation, ExchangeError>,

@@ -1,4 +1,5 @@
-//! The pool of rigs: a rig goes from trial to trial, and is dropped if it does not come back as it was taken.
+//! The pool of rigs: a rig passes from trial to trial, and is dropped if it does not come back as it was
+//! taken.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 
-/// The rigs of one kind that wait for a trial, or why there are none.
+/// The rigs of one kind that wait for a trial, or the reason why there are none.
 #[derive(Debug)]
 enum PoolSlot {
     Ready(Vec<Rig>),
@@ -30,7 +31,7 @@ enum PoolSlot {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) testbed: Arc<dyn Testbed>,
-    /// Outcomes of attaching by mode, where nothing special was asked of the ports.
+    /// Outcomes of attaching by mode, where the needs were the usual ones.
     attached: Mutex<BTreeMap<Mode, Attached>>,
     slots: Mutex<HashMap<RigKind, PoolSlot>>,
 }
@@ -46,7 +47,7 @@ impl Pool {
         Self { testbed, attached: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// Takes a rig from the pool that is still as it was handed back, or brings one up.
+    /// Takes a rig that is still as it was returned from the pool, or brings one up.
     pub(crate) fn take(&self, object: &Object, kind: &RigKind) -> Result<Rig, NoRig> {
         loop {
             let waiting = match self.slots().get_mut(kind) {
@@ -67,7 +68,7 @@ impl Pool {
             if let Some(reason) = kind.needs.unmet(self.testbed.facts()) {
                 return Err(NoRig::Incapable(reason));
             }
-            // There is one DUT: its last program has to be detached first.
+            // The last program has to be detached from the only DUT first.
             self.clear();
         }
         let rig = match kind.role {
@@ -117,7 +118,7 @@ impl Pool {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.path.mode, outcome);
     }
 
-    /// Returns a rig to the pool if it is clean; else says what is wrong with it.
+    /// Returns a rig to the pool if it is clean; otherwise says what is wrong with it.
     pub(crate) fn hand_back(&self, kind: &RigKind, mut rig: Rig) -> Result<(), String> {
         rig.check_clean()?;
         if let PoolSlot::Ready(rigs) =

@@ -36,7 +36,7 @@ pub(super) fn command(trial: &Trial<'_>, facts: &Facts, object: &Object, options
     format!("xdproof validate{}", given.collect::<String>())
 }
 
-/// A word as a shell has to be given it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,+@%=".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

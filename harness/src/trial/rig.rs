@@ -20,7 +20,7 @@ use crate::{
     trial::attaching::{NoRig, attach_at_dut},
 };
 
-/// How long the first frame may take to reach a program that was just attached to a device.
+/// Time that the first frame may take to reach a program that was just attached to a device.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first kernel on which a test run that is not repeated is known to leave the XDP dispatcher alone. On 5.10 each one changes it,
@@ -57,7 +57,7 @@ pub(crate) enum Rig {
 #[derive(Debug)]
 pub(crate) struct DetachedRig {
     pub(crate) counter: Subject,
-    /// Where each test run would otherwise wait for all CPUs.
+    /// Set where each test run would otherwise wait for all CPUs.
     _held: Option<DispatcherHold>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct AttachedRig {
     pub(crate) capture: Capture,
     pub(crate) returned: Capture,
     pub(crate) ports: Arc<PortPair>,
-    /// How long the link may take to come up again after a trial.
+    /// Time that the link may take to come up again after a trial.
     link_up: Duration,
     runs: u64,
 }

@@ -26,7 +26,7 @@ use crate::{
 
 use crate::trial::lab::Lab;
 
-/// What is to be run, and how.
+/// A plan to run, and the way in which to run it.
 #[derive(Clone, Copy)]
 pub struct Order<'a> {
     /// The trials.
@@ -43,7 +43,7 @@ pub struct Order<'a> {
     pub give_back: &'a (dyn Fn() -> Vec<Finding> + Sync),
 }
 
-/// Why there is no result.
+/// An error that leaves no result.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A reporter cannot pass on what it is told, or the machine cannot be read.

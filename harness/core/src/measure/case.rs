@@ -1,4 +1,4 @@
-//! What is going to be measured: every comparison of a selection, decided before anything touches the kernel. Pure.
+//! Measurement cases: every comparison of a selection, decided before anything touches the kernel. Pure.
 
 use crate::{
     measure::traffic::{JUMBO, Mix, SIZES, Traffic, TrafficError},
@@ -8,33 +8,29 @@ use crate::{
     },
 };
 
-/// Where a trial runs its program, and on which frames.
+/// A program's place and its frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// On a device, or on its own.
     pub place: Place,
-    /// The frames.
     pub traffic: Traffic,
 }
 
-/// Where a program is measured.
+/// The place where a program is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// By test runs, with no device.
+    /// Test runs, without a device.
     Alone,
     /// Attached to the DUT.
     Wire {
-        /// How it is attached.
         mode: Mode,
-        /// How frames reach it.
         injector: InjectorKind,
-        /// From how many CPUs at once, each with queues of its own.
+        /// The number of CPUs that send at once, each with queues of its own.
         cpus: usize,
     },
 }
 
 impl Place {
-    /// Where it is in an id: `native/ring`.
+    /// Returns the place as it stands in an id: `native/ring`.
     fn name(self) -> String {
         match self {
             Self::Alone => "alone".to_owned(),
@@ -43,23 +39,21 @@ impl Place {
     }
 }
 
-/// One comparison: a subject against a reference, each a program in a place.
+/// A comparison of a subject with a reference, each a program in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What its ratio is about.
     pub what: Quantity,
-    /// Where the subject is measured.
+    /// The subject's place.
     pub setup: Setup,
-    /// Where the reference is measured, if that is elsewhere.
+    /// The reference's place, if it differs from the subject's.
     pub elsewhere: Option<Setup>,
-    /// The subject's program.
     pub subject: ProgramRole,
-    /// The reference's program.
     pub reference: ProgramRole,
 }
 
 impl Case {
-    /// Its name in results and tables: `path/native/ring/udp/64`, with `/2cpus` behind it for more than one.
+    /// Returns the name in results and tables: `path/native/ring/udp/64`, followed by `/2cpus` for more than
+    /// one CPU.
     #[must_use]
     pub fn id(&self) -> String {
         let place = match (self.what, self.setup.place) {
@@ -74,70 +68,58 @@ impl Case {
         format!("{}{place}/{}{cpus}", self.what, self.setup.traffic.name)
     }
 
-    /// Where the reference is measured.
+    /// Returns the reference's place and frames.
     #[must_use]
     pub fn reference_setup(&self) -> &Setup {
         self.elsewhere.as_ref().unwrap_or(&self.setup)
     }
 
-    /// Whether the subject is judged: not where it is held against a program that does nothing, or one place against
-    /// another.
+    /// Returns true if the subject is judged. It is not where the reference is the null program or another
+    /// place.
     #[must_use]
     pub fn is_judged(&self) -> bool {
         self.reference == ProgramRole::Reference
     }
 }
 
-/// Why there is nothing to measure by.
+/// An error in a selection of measurements.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WantedError {
-    /// The frames.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
-    /// Modes or CPUs are named, and nothing that is attached or sends.
-    #[error(
-        "{} attaches to nothing and sends nothing: it goes with no mode and no number of CPUs",
-        InjectorKind::TestRun
-    )]
+    #[error("--injector {} cannot be combined with --mode or --cpus", InjectorKind::TestRun)]
     NothingToAttach,
-    /// A size is named, and a mix that has sizes of its own.
-    #[error("{} has frames of sizes of its own", Mix::Imix.name())]
+    #[error("--size cannot be combined with the mix {}, whose frame sizes are fixed", Mix::Imix.name())]
     ManySizes,
-    /// The cost of a program is wanted on several frames.
-    #[error("a program's cost is measured on one frame, and {name} has several")]
-    SeveralFrames {
-        /// The traffic.
-        name: String,
-    },
+    #[error("the cost of a program is measured on one frame; {name} has several")]
+    SeveralFrames { name: String },
 }
 
-/// Which comparisons are wanted; what is empty is chosen by default.
+/// A selection of comparisons; an empty list means the default.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Modes to attach in.
     pub modes: Vec<Mode>,
-    /// Injectors to send by; test runs stand for the program's cost.
+    /// Injectors; `test_run` selects the program's cost.
     pub injectors: Vec<InjectorKind>,
     /// Frame sizes in bytes, FCS included.
     pub sizes: Vec<usize>,
-    /// Mixes.
     pub mixes: Vec<Mix>,
-    /// Numbers of CPUs to send from.
+    /// Numbers of CPUs that send.
     pub cpus: Vec<usize>,
-    /// Scenarios whose frames are sent instead.
+    /// Scenarios whose frames are sent instead of a mix.
     pub scenarios: Vec<Traffic>,
-    /// CPUs that there are.
+    /// CPUs that can be used.
     pub cpus_available: usize,
-    /// Whether there is a program to be compared with.
+    /// Set if there is a program to compare with.
     pub against: bool,
 }
 
 impl Wanted {
-    /// Every comparison, in the order of the table.
+    /// Returns every comparison, in the order of the table.
     ///
     /// # Errors
     ///
-    /// A size that a named mix does not have, and choices that do not go together.
+    /// A size that a mix does not have, and options that exclude each other.
     pub fn cases(&self) -> Result<Vec<Case>, WantedError> {
         self.contradiction().map_or(Ok(()), Err)?;
         let chosen = !(self.modes.is_empty()
@@ -152,7 +134,7 @@ impl Wanted {
             (false, true) => self.versions(),
             (false, false) => self.survey(),
         };
-        // What was named twice is measured once: an id is unique within a result.
+        // A case that was named twice is measured once: an id is unique within a result.
         for case in all? {
             if !cases.contains(&case) {
                 cases.push(case);
@@ -161,7 +143,7 @@ impl Wanted {
         Ok(cases)
     }
 
-    /// What was named and would be left out without a word.
+    /// Returns an error for an option that would have no effect.
     fn contradiction(&self) -> Option<WantedError> {
         let is_test_run = |injector: &InjectorKind| *injector == InjectorKind::TestRun;
         let only_test_runs = !self.injectors.is_empty() && self.injectors.iter().all(is_test_run);
@@ -198,7 +180,7 @@ impl Wanted {
         Case { what: Quantity::PathRate, setup, elsewhere: None, subject: ProgramRole::Subject, reference }
     }
 
-    /// Whatever was named, with everything else that was.
+    /// Returns the product of everything that was named.
     fn product(&self) -> Result<Vec<Case>, TrafficError> {
         let injectors: &[InjectorKind] = match (self.injectors.is_empty(), self.modes.is_empty()) {
             (false, _) => &self.injectors,
@@ -243,7 +225,7 @@ impl Wanted {
         Ok(traffic)
     }
 
-    /// Two versions of a program: what it costs by itself, and how fast a path is with it.
+    /// Returns the comparison of two versions of a program: its cost, and the path rate with it.
     fn versions(&self) -> Result<Vec<Case>, TrafficError> {
         let udp = Traffic::of(Mix::Udp, Mix::Udp.least())?;
         let qinq = Traffic::of(Mix::QinqIpv6, Mix::QinqIpv6.least())?;
@@ -255,8 +237,8 @@ impl Wanted {
         Ok(cases)
     }
 
-    /// A view of everything: the program's cost; each injector in each mode; each size, mix and number of CPUs by the fastest
-    /// injector; mode against mode and size against size.
+    /// Returns a survey: the program's cost; each injector in each mode; each size, mix and number of CPUs by
+    /// the fastest injector; native against generic mode, and the largest against the smallest size.
     fn survey(&self) -> Result<Vec<Case>, TrafficError> {
         use InjectorKind::{LiveFrames, Pnet, Ring};
         let udp = |size| Traffic::of(Mix::Udp, size);
@@ -290,7 +272,7 @@ impl Wanted {
     }
 }
 
-/// The program in native mode against itself in generic mode.
+/// Returns the comparison of native with generic mode, with the same program.
 #[must_use]
 pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
     let place = |mode| Place::Wire { mode, injector, cpus: 1 };
@@ -303,7 +285,7 @@ pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
     }
 }
 
-/// The program on frames of one size against itself on frames of another.
+/// Returns the comparison of two frame sizes, with the same program.
 #[must_use]
 pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Case {
     Case {

@@ -1,4 +1,5 @@
-//! Today's measurements against stored ones: ratio by ratio, and absolute figures only on the same machine. Pure.
+//! Comparison of measurements with stored ones: ratio by ratio, and absolute figures only on the same
+//! machine. Pure.
 
 use crate::{
     measure::{
@@ -11,18 +12,18 @@ use crate::{
     },
 };
 
-/// Holds a measurement against the stored one of the same id.
+/// Compares a measurement with the stored one of the same id.
 #[must_use]
 pub fn against(new: &Measurement, old: &Measurement, tolerance: Tolerance) -> Change {
     let logs = |measurement: &Measurement| series(&measurement.trials, false, Costs::Gross).logs();
     let judged = judge_against_baseline(&logs(new), &logs(old), tolerance, new.seed);
-    // A figure that was not believed when it was measured is nothing to judge by.
+    // A figure that was in doubt when it was measured is no baseline.
     let doubted = [new, old].into_iter().find_map(|measurement| match &measurement.verdict {
         Some(verdict @ Judgement::Inconclusive { .. }) => Some(*verdict),
         _ => None,
     });
     let comparable = new.fingerprint == old.fingerprint && new.offered_pps == old.offered_pps;
-    // Costs: a lower one is faster. Rates: a higher one.
+    // Costs: lower is faster. Rates: higher is faster.
     let speeds = |measurement: &Measurement| -> Vec<f64> {
         let blocks = series(&measurement.trials, false, Costs::Gross).blocks;
         blocks.iter().map(|block| -f64::midpoint(block.subject[0], block.subject[1]).ln()).collect()
@@ -38,7 +39,8 @@ pub fn against(new: &Measurement, old: &Measurement, tolerance: Tolerance) -> Ch
     }
 }
 
-/// Every measurement of either, by id, and what became of it: those of `new` in their order, then what only `old` has.
+/// Returns every measurement of either side, by id: those of `new` in their order, then those that only `old`
+/// has.
 pub fn pairs<'a>(
     new: &'a [Measurement],
     old: &'a [Measurement],
@@ -49,9 +51,9 @@ pub fn pairs<'a>(
     both.chain(gone)
 }
 
-/// Whether a ratio means anything beyond its own run: what is held against a program that does nothing, or one place
-/// against another. What is held against a version of a program means something for these two only, and what was offered
-/// less than goes comes out as fast as it was offered.
+/// Returns true if a ratio means anything beyond its own run: the reference is the null program or another
+/// place. A ratio to a version of a program is about these two only, and at an offered load every program
+/// that keeps up has the same rate.
 #[must_use]
 pub fn is_comparable(new: &Measurement, old: &Measurement) -> bool {
     let same_reference = new.reference.tag == old.reference.tag;

@@ -1,7 +1,7 @@
-//! The method: from the costs of single trials to a verdict about two things, one of which is the reference. Pure.
+//! The method: from the costs of single trials to a verdict about a subject and a reference. Pure.
 //!
-//! All is kept as cost, in nanoseconds per frame: lower is better. What is judged is a *speed ratio*, the subject's speed
-//! over the reference's: below 1 the subject is slower.
+//! Everything is kept as cost, in nanoseconds per frame: lower is better. The judged quantity is the *speed
+//! ratio*, the subject's speed over the reference's: below 1 the subject is slower.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,25 +13,26 @@ use crate::{
     },
 };
 
-/// Four trials that stand close together in time, A B B A or B A A B, so that a drift of the machine falls on both sides alike.
-/// Which of the two it is has to be drawn: what the machine does in step with the trials, a scheduler's slices above all, then
-/// falls on either side as often, and is scatter instead of a bias.
+/// Four trials close together in time, A B B A or B A A B, so that drift of the machine affects both sides
+/// alike. The order is drawn at random: anything that the machine does in step with the trials, such as a
+/// scheduler's time slices, then affects either side equally often and is scatter instead of bias.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// What a frame cost in the two trials of the reference, in nanoseconds.
+    /// Cost of a frame in the two trials of the reference, in nanoseconds.
     pub reference: [f64; 2],
-    /// What a frame cost in the two trials of the subject, in nanoseconds.
+    /// Cost of a frame in the two trials of the subject, in nanoseconds.
     pub subject: [f64; 2],
-    /// What a frame cost with a program that does nothing, in nanoseconds, just before the four and just after them, N A B B
-    /// A N. Where it is there, the costs above are compared less the mean of the two.
+    /// Cost of a frame with the null program, in nanoseconds, just before and just after the four trials: N A
+    /// B B A N. If present, the mean of the two is subtracted from the costs above.
     pub null: Option<[f64; 2]>,
 }
 
 impl Block {
-    /// The natural logarithm of the speed ratio: the mean of those of the reference's costs, less that of the subject's.
+    /// Returns the natural logarithm of the speed ratio: the mean log cost of the reference less that of the
+    /// subject.
     ///
-    /// `None` where a cost, net or gross, is not positive, or the ratio is not one that a number holds.
+    /// `None` if a cost, net or gross, is not positive, or the ratio is not a normal number.
     #[must_use]
     pub fn log_speed(&self) -> Option<f64> {
         let Self { reference, subject, null } = *self;
@@ -47,24 +48,24 @@ impl Block {
     }
 }
 
-/// The mean logarithm of two costs less `base`, where both are positive and finite.
+/// Returns the mean logarithm of two costs less `base`, if both are positive and finite.
 fn log_mean(costs: [f64; 2], base: f64) -> Option<f64> {
     let [first, last] = costs.map(|cost| (cost - base).ln());
     Some(f64::midpoint(first, last)).filter(|log| log.is_finite())
 }
 
-/// What was tried to compare two things.
+/// The blocks of one comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
-    /// The blocks that are whole, in the order in which they were run.
+    /// Complete blocks, in the order in which they were run.
     pub blocks: Vec<Block>,
-    /// For each block of which a trial was void, why the first of these was.
+    /// For each block with a void trial, the reason of the first one.
     pub void: Vec<Void>,
 }
 
 impl Series {
-    /// Adds what came of one block; one without a [`Block::log_speed`] is void.
+    /// Adds a block; one without a [`Block::log_speed`] is void.
     pub fn push(&mut self, tried: Result<Block, Void>) {
         match tried {
             Ok(block) if block.log_speed().is_some() => self.blocks.push(block),
@@ -73,25 +74,25 @@ impl Series {
         }
     }
 
-    /// The [`Block::log_speed`] of every block that has one.
+    /// Returns the [`Block::log_speed`] of every block that has one.
     #[must_use]
     pub fn logs(&self) -> Vec<f64> {
         self.blocks.iter().filter_map(Block::log_speed).collect()
     }
 
-    /// How many blocks were tried.
+    /// Returns the number of blocks that were run.
     #[must_use]
     pub fn tried(&self) -> usize {
         self.blocks.len() + self.void.len()
     }
 
-    /// What the blocks come to; `None` where none is whole. The bootstrap draws by `seed`.
+    /// Returns the ratio of the blocks; `None` if none is complete. `seed` seeds the bootstrap.
     #[must_use]
     pub fn estimate(&self, seed: u64) -> Option<Estimate> {
         estimate(&self.logs(), seed)
     }
 
-    /// What keeps the series from being judged at all.
+    /// Returns the reason why the series cannot be judged, if there is one.
     fn shortcoming(&self, series: Contender) -> Option<Inconclusive> {
         let (whole, of) = (self.logs().len(), self.tried());
         let void = of - whole;
@@ -102,40 +103,43 @@ impl Series {
     }
 }
 
-/// A verdict with what it rests on.
+/// A verdict and the ratios on which it is based.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
-    /// The verdict.
     pub verdict: Judgement,
-    /// The subject against the reference; `None` where no block is whole.
+    /// The subject against the reference; `None` if no block is complete.
     pub estimate: Option<Estimate>,
-    /// The same program against itself; `None` where no block is whole, or the verdict takes no gate.
+    /// The same program against itself (the A/A control); `None` if no block is complete, or the verdict
+    /// needs no control.
     pub gate: Option<Estimate>,
 }
 
-/// Judges the subject against the reference, by blocks between which those of the `gate` were run: the same program against
-/// itself. The bootstraps draw by `seed`.
+/// Judges the subject against the reference. Blocks of the control `gate`, the same program against itself
+/// (A/A), were run in between. `seed` seeds the bootstraps.
 ///
-/// With a tolerance of d, by the first of these that applies:
+/// With a tolerance of d, the first rule that applies decides:
 ///
 /// 1. More than [`MOST_VOID`] of the blocks of either series are void: inconclusive.
-/// 2. Either has fewer than [`LEAST_BLOCKS`] whole ones: inconclusive.
-/// 3. The gate's interval misses 1, and its median is off 1 by more than [`MOST_GATE_BIAS`](crate::model::judgement::MOST_GATE_BIAS) of d: inconclusive.
-/// 4. The gate's interval is not narrower than d, from end to end: inconclusive.
-/// 5. The subject's interval lies below 1 - d: regression; above 1 + d: improved; within both, its ends included: pass;
-///    otherwise inconclusive. What is not a number is inconclusive.
-/// 6. A regression or an improvement has to be found by the earlier and by the later half of the blocks, each by itself and
-///    with [`LEAST_BLOCKS`]; else inconclusive. A machine that runs otherwise for a second or two, which on shared ones happens
-///    in a few runs of a hundred, makes one of the halves differ; a program makes both.
+/// 2. Either has fewer than [`LEAST_BLOCKS`] complete ones: inconclusive.
+/// 3. The control's interval excludes 1, and its median differs from 1 by more than
+///    [`MOST_GATE_BIAS`](crate::model::judgement::MOST_GATE_BIAS) of d: inconclusive.
+/// 4. The control's interval is not narrower than d, from end to end: inconclusive.
+/// 5. The subject's interval lies below 1 - d: regression; above 1 + d: improved; within both, ends included:
+///    pass; otherwise inconclusive. A value that is not a number is inconclusive.
+/// 6. A regression or an improvement must be found in the earlier and in the later half of the blocks, each
+///    by itself and with [`LEAST_BLOCKS`]; otherwise inconclusive. A machine that behaves differently for a
+///    second or two, which happens on shared ones in a few runs of a hundred, changes one half; a program
+///    changes both.
 ///
-/// If the third rule asked only whether the gate's interval misses 1, it would refuse an honest machine in one run of
-/// twenty, for that is what an interval of 95 % means, and the longer one measured, the smaller the bias for which it
-/// refused, down to what no verdict at this tolerance can feel. So a bias has to be both certain and large, and large is a
-/// fifth of d. With an interval of a quarter of d, normal noise brings about both in fewer than 1 run of 500, and a bias of
-/// half of d escapes in fewer than 1 of 1,000. With a wider one both grow, up to the 1 of 20 that misses 1 by chance, and
-/// half of d can hide in an interval of nearly d; more blocks make each rarer. A bias that escapes moves the limits of the
-/// fifth rule by no more than itself.
+/// If the third rule only asked whether the control's interval excludes 1, it would reject a sound machine in
+/// one run of twenty, because that is the meaning of a 95 % interval; and the longer the measurement, the
+/// smaller the bias that it would reject, down to a bias that affects no verdict at this tolerance. A bias
+/// therefore has to be both significant and large, and large means a fifth of d. With an interval of a
+/// quarter of d, normal noise causes both in fewer than 1 run of 500, and a bias of half of d goes unnoticed
+/// in fewer than 1 of 1,000. With a wider interval both rates grow, up to the 1 of 20 that excludes 1 by
+/// chance, and half of d can hide in an interval of nearly d; more blocks make each rarer. A bias that goes
+/// unnoticed moves the limits of the fifth rule by no more than itself.
 #[must_use]
 pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Judged {
     let (estimate, gate_estimate) = (series.estimate(seed), gate.estimate(seed));
@@ -156,7 +160,7 @@ pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) ->
     Judged { verdict, estimate, gate: gate_estimate }
 }
 
-/// A verdict that something differs, if the earlier and the later half of the blocks say so each by itself.
+/// Confirms a regression or an improvement by the earlier and the later half of the blocks, each by itself.
 fn confirmed(
     alarm: Judgement,
     logs: &[f64],
@@ -176,7 +180,7 @@ fn confirmed(
     }
 }
 
-/// Why a machine with such a gate supports no verdict, if it does not.
+/// Returns the reason why a machine with such a control supports no verdict, if there is one.
 fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusive> {
     let Some(Estimate { ratio, interval, .. }) = gate else { return Some(Inconclusive::NotFinite) };
     let agrees = interval.contains(1.0) || tolerance.gate_band().contains(ratio);
@@ -188,11 +192,11 @@ fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusi
     }
 }
 
-/// Judges today's log ratios, `new`, against those stored earlier, `old`, each being [`Series::logs`]: the ratio is today's
-/// speed ratio over the stored one, so that machines of different speed compare.
+/// Judges the log ratios of today, `new`, against stored ones, `old`, each being [`Series::logs`]: the ratio
+/// is today's speed ratio over the stored one, so that machines of different speed can be compared.
 ///
-/// The rules are those of [`judge`] without void blocks and gate, which are a matter of each of the two. The estimate's
-/// `mad` and `n` are those of `new`.
+/// The rules are those of [`judge`] without void blocks and control, which concern each run by itself. `mad`
+/// and `n` of the estimate are those of `new`.
 #[must_use]
 pub fn judge_against_baseline(new: &[f64], old: &[f64], tolerance: Tolerance, seed: u64) -> Judged {
     let estimate = estimate_change(new, old, seed);
@@ -207,10 +211,10 @@ pub fn judge_against_baseline(new: &[f64], old: &[f64], tolerance: Tolerance, se
     Judged { verdict, estimate, gate: None }
 }
 
-/// Whether more blocks could bring a verdict where there is none.
+/// Returns true if more blocks could lead to a verdict.
 ///
-/// They could not where a gate's interval lies, whole, so far from 1 that it matters; where blocks enough were tried and
-/// each of them was void; where a stored set is too small; and where something is not a number.
+/// They cannot if a control's whole interval is too far from 1, if enough blocks were run and each was void,
+/// if a stored set is too small, or if a value is not a number.
 #[must_use]
 pub fn wants_more(judged: &Judged) -> bool {
     match judged.verdict {
@@ -258,7 +262,7 @@ mod tests {
         series(&vec![ratio.ln(); count])
     }
 
-    /// What one run of `count` blocks comes to, whose log ratios scatter by `deviation` around that of `ratio`.
+    /// Judges one run of `count` blocks, whose log ratios scatter by `deviation` around that of `ratio`.
     fn run(rng: &mut Rng, ratio: f64, deviation: f64, count: usize) -> Series {
         series(&normal(rng, ratio.ln(), deviation, count))
     }
@@ -663,7 +667,7 @@ mod tests {
         }
     }
 
-    /// How many of 100 gates support no verdict.
+    /// Returns how many of 100 controls support no verdict.
     fn refusals(ratio: f64, deviation: f64, tolerance: Tolerance) -> usize {
         let mut rng = Rng::with_seed(24);
         let mut refused = |seed: &u64| {

@@ -1,5 +1,6 @@
-//! How costs are compared on machines that cannot be trusted: in blocks whose trials stand close together, by the median
-//! of their log ratios, with an interval, and with a verdict only where the machine, compared with itself, supports one.
+//! Measuring: costs are compared on machines that cannot be trusted, in blocks of trials close together in
+//! time, by the median of their log ratios, with an interval, and with a verdict only where the machine,
+//! compared with itself, supports one.
 
 pub mod case;
 pub mod compare;

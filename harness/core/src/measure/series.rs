@@ -1,4 +1,4 @@
-//! A measurement as `result.json` has it: raw trials, what they come to, and on what machine. Pure.
+//! From the stored samples of a measurement to blocks and figures. Pure.
 
 use crate::{
     measure::{Block, Series, judge, statistics::figure},
@@ -8,17 +8,17 @@ use crate::{
     },
 };
 
-/// How costs are taken.
+/// The way in which costs are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Costs {
-    /// As they are: what is judged. Net of a program that does nothing, a program may cost so little that a twentieth of it
-    /// is less than where in memory it lies makes.
+    /// As measured; this is what is judged. Net of the null program, a program may cost so little that a
+    /// twentieth of it is less than the effect of its place in memory.
     Gross,
-    /// Less those of the null program, where blocks have its trials.
+    /// Less the cost of the null program, in blocks that have its trials.
     Net,
 }
 
-/// The blocks of one of the two series that trials make up.
+/// Returns the blocks of the subject or, with `gate`, of the control.
 #[must_use]
 pub fn series(trials: &[Sample], gate: bool, costs: Costs) -> Series {
     let mut series = Series::default();
@@ -30,7 +30,7 @@ pub fn series(trials: &[Sample], gate: bool, costs: Costs) -> Series {
     series
 }
 
-/// A block of its trials, or why the first void one is.
+/// Returns a block of its trials, or the reason of the first void one.
 fn whole(trials: &[Sample], costs: Costs) -> Result<Block, Void> {
     if let Some(void) = trials.iter().find_map(|trial| trial.void.clone()) {
         return Err(void);
@@ -47,7 +47,7 @@ fn whole(trials: &[Sample], costs: Costs) -> Result<Block, Void> {
     }
 }
 
-/// The figures of the subject and of the reference, from net costs.
+/// Returns the figures of the subject and of the reference, from net costs.
 #[must_use]
 pub fn figures(what: Quantity, against_null: bool, series: &Series, seed: u64) -> [Option<Figure>; 2] {
     let mean = |costs: [f64; 2]| f64::midpoint(costs[0], costs[1]);
@@ -68,8 +68,8 @@ pub fn figures(what: Quantity, against_null: bool, series: &Series, seed: u64) -
     }
 }
 
-/// Whether figures that nobody judges can be believed: by the rules of [`judge`], but for what the ratio has to be. The
-/// interval of the ratio has to fit between the limits of the tolerance around it.
+/// Checks figures that are not judged: by the rules of [`judge`], except for the value of the ratio. Its
+/// interval has to fit within the tolerance around it.
 #[must_use]
 pub fn believe(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Option<Judgement> {
     let judged = judge(series, gate, tolerance, seed);

@@ -1,4 +1,4 @@
-//! Medians, their spread, and how far chance alone could have moved them. Pure; who wants randomness brings the seed.
+//! Medians, their spread, and bootstrap intervals. Pure; the caller provides the seed.
 
 use fastrand::Rng;
 
@@ -7,17 +7,17 @@ use crate::model::{
     measurement::Figure,
 };
 
-/// How often a bootstrap draws.
+/// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 10_000;
 
-/// How much of what a bootstrap draws lies within its interval, in percent.
+/// Confidence level of a bootstrap interval, in percent.
 pub const LEVEL: usize = 95;
 
-/// How many of the medians drawn lie below the interval, and how many above it.
+/// Resampled medians below the interval, and above it.
 const TAIL: usize = RESAMPLES * (100 - LEVEL) / 200;
 
-/// The median of `values`, for an even number the mean of the two in the middle; `None` where there are none or one is not
-/// finite.
+/// Returns the median of `values`, for an even number the mean of the two in the middle; `None` if there are
+/// none or one is not finite.
 #[must_use]
 pub fn median(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values)?;
@@ -25,8 +25,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(sorted[lower], sorted[upper]))
 }
 
-/// The median absolute deviation of `values` from their median, unscaled; `None` where there is no [`median`]
-/// or a deviation is not finite.
+/// Returns the median absolute deviation of `values` from their median, unscaled; `None` if there is no
+/// [`median`] or a deviation is not finite.
 #[must_use]
 pub fn mad(values: &[f64]) -> Option<f64> {
     let centre = median(values)?;
@@ -34,43 +34,43 @@ pub fn mad(values: &[f64]) -> Option<f64> {
     median(&deviations)
 }
 
-/// Where the median lies of what `values` are a sample of: the percentile bootstrap, [`LEVEL`] percent of [`RESAMPLES`].
+/// Returns the percentile-bootstrap interval of the median: [`LEVEL`] percent of [`RESAMPLES`].
 ///
-/// The same values in any order and the same `seed` give the same interval. `None` where there is no [`median`].
+/// The same values in any order and the same `seed` give the same interval. `None` if there is no [`median`].
 #[must_use]
 pub fn bootstrap_median(values: &[f64], seed: u64) -> Option<Interval> {
     let mut sample = Sample::new(values)?;
     Some(percentile(seed, |rng| sample.draw_median(rng)))
 }
 
-/// Where the difference lies of two medians whose samples have nothing to do with each other, that of `new` less that of
-/// `old`: the percentile bootstrap, with both drawn anew each time.
+/// Returns the percentile-bootstrap interval of the difference of two medians of independent samples, that of
+/// `new` less that of `old`.
 ///
-/// `None` where either has no [`median`].
+/// `None` if either has no [`median`].
 #[must_use]
 pub fn bootstrap_difference(new: &[f64], old: &[f64], seed: u64) -> Option<Interval> {
     let (mut new, mut old) = (Sample::new(new)?, Sample::new(old)?);
     Some(percentile(seed, |rng| new.draw_median(rng) - old.draw_median(rng)))
 }
 
-/// The ratio of which `logs` are a sample of logarithms.
+/// Returns the ratio of which `logs` is a sample of logarithms.
 pub(super) fn estimate(logs: &[f64], seed: u64) -> Option<Estimate> {
     from_logs(median(logs)?, bootstrap_median(logs, seed)?, logs)
 }
 
-/// The ratio of two ratios that were measured independently of each other, from samples of their logarithms.
+/// Returns the change of a ratio, from samples of logarithms that were measured independently.
 pub(super) fn estimate_change(new: &[f64], old: &[f64], seed: u64) -> Option<Estimate> {
     from_logs(median(new)? - median(old)?, bootstrap_difference(new, old, seed)?, new)
 }
 
-/// From logarithms to ratios, where floating point can hold these.
+/// Converts logarithms to ratios, if floating point can represent them.
 fn from_logs(median: f64, interval: Interval, logs: &[f64]) -> Option<Estimate> {
     let (ratio, interval) = (median.exp(), interval.map(f64::exp));
     let hold = [ratio, interval.low, interval.high].iter().all(|ratio| ratio.is_normal());
     hold.then_some(Estimate { ratio, interval, mad: mad(logs)?, n: logs.len() })
 }
 
-/// The median of `values` and where it lies.
+/// Returns the median of `values` and its interval.
 pub(super) fn figure(values: &[f64], seed: u64) -> Option<Figure> {
     Some(Figure { median: median(values)?, interval: bootstrap_median(values, seed)? })
 }
@@ -84,7 +84,8 @@ fn percentile(seed: u64, mut draw: impl FnMut(&mut Rng) -> f64) -> Interval {
 
 /// A sample to draw from with replacement.
 ///
-/// Only how often each value is drawn is kept: in a sorted sample that is enough to find the median, without sorting again.
+/// It counts how often each value is drawn: in a sorted sample that is enough to find the median without
+/// sorting again.
 struct Sample {
     sorted: Vec<f64>,
     times: Vec<usize>,
@@ -96,13 +97,14 @@ impl Sample {
         Some(Self { times: vec![0; sorted.len()], sorted })
     }
 
-    /// The median of as many values as there are, each drawn from all.
+    /// Returns the median of as many values as there are, each drawn from all.
     fn draw_median(&mut self, rng: &mut Rng) -> f64 {
         let (sorted, times) = (self.sorted.as_slice(), self.times.as_mut_slice());
         times.fill(0);
         let (count, mut bits) = (times.len() as u64, 0);
         for draw in 0..times.len() {
-            // A word makes two draws. That 2^32 is no multiple of the count favours no value by more than one in a million.
+            // A word makes two draws. 2^32 is no multiple of the count, which favours no value by more than
+            // one in a million.
             bits = if draw % 2 == 0 { rng.u64(..) } else { bits >> 32 };
             times[(((bits & 0xffff_ffff) * count) >> 32) as usize] += 1;
         }
@@ -117,12 +119,12 @@ impl Sample {
                 }
             }
         }
-        // Not reached, as more are drawn than any rank; and what is not a number is never a pass.
+        // Unreachable: more are drawn than any rank. A value that is not a number never passes.
         f64::NAN
     }
 }
 
-/// The values in order, where there are some and all are finite.
+/// Returns the values in order, if there are any and all are finite.
 fn sorted(values: &[f64]) -> Option<Vec<f64>> {
     if values.is_empty() || !values.iter().all(|value| value.is_finite()) {
         return None;
@@ -132,7 +134,7 @@ fn sorted(values: &[f64]) -> Option<Vec<f64>> {
     Some(sorted)
 }
 
-/// The ranks, from 0, of the two values in the middle of `count`, which are one and the same where it is odd.
+/// Returns the ranks, from 0, of the two values in the middle of `count`; for an odd count they are the same.
 fn middle(count: usize) -> (usize, usize) {
     ((count - 1) / 2, count / 2)
 }

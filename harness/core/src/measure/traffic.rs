@@ -1,34 +1,34 @@
-//! What is sent while something is measured: frames of a protocol mix and a size, made as a scenario's are.
+//! Traffic of measurements: frames of a protocol mix and a size, crafted as those of scenarios are.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, str::FromStr};
 
 use xdproof_scenarios::{Scenario, ScenarioId, load};
 
-/// Bytes of the frame check sequence, which a frame's size counts in and its bytes here do not have (RFC 2544 section 9).
+/// Bytes of the frame check sequence, which a frame's size includes and its bytes here do not (RFC 2544
+/// section 9).
 pub const FCS: usize = 4;
 
 /// Frame sizes in bytes, FCS included (RFC 2544 section 9.1, for Ethernet).
 pub const SIZES: [usize; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 
-/// The size of a frame with 9,000 bytes behind its Ethernet header.
+/// Size of a frame with an MTU of 9,000 bytes.
 pub const JUMBO: usize = 9018;
 
-/// A mix of protocols.
+/// A protocol mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mix {
     /// IPv4 with UDP, untagged.
     Udp,
-    /// IPv6 with UDP behind an 802.1ad and an 802.1Q tag: the longest way through the classifier.
+    /// IPv6 with UDP behind an 802.1ad and an 802.1Q tag: the longest path through the classifier.
     QinqIpv6,
-    /// Untagged IPv4 with UDP, in frames of 64, 594 and 1,518 bytes, 7 to 4 to 1.
+    /// Untagged IPv4 with UDP, in frames of 64, 594 and 1,518 bytes in the ratio 7:4:1.
     Imix,
 }
 
 impl Mix {
-    /// Every mix.
     pub const ALL: [Self; 3] = [Self::Udp, Self::QinqIpv6, Self::Imix];
 
-    /// The name that ids and the command line use.
+    /// Returns the name in ids and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Mix {
         }
     }
 
-    /// The smallest size of its frames in bytes, FCS included.
+    /// Returns the smallest frame size in bytes, FCS included.
     #[must_use]
     pub fn least(self) -> usize {
         match self {
@@ -69,50 +69,40 @@ impl FromStr for Mix {
     }
 }
 
-/// Frames that are sent one after the other, over and over.
+/// Frames that are sent in a loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// `udp/64`, or a scenario's id.
     pub name: String,
-    /// The frames, without FCS, each with how many times in a row it is sent.
+    /// The frames, without FCS, and how many times in a row each is sent.
     pub frames: Vec<(Vec<u8>, u32)>,
-    /// In which slots of the counter they must count, and how many of a round.
+    /// The counter's slots and the number of frames that a round adds to each.
     pub slots: BTreeMap<u8, u64>,
 }
 
-/// Why frames are no traffic to measure with.
+/// An error in the traffic of a measurement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrafficError {
-    /// The mix has no frames of that size.
-    #[error("no frame of {size} bytes with FCS is {}: the least has {}, and 65,549 is the most", mix.name(), mix.least())]
+    #[error("{} frames must be {} to 65549 bytes long (FCS included), got {size}", mix.name(), mix.least())]
     Size {
-        /// The mix.
         mix: Mix,
-        /// The size in bytes, FCS included.
+        /// Size in bytes, FCS included.
         size: usize,
     },
-    /// Some of a scenario's frames are not counted, so that nobody can tell whether they arrived.
-    #[error("{id} has frames that are not counted: what arrived could not be told from what was lost")]
-    Uncounted {
-        /// The scenario.
-        id: String,
-    },
-    /// The frames cannot be crafted.
+    #[error(
+        "{id} has frames that the counter does not count, so that arrived frames cannot be told from lost ones"
+    )]
+    Uncounted { id: String },
     #[error("failed to craft {name}: {reason}")]
-    Craft {
-        /// The traffic's name.
-        name: String,
-        /// Why.
-        reason: String,
-    },
+    Craft { name: String, reason: String },
 }
 
 impl Traffic {
-    /// The frames of a mix, those of one size where it has one.
+    /// Returns the frames of a mix, of one size where the mix has one.
     ///
     /// # Errors
     ///
-    /// A size that the mix's headers do not fit in, or beyond what a frame can have.
+    /// A size that is too small for the mix's headers or too large for a frame.
     pub fn of(mix: Mix, size: usize) -> Result<Self, TrafficError> {
         let (sizes, name) = match mix {
             Mix::Imix => (vec![(64, 7), (594, 4), (1518, 1)], mix.name().to_owned()),
@@ -145,11 +135,11 @@ impl Traffic {
         Self::scenario(&scenario)
     }
 
-    /// The frames of a scenario.
+    /// Returns the frames of a scenario.
     ///
     /// # Errors
     ///
-    /// A scenario some of whose frames are not counted.
+    /// A scenario with frames that are not counted.
     pub fn scenario(scenario: &Scenario) -> Result<Self, TrafficError> {
         let slots = scenario.expect.counts.clone();
         if slots.values().sum::<u64>() != scenario.sent() {
@@ -159,13 +149,13 @@ impl Traffic {
         Ok(Self { name: scenario.id.to_string(), frames, slots })
     }
 
-    /// The length of the longest frame in bytes, without FCS.
+    /// Returns the length of the longest frame in bytes, without FCS.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.frames.iter().map(|(frame, _)| frame.len()).max().unwrap_or(0)
     }
 
-    /// Frames in a round.
+    /// Returns the number of frames in a round.
     #[must_use]
     pub fn round(&self) -> u32 {
         self.frames.iter().map(|(_, times)| times).sum()

@@ -20,7 +20,7 @@ pub const WINDOW: usize = 64;
 /// The kernel's name of the veth driver.
 pub const VETH: &str = "veth";
 
-/// What is known of a testbed before any program is attached.
+/// Facts that are known before any program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The kernel's name of the DUT's driver.
@@ -29,9 +29,9 @@ pub struct Facts {
     pub label: String,
     /// Names of the ports, where a user chose them; none where the testbed creates its own.
     pub ports: Option<PortNames>,
-    /// Whether there is one DUT, so that one program is attached to it at a time, and nothing runs in parallel.
+    /// Set if there is one DUT, so that one program is attached to it at a time, and nothing runs in parallel.
     pub exclusive: bool,
-    /// Whether frames cross a device: they arrive after the send call has returned, on a CPU and a queue that the device
+    /// Set if frames cross a device: they arrive after the send call has returned, on a CPU and a queue that the device
     /// chooses, and other stations may be heard. A veth runs the program while the frame is being sent, on the sender's CPU.
     pub asynchronous: bool,
     /// Receive queues of the DUT; none: as many as a trial asks for.
@@ -48,14 +48,14 @@ pub struct Facts {
     pub stack_strips: Strips,
     /// VLAN tags that are taken out of a frame before a native program runs, and cannot be left in.
     pub driver_strips: Strips,
-    /// Whether a generic program gets its frames from the stack of a lower device (macvlan, bridge, bond), which has discarded
+    /// Set if a generic program gets its frames from the stack of a lower device (macvlan, bridge, bond), which has discarded
     /// what the DUT's own stack would discard.
     pub stacked: bool,
     /// Whether an end is a bond or a team, which may send the frames of a flow by several ports.
     pub aggregated: bool,
-    /// Whether the DUT advertised native XDP (`NETDEV_XDP_ACT_BASIC`); none where the kernel cannot be asked.
+    /// Set if the DUT advertised native XDP (`NETDEV_XDP_ACT_BASIC`); none where the kernel cannot be asked.
     pub advertises_native: Option<bool>,
-    /// How long the link may take to come up again after a setting was changed.
+    /// Time that the link may take to come up again after a setting was changed.
     pub link_up: Duration,
 }
 
@@ -112,7 +112,7 @@ impl Facts {
     }
 }
 
-/// What becomes of a frame that does not arrive as it should, with or without a program.
+/// The fate of a frame that does not arrive as it should, with or without a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameFate {
     /// It does not arrive.

@@ -1,31 +1,31 @@
-//! Where frames went that were sent and not counted.
+//! Losses of frames by place.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the machine says was lost while frames were sent.
+/// Frames that the machine's counters report as lost while frames were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Losses {
-    /// Dropped by the tester's port (`tx_dropped`), among them what the sender was told was refused.
+    /// Dropped by the tester's port (`tx_dropped`), including frames whose sending failed visibly.
     pub tx_dropped: u64,
-    /// Not sent for an error of the tester's port (`tx_errors`).
+    /// Not sent because of an error of the tester's port (`tx_errors`).
     pub tx_errors: u64,
-    /// Dropped by the DUT, before the program or behind it (`rx_dropped`).
+    /// Dropped by the DUT, before or after the program (`rx_dropped`).
     pub rx_dropped: u64,
-    /// For which the DUT had no buffer (`rx_missed_errors`).
+    /// Dropped because the DUT had no buffer (`rx_missed_errors`).
     pub rx_missed: u64,
     /// Dropped by the stack because a CPU's backlog was full (`/proc/net/softnet_stat`), of any device.
     pub softnet: u64,
 }
 
 impl Losses {
-    /// How many frames were lost before the program, each once.
+    /// Returns the number of frames lost before the program, each counted once.
     ///
-    /// What the DUT counts as `rx_dropped` is not in it: the stack adds to that number whatever it has no use for, which the
-    /// program has counted and passed (`__netif_receive_skb_core()` of `net/core/dev.c`). A frame that the backlog drops is
-    /// `softnet`'s. A veth's transmit function runs the peer's backlog, and has it in `tx_dropped` already (`veth_xmit()` of
-    /// `drivers/net/veth.c`).
+    /// The DUT's `rx_dropped` is not included: the stack adds frames to it that no protocol wants, which the
+    /// program has counted and passed (`__netif_receive_skb_core()` of `net/core/dev.c`). A frame that the
+    /// backlog drops is counted by `softnet`. A veth's transmit function runs the peer's backlog and counts
+    /// it in `tx_dropped` already (`veth_xmit()` of `drivers/net/veth.c`).
     #[must_use]
     pub fn frames(&self, driver: &str) -> u64 {
         let Self { tx_dropped, tx_errors, rx_dropped: _, rx_missed, softnet } = *self;

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the program under test sits while a trial runs.
+/// The place of the program under test during a trial.
 #[derive(
     Clone,
     Copy,
@@ -43,7 +43,7 @@ impl Mode {
         self != Self::Unattached
     }
 
-    /// The name that trial ids, results and the command line use.
+    /// Returns the name in trial ids, in results and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// How frames reach the program under test.
+/// The way in which frames reach the program under test.
 #[derive(
     Clone,
     Copy,
@@ -83,17 +83,16 @@ pub enum InjectorKind {
     Pnet,
     /// Many frames a system call, by an `AF_XDP` ring in copy mode.
     Ring,
-    /// Frames that the kernel makes itself and redirects to the tester's port (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+    /// Frames that the kernel creates and redirects to the tester's port (`BPF_F_TEST_XDP_LIVE_FRAMES`).
     LiveFrames,
     /// `BPF_PROG_TEST_RUN`: the kernel runs the program on the bytes, with no device in between.
     TestRun,
 }
 
 impl InjectorKind {
-    /// Every injector.
     pub const ALL: [Self; 4] = [Self::Pnet, Self::Ring, Self::LiveFrames, Self::TestRun];
 
-    /// The name that trial ids, results and the command line use.
+    /// Returns the name in trial ids, in results and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -111,12 +110,10 @@ impl fmt::Display for InjectorKind {
     }
 }
 
-/// A mode and an injector that go together: the column of a scenario in a table of verdicts.
+/// An attach mode and an injector that fit each other: a column of the table of verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrialPath {
-    /// Where the program sits.
     pub mode: Mode,
-    /// How frames reach it.
     pub injector: InjectorKind,
 }
 

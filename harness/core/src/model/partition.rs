@@ -1,4 +1,4 @@
-//! What is going to be run: every trial of a selection, decided before anything touches the kernel.
+//! Parts of a run that is split over machines.
 
 use std::str::FromStr;
 
@@ -10,13 +10,13 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Which part it is, from 1.
+    /// Returns the number of the part, from 1.
     #[must_use]
     pub fn index(self) -> u64 {
         self.index
     }
 
-    /// How many parts there are.
+    /// Returns the number of parts.
     #[must_use]
     pub fn count(self) -> u64 {
         self.count
@@ -29,7 +29,7 @@ impl Partition {
     }
 }
 
-/// A number that is the same for an id on every machine and in every version: FNV-1a, 64 bits
+/// Returns a number that is the same for an id on every machine and in every version: FNV-1a, 64 bits
 /// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
 #[must_use]
 pub fn stable_hash(id: &str) -> u64 {
@@ -37,11 +37,10 @@ pub fn stable_hash(id: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// What is wrong with a `--partition`.
+/// An invalid `--partition`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not I/N with 1 <= I <= N")]
 pub struct PartitionError {
-    /// What was given.
     pub given: String,
 }
 

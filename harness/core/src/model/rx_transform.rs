@@ -59,11 +59,11 @@ impl RxTransform {
     }
 }
 
-/// Whether the kernel's stack discards a frame before any socket sees it, although XDP has passed it.
+/// Returns true if the kernel's stack discards a frame before any socket sees it, although XDP has passed it.
 ///
-/// Source: `skb_vlan_untag` in `net/core/skbuff.c`, which `__netif_receive_skb_core` calls before it delivers anything, wants
-/// the outer tag and the two bytes behind it (`VLAN_HLEN + sizeof(unsigned short)` beyond the Ethernet header), and frees
-/// what is shorter.
+/// Source: `skb_vlan_untag` of `net/core/skbuff.c`, which `__netif_receive_skb_core` calls before it delivers
+/// anything, needs the outer tag and the two bytes after it (`VLAN_HLEN + sizeof(unsigned short)` beyond the
+/// Ethernet header), and frees shorter frames.
 #[must_use]
 pub fn stack_discards(bytes: &[u8]) -> bool {
     matches!(

@@ -30,20 +30,20 @@ pub struct Conditions<'a> {
     pub kernel: KernelVersion,
     /// Size of a page of this machine in bytes.
     pub page: usize,
-    /// Whether the program under test takes multi-buffer frames (frags).
+    /// Set if the program under test takes multi-buffer frames (frags).
     pub takes_frags: bool,
     /// The most frames that a scenario may send; none: any number.
     pub most_frames: Option<u64>,
 }
 
-/// What was found out by frames about a path without a program, at the MTU of a trial.
+/// The frames that a path carries without a program, at the MTU of a trial.
 #[derive(Clone, Copy)]
 pub struct Carriage<'a> {
     /// MTU of both ends in bytes.
     pub mtu: u32,
     /// The longest frame in bytes, without FCS, that arrives.
     pub longest: usize,
-    /// What becomes of a frame that does not arrive as it should.
+    /// The fate of a frame that does not arrive as it should.
     pub fate: &'a dyn Fn(&[u8]) -> Option<FrameFate>,
 }
 
@@ -175,7 +175,7 @@ impl Conditions<'_> {
     #[must_use]
     pub fn deviation<'t>(&self, trial: &Trial<'t>) -> Option<&'t str> {
         let TrialPath { mode, injector } = trial.path;
-        // Where no device takes part, no driver can deviate.
+        // Without a device, no driver can deviate.
         let driver = if mode.is_attached() { self.facts.driver.as_str() } else { "" };
         let holds =
             |deviation: &&Deviation| deviation.holds(driver, mode.name(), self.kernel, injector.name());

@@ -1,4 +1,4 @@
-//! What a trial or a measurement needs of a testbed's ports. Pure.
+//! Needs of a trial or a measurement: the way in which a testbed's ports have to be set up. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::{
     plan::selection::Trial,
 };
 
-/// How both ends have to be set up. Ports that were set up for equal needs are interchangeable.
+/// The settings that both ends have to have. Ports that were set up for equal needs are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Needs {
     /// MTU of both ends in bytes, without the Ethernet header.

@@ -1,4 +1,4 @@
-//! What is going to be run: every trial of a selection, decided before anything touches the kernel.
+//! Selecting trials: which scenarios run on which paths, decided before anything touches the kernel.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use xdproof_ebpf::abi::LIVE_LONGEST;
@@ -9,56 +9,44 @@ use crate::model::{
     partition::Partition,
 };
 
-/// Which trials are wanted.
+/// A selection of trials.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Modes to attach in; none: generic and native.
+    /// Attach modes; none: generic and native.
     pub modes: Vec<Mode>,
-    /// Injectors to use; none: pnet and test runs, or, where modes were named, pnet. The others bring the same frames by
-    /// faster ways.
+    /// Injectors; none: pnet and test runs, or pnet alone if modes are given. The others send the same frames
+    /// faster.
     pub injectors: Vec<InjectorKind>,
-    /// Patterns over scenario ids, `*` also matching `/`; none: every scenario.
+    /// Glob patterns of scenario ids, where `*` also matches `/`; none: every scenario.
     pub scenarios: Vec<String>,
-    /// Only this part of the trials.
     pub partition: Option<Partition>,
 }
 
-/// Why there is no plan.
+/// An error in a selection.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// A pattern is not a glob.
-    #[error("`{pattern}` is not a pattern")]
-    Pattern {
-        /// The pattern as given.
-        pattern: String,
-        /// What is wrong with it.
-        source: globset::Error,
-    },
-    /// A pattern matches no scenario.
+    #[error("`{pattern}` is not a valid glob pattern")]
+    Pattern { pattern: String, source: globset::Error },
     #[error("no scenario matches `{pattern}`; `xdproof list` shows them all")]
-    NoMatch {
-        /// The pattern as given.
-        pattern: String,
-    },
-    /// Modes are named, and an injector that attaches to nothing is the only one.
-    #[error("{} attaches to nothing, so that it does not go with a mode", InjectorKind::TestRun)]
+    NoMatch { pattern: String },
+    #[error(
+        "--injector {} cannot be combined with --mode: it attaches the program to no device",
+        InjectorKind::TestRun
+    )]
     NothingToAttach,
-    /// The selection leaves nothing to run.
     #[error("the selection leaves no trial to run")]
     Nothing,
 }
 
-/// One thing to be run and judged: a scenario on a path.
+/// A scenario on a path: one thing to run and to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial<'a> {
-    /// What is sent and what is expected.
     pub scenario: &'a Scenario,
-    /// Where the program sits and how frames reach it.
     pub path: TrialPath,
 }
 
 impl Trial<'_> {
-    /// Whether the path's injector can produce the frames as the scenario means them.
+    /// Returns true if the path's injector can produce the frames as the scenario means them.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         let Scenario { requires, frames, spread, .. } = self.scenario;
@@ -82,7 +70,7 @@ impl Trial<'_> {
         self.scenario.frames.iter().map(|frame| frame.bytes.len()).max().unwrap_or(0)
     }
 
-    /// The trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
+    /// Returns the trial's name in results, tables and `cargo test`: `scenario::mode::injector`.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}::{}", self.scenario.id, self.path)
@@ -90,7 +78,7 @@ impl Trial<'_> {
 }
 
 impl Selection {
-    /// The columns of the run: each wanted mode with each injector that fits it.
+    /// Returns the columns of the run: each selected mode with each injector that fits it.
     #[must_use]
     pub fn paths(&self) -> Vec<TrialPath> {
         let modes: &[Mode] = if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes };
@@ -113,11 +101,11 @@ impl Selection {
         paths
     }
 
-    /// The selected scenarios.
+    /// Returns the selected scenarios.
     ///
     /// # Errors
     ///
-    /// A pattern that is none or matches nothing.
+    /// A pattern that is invalid or matches nothing.
     pub fn choose<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<&'a Scenario>, PlanError> {
         let wanted = self.patterns(scenarios)?;
         let is_wanted =
@@ -125,11 +113,12 @@ impl Selection {
         Ok(scenarios.iter().filter(is_wanted).collect())
     }
 
-    /// Every selected trial, scenario by scenario, each on the paths whose injector can produce its frames.
+    /// Returns every selected trial, scenario by scenario, each on the paths whose injector can produce its
+    /// frames.
     ///
     /// # Errors
     ///
-    /// A pattern that is none or matches nothing, and a selection that leaves no trial.
+    /// A pattern that is invalid or matches nothing, and a selection without a trial.
     pub fn plan<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<Trial<'a>>, PlanError> {
         if !self.modes.is_empty() && self.injectors == [InjectorKind::TestRun] {
             return Err(PlanError::NothingToAttach);

@@ -1,9 +1,9 @@
-//! What a device is known to support: the only ground on which an attachment may be refused without anybody being at fault.
+//! The support table: known refusals to attach, the only ones that are nobody's fault.
 //!
-//! The data are in `support.toml`. A refusal that is declared there is a `skip`, if the kernel refuses with the declared error and
-//! sentence; any other refusal is a failure, and so is an attachment that succeeds where it is declared impossible. Of a
-//! driver of which nothing is known, its own word is taken where it gives one: a mode that it advertises has to work, and one that it does
-//! not advertise may be refused.
+//! The data are in `support.toml`. A refusal that is declared there is a `skip` if the kernel refuses with
+//! the declared errno and sentence; any other refusal is a failure, and so is an attachment that succeeds
+//! although it is declared impossible. For a driver without an entry, its advertised xdp-features decide: a
+//! mode that it advertises has to work, and one that it does not advertise may be refused.
 
 use std::sync::LazyLock;
 
@@ -16,32 +16,33 @@ use xdproof_scenarios::{
 
 use crate::model::mode::{InjectorKind, Mode};
 
-/// What is known of an attachment.
+/// The outcome of attaching that the table expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Support {
     /// Attaching must succeed.
     Supported,
     /// Attaching must be refused.
     Unsupported(Refused),
-    /// It depends on something that the table does not know, as a bond's mode: attaching must succeed, or be refused so.
+    /// Either, depending on something that the table does not know, such as a bond's mode: attaching must
+    /// succeed, or be refused in this way.
     Depends(Refused),
-    /// Nothing is known.
+    /// The table has no entry.
     Unknown,
 }
 
-/// A refusal that is known.
+/// A declared refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// A fragment of a sentence: why.
+    /// The reason, as a fragment of a sentence.
     pub reason: String,
-    /// One of these is what the kernel answers.
+    /// The kernel's answer is one of these.
     pub errnos: Vec<Errno>,
-    /// Parts of sentences of which one comes with it; none: any may.
+    /// The kernel's sentence contains one of these; none: any sentence.
     pub texts: Vec<String>,
 }
 
 impl Refused {
-    /// Whether an answer is the known one: the errno, and all that was said.
+    /// Returns true if an answer is the declared one: the errno and the sentence.
     #[must_use]
     pub fn is(&self, errno: Option<Errno>, answer: &str) -> bool {
         errno.is_some_and(|errno| self.errnos.contains(&errno))
@@ -49,16 +50,16 @@ impl Refused {
     }
 }
 
-/// What the kernel or the driver answered to an attempt to attach.
+/// The answer of the kernel or the driver to an attempt to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The error, where the kernel gave one.
+    /// The errno, if the kernel gave one.
     pub errno: Option<Errno>,
-    /// The answer in words, with the kernel's own sentence (extack) where it gives one.
+    /// The answer in words, including the kernel's own sentence (extack) if there is one.
     pub answer: String,
 }
 
-/// What a refusal means.
+/// The meaning of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalMeaning {
     /// It was declared beforehand: a skip, for this reason.
@@ -69,24 +70,22 @@ pub enum RefusalMeaning {
     Unexpected(String),
 }
 
-/// An attachment to be looked up.
+/// An attachment to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The kernel's name of the driver.
     pub driver: &'a str,
-    /// Where the program is to sit.
     pub mode: Mode,
-    /// The running kernel.
     pub kernel: KernelVersion,
     /// MTU of both ends in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// Whether the program takes frames of several buffers.
+    /// Set if the program takes multi-buffer frames (frags).
     pub fragments: bool,
-    /// The size of a page of this machine in bytes.
+    /// Size of a page of this machine in bytes.
     pub page: usize,
 }
 
-/// The table as it is written.
+/// The table as it is written in TOML.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -131,7 +130,7 @@ enum Yes {
     Yes,
 }
 
-/// The errors that drivers answer.
+/// Errors with which drivers refuse.
 #[derive(Clone, Copy, Debug, Deserialize)]
 enum ErrnoName {
     #[serde(rename = "EINVAL")]
@@ -161,7 +160,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
     toml::from_str(text).map(|table: Table| table.entry)
 }
 
-/// The table, which is part of this program: a test reads it.
+/// The table, which is built in and checked by a test.
 #[expect(clippy::expect_used, reason = "the_table_is_sound() holds that this cannot fail")]
 static TABLE: LazyLock<Vec<Entry>> =
     LazyLock::new(|| parse(include_str!("support.toml")).expect("the table of support is sound"));
@@ -192,12 +191,12 @@ impl Entry {
     }
 }
 
-/// The least of a page that does not hold a frame's payload for a native program on veth, in bytes:
-/// `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and an Ethernet header (14). With pages of 4 KiB the largest
-/// MTU is 3,506.
+/// Bytes of a page that are not available for a frame's payload with a native program on veth:
+/// `XDP_PACKET_HEADROOM` (256), `struct skb_shared_info` (320) and an Ethernet header (14). With pages of 4
+/// KiB the largest MTU is 3,506.
 const VETH_PAGE_OVERHEAD: usize = 256 + 320 + 14;
 
-/// What is known of an attachment.
+/// Looks up an attachment.
 #[must_use]
 pub fn lookup(request: Request<'_>) -> Support {
     if request.mode == Mode::Unattached {
@@ -208,8 +207,9 @@ pub fn lookup(request: Request<'_>) -> Support {
         .unwrap_or(Support::Unknown)
 }
 
-/// What depends on this machine's pages. `veth_xdp_set` of `drivers/net/veth.c` answers ERANGE ("Peer MTU is too large to set
-/// XDP") where a frame of the peer would not fit in a page and the program does not take several.
+/// Returns the refusal that depends on this machine's page size. `veth_xdp_set` of `drivers/net/veth.c`
+/// returns ERANGE ("Peer MTU is too large to set XDP") if a frame of the peer does not fit in a page and the
+/// program takes no frags.
 fn veth(request: Request<'_>) -> Option<Support> {
     let Request { driver, mode, mtu, fragments, page, .. } = request;
     let fits = usize::try_from(mtu).is_ok_and(|mtu| mtu <= page.saturating_sub(VETH_PAGE_OVERHEAD));
@@ -224,10 +224,10 @@ fn veth(request: Request<'_>) -> Option<Support> {
     })
 }
 
-/// The first kernel that makes live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+/// The first kernel with live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`).
 pub const LIVE_FRAMES_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 18, patch: 0 };
 
-/// Why a kernel has no such injector, if it has none.
+/// Returns the reason why a kernel has no such injector, if it has none.
 #[must_use]
 pub fn injector(kind: InjectorKind, kernel: KernelVersion) -> Option<String> {
     match kind {
@@ -238,10 +238,10 @@ pub fn injector(kind: InjectorKind, kernel: KernelVersion) -> Option<String> {
     }
 }
 
-/// The longest frame in bytes that a mode gives to a program, which takes frames of several buffers or does not.
+/// Returns the longest frame in bytes that a mode delivers to a program with or without frags support.
 ///
-/// In generic mode the stack makes one buffer of every frame (`netif_skb_check_for_xdp`). A driver and a test run do not: for
-/// veth see `veth_xdp_set`, for a test run `bpf_prog_test_run_xdp`.
+/// In generic mode the stack linearises every frame (`netif_skb_check_for_xdp`). A driver and a test run do
+/// not: see `veth_xdp_set` and `bpf_prog_test_run_xdp`.
 #[must_use]
 pub fn longest_frame(mode: Mode, frags: bool) -> usize {
     match mode {
@@ -278,7 +278,7 @@ mod tests {
             assert!(refuses || matches!(entry.answer, Answer::Yes(_)), "{entry:?}");
             assert_eq!(refuses, !entry.reason.is_empty(), "{entry:?}");
             assert!(refuses || entry.texts.is_empty(), "{entry:?}");
-            // What may be refused must be told from what goes wrong.
+            // A refusal that is allowed must be told from an error.
             assert!(!entry.depends || !entry.texts.is_empty(), "{entry:?}");
         }
     }
