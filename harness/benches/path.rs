@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot go on ends with what is wrong")]
 
-mod gate;
+mod privilege;
 mod sampling;
 
 use std::{
@@ -44,7 +44,7 @@ const BURST: u32 = 2048;
 const PATIENCE: u32 = 200;
 
 fn main() -> ExitCode {
-    if let Some(code) = gate::obstacle("path") {
+    if let Some(code) = privilege::obstacle("path") {
         return code;
     }
     let idle = IdleTimes::read().expect("the kernel says how idle the CPUs are");

@@ -6,7 +6,7 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
 
 mod cases;
-mod gate;
+mod privilege;
 mod sampling;
 
 use std::{process::ExitCode, time::Duration};
@@ -28,7 +28,7 @@ use xdproof::{
 use xdproof_scenarios::oracle::{CounterOutcome, outcome};
 
 fn main() -> ExitCode {
-    if let Some(code) = gate::obstacle("program") {
+    if let Some(code) = privilege::obstacle("program") {
         return code;
     }
     let idle = IdleTimes::read().expect("the kernel says how idle the CPUs are");

@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
 
-mod gate;
+mod privilege;
 mod sampling;
 
 use std::{process::ExitCode, time::Duration};
@@ -21,7 +21,7 @@ use xdproof_netns::XdpMode;
 const MODES: [(&str, XdpMode); 2] = [("generic", XdpMode::Generic), ("native", XdpMode::Native)];
 
 fn main() -> ExitCode {
-    if let Some(code) = gate::obstacle("setup") {
+    if let Some(code) = privilege::obstacle("setup") {
         return code;
     }
     let object = Object::default();

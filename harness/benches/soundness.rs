@@ -8,13 +8,13 @@
 //! takes about half an hour, and an hour at most. Unless runs are asked for there are none: `cargo bench` has better things to
 //! do. Needs root and clang.
 
-mod gate;
-#[path = "../tests/objects/mod.rs"]
+#[path = "../tests/support/objects.rs"]
 #[expect(
     dead_code,
     reason = "objects are measured by their files, and whether there is clang shows by itself"
 )]
 mod objects;
+mod privilege;
 
 use std::{
     collections::BTreeMap,
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = Wanted { runs, slowed, budget: value("--budget").unwrap_or_else(|| "15s".to_owned()) };
-    if let Some(code) = gate::obstacle("soundness") {
+    if let Some(code) = privilege::obstacle("soundness") {
         return code;
     }
     match sound(&wanted) {

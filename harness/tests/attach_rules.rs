@@ -3,11 +3,10 @@
 //!
 //! Ignored without privilege, as in `conformance.rs`.
 
-#[path = "attach_suite/mod.rs"]
+#[path = "support/attach_suite.rs"]
 mod attach_suite;
-#[path = "gate/mod.rs"]
-#[expect(dead_code, reason = "the cases have nothing to do with the corpus")]
-mod gate;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     collections::BTreeSet,
@@ -33,10 +32,10 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::from_args();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let suite = match attach_suite::open(obstacle.as_deref()) {
         Ok(suite) => suite,
-        Err(error) => return gate::broken(&error),
+        Err(error) => return privilege::broken(&error),
     };
     let mut tests = attach_suite::trials(suite.as_ref(), attach_cases(), obstacle.is_some());
     tests.push(Test::test("every_case_has_an_id_of_its_own_and_a_method", || {
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
             .with_ignored_flag(obstacle.is_some()),
     );
     let conclusion = libtest_mimic::run(&arguments, tests);
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 /// Runs the cases that need no more than a device on one and the same: each finds it as the one before found it.

@@ -3,16 +3,18 @@
 //!
 //! Ignored without privilege and without clang, but for what needs neither.
 
-#[path = "gate/mod.rs"]
-mod gate;
+#[path = "support/cli.rs"]
+mod cli;
+#[path = "support/corpus.rs"]
+mod corpus;
 #[path = "measurement/mod.rs"]
 mod measurement;
-#[path = "objects/mod.rs"]
+#[path = "support/objects.rs"]
 mod objects;
+#[path = "support/privilege.rs"]
+mod privilege;
 #[path = "results/mod.rs"]
 mod results;
-#[path = "user/mod.rs"]
-mod user;
 
 use std::{
     fs,
@@ -22,15 +24,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cli::{
+    Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
+    xdproof,
+};
 use libtest_mimic::{Arguments, Trial as Test};
 use objects::{Compiled, compiler};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use user::{
-    Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
-    xdproof,
-};
 use xdproof::{
     bench::{
         Objects,
@@ -63,12 +65,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One at a time: two that measure at once take each other's CPU away, and say that they cannot tell.
     arguments.test_threads = Some(1);
-    let obstacle = gate::obstacle().or_else(|| compiler().err());
+    let obstacle = privilege::obstacle().or_else(|| compiler().err());
     let tests = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).chain(
         PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some())),
     );
     let conclusion = libtest_mimic::run(&arguments, tests.collect());
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 const UNPRIVILEGED: &[Case] = &[
@@ -339,7 +341,7 @@ fn offered() -> Result {
 
 fn scenario() -> Result {
     const ID: &str = "vlan/qinq_ipv6";
-    let found = gate::corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == ID);
+    let found = corpus::builtin()?.iter().find(|scenario| scenario.id.as_ref() as &str == ID);
     let expected: u64 = found.ok_or("no such scenario")?.expect.counts.values().sum();
     let path = ["--mode", "native", "--injector", "live_frames", "--json", "--budget", "1s"];
     let output = bench(&[&["--scenario", ID][..], &path].concat())?;

@@ -3,8 +3,10 @@
 //! `captures/mixed.pcap` was made by scapy (`captures/mixed.py`), `captures/mixed.tshark` by tshark: two more programs that
 //! know nothing of ours. Ignored without privilege, as in `conformance.rs`, what can be.
 
-#[path = "gate/mod.rs"]
-mod gate;
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +38,7 @@ const MANY: u64 = 1_000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let ignored = obstacle.is_some();
     let has_tshark = Command::new("tshark").arg("--version").output().is_ok();
     let mut tests: Vec<Test> = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).collect();
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         eprintln!("no tshark is installed: its dissection that is kept in the repository must do");
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 const UNPRIVILEGED: &[Case] = &[
@@ -281,7 +283,8 @@ fn failed_frames() -> Result {
     let file = out.path().join("failed/vlan/qinq_ipv6.pcap");
     expect(said(&output).contains(&format!("frames: {}", file.display())), "the file is not named", &output)?;
     let sent = capture_file::read(&fs::read(&file)?)?;
-    let scenario = gate::corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
+    let scenario =
+        corpus::builtin()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
     let frames = scenario.map(|scenario| scenario.sent_frames().map(<[u8]>::to_vec).collect::<Vec<_>>());
     expect(frames.as_ref() == Some(&sent), "not the frames that were sent", &output)?;
     let result: Value = serde_json::from_slice(&fs::read(out.path().join("result.json"))?)?;
@@ -325,7 +328,7 @@ fn export() -> Result {
     let output = xdproof(&["export", "--json", "--out", &directory])?;
     expect_code(&output, 0)?;
     let entries: Vec<Value> = serde_json::from_slice(&output.stdout)?;
-    let corpus = gate::corpus()?;
+    let corpus = corpus::builtin()?;
     expect(entries.len() == corpus.len(), "not every scenario", &output)?;
     for scenario in corpus {
         let file = out.path().join(format!("{}.pcap", scenario.id));

@@ -1,9 +1,11 @@
 //! `xdproof` as a user meets it: what it prints, where, and with which exit code.
 
-#[path = "gate/mod.rs"]
-mod gate;
-#[path = "user/mod.rs"]
-mod user;
+#[path = "support/cli.rs"]
+mod cli;
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     fs,
@@ -12,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Trial as Test};
-use rustix::process::Signal;
-use serde_json::Value;
-use user::{
+use cli::{
     Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
     xdproof,
 };
+use libtest_mimic::{Arguments, Trial as Test};
+use rustix::process::Signal;
+use serde_json::Value;
 use xdproof_netns::{LinkName, MacAddr, NetNs, PacketSocket, VethEnd, VethSpec, Worker, XdpMode};
 
 /// How long a child may take for what it does in milliseconds.
@@ -26,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let tests = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).chain(
         PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some())),
     );
     let conclusion = libtest_mimic::run(&arguments, tests.collect());
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 type Case = (&'static str, fn() -> Result);
@@ -149,7 +151,7 @@ fn no_verb() -> Result {
 fn list() -> Result {
     let output = run(&["list"])?;
     expect_code(&output, 0)?;
-    let scenarios = gate::corpus()?;
+    let scenarios = corpus::builtin()?;
     let text = stdout(&output);
     let ids: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
     for scenario in scenarios {

@@ -4,8 +4,10 @@
 //! Without privilege they are ignored and the reason is said; `XDPROOF_REQUIRE_PRIVILEGED=1` makes that a failure, as is a
 //! run without any trial.
 
-#[path = "gate/mod.rs"]
-mod gate;
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     collections::BTreeSet,
@@ -38,11 +40,11 @@ const SNAPSHOTS: &str = "tests/snapshots";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let scenarios = match gate::corpus() {
+    let scenarios = match corpus::builtin() {
         Ok(scenarios) => scenarios,
-        Err(error) => return gate::broken(&error),
+        Err(error) => return privilege::broken(&error),
     };
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let mut tests =
         vec![Test::test("snapshots_are_of_scenarios_that_there_are", || no_stray_snapshot(scenarios))];
     for program in [abi::COUNT_PROGRAM, abi::FRAGS_PROGRAM] {
@@ -50,14 +52,14 @@ fn main() -> ExitCode {
         let lab = match Lab::open(object, LabOptions::default()) {
             Ok(lab) => Some(Arc::new(lab)),
             Err(_) if obstacle.is_some() => None,
-            Err(error) => return gate::broken(&error.to_string()),
+            Err(error) => return privilege::broken(&error.to_string()),
         };
         // The linear counter's trials are named as everywhere else; another program's carry its name as their kind.
         let kind = if program == abi::COUNT_PROGRAM { "" } else { program };
         let every = Selection { injectors: InjectorKind::ALL.to_vec(), ..Selection::default() };
         let plan = match every.plan(scenarios) {
             Ok(plan) => plan,
-            Err(error) => return gate::broken(&error.to_string()),
+            Err(error) => return privilege::broken(&error.to_string()),
         };
         tests.extend(plan.into_iter().map(|trial| {
             let lab = lab.clone();
@@ -80,7 +82,7 @@ fn main() -> ExitCode {
         );
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 fn run(lab: Option<&Lab>, trial: &Trial<'_>) -> Result<(), Failed> {

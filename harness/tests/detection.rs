@@ -5,9 +5,11 @@
 //! that none of these finds is tried with those of many frames. `XDPROOF_UPDATE_DETECTION=1` tries every scenario in every way,
 //! which takes minutes, and writes the table. Ignored without privilege, as in `conformance.rs`.
 
-#[path = "gate/mod.rs"]
-mod gate;
-#[path = "threads/mod.rs"]
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/privilege.rs"]
+mod privilege;
+#[path = "support/threads.rs"]
 mod threads;
 
 use std::{
@@ -51,19 +53,19 @@ type Found = Arc<Mutex<Table>>;
 fn main() -> ExitCode {
     let arguments = threads::arguments();
     let object = Path::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
-    let (scenarios, mutants) = match (gate::corpus(), Object::programs_in(object)) {
+    let (scenarios, mutants) = match (corpus::builtin(), Object::programs_in(object)) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),
-        (Err(error), _) => return gate::broken(&error),
-        (_, Err(error)) => return gate::broken(&error.to_string()),
+        (Err(error), _) => return privilege::broken(&error),
+        (_, Err(error)) => return privilege::broken(&error.to_string()),
     };
     let stale: Vec<&String> =
         table().keys().filter(|known| !is_update() && !mutants.contains(known)).collect();
     if !stale.is_empty() {
-        return gate::broken(&format!(
+        return privilege::broken(&format!(
             "the table has {stale:?}, which are no mutants; {UPDATE}=1 mends that"
         ));
     }
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let found = Found::default();
     let tests = mutants.iter().map(|mutant| {
         let (name, found) = (mutant.clone(), Arc::clone(&found));
@@ -87,10 +89,10 @@ fn main() -> ExitCode {
     if is_update() && whole {
         let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/report/src/detection.json");
         if let Err(error) = fs::write(stored, stored_form(&found)) {
-            return gate::broken(&format!("{stored}: {error}"));
+            return privilege::broken(&format!("{stored}: {error}"));
         }
     }
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 fn is_update() -> bool {

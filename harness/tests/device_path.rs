@@ -3,11 +3,13 @@
 //!
 //! Ignored without privilege, as in `conformance.rs`.
 
-#[path = "gate/mod.rs"]
-mod gate;
-#[path = "objects/mod.rs"]
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/objects.rs"]
 mod objects;
-#[path = "threads/mod.rs"]
+#[path = "support/privilege.rs"]
+mod privilege;
+#[path = "support/threads.rs"]
 mod threads;
 
 use std::{
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = threads::arguments();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let test = |name, check: fn() -> Result| Test::test(name, check).with_ignored_flag(obstacle.is_some());
     let tests = vec![
         test("devices_are_held_to_the_whole_corpus_as_a_veth_pair_is", whole_corpus),
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         test(RULES, || alone(RULES, rules)),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests);
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 /// Calls a function with each event.
@@ -101,7 +103,7 @@ fn validate_telling(
     let path = explore(testbed)?;
     let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(DeviceTestbed::new(path)));
     let scenarios = scenarios.iter().map(|&pattern| pattern.to_owned()).collect();
-    run_those(&lab, gate::corpus()?, scenarios, rules, reporter)
+    run_those(&lab, corpus::builtin()?, scenarios, rules, reporter)
 }
 
 /// Those of some scenarios that match one of these patterns, all if there are none.
@@ -168,7 +170,7 @@ fn padded() -> Result {
     };
     expect(result.findings.len() == 1 && result.findings.iter().all(told), "padding is not told", &result)?;
     // What the scenarios declare holds for frames as they were sent, so some must have been computed anew.
-    let corpus = gate::corpus()?;
+    let corpus = corpus::builtin()?;
     let otherwise = result.trials.iter().filter(|trial| {
         let scenario = corpus.iter().find(|scenario| scenario.id.as_ref() as &str == trial.scenario);
         scenario.is_some_and(|scenario| {

@@ -9,8 +9,10 @@
 //! the map is read once for them. They can only be counted in that slot, so that no two mistakes cancel out; if the sum is
 //! wrong, halving finds the frame.
 
-#[path = "gate/mod.rs"]
-mod gate;
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +77,7 @@ const MUTANTS: [(&str, usize); 12] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let ignored = obstacle.is_some();
     let mut tests = vec![
         Test::test("classifier_and_oracle_read_random_frames_the_same", || random(&mut [])),
@@ -88,7 +90,7 @@ fn main() -> ExitCode {
         Test::test(format!("a_fault_is_found_and_shrunk/{name}"), test).with_ignored_flag(ignored)
     }));
     let conclusion = libtest_mimic::run(&arguments, tests);
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 /// A frame, and how much of it lies in the linear part where it is split.
@@ -400,7 +402,7 @@ struct Source {
 
 impl Source {
     fn new(seed: u64) -> Result<Self> {
-        let frames = gate::corpus()?.iter().flat_map(|scenario| &scenario.frames);
+        let frames = corpus::builtin()?.iter().flat_map(|scenario| &scenario.frames);
         let corpus: Vec<_> = frames.map(|frame| frame.bytes.as_slice()).collect();
         Ok(Self { random: Random(seed), corpus })
     }

@@ -2,11 +2,13 @@
 //!
 //! Ignored without privilege, as in `conformance.rs`, and without clang.
 
-#[path = "gate/mod.rs"]
-mod gate;
-#[path = "objects/mod.rs"]
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/objects.rs"]
 mod objects;
-#[path = "threads/mod.rs"]
+#[path = "support/privilege.rs"]
+mod privilege;
+#[path = "support/threads.rs"]
 mod threads;
 
 use std::{
@@ -40,11 +42,11 @@ type Case = (&'static str, fn() -> Result);
 
 fn main() -> ExitCode {
     let arguments = threads::arguments();
-    let obstacle = gate::obstacle().or_else(|| compiler().err());
+    let obstacle = privilege::obstacle().or_else(|| compiler().err());
     let tests =
         CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));
     let conclusion = libtest_mimic::run(&arguments, tests.collect());
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 const CASES: &[Case] = &[
@@ -86,7 +88,7 @@ const CASES: &[Case] = &[
 
 fn corpus() -> Result<&'static [Scenario]> {
     static CORPUS: OnceLock<Result<&'static [Scenario], String>> = OnceLock::new();
-    Ok(CORPUS.get_or_init(gate::corpus).clone()?)
+    Ok(CORPUS.get_or_init(corpus::builtin).clone()?)
 }
 
 /// Every scenario on every path: the trial, its verdict, and what there is to say of it.

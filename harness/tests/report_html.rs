@@ -7,12 +7,14 @@
 
 #[path = "report_page/browser.rs"]
 mod browser;
+#[path = "support/corpus.rs"]
+mod corpus;
 #[path = "report_page/extremes.rs"]
 mod extremes;
-#[path = "gate/mod.rs"]
-mod gate;
 #[path = "measurement/mod.rs"]
 mod measurement;
+#[path = "support/privilege.rs"]
+mod privilege;
 #[path = "report_page/results.rs"]
 mod results;
 
@@ -72,13 +74,13 @@ const CHECKS: [(&str, &str, Made); 12] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let scenarios = match gate::corpus() {
+    let scenarios = match corpus::builtin() {
         Ok(scenarios) => scenarios,
-        Err(error) => return gate::broken(&error),
+        Err(error) => return privilege::broken(&error),
     };
     let browser = if arguments.list { Err("only listed".to_owned()) } else { Browser::find() };
     let obstacle = browser.as_ref().err().cloned();
-    let unprivileged = gate::obstacle();
+    let unprivileged = privilege::obstacle();
     let browser = Arc::new(browser);
     let mut tests = Vec::new();
     let mut test = |name: &str, run: Box<dyn FnOnce(&Browser) -> Result + Send>| {
@@ -111,7 +113,7 @@ fn main() -> ExitCode {
         }
         return conclusion.exit_code();
     }
-    gate::conclude(&arguments, unprivileged.as_deref(), &conclusion)
+    privilege::conclude(&arguments, unprivileged.as_deref(), &conclusion)
 }
 
 /// Our counter and one that opens only one tag on a veth, and a bench, as a user gets them, and a report of all three.

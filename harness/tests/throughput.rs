@@ -5,9 +5,8 @@
 //! updates the counts' snapshots too, writes down what was measured instead and moves each band with it; a changed file is
 //! reviewed as any other snapshot.
 
-#[path = "gate/mod.rs"]
-#[expect(dead_code, reason = "throughput has nothing to do with the corpus")]
-mod gate;
+#[path = "support/privilege.rs"]
+mod privilege;
 
 use std::{
     io,
@@ -78,9 +77,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let snapshot = match read() {
         Ok(snapshot) => snapshot,
-        Err(error) => return gate::broken(&error),
+        Err(error) => return privilege::broken(&error),
     };
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let measured = Measured::default();
     let mut tests = vec![
         Test::test("a_band_is_told_from_what_lies_outside_of_it", bands),
@@ -98,9 +97,9 @@ fn main() -> ExitCode {
     if let (Some(Ok(measurements)), true) = (measured.get(), updates())
         && let Err(error) = update(&snapshot, measurements)
     {
-        return gate::broken(&format!("failed to update {}: {error}", file().display()));
+        return privilege::broken(&format!("failed to update {}: {error}", file().display()));
     }
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 fn file() -> PathBuf {

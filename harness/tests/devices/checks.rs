@@ -18,8 +18,8 @@ use xdproof_netns::{LinkName, PacketOptions, XdpMode};
 
 use crate::{
     child::ORDER,
+    cli::{self, Result, stdout},
     host::{TestHost, expect},
-    user::{self, Result, stdout},
 };
 
 pub(crate) fn same() -> Result {
@@ -210,8 +210,8 @@ pub(crate) fn ssh_session() -> Result {
     command.args(["-c", &line]).env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22");
     let output = host.run(command)?;
     expect(
-        user::stderr(&output).contains("your SSH session uses its address 192.0.2.1"),
-        &user::stderr(&output),
+        cli::stderr(&output).contains("your SSH session uses its address 192.0.2.1"),
+        &cli::stderr(&output),
     )?;
     expect(host.sh("ip address show dev t0")?.contains("192.0.2.1"), "it was changed")
 }

@@ -11,7 +11,7 @@ use xdproof::{
     testbed::{ClaimOptions, DevicePair, devices::step::Step},
 };
 
-use crate::user::Result;
+use crate::cli::Result;
 
 /// Environment variable that tells a copy of this program to claim devices, and after which step to die: `DUT TESTER [STEP]`.
 pub(crate) const ORDER: &str = "XDPROOF_CLAIM";

@@ -18,8 +18,8 @@ use xdproof::{
 use xdproof_netns::{LinkSetting, NetNs, Worker, XdpFlags, XdpMode};
 
 use crate::{
+    cli::{self, Result, expect_code, stdout},
     host::{TestHost, expect, expect_end, kill, without_times},
-    user::{self, Result, expect_code, stdout},
 };
 
 pub(crate) fn restored() -> Result {
@@ -157,8 +157,8 @@ pub(crate) fn nothing() -> Result {
 }
 
 pub(crate) fn unprivileged_restore() -> Result {
-    let output = user::unprivileged(&["restore"])?;
-    user::expect_one_error(&output, 3, &["root", "create a network namespace", "Operation not permitted"])
+    let output = cli::unprivileged(&["restore"])?;
+    cli::expect_one_error(&output, 3, &["root", "create a network namespace", "Operation not permitted"])
 }
 
 pub(crate) fn damaged() -> Result {
@@ -181,7 +181,7 @@ pub(crate) fn elsewhere() -> Result {
     let before = host.state()?;
     let (child, _) = host.start(None)?;
     kill(child)?;
-    let mut command = user::xdproof();
+    let mut command = cli::xdproof();
     command.arg("restore").env(journal::DIRECTORY_VARIABLE, host.journals.path());
     let output = command.output()?;
     expect_code(&output, 1)?;

@@ -22,7 +22,7 @@ use xdproof_netns::{LinkName, NetNs, Record, RecordKind, Worker, XdpFlags, XdpMo
 
 use crate::{
     child::ORDER,
-    user::{self, Result, expect_code, stdout},
+    cli::{self, Result, expect_code, stdout},
 };
 
 /// Deadline for work of a child that takes milliseconds.
@@ -290,7 +290,7 @@ impl TestHost {
     }
 
     pub(crate) fn xdproof(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = user::xdproof();
+        let mut command = cli::xdproof();
         command.args(arguments);
         self.run(command)
     }
@@ -304,7 +304,7 @@ impl TestHost {
 
     /// Starts `xdproof validate` on the devices, and waits until a line has such a part.
     pub(crate) fn validate_until(&self, part: &str) -> Result<(Child, JoinHandle<String>)> {
-        let mut command = user::xdproof();
+        let mut command = cli::xdproof();
         command.args(["validate", "-v", "--dut", "d0", "--tester", "t0", "--mode", "generic,native"]);
         command.env(journal::DIRECTORY_VARIABLE, self.journals.path());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -11,8 +11,8 @@ use xdproof::{
 use xdproof_netns::{LinkName, LinkSetting, PacketOptions, RecordKind, XdpFlags, XdpMode};
 
 use crate::{
+    cli::{self, Result, expect_code},
     host::{BRIDGED, TestHost, expect},
-    user::{self, Result, expect_code},
     validate::expect_interruptible,
 };
 
@@ -110,7 +110,7 @@ fn expect_validated(host: &TestHost, verdicts: &[(&str, &str)]) -> Result {
     expect_code(&output, 0)?;
     host.expect_state(&before)?;
     expect(host.runs()?.is_empty(), "the journal is left")?;
-    let result = user::read_result(out.path())?;
+    let result = cli::read_result(out.path())?;
     for (mode, verdict) in verdicts {
         let all: Vec<_> = result["trials"]
             .as_array()

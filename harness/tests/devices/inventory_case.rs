@@ -8,8 +8,8 @@ use xdproof::{
 use xdproof_netns::PacketOptions;
 
 use crate::{
+    cli::Result,
     host::{PATIENCE, TestHost, expect, wait_until},
-    user::Result,
 };
 
 pub(crate) fn veth() -> Result {

@@ -13,8 +13,8 @@ use xdproof::{
 use xdproof_netns::{PacketOptions, RecordKind};
 
 use crate::{
+    cli::Result,
     host::{TestHost, expect},
-    user::Result,
 };
 
 const TWO_PAIRS: &str = "

@@ -6,31 +6,30 @@
 mod checks;
 mod child;
 mod claims;
-#[path = "../gate/mod.rs"]
-#[expect(dead_code, reason = "devices have nothing to do with the corpus")]
-mod gate;
+#[path = "../support/cli.rs"]
+#[expect(dead_code, reason = "only a part of it is needed")]
+mod cli;
 mod host;
 mod in_place;
 mod inventory_case;
 mod links;
-#[path = "../threads/mod.rs"]
+#[path = "../support/privilege.rs"]
+mod privilege;
+#[path = "../support/threads.rs"]
 mod threads;
-#[path = "../user/mod.rs"]
-#[expect(dead_code, reason = "only a part of it is needed")]
-mod user;
 mod validate;
 
 use std::process::ExitCode;
 
+use cli::Result;
 use libtest_mimic::Trial as Test;
-use user::Result;
 
 fn main() -> ExitCode {
     if let Ok(order) = std::env::var(child::ORDER) {
         return child::claim_as_ordered(&order);
     }
     let arguments = threads::arguments();
-    let obstacle = gate::obstacle();
+    let obstacle = privilege::obstacle();
     let bonds = obstacle.is_some() || in_place::makes_bonds();
     let tests = CASES.iter().map(|&(name, test)| {
         Test::test(name, test).with_ignored_flag(obstacle.is_some() || (name == in_place::BOND && !bonds))
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
     if !bonds && !arguments.list {
         eprintln!("{} is ignored: this kernel makes no bonds; those of ci/matrix do", in_place::BOND);
     }
-    gate::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
 
 type Case = (&'static str, fn() -> Result);

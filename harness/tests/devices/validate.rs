@@ -5,8 +5,8 @@ use std::{process::Child, thread::JoinHandle};
 use rustix::process::Signal;
 
 use crate::{
+    cli::{self, Result, expect_code},
     host::{TestHost, expect, kill},
-    user::{self, Result, expect_code},
 };
 
 pub(crate) fn validated() -> Result {
@@ -21,7 +21,7 @@ pub(crate) fn validated() -> Result {
     expect_code(&output, 0)?;
     host.expect_state(&before)?;
     expect(host.runs()?.is_empty(), "the journal is left")?;
-    let result = user::read_result(out.path())?;
+    let result = cli::read_result(out.path())?;
     let devices = result["devices"].as_array().ok_or("no devices")?;
     let found: Vec<_> =
         devices.iter().map(|device| (&device["role"], &device["name"], &device["driver"])).collect();
@@ -57,7 +57,7 @@ pub(crate) fn expect_interruptible(
 ) -> Result {
     let before = host.state()?;
     let (mut child, printed) = begin(host)?;
-    user::signal(&child, Signal::INT)?;
+    cli::signal(&child, Signal::INT)?;
     let status = child.wait()?;
     let printed = printed.join().map_err(|_| "the reader panicked")?;
     expect(status.code() == Some(4), &format!("it ended with {status}\n{printed}"))?;
@@ -89,7 +89,7 @@ pub(crate) fn rejected() -> Result {
         (&["--label", "mine"], 2, "--dut"),
     ] {
         let output = host.xdproof(&[&["validate"], words].concat())?;
-        user::expect_one_error(&output, code, &[part])?;
+        cli::expect_one_error(&output, code, &[part])?;
         expect(host.runs()?.is_empty() && host.has("d0")?, "something is left")?;
     }
     Ok(())

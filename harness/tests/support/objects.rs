@@ -1,4 +1,4 @@
-//! Objects that are compiled from `counter.c` for the test binaries that need some.
+//! C objects, compiled from the sources in `tests/objects/`.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,17 +8,17 @@ use xdproof::program::Object;
 
 type Result<T, E = Failed> = std::result::Result<T, E>;
 
-/// Compilers to look for, the one that `ci/bootstrap` installs first.
+/// Compilers to look for; `ci/bootstrap` installs the first one.
 const COMPILERS: [&str; 2] = ["clang-19", "clang"];
 
-/// The first compiler that there is, or the reason why none is.
+/// Returns the first compiler that exists.
 pub(crate) fn compiler() -> Result<&'static str, String> {
-    let there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
-    let found = COMPILERS.into_iter().find(there);
-    found.ok_or_else(|| "no clang to compile C objects with; run `ci/bootstrap --tests`".to_owned())
+    let exists = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    let found = COMPILERS.into_iter().find(exists);
+    found.ok_or_else(|| "no clang to compile C objects; run `ci/bootstrap --tests`".to_owned())
 }
 
-/// A compiled object; its file goes with it.
+/// A compiled object. Its file is deleted when this is dropped.
 pub(crate) struct Compiled {
     directory: TempDir,
 }
@@ -29,7 +29,7 @@ impl Compiled {
         let compiled = Self { directory };
         let output = Command::new(compiler()?)
             .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-c"])
-            // Where Debian and Ubuntu keep asm/types.h, which clang does not look for when it compiles for BPF.
+            // Debian and Ubuntu keep asm/types.h here, where clang does not look when it compiles for BPF.
             .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
             .args(defines.iter().map(|define| format!("-D{define}")))
             .args(defines.contains(&"WITHOUT_BTF").then_some("-g0"))
