@@ -32,7 +32,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb did not do its work; the exit code follows from it.
+/// A failure of a verb, from which the exit code follows.
 #[derive(Debug)]
 pub(super) enum Failure {
     Input(anyhow::Error),

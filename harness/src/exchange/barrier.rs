@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use super::{Capture, ExchangeError, send::ARRIVAL_TIMEOUT};
+use super::{Capture, ExchangeError};
 use crate::program::Program;
+
+/// Time within which a frame has to arrive: it normally takes microseconds; a machine under load may take much longer.
+pub(super) const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A capture is quiet if no frame arrives for so long: only for kernels that have no [`barrier`] for us.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);

@@ -34,7 +34,7 @@ impl Capture {
         self.is_shared = true;
     }
 
-    /// Whether link-local control frames are expected among the others.
+    /// Returns true if link-local control frames are expected among the others.
     pub(super) fn is_shared(&self) -> bool {
         self.is_shared
     }
@@ -109,7 +109,7 @@ impl Capture {
         }
     }
 
-    /// Whether a frame has arrived since the last observation.
+    /// Returns true if a frame has arrived since the last observation.
     pub(super) fn has_seen(&self, frame: &[u8]) -> bool {
         self.seen.contains(frame)
     }

@@ -39,7 +39,7 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Whether the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
+    /// Returns true if the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
     #[must_use]
     pub fn refused_frame(&self) -> bool {
         matches!(self, Self::Send(SendError { source, .. }) | Self::TestRun { source }

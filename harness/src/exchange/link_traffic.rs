@@ -17,7 +17,7 @@ const CDP: [u8; 6] = [0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc];
 /// some seconds after it came up.
 const IGMP: u8 = 2;
 
-/// Whether a frame is a link-local control frame: of one of their kinds, and from neither of the two ends of a scenario.
+/// Returns true if a frame is a link-local control frame: of one of their kinds, and from neither of the two ends of a scenario.
 pub fn is_link_control(frame: &[u8]) -> bool {
     let Some((header, rest)) = frame.split_first_chunk::<14>() else { return false };
     let (addresses, kind) = header.split_at(12);

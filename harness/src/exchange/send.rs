@@ -9,7 +9,7 @@ use xdproof_scenarios::describe;
 
 use super::{
     Capture, ExchangeError,
-    barrier::{HAND_UP_TIMEOUT, barrier, closing_frame, wait_closing},
+    barrier::{ARRIVAL_TIMEOUT, HAND_UP_TIMEOUT, barrier, closing_frame, wait_closing},
     detached::counted_since,
     is_link_control,
 };
@@ -23,9 +23,6 @@ use crate::{
     },
     program::{Program, Subject},
 };
-
-/// Time within which a frame has to arrive: it normally takes microseconds; a machine under load may take much longer.
-pub(super) const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Polls of a capture without a pause, and the pause between further ones.
 const BUSY_POLLS: u32 = 8;
@@ -49,11 +46,11 @@ pub struct SendOptions<'a> {
     pub window: usize,
     /// Time that a window of frames may take to reach the program.
     pub timeout: Duration,
-    /// Whether frames go several ways (CPUs, queues), so that a closing frame can overtake others.
+    /// Set if frames take several paths (CPUs, queues), so that a closing frame can overtake others.
     pub spread: bool,
     /// Each CPU has its turn to send.
     pub rotation: Option<&'a CpuRotation>,
-    /// Whether to wait for frames without keeping the CPU busy: where they come from a device, whose interrupt wakes us up. A veth
+    /// Set to wait for frames without keeping the CPU busy: they come from a device, whose interrupt wakes us up. A veth
     /// delivers while it sends, so that there is nothing to wait for.
     pub rests: bool,
     /// The order in which the path delivers these frames.

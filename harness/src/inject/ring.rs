@@ -91,7 +91,7 @@ impl RingSender {
         Ok(outcome)
     }
 
-    /// Whether frames leave in the order in which they are sent: where there is more than one ring, each frame leaves by another.
+    /// Returns true if frames leave in the order in which they are sent: where there is more than one ring, each frame leaves by another.
     #[must_use]
     pub fn keeps_order(&self) -> bool {
         self.rings.len() <= 1

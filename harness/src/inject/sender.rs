@@ -88,7 +88,7 @@ impl Sender {
         })
     }
 
-    /// Whether frames leave in the order in which they are sent, at least those of one flow: several rings take turns.
+    /// Returns true if frames leave in the order in which they are sent, at least those of one flow: several rings take turns.
     #[must_use]
     pub fn keeps_order(&self) -> bool {
         match self {

@@ -50,7 +50,7 @@ impl ToolError {
     }
 }
 
-/// What a tc program does to every frame that leaves by a link.
+/// The change that a tc program makes to every frame that leaves by a link.
 #[derive(Clone, Copy, Debug)]
 pub enum EgressAction {
     /// Pushes [`abi::PUSHED_TAG`].

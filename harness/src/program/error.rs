@@ -10,7 +10,7 @@ use xdproof_netns::{XdpMode, XdpState};
 
 use crate::program::{object::Object, select::ObjectProblem};
 
-/// Why a program is not loaded, not attached or not read.
+/// An error in loading, attaching or reading a program.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     #[error("failed to read the object {}", path.display())]
@@ -49,7 +49,7 @@ pub enum ProgramError {
     Network(#[from] xdproof_netns::Error),
 }
 
-/// What netlink answers where `bpf_link_create` refused: it has room for the driver's own sentence (extack).
+/// The answer of netlink after `bpf_link_create` refused: it carries the driver's own sentence (extack).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetlinkAnswer {
     Attached,

@@ -21,7 +21,7 @@ pub(super) struct MapShape {
     pub(super) pinned: bool,
 }
 
-/// Why an object cannot be tested as it is.
+/// A reason why an object cannot be tested as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectProblem {
     #[error("no XDP program `{name}`; it has {}", list(available))]

@@ -104,7 +104,7 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     }
 }
 
-/// Why ports are of no use.
+/// An error that leaves ports of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {
     /// They cannot be what is needed: no such MTU, offload or number of queues.

@@ -14,7 +14,7 @@ use crate::{
     testbed::{Port, PortPair, Testbed, TestbedError, Topology},
 };
 
-/// How long a link may take to come up. It takes microseconds; the rest is for a machine under load.
+/// Time that a link may take to come up. It takes microseconds; the rest is for a machine under load.
 const LINK_UP: Duration = Duration::from_secs(5);
 
 /// Veth pairs between unnamed namespaces, one for each rig.
@@ -77,7 +77,7 @@ impl Testbed for VethTestbed {
     }
 }
 
-/// What a testbed is built like. Two testbeds of one spec are interchangeable.
+/// The settings of a pair. Two pairs of one spec are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spec {
     /// MTU of both ends in bytes, without the Ethernet header.
@@ -97,7 +97,7 @@ impl PortPair {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// An error of the kernel.
     pub fn veth(spec: Spec) -> Result<Self, Error> {
         Self::veth_with_queues(spec.mtu, spec.queues, spec.queues)
     }
@@ -106,7 +106,7 @@ impl PortPair {
     ///
     /// # Errors
     ///
-    /// What the kernel refused.
+    /// An error of the kernel.
     pub fn veth_with_queues(mtu: u32, tester_queues: u32, dut_queues: u32) -> Result<Self, Error> {
         let tester = Worker::spawn(&NetNs::create()?, "tester")?;
         let dut = Worker::spawn(&NetNs::create()?, "dut")?;

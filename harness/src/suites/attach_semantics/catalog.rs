@@ -1,4 +1,4 @@
-//! What is to be shown of attaching, and of where modes differ, a row each: a rule names the row that it
+//! Facts to be shown about attaching and about differences between modes, a row each: a rule names the row that it
 //! stands for, and a row that no rule can stand for here is said to be elsewhere, with the reason.
 
 pub(super) const AGAIN: &str = "same mode again, no flags (netlink)";
@@ -40,7 +40,7 @@ pub(super) const TAP: &str = "tap, frame larger than a page";
 pub(super) const GRO: &str = "GRO/LRO";
 pub(super) const SKBS: &str = "cloned and non-linear skbs";
 
-/// What the kernel answers to each way of attaching, and how long an attachment lives.
+/// The kernel's answers to each way of attaching, and the lifetime of an attachment.
 pub const ATTACHING: &[&str] = &[
     AGAIN,
     IF_NO_EXIST,
@@ -68,7 +68,7 @@ pub const ATTACHING: &[&str] = &[
     REPLACED,
 ];
 
-/// Where generic and native mode make something else of the same packets.
+/// Differences between generic and native mode for the same packets.
 pub const DIFFERENCES: &[&str] =
     &[GSO, TCP, TAG_ON, TAG_OFF, INGRESS, JUMBO, JUMBO_FRAGS, VIRTIO_CHECKSUM, TAP, GRO, SKBS];
 

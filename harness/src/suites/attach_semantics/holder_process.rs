@@ -24,7 +24,7 @@ use crate::{
 /// Variable that tells a process what to hold: `netlink INDEX` or `bpf_link INDEX`.
 const ORDER: &str = "XDPROOF_HOLD";
 
-/// Whether this process serves [`ORDER`] when it is started again. A copy that does not would do whatever this one does, and
+/// Set if this process serves [`ORDER`] when it is started again. A copy that does not would do whatever this one does, and
 /// start copies in its turn.
 static SERVES: AtomicBool = AtomicBool::new(false);
 

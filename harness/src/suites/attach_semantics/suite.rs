@@ -29,7 +29,7 @@ pub struct TargetDevice<'a> {
     pub index: IfIndex,
     /// The kernel's name of its driver.
     pub driver: &'a str,
-    /// Whether the driver has native XDP.
+    /// Set if the driver has native XDP.
     pub native: bool,
 }
 
