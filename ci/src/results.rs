@@ -1,6 +1,6 @@
 //! Result files (`result.json`) of cells, of kernels and of the whole matrix.
 //!
-//! The formats are those of xdproof (`xdproof.result/1`, `xdproof.results/1`), which writes, joins and checks the files. Every
+//! The formats are those of xdproof (`xdproof.result/2`, `xdproof.results/2`), which writes, joins and checks the files. Every
 //! JSON key that this crate reads or writes is in this file.
 
 use std::{
@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use crate::command;
 
 /// Format of the result of one run.
-pub(crate) const SCHEMA: &str = "xdproof.result/1";
+pub(crate) const SCHEMA: &str = "xdproof.result/2";
 
 /// Format of a collection of results.
-const COLLECTION_SCHEMA: &str = "xdproof.results/1";
+const COLLECTION_SCHEMA: &str = "xdproof.results/2";
 
 /// Name of every result file.
 pub(crate) const FILE: &str = "result.json";
@@ -28,12 +28,12 @@ pub(crate) const FILE: &str = "result.json";
 /// All verdicts in the order of their importance.
 pub(crate) const VERDICTS: &[&str] = &["pass", "fail", "error", "skip", "xfail", "unreachable", "not_run"];
 
-/// A cell or a kernel without a result, or with one after a retry (`breakdowns` of a collection).
+/// A cell or a kernel without a result, or with one after a retry (`infrastructure_failures` of a collection).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct InfrastructureFailure {
     /// As in `6.1/igb`, or `6.1` for the whole kernel.
     pub(crate) cell: String,
-    #[serde(rename = "what")]
+    #[serde(rename = "message")]
     pub(crate) reason: String,
     pub(crate) attempts: u32,
     /// Set if the last attempt gave a result.
@@ -73,12 +73,12 @@ impl CellResult {
     /// Adds a fault that the kernel reported, unless xdproof has found it in the kernel log.
     pub(crate) fn add_kernel_fault(&mut self, nic: Option<&str>, message: &str) {
         let is_it = |finding: &Value| {
-            text(finding, "kind") == "kernel_fault" && text(finding, "what").contains(message)
+            text(finding, "kind") == "kernel_fault" && text(finding, "message").contains(message)
         };
         if self.list("findings").iter().any(is_it) {
             return;
         }
-        let mut finding = json!({ "kind": "kernel_fault", "weight": "fault", "what": message });
+        let mut finding = json!({ "kind": "kernel_fault", "severity": "fault", "message": message });
         if let Some(nic) = nic {
             finding["nic"] = json!(nic);
         }
@@ -92,7 +92,7 @@ impl CellResult {
     }
 
     fn faults(&self) -> impl Iterator<Item = &Value> {
-        self.list("findings").iter().filter(|finding| text(finding, "weight") == "fault")
+        self.list("findings").iter().filter(|finding| text(finding, "severity") == "fault")
     }
 
     /// Number of trials with a verdict.
@@ -112,17 +112,18 @@ impl CellResult {
     /// Returns one line for each fault, failed trial and failed attach-semantics test.
     pub(crate) fn problems(&self) -> Vec<String> {
         let of_finding = |finding: &Value| {
-            format!("{}: {}", text(finding, "kind").replace('_', " "), text(finding, "what"))
+            format!("{}: {}", text(finding, "kind").replace('_', " "), text(finding, "message"))
         };
         let of_trial = |trial: &Value| format!("{}: {}", text(trial, "id"), text(trial, "reason"));
-        let trials = self.list("trials").iter().chain(self.list("rules")).filter(|trial| is_failed(trial));
+        let trials =
+            self.list("trials").iter().chain(self.list("attach_semantics")).filter(|trial| is_failed(trial));
         self.faults().map(of_finding).chain(trials.map(of_trial)).collect()
     }
 
     /// Tells whether something failed: as `RunResult::is_bad` of xdproof.
     pub(crate) fn is_bad(&self) -> bool {
         self.count("fail") + self.count("error") > 0
-            || self.list("rules").iter().any(is_failed)
+            || self.list("attach_semantics").iter().any(is_failed)
             || self.faults().next().is_some()
     }
 
@@ -145,7 +146,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 pub(crate) fn collection_of_failures(failures: &[InfrastructureFailure]) -> Value {
     let summary: Map<String, Value> =
         VERDICTS.iter().map(|verdict| ((*verdict).to_owned(), json!(0))).collect();
-    json!({ "schema": COLLECTION_SCHEMA, "results": [], "breakdowns": failures, "summary": summary })
+    json!({ "schema": COLLECTION_SCHEMA, "results": [], "infrastructure_failures": failures, "summary": summary })
 }
 
 /// Has xdproof check that every pattern matches a scenario, before machines are started.
@@ -196,13 +197,13 @@ mod tests {
             console: "Kernel panic".to_owned(),
         };
         let collection = collection_of_failures(&[failure]);
-        assert_eq!(collection["schema"], "xdproof.results/1");
+        assert_eq!(collection["schema"], "xdproof.results/2");
         assert_eq!(collection["summary"]["not_run"], 0);
         assert_eq!(
-            collection["breakdowns"],
+            collection["infrastructure_failures"],
             json!([{
                 "cell": "6.1/tulip",
-                "what": "the guest panicked",
+                "message": "the guest panicked",
                 "attempts": 2,
                 "recovered": false,
                 "console": "Kernel panic",
@@ -224,7 +225,7 @@ mod tests {
         result.add_kernel_fault(Some("igb"), "BUG: the second");
         result.add_kernel_fault(Some("igb"), "BUG: the second");
         assert!(result.is_bad());
-        assert_eq!(result.list("findings")[0]["what"], "BUG: the second");
+        assert_eq!(result.list("findings")[0]["message"], "BUG: the second");
         assert_eq!(result.list("findings")[1]["kind"], "kernel_fault");
         assert_eq!(result.list("findings").len(), 2);
     }
@@ -233,9 +234,9 @@ mod tests {
     fn invalid_results_are_rejected() {
         for (text, expected) in [
             ("{", "not JSON"),
-            (r#"{"schema":"xdproof.result/2"}"#, "xdproof.result/2"),
-            (r#"{"schema":"xdproof.result/1"}"#, "no environment"),
-            (r#"{"schema":"xdproof.result/1","environment":{},"summary":{},"trials":[]}"#, "no trials"),
+            (r#"{"schema":"xdproof.result/3"}"#, "xdproof.result/3"),
+            (r#"{"schema":"xdproof.result/2"}"#, "no environment"),
+            (r#"{"schema":"xdproof.result/2","environment":{},"summary":{},"trials":[]}"#, "no trials"),
         ] {
             let error = CellResult::parse(text.as_bytes()).unwrap_err();
             assert!(format!("{error:#}").contains(expected), "`{error:#}` does not contain `{expected}`");

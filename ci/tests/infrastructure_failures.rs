@@ -121,7 +121,8 @@ struct Ended {
 impl Ended {
     /// Returns the only infrastructure failure, which must be that of a cell.
     fn failure(&self, cell: &str) -> Result<&Value, Failed> {
-        let all = self.collection["breakdowns"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let all =
+            self.collection["infrastructure_failures"].as_array().map(Vec::as_slice).unwrap_or_default();
         match all {
             [one] if one["cell"] == format!("{KERNEL}/{cell}") => Ok(one),
             _ => Err(format!("expected one failure, got {all:#?}\n{}", self.printed).into()),
@@ -131,7 +132,7 @@ impl Ended {
     /// A cell has no result after two attempts, for a reason, and the console of its machine is kept.
     fn is_lost(&self, cell: &str, expected: &str) -> Outcome {
         let failure = self.failure(cell)?;
-        let reason = failure["what"].as_str().unwrap_or_default();
+        let reason = failure["message"].as_str().unwrap_or_default();
         check(reason.contains(expected), &format!("`{reason}` does not contain `{expected}`"))?;
         check(failure["attempts"] == 2, &format!("attempts: {}", failure["attempts"]))?;
         check(failure["recovered"] == false, "it recovered")?;
@@ -144,7 +145,7 @@ impl Ended {
     /// A cell failed for a reason, and has a result after a retry.
     fn has_recovered(&self, cell: &str, expected: &str) -> Outcome {
         let failure = self.failure(cell)?;
-        let reason = failure["what"].as_str().unwrap_or_default();
+        let reason = failure["message"].as_str().unwrap_or_default();
         check(reason.contains(expected), &format!("`{reason}` does not contain `{expected}`"))?;
         check(failure["attempts"] == 2, &format!("attempts: {}", failure["attempts"]))?;
         check(failure["recovered"] == true, "it did not recover")?;
@@ -261,9 +262,9 @@ fn warning() -> Outcome {
     ended.exits_with(1)?;
     let result = ended.result("veth-pair").ok_or("no result")?;
     let finding = &result["findings"][0];
-    check(finding["kind"] == "kernel_fault" && finding["weight"] == "fault", &format!("{finding:#}"))?;
+    check(finding["kind"] == "kernel_fault" && finding["severity"] == "fault", &format!("{finding:#}"))?;
     check(
-        finding["what"].as_str().is_some_and(|what| what.contains("ci/guest/init")),
+        finding["message"].as_str().is_some_and(|what| what.contains("ci/guest/init")),
         &format!("{finding:#}"),
     )?;
     check(ended.printed.contains("kernel fault"), &ended.printed)?;

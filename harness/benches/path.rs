@@ -30,7 +30,7 @@ use xdproof::{
     measure::case::{Case, Place, Wanted},
     model::{
         facts::Facts,
-        measurement::{BURSTS, Part, ProgramRole},
+        measurement::{BURSTS, ProgramRole},
         mode::{InjectorKind, Mode},
     },
     plan::support,
@@ -114,7 +114,7 @@ impl Stand {
             let frames = wire.whole_bursts(injector, burst);
             let load =
                 Load { injector, traffic: &case.setup.traffic, frames, cpus: &self.cpus[..1], rate: None };
-            let sample = wire.trial(program, load, Part::Subject).map_err(|error| chain(&error))?;
+            let sample = wire.trial(program, load, ProgramRole::Subject).map_err(|error| chain(&error))?;
             match sample.void {
                 None if sample.counted == 0 => return Err(format!("all {} frames were lost", sample.sent)),
                 None => {

@@ -1,4 +1,4 @@
-//! What several results come to: the verdict in a sentence, and what keeps it from being clean, by weight.
+//! What several results come to: the verdict in a sentence, and what keeps it from being clean, by severity.
 
 #[path = "measurement/mod.rs"]
 mod measurement;
@@ -11,14 +11,14 @@ use results::{
 };
 use xdproof::{
     model::{
-        finding::{InfrastructureFailure, Weight},
+        finding::{InfrastructureFailure, Severity},
         judgement::Judgement,
         measurement::Measurement,
         result::{Collection, RunResult, Summary, TrialRecord},
         verdict::{Verdict, VerdictKind},
     },
     report::{
-        assessment::{Assessment, ObstacleKind, Place, Severity, Standing},
+        assessment::{Assessment, IssueSeverity, ObstacleKind, Place, Standing},
         detection, html,
     },
 };
@@ -116,28 +116,28 @@ fn what_was_never_begun_leaves_a_gap() {
 fn a_machine_that_hung_leaves_a_gap_and_one_that_recovered_a_reservation() {
     let breakdown = |recovered| InfrastructureFailure {
         cell: "6.1/igb".to_owned(),
-        what: "the machine hung".to_owned(),
+        message: "the machine hung".to_owned(),
         attempts: 2,
         recovered,
         console: String::new(),
     };
     let mut its = of(clean(), Vec::new());
-    its.breakdowns = vec![breakdown(true)];
+    its.infrastructure_failures = vec![breakdown(true)];
     expect(&its, Standing::Reserved, &["8 trials came out", "1 thing to know"]);
-    its.breakdowns = vec![breakdown(false)];
+    its.infrastructure_failures = vec![breakdown(false)];
     expect(&its, Standing::Incomplete, &["1 part came to nothing"]);
 }
 
 #[test]
 fn findings_weigh_what_they_say() {
-    let with = |weight| {
+    let with = |severity| {
         let mut its = of(clean(), Vec::new());
-        its.results[0].findings = vec![finding(weight)];
+        its.results[0].findings = vec![finding(severity)];
         its
     };
-    expect(&with(Weight::Fault), Standing::Failed, &["1 fault beside the trials"]);
-    expect(&with(Weight::Warning), Standing::Reserved, &["1 thing to know before relying on it"]);
-    let noted = expect(&with(Weight::Note), Standing::Passed, &["8 trials came out"]);
+    expect(&with(Severity::Fault), Standing::Failed, &["1 fault beside the trials"]);
+    expect(&with(Severity::Warning), Standing::Reserved, &["1 thing to know before relying on it"]);
+    let noted = expect(&with(Severity::Note), Standing::Passed, &["8 trials came out"]);
     assert_eq!(noted.obstacles[0].kind, ObstacleKind::Note);
 }
 
@@ -156,7 +156,7 @@ fn a_deviation_that_is_declared_is_one_obstacle_and_no_failure() {
 #[test]
 fn a_rule_that_does_not_hold_fails_the_whole() {
     let mut its = of(clean(), Vec::new());
-    its.results[0].rules = matrix(scenarios()).results[3].rules.clone();
+    its.results[0].attach_semantics = matrix(scenarios()).results[3].attach_semantics.clone();
     let assessment = expect(&its, Standing::Failed, &["1 of 4 rules of attaching did not hold"]);
     assert!(matches!(assessment.obstacles[0].places[..], [Place::Rule(0, _)]));
 }
@@ -221,7 +221,7 @@ fn what_weighs_most_comes_first() {
         ObstacleKind::Note,
     ];
     assert_eq!(kinds, expected);
-    let severities: Vec<Severity> = assessment.obstacles.iter().map(|its| its.kind.severity()).collect();
+    let severities: Vec<IssueSeverity> = assessment.obstacles.iter().map(|its| its.kind.severity()).collect();
     assert!(severities.is_sorted(), "{severities:?}");
     let warning = assessment.obstacles.iter().find(|its| its.kind == ObstacleKind::Warning).unwrap();
     assert_eq!(warning.places.len(), 3, "what three kernels show alike is said once");

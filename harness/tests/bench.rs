@@ -45,7 +45,7 @@ use xdproof::{
         environment::Environment,
         facts::Facts,
         judgement::{Change, Tolerance, Void},
-        measurement::{Measurement, Part, ProgramRole, Quantity, Sample, Unmeasured},
+        measurement::{Measurement, ProgramRole, Quantity, Sample, Unmeasured},
         mode::{InjectorKind, Mode},
         result::{RunResult, SCHEMA, TrialRecord},
         verdict::VerdictKind,
@@ -208,7 +208,7 @@ fn misplaced(frames: &[&str]) -> Result<RunResult> {
     let result: RunResult = serde_json::from_slice(&output.stdout)?;
     for Measurement { id, value, trials, .. } in &result.measurements {
         expect(value.is_none(), &format!("{id} has a figure"), &output)?;
-        let its = trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject);
+        let its = trials.iter().filter(|trial| !trial.control && trial.role == ProgramRole::Subject);
         let lost = |trial: &Sample| matches!(trial.void, Some(Void::Conservation { counted: 0, .. }));
         expect(its.clone().count() > 0, &format!("{id} was not tried"), &output)?;
         expect(its.clone().all(lost), &format!("{id} has a trial that is not void"), &output)?;
@@ -259,7 +259,7 @@ fn adds_up(measurement: &Measurement, environment: &Environment) -> Result {
     if fingerprint.kernel != environment.kernel_release || fingerprint.cpus != environment.cpus_available {
         return wrong("the fingerprint is of another machine");
     }
-    if fingerprint.device.is_some() == (measurement.what == Quantity::ProgramCost) {
+    if fingerprint.device.is_some() == (measurement.quantity == Quantity::ProgramCost) {
         return wrong("the fingerprint is of another device");
     }
     if *seed == 0 || trials.len() % 8 != 0 {
@@ -270,8 +270,8 @@ fn adds_up(measurement: &Measurement, environment: &Environment) -> Result {
             return wrong(&format!("does not add up: {trial:?}"));
         }
         let by_cpu: u64 = trial.per_cpu.iter().sum();
-        if trial.part == Part::Subject
-            && !trial.gate
+        if trial.role == ProgramRole::Subject
+            && !trial.control
             && fingerprint.device.is_some()
             && by_cpu != trial.counted
         {
@@ -350,8 +350,9 @@ fn scenario() -> Result {
     let Measurement { id, traffic, trials, .. } = measurement;
     let named = traffic == ID && *id == format!("path/native/live_frames/{ID}");
     expect(named && expected > 0, "not the scenario", &output)?;
-    let counted =
-        trials.iter().any(|trial| trial.void.is_none() && trial.part == Part::Subject && !trial.gate);
+    let counted = trials
+        .iter()
+        .any(|trial| trial.void.is_none() && trial.role == ProgramRole::Subject && !trial.control);
     expect(counted, "no trial counted its frames", &output)?;
     // They have two tags, so a counter that opens one does not find them.
     misplaced(&["--scenario", ID, "--injector", "live_frames", "--budget", "2s"]).map(drop)
@@ -375,7 +376,7 @@ fn lost_live_frames() -> Result {
         let kind = PathKind { mode: XdpMode::Generic, needs: Needs::usual(&Facts::veth()), redirected };
         let mut wire = MeasuredPath::up(&VethTestbed::default(), kind, program)?;
         wire.prepare(InjectorKind::LiveFrames, &traffic)?;
-        let sample = wire.trial(program, load, Part::Subject)?;
+        let sample = wire.trial(program, load, ProgramRole::Subject)?;
         let lost = Some(Void::Conservation { sent: 320, counted: 0, explained: 0 });
         let right = if redirected { sample.counted == 320 } else { sample.void == lost };
         if !right {
@@ -403,13 +404,13 @@ fn known_losses() -> Result {
         Load { injector: InjectorKind::Ring, traffic: &traffic, frames: 256, cpus: &cpus[..1], rate: None };
     let mut shares = Vec::new();
     for _ in 0..21 {
-        let sample = wire.trial(program, load, Part::Subject)?;
-        let Sample { sent, counted, lost, cpu_ns, frame_ns, .. } = sample;
+        let sample = wire.trial(program, load, ProgramRole::Subject)?;
+        let Sample { sent, counted, lost, cpu_ns, ns_per_frame, .. } = sample;
         if (sent, counted, lost) != (1280, 640, 640) {
             return Err(format!("{sample:?}").into());
         }
         // Of the CPU time that a counted frame took: a busy machine takes none of that.
-        shares.push(frame_ns * counted as f64 / cpu_ns as f64);
+        shares.push(ns_per_frame * counted as f64 / cpu_ns as f64);
     }
     shares.sort_unstable_by(f64::total_cmp);
     if shares[10] > 0.75 { Ok(()) } else { Err(format!("by the frames that were sent: {shares:?}").into()) }
@@ -578,7 +579,7 @@ fn compare_broken() -> Result {
     let half = text.get(..text.len() / 2).ok_or("not ASCII")?;
     for (text, parts) in [
         (half.to_owned(), &[name.as_str(), "EOF while parsing"][..]),
-        (text.replace(SCHEMA, "xdproof.result/2"), &[&name, "xdproof.result/2", SCHEMA]),
+        (text.replace(SCHEMA, "xdproof.result/3"), &[&name, "xdproof.result/3", SCHEMA]),
         (text.replacen("\"seed\"", "\"sead\"", 1), &[&name, "at measurements[0]", "unknown field `sead`"]),
         ("not JSON\n".to_owned(), &[&format!("{name}:1:"), "expected ident"]),
         ("[]\n".to_owned(), &[&format!("{name}:1:"), "expected a result"]),

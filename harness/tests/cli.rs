@@ -240,7 +240,7 @@ fn validate_writes_result() -> Result {
     expect_code(&output, 0)?;
     expect(stdout(&output).contains("3 trials: 3 pass"), "not the summary", &output)?;
     let result = read_result(&directory)?;
-    expect(result["schema"] == "xdproof.result/1", "not the schema", &output)?;
+    expect(result["schema"] == "xdproof.result/2", "not the schema", &output)?;
     expect(result["summary"]["pass"] == 3, "not the summary in the file", &output)?;
     let trials = result["trials"].as_array().ok_or("no trials")?;
     let ids: Vec<&str> = trials.iter().filter_map(|trial| trial["id"].as_str()).collect();

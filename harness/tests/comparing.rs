@@ -53,13 +53,13 @@ fn too_few_blocks_on_either_side_are_inconclusive() {
         [(&few, &costing(100.0), Contender::Subject), (&costing(100.0), &few, Contender::Baseline)]
     {
         let reason = change(new, old).verdict.reason();
-        assert_eq!(reason, Some(Inconclusive::TooFewBlocks { series, n: 19 }));
+        assert_eq!(reason, Some(Inconclusive::TooFewBlocks { series, blocks: 19 }));
     }
 }
 
 #[test]
 fn what_was_not_believed_when_it_was_measured_is_nothing_to_judge_by() {
-    let reason = Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 30 };
+    let reason = Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 20, blocks: 30 };
     let doubted = Measurement { verdict: Some(Judgement::Inconclusive { reason }), ..costing(150.0) };
     for (new, old) in [(&doubted, &costing(100.0)), (&costing(100.0), &doubted)] {
         let found = change(new, old);
@@ -102,7 +102,7 @@ fn in_a_virtual_machine_an_absolute_figure_is_shown_and_not_judged() {
     // Both programs got slower alike: the ratio is what it was.
     let slow_machine = |mut measurement: Measurement, slower: f64| {
         measurement.fingerprint.virtual_machine = true;
-        measurement.trials.iter_mut().for_each(|trial| trial.frame_ns *= slower);
+        measurement.trials.iter_mut().for_each(|trial| trial.ns_per_frame *= slower);
         measurement
     };
     let found = change(&slow_machine(costing(100.0), 2.0), &slow_machine(costing(100.0), 1.0));
@@ -112,7 +112,7 @@ fn in_a_virtual_machine_an_absolute_figure_is_shown_and_not_judged() {
     assert!(found.to_string().contains("0.500 times as fast as then (not judged"), "{found}");
     // On a machine of one's own it is.
     let mut slow = costing(100.0);
-    slow.trials.iter_mut().for_each(|trial| trial.frame_ns *= 2.0);
+    slow.trials.iter_mut().for_each(|trial| trial.ns_per_frame *= 2.0);
     let found = change(&slow, &costing(100.0));
     assert_eq!((found.verdict, found.absolute_verdict), (Judgement::Pass, Some(Judgement::Regression)));
     assert!(found.is_slower());
@@ -136,13 +136,13 @@ fn what_is_held_against_another_program_or_at_another_load_does_not_compare() {
     reference.reference.tag = "another".to_owned();
     let traffic = Measurement { traffic: "imix".to_owned(), ..costing(100.0) };
     let load = Measurement { offered_pps: Some(1e6), ..costing(100.0) };
-    let what = Measurement { what: Quantity::SizeToSmallest, ..costing(100.0) };
-    for new in [&reference, &traffic, &load, &what] {
+    let quantity = Measurement { quantity: Quantity::SizeToSmallest, ..costing(100.0) };
+    for new in [&reference, &traffic, &load, &quantity] {
         assert!(!is_comparable(new, &old), "{new:?}");
     }
     // One place against another: both are of the program under test, whatever became of it.
     let place = |mut measurement: Measurement| {
-        measurement.what = Quantity::NativeToGeneric;
+        measurement.quantity = Quantity::NativeToGeneric;
         measurement
     };
     assert!(is_comparable(&place(reference), &place(old)));

@@ -24,7 +24,7 @@ use libtest_mimic::{Failed, Trial as Test};
 use xdproof::{
     inject::tc_tools::{EgressAction, EgressTool},
     model::{
-        finding::{FindingKind, Weight},
+        finding::{FindingKind, Severity},
         mode::Mode,
         result::{RunResult, TrialRecord},
         sink::Sink,
@@ -166,7 +166,7 @@ fn padded() -> Result {
     let result = validate(&testbed, Object::default(), &[], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
     let told = |finding: &xdproof::model::finding::Finding| {
-        finding.kind == FindingKind::AlteredFrames && finding.weight == Weight::Note
+        finding.kind == FindingKind::ModifiedFrames && finding.severity == Severity::Note
     };
     expect(result.findings.len() == 1 && result.findings.iter().all(told), "padding is not told", &result)?;
     // What the scenarios declare holds for frames as they were sent, so some must have been computed anew.
@@ -189,7 +189,7 @@ fn leaking() -> Result {
     let result = validate(&testbed, Object::default(), &["boundary/*", "vlan/qinq_ipv4_udp"], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Unreachable])?;
     expect(of(&result, VerdictKind::Unreachable) > 0, "short frames were judged", &result)?;
-    let told = result.findings.iter().any(|finding| finding.what.contains("leaks"));
+    let told = result.findings.iter().any(|finding| finding.message.contains("leaks"));
     expect(told, "the leak is not told", &result)
 }
 
@@ -227,7 +227,7 @@ fn not_carried() -> Result {
     });
     expect(wrong.count() == 0 && of(&result, VerdictKind::Pass) > 0, "not exactly IPv6 is lost", &result)?;
     let told =
-        |finding: &xdproof::model::finding::Finding| finding.what.contains("with or without a program");
+        |finding: &xdproof::model::finding::Finding| finding.message.contains("with or without a program");
     expect(result.findings.iter().any(told), "it is not told", &result)
 }
 
@@ -304,11 +304,11 @@ fn lying() -> Result {
     let lies = Compiled::new(&["LIES=1"])?;
     let testbed = PortPair::veth(Spec { mtu: 1500, queues: 2 })?;
     let result = validate(&Arc::new(testbed), lies.object(), &["ipv6/*", "ipv4/*"], false)?;
-    let found = result.findings.iter().find(|finding| finding.kind == FindingKind::AdvertisedNotSo);
+    let found = result.findings.iter().find(|finding| finding.kind == FindingKind::AdvertisedNotWorking);
     let Some(finding) = found else { return Err(format!("not found: {:?}", result.summary).into()) };
-    let named =
-        finding.what.contains("frames that the program passes are dropped") && finding.what.contains("/");
-    let placed = (finding.weight, finding.mode) == (Weight::Fault, Some(Mode::Native));
+    let named = finding.message.contains("frames that the program passes are dropped")
+        && finding.message.contains("/");
+    let placed = (finding.severity, finding.mode) == (Severity::Fault, Some(Mode::Native));
     expect(named && placed && result.is_bad(), "not named", &result)
 }
 
@@ -404,9 +404,9 @@ fn damaging() -> Result {
 
 fn rules() -> Result {
     let result = validate(&pair()?, Object::default(), &["ipv4/udp*"], true)?;
-    let bad: Vec<_> = result.rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
-    let passed = result.rules.iter().filter(|rule| rule.verdict == VerdictKind::Pass).count();
-    let named = result.rules.iter().all(|rule| rule.nic == "nic");
+    let bad: Vec<_> = result.attach_semantics.iter().filter(|rule| rule.verdict.is_bad()).collect();
+    let passed = result.attach_semantics.iter().filter(|rule| rule.verdict == VerdictKind::Pass).count();
+    let named = result.attach_semantics.iter().all(|rule| rule.nic == "nic");
     if bad.is_empty() && passed > 15 && named {
         Ok(())
     } else {

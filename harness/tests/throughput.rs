@@ -237,9 +237,14 @@ fn bands() -> Result<(), Failed> {
     use xdproof::model::judgement::{Contender, Inconclusive, Interval};
     let band = Band { id: String::new(), measured: 1.0, low: 0.9, high: 1.1 };
     let estimate = |low, high| {
-        Some(Estimate { ratio: f64::midpoint(low, high), interval: Interval { low, high }, mad: 0.0, n: 20 })
+        Some(Estimate {
+            ratio: f64::midpoint(low, high),
+            interval: Interval { low, high },
+            median_abs_deviation: 0.0,
+            blocks: 20,
+        })
     };
-    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 };
+    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 3 };
     let found = [
         find(&band, estimate(0.95, 1.05), None, None) == Finding::Within,
         matches!(find(&band, estimate(0.7, 0.8), None, None), Finding::Outside(_)),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use xdproof_core::model::{
-    finding::{Finding, InfrastructureFailure, Weight},
+    finding::{Finding, InfrastructureFailure, Severity},
     result::{Collection, RunResult, Summary, TrialRecord},
 };
 use xdproof_core::model::{
@@ -47,7 +47,7 @@ impl Standing {
 
 /// How much an obstacle weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum IssueSeverity {
     /// It fails the whole.
     Fault,
     /// It leaves a part untested.
@@ -96,14 +96,14 @@ pub enum ObstacleKind {
 impl ObstacleKind {
     /// How much it weighs.
     #[must_use]
-    pub fn severity(self) -> Severity {
+    pub fn severity(self) -> IssueSeverity {
         match self {
             Self::Disagreement | Self::Failure | Self::Refusal | Self::Rule | Self::Fault | Self::Slower => {
-                Severity::Fault
+                IssueSeverity::Fault
             }
-            Self::Error | Self::InfrastructureFailure | Self::NotRun | Self::Unmeasured => Severity::Gap,
-            Self::Warning | Self::Inconclusive | Self::Recovered => Severity::Reservation,
-            Self::Deviation | Self::Note => Severity::Note,
+            Self::Error | Self::InfrastructureFailure | Self::NotRun | Self::Unmeasured => IssueSeverity::Gap,
+            Self::Warning | Self::Inconclusive | Self::Recovered => IssueSeverity::Reservation,
+            Self::Deviation | Self::Note => IssueSeverity::Note,
         }
     }
 
@@ -181,13 +181,13 @@ impl Assessment {
         let worst = obstacles.iter().map(|obstacle| obstacle.kind.severity()).min();
         let tally = Tally::of(results, &summary);
         let standing = match worst {
-            Some(Severity::Fault) => Standing::Failed,
-            Some(Severity::Gap) => Standing::Incomplete,
+            Some(IssueSeverity::Fault) => Standing::Failed,
+            Some(IssueSeverity::Gap) => Standing::Incomplete,
             _ if tally.trials + tally.rules + tally.measurements == 0 => Standing::Empty,
             _ if tally.proved() == 0 && tally.measured == 0 => Standing::NothingProved,
             _ if tally.proved() == 0 => Standing::Measured,
-            Some(Severity::Reservation) => Standing::Reserved,
-            Some(Severity::Note) | None => Standing::Passed,
+            Some(IssueSeverity::Reservation) => Standing::Reserved,
+            Some(IssueSeverity::Note) | None => Standing::Passed,
         };
         let sentence = sentence(standing, &tally, &obstacles);
         Self { standing, sentence, obstacles, summary }
@@ -215,7 +215,7 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn of(results: &[RunResult], summary: &'a Summary) -> Self {
-        let rules = || results.iter().flat_map(|result| &result.rules);
+        let rules = || results.iter().flat_map(|result| &result.attach_semantics);
         let measurements = || results.iter().flat_map(|result| &result.measurements);
         let verdicts = || measurements().filter_map(|measurement| measurement.verdict);
         Self {
@@ -251,7 +251,7 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
     let broken_rules = number(ObstacleKind::Rule);
     let faults = number(ObstacleKind::Fault);
     let slower = number(ObstacleKind::Slower);
-    let breakdowns = number(ObstacleKind::InfrastructureFailure);
+    let infrastructure_failures = number(ObstacleKind::InfrastructureFailure);
     let unmeasured = number(ObstacleKind::Unmeasured);
     match standing {
         Standing::Failed | Standing::Incomplete => {
@@ -268,7 +268,10 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
                 verb(contradictions, "file contradicts itself", "files contradict themselves"),
             );
             part(error, format!("the testbed broke in {error} of {}", Count(*trials, "trial")));
-            part(breakdowns, format!("{} came to nothing", Count(breakdowns, "part")));
+            part(
+                infrastructure_failures,
+                format!("{} came to nothing", Count(infrastructure_failures, "part")),
+            );
             part(not_run, format!("{} never begun", verb(not_run, "trial was", "trials were")));
             part(unmeasured, format!("{} broke", Count(unmeasured, "measurement")));
             if standing == Standing::Incomplete {
@@ -336,7 +339,7 @@ fn verb(number: usize, one: &str, many: &str) -> String {
 }
 
 fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
-    let Collection { schema: _, results, breakdowns, summary: stored } = collection;
+    let Collection { schema: _, results, infrastructure_failures, summary: stored } = collection;
     let mut found = Found::default();
     for (run, result) in results.iter().enumerate() {
         let counted =
@@ -352,19 +355,19 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
             let subject = if kind == ObstacleKind::Deviation { "" } else { &trial.scenario };
             found.add(kind, subject, reason, Place::Trial(run, number));
         }
-        for (number, rule) in result.rules.iter().enumerate() {
+        for (number, rule) in result.attach_semantics.iter().enumerate() {
             if rule.verdict.is_bad() {
-                let reason = rule.reason.clone().unwrap_or_else(|| rule.row.clone());
+                let reason = rule.reason.clone().unwrap_or_else(|| rule.fact.clone());
                 let kind =
                     if rule.verdict == VerdictKind::Error { ObstacleKind::Error } else { ObstacleKind::Rule };
                 found.add(kind, &rule.id, reason, Place::Rule(run, number));
             }
         }
-        for Finding { kind: _, weight, nic, mode, what } in &result.findings {
-            let kind = match weight {
-                Weight::Fault => ObstacleKind::Fault,
-                Weight::Warning => ObstacleKind::Warning,
-                Weight::Note => ObstacleKind::Note,
+        for Finding { kind: _, severity, nic, mode, message } in &result.findings {
+            let kind = match severity {
+                Severity::Fault => ObstacleKind::Fault,
+                Severity::Warning => ObstacleKind::Warning,
+                Severity::Note => ObstacleKind::Note,
             };
             let subject = match (nic, mode) {
                 (Some(nic), Some(mode)) => format!("{nic}, {mode}"),
@@ -372,7 +375,7 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
                 (None, Some(mode)) => mode.to_string(),
                 (None, None) => "the machine".to_owned(),
             };
-            found.add(kind, &subject, what.clone(), Place::Result(run));
+            found.add(kind, &subject, message.clone(), Place::Result(run));
         }
         for (number, measurement) in result.measurements.iter().enumerate() {
             let place = Place::Measurement(run, number);
@@ -402,10 +405,10 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
             found.add(ObstacleKind::NotRun, "interrupted", what, Place::Result(run));
         }
     }
-    for (number, breakdown) in breakdowns.iter().enumerate() {
-        let InfrastructureFailure { cell, what, attempts, recovered, console: _ } = breakdown;
+    for (number, breakdown) in infrastructure_failures.iter().enumerate() {
+        let InfrastructureFailure { cell, message, attempts, recovered, console: _ } = breakdown;
         let kind = if *recovered { ObstacleKind::Recovered } else { ObstacleKind::InfrastructureFailure };
-        let what = format!("{what} ({} tried)", verb(*attempts as usize, "time", "times"));
+        let what = format!("{message} ({} tried)", verb(*attempts as usize, "time", "times"));
         found.add(kind, cell, what, Place::InfrastructureFailure(number));
     }
     if stored != summary {
@@ -473,7 +476,7 @@ impl Found {
         self.obstacles.push(Obstacle { kind, subject, what, places: vec![place] });
     }
 
-    /// By weight; what happened at more places first, then as it was found.
+    /// By severity; what happened at more places first, then as it was found.
     fn in_order(self) -> Vec<Obstacle> {
         let mut obstacles = self.obstacles;
         obstacles.sort_by_key(|obstacle| (obstacle.kind, std::cmp::Reverse(obstacle.places.len())));

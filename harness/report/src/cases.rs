@@ -21,8 +21,8 @@ use xdproof_core::model::{
 
 use xdproof_core::model::attach_step::StepRecord;
 use xdproof_core::model::{
-    finding::{Finding, FindingKind, InfrastructureFailure, Weight},
-    result::{Collection, RuleResult, RunResult, TrialRecord},
+    finding::{Finding, FindingKind, InfrastructureFailure, Severity},
+    result::{AttachTestRecord, Collection, RunResult, TrialRecord},
 };
 
 use crate::console::{explain, several};
@@ -97,13 +97,13 @@ impl Case<'_> {
 
 /// The groups of a collection: its results one after the other, then what came to nothing.
 pub(super) fn groups(collection: &Collection) -> Vec<Group<'_>> {
-    let Collection { schema: _, results, breakdowns, summary: _ } = collection;
+    let Collection { schema: _, results, infrastructure_failures, summary: _ } = collection;
     let mut groups = Vec::new();
     for (label, result) in labels(results).into_iter().zip(results) {
         groups.extend(of_result(&label, result));
     }
-    if !breakdowns.is_empty() {
-        let cases = breakdowns.iter().map(of_breakdown).collect();
+    if !infrastructure_failures.is_empty() {
+        let cases = infrastructure_failures.iter().map(of_breakdown).collect();
         groups.push(Group { name: "parts that came to nothing".to_owned(), result: None, cases });
     }
     groups
@@ -148,7 +148,7 @@ fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {
         devices: _,
         findings,
         kernel_messages: _,
-        rules,
+        attach_semantics,
         trials,
         measurements,
         summary,
@@ -158,7 +158,7 @@ fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {
         cells.entry((nic(trial), trial.path())).or_default().push(of_trial(trial));
     }
     let mut tried: BTreeMap<&str, Vec<Case<'_>>> = BTreeMap::new();
-    for rule in rules {
+    for rule in attach_semantics {
         tried.entry(&rule.nic).or_default().push(of_rule(rule));
     }
     let mut places: Vec<(String, Vec<Case<'_>>)> = Vec::new();
@@ -206,7 +206,7 @@ fn of_trial(trial: &TrialRecord) -> Case<'_> {
     }
 }
 
-fn of_rule(rule: &RuleResult) -> Case<'_> {
+fn of_rule(rule: &AttachTestRecord) -> Case<'_> {
     Case {
         name: Cow::from(&rule.id),
         outcome: outcome(rule.verdict),
@@ -247,31 +247,31 @@ fn of_measurement(measurement: &Measurement) -> Case<'_> {
 }
 
 fn of_finding(finding: &Finding) -> Case<'_> {
-    let Finding { kind, weight, nic, mode, what } = finding;
+    let Finding { kind, severity, nic, mode, message } = finding;
     let mut name = kind_name(*kind).to_owned();
     for of in [nic.clone(), mode.map(|mode| mode.to_string())].into_iter().flatten() {
         name.push_str(", ");
         name.push_str(&of);
     }
-    let outcome = match weight {
-        Weight::Fault => Outcome::Fail,
-        Weight::Warning | Weight::Note => Outcome::Pass,
+    let outcome = match severity {
+        Severity::Fault => Outcome::Fail,
+        Severity::Warning | Severity::Note => Outcome::Pass,
     };
-    Case { name: name.into(), outcome, reason: Some(Cow::from(what)), time: None, detail: Detail::None }
+    Case { name: name.into(), outcome, reason: Some(Cow::from(message)), time: None, detail: Detail::None }
 }
 
 /// What a finding is about, in words.
 pub(super) fn kind_name(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::KernelFault => "kernel fault",
-        FindingKind::AdvertisedNotSo => "advertised and not so",
+        FindingKind::AdvertisedNotWorking => "advertised and not so",
         FindingKind::NotAdvertised => "not advertised",
         FindingKind::SupportTable => "against the support table",
         FindingKind::UnknownSupport => "unknown support",
-        FindingKind::NoDeviation => "no deviation any more",
+        FindingKind::UnexpectedPass => "no deviation any more",
         FindingKind::UnsafeMtu => "unsafe MTU",
         FindingKind::Statistics => "statistics disagree",
-        FindingKind::AlteredFrames => "altered frames",
+        FindingKind::ModifiedFrames => "altered frames",
         FindingKind::NotRestored => "not restored",
     }
 }
@@ -287,11 +287,11 @@ fn not_run(number: usize) -> Option<Case<'static>> {
 }
 
 fn of_breakdown(breakdown: &InfrastructureFailure) -> Case<'_> {
-    let InfrastructureFailure { cell, what, attempts: _, recovered, console } = breakdown;
+    let InfrastructureFailure { cell, message, attempts: _, recovered, console } = breakdown;
     Case {
         name: Cow::from(cell),
         outcome: if *recovered { Outcome::Pass } else { Outcome::Error },
-        reason: Some(Cow::from(what)),
+        reason: Some(Cow::from(message)),
         time: None,
         detail: if console.is_empty() { Detail::None } else { Detail::Text(console) },
     }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use xdproof_core::model::{
-    finding::{Finding, Weight},
+    finding::{Finding, Severity},
     result::{Collection, RunResult},
 };
 use xdproof_core::{
@@ -234,7 +234,7 @@ impl Comparison {
         let rules = |results: &'_ [RunResult]| -> Table {
             let mut table = Table::default();
             for result in results {
-                for rule in &result.rules {
+                for rule in &result.attach_semantics {
                     table.add(&places, result, Some(&rule.nic), &rule.id, rule.verdict, rule.reason.as_ref());
                 }
             }
@@ -389,8 +389,8 @@ fn lacking(collection: &Collection) -> Vec<String> {
             ));
         }
     }
-    let broken = collection.breakdowns.iter().filter(|breakdown| !breakdown.recovered);
-    lacking.extend(broken.map(|breakdown| format!("{}: {}", breakdown.cell, breakdown.what)));
+    let broken = collection.infrastructure_failures.iter().filter(|breakdown| !breakdown.recovered);
+    lacking.extend(broken.map(|breakdown| format!("{}: {}", breakdown.cell, breakdown.message)));
     lacking
 }
 
@@ -504,7 +504,7 @@ fn findings(places: &Places, old: &Collection, new: &Collection) -> Vec<FindingC
     // What is the same word by word goes first; then what is about the same, for numbers in it change from run to run.
     take_pairs(&mut old, &mut new, |a, b| a == b);
     let about = |its: &(Option<String>, Finding)| {
-        (its.0.clone(), its.1.kind, its.1.nic.clone(), its.1.mode, its.1.weight)
+        (its.0.clone(), its.1.kind, its.1.nic.clone(), its.1.mode, its.1.severity)
     };
     take_pairs(&mut old, &mut new, |a, b| about(a) == about(b));
     let gone = old.into_iter().map(|(place, finding)| FindingChange {
@@ -514,7 +514,7 @@ fn findings(places: &Places, old: &Collection, new: &Collection) -> Vec<FindingC
         worse: false,
     });
     let came = new.into_iter().map(|(place, finding)| {
-        let fate = if finding.weight == Weight::Fault { Fate::Broke } else { Fate::New };
+        let fate = if finding.severity == Severity::Fault { Fate::Broke } else { Fate::New };
         FindingChange { finding, place, fate, worse: fate.is_worse() }
     });
     gone.chain(came).collect()
@@ -533,7 +533,7 @@ fn take_pairs<T>(old: &mut Vec<T>, new: &mut Vec<T>, same: impl Fn(&T, &T) -> bo
 
 impl fmt::Display for FindingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { kind, weight: _, nic, mode, what } = &self.finding;
+        let Finding { kind, severity: _, nic, mode, message } = &self.finding;
         f.write_str(kind_name(*kind))?;
         if let Some(nic) = nic {
             write!(f, " on {nic}")?;
@@ -541,7 +541,7 @@ impl fmt::Display for FindingChange {
         if let Some(mode) = mode {
             write!(f, " in {mode} mode")?;
         }
-        write!(f, ": {what}")
+        write!(f, ": {message}")
     }
 }
 

@@ -10,8 +10,8 @@ use xdproof_core::model::{
     verdict::VerdictKind,
 };
 use xdproof_core::model::{
-    finding::{Finding, Weight},
-    result::{Observed, RuleResult, RunResult, Summary, TrialRecord},
+    finding::{Finding, Severity},
+    result::{AttachTestRecord, Observed, RunResult, Summary, TrialRecord},
 };
 
 use crate::{Event, Reporter, frame_diff, json::JsonFile, table};
@@ -84,7 +84,7 @@ impl<W: io::Write> Console<W> {
         self.reasons(&result.trials)?;
         self.undecided(&result.trials)?;
         self.findings(&result.findings)?;
-        self.rules(&result.rules)?;
+        self.rules(&result.attach_semantics)?;
         self.failures(&result.trials)?;
         let style = match (result.is_bad(), result.summary.not_run > 0) {
             (true, _) => style_of(VerdictKind::Fail),
@@ -139,19 +139,19 @@ impl<W: io::Write> Console<W> {
 
     /// What was found out beside the trials, the weightiest first.
     fn findings(&mut self, findings: &[Finding]) -> io::Result<()> {
-        let least = if self.verbosity == Verbosity::Verbose { Weight::Note } else { Weight::Warning };
-        let told: Vec<&Finding> = findings.iter().filter(|finding| finding.weight >= least).collect();
+        let least = if self.verbosity == Verbosity::Verbose { Severity::Note } else { Severity::Warning };
+        let told: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= least).collect();
         let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
-        for Finding { kind: _, weight, nic, mode, what } in told.iter().take(limit) {
-            let style = match weight {
-                Weight::Fault => style_of(VerdictKind::Fail),
-                Weight::Warning => style_of(VerdictKind::Skip),
-                Weight::Note => Style::new(),
+        for Finding { kind: _, severity, nic, mode, message } in told.iter().take(limit) {
+            let style = match severity {
+                Severity::Fault => style_of(VerdictKind::Fail),
+                Severity::Warning => style_of(VerdictKind::Skip),
+                Severity::Note => Style::new(),
             };
             let of = [nic.clone(), mode.map(|mode| mode.to_string())];
             let of = of.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let of = if of.is_empty() { of } else { format!(" ({of})") };
-            writeln!(self.to, "{style}{}{style:#}{}: {}", weight.name(), shown(&of), shown(what))?;
+            writeln!(self.to, "{style}{}{style:#}{}: {}", severity.name(), shown(&of), shown(message))?;
         }
         if let Some(more @ 1..) = told.len().checked_sub(limit) {
             writeln!(self.to, "and {} more", several(more, "finding"))?;
@@ -160,15 +160,15 @@ impl<W: io::Write> Console<W> {
     }
 
     /// How the rules of attaching came out, where they were tried.
-    fn rules(&mut self, rules: &[RuleResult]) -> io::Result<()> {
+    fn rules(&mut self, rules: &[AttachTestRecord]) -> io::Result<()> {
         if rules.is_empty() {
             return Ok(());
         }
-        let bad: Vec<&RuleResult> = rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
+        let bad: Vec<&AttachTestRecord> = rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
         let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
         for rule in bad.iter().take(limit) {
             let style = style_of(rule.verdict);
-            let reason = rule.reason.as_deref().unwrap_or(&rule.row);
+            let reason = rule.reason.as_deref().unwrap_or(&rule.fact);
             let name = rule.verdict.name().to_uppercase();
             writeln!(
                 self.to,
@@ -308,7 +308,7 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
         write_side_by_side(to, &trial.expected, observed)?;
     }
     frame_diff::write(to, &failure.mismatches)?;
-    writeln!(to, "  repeat: {}", shown(&failure.repeat))
+    writeln!(to, "  repeat: {}", shown(&failure.reproducer))
 }
 
 fn write_side_by_side(to: &mut String, expected: &ExpectedTotals, observed: &Observed) -> std::fmt::Result {

@@ -22,7 +22,7 @@ use xdproof_core::model::{
 use xdproof_core::model::{environment::Environment, mode::Mode, verdict::VerdictKind};
 
 use crate::{
-    assessment::{Assessment, Obstacle, ObstacleKind, Place, Severity, Standing},
+    assessment::{Assessment, IssueSeverity, Obstacle, ObstacleKind, Place, Standing},
     detection::{self, Power},
 };
 
@@ -257,7 +257,7 @@ impl<'a> Page<'a> {
             trials: results.iter().map(|result| result.trials.len()).sum(),
             facets: facets(results, columns, known),
             matrix: Matrix::of(collection, columns),
-            breakdowns: &collection.breakdowns,
+            breakdowns: &collection.infrastructure_failures,
             support: support(results),
             rules: rules(results, &labels),
             devices: devices(results, &labels),
@@ -443,7 +443,7 @@ fn obstacles(
             places: links.collect(),
             more: (hidden > 0)
                 .then(|| Link { text: format!("and {hidden} more"), href: rest(obstacle, collection) }),
-            repeat: repeat.map(|failure| failure.repeat.clone()).unwrap_or_default(),
+            repeat: repeat.map(|failure| failure.reproducer.clone()).unwrap_or_default(),
         }
     };
     // Scenarios that came out otherwise on the same paths have most likely one cause: they are one item.
@@ -467,10 +467,10 @@ fn obstacles(
         let mut shown = items(all);
         let hidden = shown.split_off(shown.len().min(SHOWN_OBSTACLES));
         let (class, symbol) = match kind.severity() {
-            Severity::Fault => ("fail", "✗"),
-            Severity::Gap => ("error", "!"),
-            Severity::Reservation => ("xfail", "≈"),
-            Severity::Note => ("skip", "i"),
+            IssueSeverity::Fault => ("fail", "✗"),
+            IssueSeverity::Gap => ("error", "!"),
+            IssueSeverity::Reservation => ("xfail", "≈"),
+            IssueSeverity::Note => ("skip", "i"),
         };
         let places: usize = all.iter().map(|obstacle| obstacle.places.len()).sum();
         let badge = Badge { class, symbol, name: String::new() };
@@ -568,7 +568,7 @@ fn together(
                 verdict.map(VerdictKind::name).unwrap_or_default()
             ),
         }),
-        repeat: repeat.map(|failure| failure.repeat.clone()).unwrap_or_default(),
+        repeat: repeat.map(|failure| failure.reproducer.clone()).unwrap_or_default(),
     }
 }
 
@@ -592,7 +592,7 @@ fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[Stri
             Link { text, href: format!("#trial={}", encoded(&columns.key(run, trial))) }
         }
         Place::Rule(run, number) => Link {
-            text: format!("{} · {}", label(run), collection.results[run].rules[number].nic),
+            text: format!("{} · {}", label(run), collection.results[run].attach_semantics[number].nic),
             href: format!("#rule-{}-{}", run + 1, number + 1),
         },
         Place::Measurement(run, number) => {
@@ -600,7 +600,7 @@ fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[Stri
             rates::link(run, number, measurement)
         }
         Place::InfrastructureFailure(number) => {
-            let text = collection.breakdowns[number].cell.clone();
+            let text = collection.infrastructure_failures[number].cell.clone();
             Link { text, href: format!("#breakdown-{}", number + 1) }
         }
     }
@@ -676,11 +676,11 @@ fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
     let mut rows: Vec<RuleRow<'a>> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for (run, (result, label)) in results.iter().zip(labels).enumerate() {
-        for (number, rule) in result.rules.iter().enumerate() {
+        for (number, rule) in result.attach_semantics.iter().enumerate() {
             let at = *known.entry(&rule.id).or_insert_with(|| {
                 rows.push(RuleRow {
                     id: &rule.id,
-                    row: &rule.row,
+                    row: &rule.fact,
                     numbers: Vec::new(),
                     bad: false,
                     tries: Vec::new(),

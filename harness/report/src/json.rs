@@ -1,6 +1,6 @@
 //! The result file: what a run found, for programs.
 //!
-//! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
+//! `"schema": "xdproof.result/2"`. Unknown keys are rejected on reading.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use xdproof_scenarios::{Hex, capture_file};
 
 use xdproof_core::model::{
     mismatch::Delta,
-    result::{Failure, TrialRecord},
+    result::{Collection, Failure, TrialRecord},
 };
 
 use crate::{Event, Reporter};
@@ -102,6 +102,18 @@ impl Reporter for JsonFile {
             write_pretty(&self.file, result.as_ref())?;
         }
         Ok(())
+    }
+}
+
+/// Writes a collection as files have it: a single complete result is written as such.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_collection(collection: &Collection, to: impl io::Write) -> io::Result<()> {
+    match (collection.results.as_slice(), collection.infrastructure_failures.is_empty()) {
+        ([result], true) => write_pretty(to, result),
+        _ => write_pretty(to, collection),
     }
 }
 

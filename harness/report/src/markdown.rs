@@ -189,7 +189,7 @@ fn where_it_is(place: Place, labels: &[String], results: &[RunResult]) -> Option
             Some(format!("{}/{}/{}", labels.get(run)?, nic(trial), trial.path()))
         }
         Place::Rule(run, rule) => {
-            Some(format!("{}/{}", labels.get(run)?, results.get(run)?.rules.get(rule)?.nic))
+            Some(format!("{}/{}", labels.get(run)?, results.get(run)?.attach_semantics.get(rule)?.nic))
         }
         Place::Result(run) | Place::Measurement(run, _) => labels.get(run).cloned(),
         Place::InfrastructureFailure(_) => None,

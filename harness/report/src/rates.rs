@@ -95,9 +95,9 @@ fn table(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()
 
 /// A measurement in nine cells, the first its id and the last its verdict.
 pub(super) fn row(measurement: &Measurement) -> [String; 9] {
-    let Measurement { id, what, value, ratio, gate, verdict, unmeasured, .. } = measurement;
+    let Measurement { id, quantity, value, ratio, control, verdict, unmeasured, .. } = measurement;
     let none = || "-".to_owned();
-    let (figure, interval) = value.map_or_else(|| (none(), none()), |value| figure(*what, value));
+    let (figure, interval) = value.map_or_else(|| (none(), none()), |value| figure(*quantity, value));
     let speed = |ratio: Estimate| (format!("{:.3}", ratio.ratio), span(ratio.interval, 3));
     let (speed, speed_interval) = ratio.map_or_else(|| (none(), none()), speed);
     let verdict = match (unmeasured, verdict) {
@@ -113,15 +113,15 @@ pub(super) fn row(measurement: &Measurement) -> [String; 9] {
         speed,
         speed_interval,
         reference(measurement),
-        gate.map_or_else(none, |gate| span(gate.interval, 3)),
-        ratio.map_or(0, |ratio| ratio.n).to_string(),
+        control.map_or_else(none, |control| span(control.interval, 3)),
+        ratio.map_or(0, |ratio| ratio.blocks).to_string(),
         verdict,
     ]
 }
 
 /// What the speed is held against.
 pub(super) fn reference(measurement: &Measurement) -> String {
-    match measurement.what {
+    match measurement.quantity {
         Quantity::NativeToGeneric => "generic".to_owned(),
         Quantity::SizeToSmallest => "the smallest".to_owned(),
         Quantity::ProgramCost | Quantity::PathRate => match &measurement.reference.object {
@@ -149,8 +149,8 @@ pub(super) fn span(interval: Interval, digits: usize) -> String {
 
 /// What stands beside a figure.
 fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> {
-    let Measurement { id, subject, beside, trials, .. } = measurement;
-    let SideStats { cpu_ns_per_frame, steal, losses, per_cpu, .. } = beside;
+    let Measurement { id, subject, side_stats, trials, .. } = measurement;
+    let SideStats { cpu_ns_per_frame, steal, losses, per_cpu, .. } = side_stats;
     let Measured { instructions, verified_instructions, machine_code_bytes, .. } = subject;
     let number = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let (Some(cpu_ns), Some(steal)) = (cpu_ns_per_frame, steal) else { return Ok(()) };
@@ -174,7 +174,7 @@ fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> 
 fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()> {
     let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
     for measurement in measurements {
-        let Measurement { id, net_ratio, verdict, unmeasured, baseline, beside, .. } = measurement;
+        let Measurement { id, net_ratio, verdict, unmeasured, baseline, side_stats, .. } = measurement;
         if let Some(net) = net_ratio {
             let Estimate { ratio, interval, .. } = net;
             writeln!(
@@ -191,9 +191,9 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
         }
         if let Some(Judgement::Inconclusive { reason }) = verdict {
             writeln!(to, "INCONCLUSIVE {id}: {reason}")?;
-            if !beside.void.is_empty() {
+            if !side_stats.void_blocks.is_empty() {
                 let each: Vec<String> =
-                    beside.void.iter().map(|(name, times)| format!("{times} by {name}")).collect();
+                    side_stats.void_blocks.iter().map(|(name, times)| format!("{times} by {name}")).collect();
                 writeln!(to, "  void blocks: {}", each.join(", "))?;
             }
         }

@@ -9,9 +9,9 @@ use xdproof_core::model::result::{Collection, RunResult};
 /// A document that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Document {
-    /// One result, `xdproof.result/1`: what validate and bench write.
+    /// One result, `xdproof.result/2`: what validate and bench write.
     Result,
-    /// Several, `xdproof.results/1`: what merge writes.
+    /// Several, `xdproof.results/2`: what merge writes.
     Results,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         judgement::{MOST_STEAL, Void},
         losses::Losses,
-        measurement::{BURSTS, Part, Sample},
+        measurement::{BURSTS, ProgramRole, Sample},
     },
 };
 /// Runs a trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread has to stay on one CPU.
@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 ///
 /// When the machine or the counters cannot be read.
-pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::Result<Sample> {
+pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) -> io::Result<Sample> {
     let slots: Vec<u8> = traffic.slots.keys().copied().collect();
     let Some((frame, _)) = traffic.frames.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let counted = || program.counters.counted(&slots).map_err(io::Error::other);
@@ -52,13 +52,13 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, part: Part) -> io::
     };
     Ok(Sample {
         block: 0,
-        gate: false,
-        part,
+        control: false,
+        role,
         sent,
         counted,
         lost: 0,
         time_ns,
-        frame_ns: median(&bursts).unwrap_or(f64::NAN),
+        ns_per_frame: median(&bursts).unwrap_or(f64::NAN),
         cpu_ns: time_ns,
         steal: meanwhile.steal,
         losses: Losses::default(),

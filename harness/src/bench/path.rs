@@ -20,9 +20,9 @@ use crate::{
     inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{median, traffic::Traffic},
     model::{
-        judgement::{MOST_AWAY, MOST_STEAL, Void},
+        judgement::{MAX_PREEMPTED, MOST_STEAL, Void},
         losses::Losses,
-        measurement::{BURSTS, MeasuredDevice, Part, Sample},
+        measurement::{BURSTS, MeasuredDevice, ProgramRole, Sample},
         mode::InjectorKind,
     },
     plan::needs::Needs,
@@ -229,7 +229,7 @@ impl MeasuredPath {
     /// # Errors
     ///
     /// When the machine cannot be read. An error that only concerns the trial makes it void.
-    pub fn trial(&mut self, program: &Loaded, load: Load<'_>, part: Part) -> io::Result<Sample> {
+    pub fn trial(&mut self, program: &Loaded, load: Load<'_>, role: ProgramRole) -> io::Result<Sample> {
         if self.attachment.id != program.program.identity().id {
             self.attachment.replace(&program.program).map_err(io::Error::other)?;
         }
@@ -282,20 +282,21 @@ impl MeasuredPath {
             }
             None if meanwhile.steal > MOST_STEAL => Some(Void::Steal { share: meanwhile.steal }),
             None if counted == 0 => Some(Void::Injector { reason: "each frame was lost".to_owned() }),
-            None if away > MOST_AWAY => Some(Void::Away { share: away }),
+            None if away > MAX_PREEMPTED => Some(Void::Preempted { share: away }),
             None => sent.migration,
         };
-        // A frame that was lost took less time to send than one that is counted, and is not part of the rate.
-        let frame_ns = if counted == 0 { 0.0 } else { sent.frame_ns * offered as f64 / counted as f64 };
+        // A frame that was lost took less time to send than one that is counted, and is not role of the rate.
+        let ns_per_frame =
+            if counted == 0 { 0.0 } else { sent.ns_per_frame * offered as f64 / counted as f64 };
         Ok(Sample {
             block: 0,
-            gate: false,
-            part,
+            control: false,
+            role,
             sent: offered,
             counted,
             lost,
             time_ns,
-            frame_ns,
+            ns_per_frame,
             cpu_ns: sent.cpu_ns,
             steal: meanwhile.steal,
             losses,
@@ -339,7 +340,7 @@ impl MeasuredPath {
                 result = result.and_then(|before| Ok(sum(before, sent?)));
             }
             let cpu_ns = thread_cpu_time() - cpu_before;
-            let frame_ns = median(&bursts).unwrap_or(f64::NAN);
+            let ns_per_frame = median(&bursts).unwrap_or(f64::NAN);
             let busy_ns = u64::try_from(ended.duration_since(begun).as_nanos()).unwrap_or(u64::MAX);
             let now = rustix::thread::sched_getcpu();
             let migration = (now != cpu).then(|| Void::Migration {
@@ -355,7 +356,7 @@ impl MeasuredPath {
                 handed: result.unwrap_or_default(),
                 begun,
                 ended,
-                frame_ns,
+                ns_per_frame,
                 busy_ns,
                 cpu_ns,
                 migration,
@@ -383,7 +384,7 @@ struct Sent {
     begun: Instant,
     ended: Instant,
     /// Time of a frame in the median of the bursts, in nanoseconds.
-    frame_ns: f64,
+    ns_per_frame: f64,
     /// Time over all CPUs in nanoseconds, and the CPU time in it.
     busy_ns: u64,
     cpu_ns: u64,
@@ -396,7 +397,7 @@ impl Sent {
         Self {
             handed: sum(self.handed, other.handed),
             // Rates add up.
-            frame_ns: 1.0 / (1.0 / self.frame_ns + 1.0 / other.frame_ns),
+            ns_per_frame: 1.0 / (1.0 / self.ns_per_frame + 1.0 / other.ns_per_frame),
             begun: self.begun.min(other.begun),
             ended: self.ended.max(other.ended),
             busy_ns: self.busy_ns + other.busy_ns,
@@ -414,7 +415,7 @@ impl Sent {
             begun: now,
             ended: now,
             // JSON has no other number for this.
-            frame_ns: 0.0,
+            ns_per_frame: 0.0,
             busy_ns: 0,
             cpu_ns: 0,
             migration: None,

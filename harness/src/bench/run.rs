@@ -39,7 +39,7 @@ use crate::{
         facts::{Facts, MAX_MTU},
         judgement::{Judgement, LEAST_BLOCKS, Tolerance, Void},
         losses::Losses,
-        measurement::{BURSTS, Measurement, Part, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
+        measurement::{BURSTS, Measurement, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
         mode::{InjectorKind, Mode},
         partition::stable_hash,
         result::RunResult,
@@ -223,7 +223,7 @@ pub fn run(
 
 /// Returns the length of a path's trial with which the budget holds [`ROUNDS`].
 fn trial_length(cases: &[Case], budget: Duration) -> Duration {
-    let paths = cases.iter().filter(|case| case.what != Quantity::ProgramCost).count();
+    let paths = cases.iter().filter(|case| case.quantity != Quantity::ProgramCost).count();
     let costs = cases.len() - paths;
     // A block of the subject and one of the control, with the null program around both for a net cost.
     let [cost_blocks, path_blocks] = blocks_in_a_round(cases.len());
@@ -257,11 +257,11 @@ impl<'a> State<'a> {
             return;
         }
         self.looked_at = tried;
-        let [subject, gate] = [false, true].map(|gate| series(&self.trials, gate, Costs::Gross));
+        let [subject, control] = [false, true].map(|control| series(&self.trials, control, Costs::Gross));
         self.settled = if self.case.is_judged() {
-            !wants_more(&judge(&subject, &gate, tolerance, self.seed))
+            !wants_more(&judge(&subject, &control, tolerance, self.seed))
         } else {
-            believe(&subject, &gate, tolerance, self.seed).is_none()
+            believe(&subject, &control, tolerance, self.seed).is_none()
         };
     }
 }
@@ -302,7 +302,7 @@ impl Stand {
         let due = paced.map(|Pps(rate)| rate / cpus as f64 * burst);
         let mut frames = due.map_or(FIRST, |due| between(due, 1, FIRST));
         for _ in 0..2 {
-            let sample = self.trial(setup, (role, false), frames, Part::Reference);
+            let sample = self.trial(setup, (role, false), frames, ProgramRole::Reference);
             let sample = sample.map_err(|error| Obstacle::broken(&error))?;
             if let Some(Void::Injector { reason }) = sample.void {
                 return Err(Obstacle(Unmeasured { reason, declared: false }));
@@ -408,35 +408,35 @@ impl Stand {
             return Ok(());
         }
         let [cost, path] = self.blocks_in_a_round;
-        for _ in 0..if state.case.what == Quantity::ProgramCost { cost } else { path } {
-            for gate in [false, true] {
-                self.block(state, gate)?;
+        for _ in 0..if state.case.quantity == Quantity::ProgramCost { cost } else { path } {
+            for control in [false, true] {
+                self.block(state, control)?;
             }
         }
         Ok(())
     }
 
-    fn block(&mut self, state: &mut State<'_>, gate: bool) -> Result<(), BenchError> {
+    fn block(&mut self, state: &mut State<'_>, control: bool) -> Result<(), BenchError> {
         let case = state.case;
         let reference_setup = case.reference_setup();
-        let reference = (Part::Reference, reference_setup, (case.reference, false));
-        let subject = if gate {
-            (Part::Subject, reference_setup, (case.reference, true))
+        let reference = (ProgramRole::Reference, reference_setup, (case.reference, false));
+        let subject = if control {
+            (ProgramRole::Subject, reference_setup, (case.reference, true))
         } else {
-            (Part::Subject, &case.setup, (case.subject, false))
+            (ProgramRole::Subject, &case.setup, (case.subject, false))
         };
-        let net = case.what == Quantity::ProgramCost && case.reference != ProgramRole::Null;
-        let null = net.then_some((Part::Null, reference_setup, (ProgramRole::Null, false)));
+        let net = case.quantity == Quantity::ProgramCost && case.reference != ProgramRole::Null;
+        let null = net.then_some((ProgramRole::Null, reference_setup, (ProgramRole::Null, false)));
         let [outer, inner] = if state.draws.bool() { [reference, subject] } else { [subject, reference] };
         let order = [null, Some(outer), Some(inner), Some(inner), Some(outer), null];
-        for (part, setup, program) in order.into_iter().flatten() {
+        for (role, setup, program) in order.into_iter().flatten() {
             if let Err(Obstacle(why)) = self.prepare(setup) {
                 // The samples so far stay.
                 state.unmeasured = Some(why);
                 break;
             }
-            let sample = self.trial(setup, program, state.frames, part)?;
-            state.trials.push(Sample { block: state.blocks, gate, ..sample });
+            let sample = self.trial(setup, program, state.frames, role)?;
+            state.trials.push(Sample { block: state.blocks, control, ..sample });
         }
         state.blocks += 1;
         Ok(())
@@ -445,20 +445,20 @@ impl Stand {
     fn trial(
         &mut self,
         setup: &Setup,
-        (role, second): (ProgramRole, bool),
+        (program, second): (ProgramRole, bool),
         frames: u32,
-        part: Part,
+        role: ProgramRole,
     ) -> Result<Sample, BenchError> {
         let missing = || io::Error::other("a program or a path is missing");
-        let program = self.programs.get(role, second).ok_or_else(missing)?;
+        let program = self.programs.get(program, second).ok_or_else(missing)?;
         match (kind_of(setup, self.testbed.facts()), setup.place) {
             (Some(kind), Place::Wire { injector, cpus, .. }) => {
                 let wire = self.paths.get_mut(&kind).ok_or_else(missing)?;
                 let cpus = self.cpus.get(..cpus).ok_or_else(missing)?;
                 let load = Load { injector, traffic: &setup.traffic, frames, cpus, rate: self.rate };
-                Ok(wire.trial(program, load, part)?)
+                Ok(wire.trial(program, load, role)?)
             }
-            _ => Ok(cost::trial(program, &setup.traffic, frames, part)?),
+            _ => Ok(cost::trial(program, &setup.traffic, frames, role)?),
         }
     }
 
@@ -482,18 +482,19 @@ impl Stand {
     /// Returns the measurement of a case.
     fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
         let State { case, seed, trials, unmeasured, .. } = state;
-        let [judged_series, judged_gate] = [false, true].map(|gate| series(&trials, gate, Costs::Gross));
+        let [judged_series, judged_control] =
+            [false, true].map(|control| series(&trials, control, Costs::Gross));
         let subject = series(&trials, false, Costs::Net);
-        let judged = judge(&judged_series, &judged_gate, order.tolerance, seed);
+        let judged = judge(&judged_series, &judged_control, order.tolerance, seed);
         let verdict = if unmeasured.is_some() {
             None
         } else if case.is_judged() {
             Some(judged.verdict)
         } else {
-            believe(&judged_series, &judged_gate, order.tolerance, seed)
+            believe(&judged_series, &judged_control, order.tolerance, seed)
         };
         let [value, reference_value] =
-            figures(case.what, case.reference == ProgramRole::Null, &subject, seed);
+            figures(case.quantity, case.reference == ProgramRole::Null, &subject, seed);
         let missing = || io::Error::other("a program is not loaded");
         let describe = |role| self.programs.describe(role).ok_or_else(missing);
         let wire = kind_of(&case.setup, self.testbed.facts()).and_then(|kind| self.paths.get(&kind));
@@ -516,7 +517,7 @@ impl Stand {
         }
         Ok(Measurement {
             id: case.id(),
-            what: case.what,
+            quantity: case.quantity,
             mode,
             injector,
             traffic: case.setup.traffic.name.clone(),
@@ -534,14 +535,14 @@ impl Stand {
                 .any(|block| block.null.is_some())
                 .then(|| subject.estimate(seed))
                 .flatten(),
-            gate: judged.gate,
+            control: judged.control,
             tolerance: order.tolerance,
             seed,
             verdict,
             unmeasured,
             baseline: None,
             notes,
-            beside: beside(&trials, &judged_series, &judged_gate),
+            side_stats: side_stats(&trials, &judged_series, &judged_control),
             trials,
         })
     }
@@ -571,35 +572,36 @@ pub fn kind_of(setup: &Setup, facts: &Facts) -> Option<PathKind> {
 }
 
 /// Returns the state of the machine during the complete trials of the subject.
-fn beside(trials: &[Sample], subject: &Series, gate: &Series) -> SideStats {
-    let mut beside = SideStats::default();
+fn side_stats(trials: &[Sample], subject: &Series, control: &Series) -> SideStats {
+    let mut stats = SideStats::default();
     let (mut frames, mut cpu_ns, mut time_ns, mut stolen) = (0, 0, 0, 0.0);
-    let its =
-        trials.iter().filter(|trial| !trial.gate && trial.part == Part::Subject && trial.void.is_none());
+    let its = trials
+        .iter()
+        .filter(|trial| !trial.control && trial.role == ProgramRole::Subject && trial.void.is_none());
     for Sample { counted, cpu_ns: cpu, time_ns: time, steal, losses, per_cpu, .. } in its {
         frames += counted;
         cpu_ns += cpu;
         time_ns += time;
         stolen += steal * *time as f64;
         let Losses { tx_dropped, tx_errors, rx_dropped, rx_missed, softnet } = *losses;
-        beside.losses.tx_dropped += tx_dropped;
-        beside.losses.tx_errors += tx_errors;
-        beside.losses.rx_dropped += rx_dropped;
-        beside.losses.rx_missed += rx_missed;
-        beside.losses.softnet += softnet;
-        beside.per_cpu.resize(beside.per_cpu.len().max(per_cpu.len()), 0);
-        for (sum, frames) in beside.per_cpu.iter_mut().zip(per_cpu) {
+        stats.losses.tx_dropped += tx_dropped;
+        stats.losses.tx_errors += tx_errors;
+        stats.losses.rx_dropped += rx_dropped;
+        stats.losses.rx_missed += rx_missed;
+        stats.losses.softnet += softnet;
+        stats.per_cpu.resize(stats.per_cpu.len().max(per_cpu.len()), 0);
+        for (sum, frames) in stats.per_cpu.iter_mut().zip(per_cpu) {
             *sum += frames;
         }
     }
     if frames > 0 {
-        beside.cpu_ns_per_frame = Some(cpu_ns as f64 / frames as f64);
-        beside.steal = Some(stolen / time_ns.max(1) as f64);
+        stats.cpu_ns_per_frame = Some(cpu_ns as f64 / frames as f64);
+        stats.steal = Some(stolen / time_ns.max(1) as f64);
     }
-    for void in subject.void.iter().chain(&gate.void) {
-        *beside.void.entry(void.name().to_owned()).or_default() += 1;
+    for void in subject.void.iter().chain(&control.void) {
+        *stats.void_blocks.entry(void.name().to_owned()).or_default() += 1;
     }
-    beside
+    stats
 }
 
 /// Returns the outcome of a run of measurements.

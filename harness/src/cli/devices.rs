@@ -8,7 +8,7 @@ use xdproof_netns::LinkName;
 use crate::{
     cli::{args::Output, exit::Failure, restore},
     model::{
-        finding::{Finding, FindingKind, Weight},
+        finding::{Finding, FindingKind, Severity},
         mode::InjectorKind,
     },
     testbed::{ClaimOptions, DevicePair, DevicePath, DeviceTestbed, NotRestored, Testbed, VethTestbed},
@@ -99,10 +99,10 @@ impl ClaimedDevices {
         let left = pair.map(DevicePair::restore).and_then(Result::err);
         let finding = |left: NotRestored| Finding {
             kind: FindingKind::NotRestored,
-            weight: Weight::Fault,
+            severity: Severity::Fault,
             nic: None,
             mode: None,
-            what: left.to_string(),
+            message: left.to_string(),
         };
         left.into_iter().map(finding).collect()
     }

@@ -13,8 +13,8 @@ use crate::{
     model::result::Collection,
     report::{
         console::{numbers, several},
-        json::JsonFile,
-        store::{Rendered, gather, missing},
+        json::{JsonFile, write_collection},
+        store::{gather, missing},
     },
 };
 
@@ -37,8 +37,7 @@ impl Merge {
         let collection = gathered.join()?;
         let missing = missing(&collection);
         let mut document = Vec::new();
-        Rendered(&collection)
-            .write(&mut document)
+        write_collection(&collection, &mut document)
             .context("failed to render the joined result")
             .map_err(Failure::Input)?;
         fs::create_dir_all(&out)

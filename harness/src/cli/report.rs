@@ -19,9 +19,9 @@ use crate::{
     model::{finding::InfrastructureFailure, result::Collection},
     report::{
         html,
-        json::JsonFile,
+        json::{JsonFile, write_collection},
         junit, ktap, markdown,
-        store::{self, Rendered, missing},
+        store::{self, missing},
     },
 };
 
@@ -60,7 +60,7 @@ impl Format {
             Self::Markdown => markdown::write(collection, to),
             Self::Junit => junit::write(collection, to).map_err(io::Error::other),
             Self::Ktap => ktap::write(collection, to),
-            Self::Json => Rendered(collection).write(to),
+            Self::Json => write_collection(collection, to),
         }
     }
 }
@@ -168,7 +168,7 @@ fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<
 fn with_missing(collection: &Collection) -> Cow<'_, Collection> {
     let missing = missing(collection).into_iter().map(|missing| InfrastructureFailure {
         cell: missing.run.clone(),
-        what: missing.to_string(),
+        message: missing.to_string(),
         attempts: 0,
         recovered: false,
         console: String::new(),
@@ -178,6 +178,6 @@ fn with_missing(collection: &Collection) -> Cow<'_, Collection> {
         return Cow::Borrowed(collection);
     }
     let mut told = collection.clone();
-    told.breakdowns.extend(missing);
+    told.infrastructure_failures.extend(missing);
     Cow::Owned(told)
 }

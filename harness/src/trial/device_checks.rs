@@ -15,9 +15,9 @@ use crate::{
     model::{
         device::DeviceRecord,
         facts::Facts,
-        finding::{Finding, FindingKind, KernelMessage, Weight},
+        finding::{Finding, FindingKind, KernelMessage, Severity},
         mode::Mode,
-        result::{RuleResult, TrialRecord},
+        result::{AttachTestRecord, TrialRecord},
         sink::Sink,
     },
     plan::{needs::Needs, support::Support},
@@ -59,7 +59,7 @@ const DRIVERS_WITH_LIVE_STATS: [&str; 13] = [
 ];
 
 /// Another suite of a run: returns the results of its test cases. It stops early once the flag is set.
-pub type Suite<'a> = &'a (dyn Fn(&Lab, &AtomicBool) -> Vec<RuleResult> + Sync);
+pub type Suite<'a> = &'a (dyn Fn(&Lab, &AtomicBool) -> Vec<AttachTestRecord> + Sync);
 
 /// Readings from before the first trial.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(crate) struct Examined {
     pub(crate) devices: Vec<DeviceRecord>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) kernel_messages: Vec<KernelMessage>,
-    pub(crate) rules: Vec<RuleResult>,
+    pub(crate) attach_semantics: Vec<AttachTestRecord>,
 }
 
 /// An error that keeps a check from being made.
@@ -131,7 +131,7 @@ impl Watch {
             }
         }
         for suite in suites.iter().filter(|_| go_on()) {
-            examined.rules.extend(suite(lab, cancelled));
+            examined.attach_semantics.extend(suite(lab, cancelled));
         }
         if on_devices {
             self.read_statistics(lab, &mut examined);
@@ -151,10 +151,10 @@ impl Watch {
             }
             Err(error) => examined.findings.push(Finding {
                 kind: FindingKind::Statistics,
-                weight: Weight::Warning,
+                severity: Severity::Warning,
                 nic: Some(lab.testbed().facts().label.clone()),
                 mode: None,
-                what: format!("the devices' statistics could not be read: {}", chain(&error)),
+                message: format!("the devices' statistics could not be read: {}", chain(&error)),
             }),
         }
     }
@@ -169,10 +169,10 @@ impl Watch {
             None if lab.testbed().devices().is_empty() => {}
             None => examined.findings.push(Finding {
                 kind: FindingKind::KernelFault,
-                weight: Weight::Note,
+                severity: Severity::Note,
                 nic: None,
                 mode: None,
-                what: "the kernel log (/dev/kmsg) cannot be read here: a WARN or BUG during the run would go unnoticed".to_owned(),
+                message: "the kernel log (/dev/kmsg) cannot be read here: a WARN or BUG during the run would go unnoticed".to_owned(),
             }),
         }
     }
@@ -200,13 +200,13 @@ impl Examined {
     fn note(&mut self, facts: &Facts, mode: Mode, what: &str, found: Result<Option<Finding>, CheckError>) {
         self.findings.extend(found.unwrap_or_else(|error| {
             let what = format!("{what} could not be examined: {}", chain(&error));
-            Some(about(facts, mode, FindingKind::Statistics, Weight::Warning, what))
+            Some(about(facts, mode, FindingKind::Statistics, Severity::Warning, what))
         }));
     }
 }
 
-fn about(facts: &Facts, mode: Mode, kind: FindingKind, weight: Weight, what: String) -> Finding {
-    Finding { kind, weight, nic: Some(facts.label.clone()), mode: Some(mode), what }
+fn about(facts: &Facts, mode: Mode, kind: FindingKind, severity: Severity, message: String) -> Finding {
+    Finding { kind, severity, nic: Some(facts.label.clone()), mode: Some(mode), message }
 }
 
 /// Returns the modes in which the support table does not know the DUT's driver.
@@ -248,7 +248,7 @@ fn statistics(lab: &Lab, mode: Mode) -> Result<Option<Finding>, CheckError> {
     let grown = after.wrapping_sub(before);
     Ok((grown != ran).then(|| {
         let what = format!("rx_packets of the DUT grew by {grown} for {ran} frames that reached the program");
-        about(facts, mode, FindingKind::Statistics, Weight::Warning, what)
+        about(facts, mode, FindingKind::Statistics, Severity::Warning, what)
     }))
 }
 
@@ -328,6 +328,6 @@ fn unsafe_mtu(lab: &Lab) -> Result<Option<Finding>, CheckError> {
         let what = format!(
             "the MTU {JUMBO} is accepted while a program without frags support is attached, and a frame of that size {fate}"
         );
-        about(facts, Mode::Native, FindingKind::UnsafeMtu, Weight::Warning, what)
+        about(facts, Mode::Native, FindingKind::UnsafeMtu, Severity::Warning, what)
     }))
 }

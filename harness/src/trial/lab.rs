@@ -33,7 +33,7 @@ use crate::{
         frame_sequence::FrameSequence,
         mode::{Mode, TrialPath},
         observation::{ArrivalOrder, Counts, Observation},
-        result::{Outcome, TrialRecord},
+        result::{TrialOutcome, TrialRecord},
         verdict::Verdict,
     },
     plan::{
@@ -161,7 +161,7 @@ impl Lab {
         let arriving = counter.arriving(trial.scenario);
         let (expected, outcome) = if let Some(reason) = self.conditions().unmet_requirement(trial) {
             // The frames that are not sent need no expectation one by one.
-            (counter.totals(&arriving), Outcome::without_running(Verdict::Skip { reason }))
+            (counter.totals(&arriving), TrialOutcome::without_running(Verdict::Skip { reason }))
         } else {
             let expected = counter.expectation(&arriving);
             let outcome = self.outcome(trial, &expected);
@@ -191,12 +191,12 @@ impl Lab {
         }
     }
 
-    fn outcome(&self, trial: &Trial<'_>, expected: &TrialExpectation) -> Outcome {
+    fn outcome(&self, trial: &Trial<'_>, expected: &TrialExpectation) -> TrialOutcome {
         let kind = RigKind::for_trial(trial, RigRole::UnderTest, self.testbed().facts());
         let prepared = self.take_rig(trial, &kind).and_then(|rig| self.prepare(trial, &kind, rig));
         let (rig, queues) = match prepared {
             Ok(prepared) => prepared,
-            Err(verdict) => return Outcome::without_running(verdict),
+            Err(verdict) => return TrialOutcome::without_running(verdict),
         };
         let started = Instant::now();
         let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected, queues);
@@ -207,7 +207,7 @@ impl Lab {
             mismatches.push(testbed_changed(what));
             verdict = Verdict::Fail(mismatches);
         }
-        Outcome { verdict, observation, duration: started.elapsed() }
+        TrialOutcome { verdict, observation, duration: started.elapsed() }
     }
 
     /// Takes a rig for a trial; without one, returns the verdict that follows.

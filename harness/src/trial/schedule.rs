@@ -72,7 +72,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     let watch = Watch::begin(lab);
     lab.survey(plan, cancelled)?;
     let trials = run_trials(lab, order, reporter)?;
-    let Examined { devices, mut findings, kernel_messages, rules } =
+    let Examined { devices, mut findings, kernel_messages, attach_semantics } =
         watch.end(lab, &trials, suites, cancelled);
     lab.detach();
     findings.extend(give_back());
@@ -81,7 +81,7 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
         devices,
         findings,
         kernel_messages,
-        rules,
+        attach_semantics,
         ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.options.part)
     };
     reporter.report(Event::Ended { result: &result })?;

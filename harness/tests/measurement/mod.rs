@@ -5,31 +5,32 @@ use std::collections::BTreeMap;
 use xdproof::model::{
     judgement::Tolerance,
     losses::Losses,
-    measurement::{Fingerprint, Measured, Measurement, Part, Quantity, Sample, SideStats},
+    measurement::{Fingerprint, Measured, Measurement, ProgramRole, Quantity, Sample, SideStats},
     mode::{InjectorKind, Mode},
 };
 
 /// A measurement of so many blocks, in which a frame of the reference costs 100 ns and one of the subject what `cost` says
 /// by block, on a machine of its own.
 pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> Measurement {
-    let sample = |block, part, frame_ns| Sample {
+    let sample = |block, role, ns_per_frame| Sample {
         block,
-        gate: false,
-        part,
+        control: false,
+        role,
         sent: 1000,
         counted: 1000,
         lost: 0,
         time_ns: 100_000,
-        frame_ns,
+        ns_per_frame,
         cpu_ns: 100_000,
         steal: 0.0,
         losses: Losses::default(),
         per_cpu: vec![0, 1000],
         void: None,
     };
-    let parts = [Part::Reference, Part::Subject, Part::Subject, Part::Reference];
+    let roles = [ProgramRole::Reference, ProgramRole::Subject, ProgramRole::Subject, ProgramRole::Reference];
     let trials = (0..blocks).flat_map(|block| {
-        parts.map(|part| sample(block, part, if part == Part::Reference { 100.0 } else { cost(block) }))
+        roles
+            .map(|role| sample(block, role, if role == ProgramRole::Reference { 100.0 } else { cost(block) }))
     });
     let program = |name: &str| Measured {
         object: None,
@@ -41,7 +42,7 @@ pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> M
     };
     Measurement {
         id: id.to_owned(),
-        what: Quantity::PathRate,
+        quantity: Quantity::PathRate,
         mode: Mode::Native,
         injector: InjectorKind::Ring,
         traffic: "udp/64".to_owned(),
@@ -53,14 +54,14 @@ pub(crate) fn measurement(id: &str, blocks: u32, cost: impl Fn(u32) -> f64) -> M
         reference_value: None,
         ratio: None,
         net_ratio: None,
-        gate: None,
+        control: None,
         tolerance: Tolerance::BARE_METAL,
         seed: 1,
         verdict: None,
         unmeasured: None,
         baseline: None,
         notes: Vec::new(),
-        beside: SideStats::default(),
+        side_stats: SideStats::default(),
         fingerprint: Fingerprint {
             kernel: "6.1".to_owned(),
             cpu_model: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use xdproof::model::{
     device::{Feature, PortRole},
     environment::ProgramIdentity,
-    finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
+    finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Severity},
     judgement::{Estimate, Interval},
     measurement::Figure,
     mismatch::{CheckId, FaultClass, Mismatch},
@@ -67,7 +67,7 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
         trial.id = text();
         trial.reason = Some("w".repeat(200_000));
         if let Some(failure) = &mut trial.failure {
-            failure.repeat = text();
+            failure.reproducer = text();
             failure.pcap = Some(HOSTILE.into());
             for frame in &mut failure.frames {
                 frame.layers = text();
@@ -83,8 +83,9 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     broken.reference.object = Some(text());
     let infinite = Interval { low: f64::NEG_INFINITY, high: f64::NAN };
     broken.value = Some(Figure { median: f64::INFINITY, interval: infinite });
-    broken.ratio = Some(Estimate { ratio: f64::NAN, interval: infinite, mad: f64::NAN, n: 0 });
-    broken.gate = broken.ratio;
+    broken.ratio =
+        Some(Estimate { ratio: f64::NAN, interval: infinite, median_abs_deviation: f64::NAN, blocks: 0 });
+    broken.control = broken.ratio;
     broken.fingerprint.mitigations = BTreeMap::from([(text(), text())]);
     let planned = trials.len();
     let mut result = RunResult::new(environment, trials, vec![broken], planned);
@@ -100,16 +101,16 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     result.devices = vec![its];
     result.findings = vec![Finding {
         kind: FindingKind::KernelFault,
-        weight: Weight::Fault,
+        severity: Severity::Fault,
         nic: Some(text()),
         mode: None,
-        what: text(),
+        message: text(),
     }];
     result.kernel_messages = vec![KernelMessage { level: 0, since_boot_us: u64::MAX, text: text() }];
-    result.rules = rules(3);
-    for rule in &mut result.rules {
+    result.attach_semantics = rules(3);
+    for rule in &mut result.attach_semantics {
         rule.id = text();
-        rule.row = text();
+        rule.fact = text();
         rule.nic = text();
         rule.reason = Some(text());
         rule.steps[0].action = text();
@@ -117,7 +118,7 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     }
     let breakdown = InfrastructureFailure {
         cell: text(),
-        what: text(),
+        message: text(),
         attempts: u32::MAX,
         recovered: false,
         console: text(),

@@ -13,12 +13,12 @@ use xdproof::{
         device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
         environment::{Environment, ProgramIdentity},
         expectation::TrialExpectation,
-        finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Weight},
+        finding::{Finding, FindingKind, InfrastructureFailure, KernelMessage, Severity},
         judgement::Tolerance,
         measurement::{MeasuredDevice, Measurement, Quantity, Sample},
         mode::{InjectorKind, Mode, TrialPath},
         observation::{Counts, Observation},
-        result::{Collection, Outcome, RuleResult, RunResult, TrialRecord},
+        result::{AttachTestRecord, Collection, RunResult, TrialOutcome, TrialRecord},
         verdict::{Verdict, VerdictKind},
     },
 };
@@ -68,13 +68,13 @@ pub(crate) fn clean() -> Vec<TrialRecord> {
     ipv4.take(8).map(|its| passed(its, ON_A_WIRE[1], Some("igb"))).collect()
 }
 
-pub(crate) fn finding(weight: Weight) -> Finding {
+pub(crate) fn finding(severity: Severity) -> Finding {
     Finding {
         kind: FindingKind::UnsafeMtu,
-        weight,
+        severity,
         nic: Some("vmxnet3".to_owned()),
         mode: Some(Mode::Native),
-        what: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer"
+        message: "an MTU of 9000 is accepted while a program is attached that takes frames of one buffer"
             .to_owned(),
     }
 }
@@ -138,7 +138,7 @@ fn record(
     verdict: Verdict,
     observation: Option<Observation>,
 ) -> TrialRecord {
-    let outcome = Outcome { verdict, observation, duration: Duration::from_micros(7_300) };
+    let outcome = TrialOutcome { verdict, observation, duration: Duration::from_micros(7_300) };
     let repeat = || {
         format!(
             "xdproof validate --scenario {} --mode {} --injector {} --dut eth1 --tester eth2",
@@ -152,10 +152,10 @@ fn record(
 pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
     let kernels = ["5.10.0-36-amd64", "6.1.0-41-amd64", "6.12.48+deb13-amd64", "6.18.44+deb14-amd64"];
     let results = kernels.iter().enumerate().map(|(age, kernel)| of_kernel(scenarios, kernel, age));
-    let breakdowns = vec![
+    let infrastructure_failures = vec![
         InfrastructureFailure {
             cell: "6.1/vmxnet3".to_owned(),
-            what: "the machine printed nothing for 120 s while attaching to vmxnet3".to_owned(),
+            message: "the machine printed nothing for 120 s while attaching to vmxnet3".to_owned(),
             attempts: 3,
             recovered: false,
             console: "[    4.112233] vmxnet3 0000:00:05.0 eth3: NIC Link is Up 10000 Mbps\n[  124.551020] watchdog: BUG: \
@@ -164,13 +164,13 @@ pub(crate) fn matrix(scenarios: &[Scenario]) -> Collection {
         },
         InfrastructureFailure {
             cell: "5.10/e1000e".to_owned(),
-            what: "the machine ended without a result".to_owned(),
+            message: "the machine ended without a result".to_owned(),
             attempts: 2,
             recovered: true,
             console: "[    6.020100] e1000e 0000:00:04.0: Refused to change power state\n".to_owned(),
         },
     ];
-    Collection::new(results.collect(), breakdowns)
+    Collection::new(results.collect(), infrastructure_failures)
 }
 
 const NICS: [(&str, &str); 5] = [
@@ -196,23 +196,24 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
         .iter()
         .flat_map(|(nic, pci)| [PortRole::Dut, PortRole::Tester].map(|role| device(nic, pci, role)))
         .collect();
-    result.rules = rules(age);
+    result.attach_semantics = rules(age);
     if age == 2 {
         result.measurements = measurements();
     }
     if age > 0 {
-        result.findings.push(finding(Weight::Warning));
+        result.findings.push(finding(Severity::Warning));
     }
     if age == 3 {
         result.findings.insert(
             0,
             Finding {
-                kind: FindingKind::AdvertisedNotSo,
-                weight: Weight::Fault,
+                kind: FindingKind::AdvertisedNotWorking,
+                severity: Severity::Fault,
                 nic: Some("igb".to_owned()),
                 mode: Some(Mode::Native),
-                what: "NETDEV_XDP_ACT_NDO_XMIT is advertised, and a redirected frame is answered with ENOSPC"
-                    .to_owned(),
+                message:
+                    "NETDEV_XDP_ACT_NDO_XMIT is advertised, and a redirected frame is answered with ENOSPC"
+                        .to_owned(),
             },
         );
         result.kernel_messages = (0..7)
@@ -224,11 +225,11 @@ fn of_kernel(scenarios: &[Scenario], kernel: &str, age: usize) -> RunResult {
             .collect();
     }
     result.findings.push(Finding {
-        kind: FindingKind::AlteredFrames,
-        weight: Weight::Note,
+        kind: FindingKind::ModifiedFrames,
+        severity: Severity::Note,
         nic: Some("e1000e".to_owned()),
         mode: None,
-        what: "frames of fewer than 60 bytes arrive padded to 60".to_owned(),
+        message: "frames of fewer than 60 bytes arrive padded to 60".to_owned(),
     });
     result
 }
@@ -330,7 +331,7 @@ pub(crate) fn device(nic: &str, pci: &str, role: PortRole) -> DeviceRecord {
 }
 
 /// Rules of attaching on two devices, of which one does not hold on the newest kernel.
-pub(crate) fn rules(age: usize) -> Vec<RuleResult> {
+pub(crate) fn rules(age: usize) -> Vec<AttachTestRecord> {
     let step = |action: &str, expected: &str, observed: &str| StepRecord {
         action: action.to_owned(),
         expected: expected.to_owned(),
@@ -338,9 +339,9 @@ pub(crate) fn rules(age: usize) -> Vec<RuleResult> {
     };
     let rule = |name: &str, row: &str, nic: &str, steps: Vec<StepRecord>| {
         let differs = steps.iter().any(|step| step.expected != step.observed);
-        RuleResult {
+        AttachTestRecord {
             id: format!("attach/{name}::netlink"),
-            row: row.to_owned(),
+            fact: row.to_owned(),
             nic: nic.to_owned(),
             verdict: if differs { VerdictKind::Fail } else { VerdictKind::Pass },
             reason: differs.then(|| "the second program is taken although the first is attached".to_owned()),
@@ -408,7 +409,7 @@ pub(crate) fn measurements() -> Vec<Measurement> {
 
 fn measured(
     id: &str,
-    what: Quantity,
+    quantity: Quantity,
     mode: Mode,
     cost: f64,
     slower: f64,
@@ -416,10 +417,10 @@ fn measured(
     random: &mut fastrand::Rng,
 ) -> Measurement {
     let mut its = measurement(id, 100, |_| cost);
-    its.what = what;
+    its.quantity = quantity;
     its.mode = mode;
     let is_ring = id.contains("/ring/");
-    its.injector = match what {
+    its.injector = match quantity {
         Quantity::ProgramCost => InjectorKind::TestRun,
         _ if is_ring => InjectorKind::Ring,
         _ => InjectorKind::LiveFrames,
@@ -440,20 +441,20 @@ fn measured(
     });
     its.fingerprint.mitigations.insert("retbleed".to_owned(), "Not affected".to_owned());
     for sample in &mut its.trials {
-        use xdproof::model::measurement::Part;
-        sample.gate = sample.block % 2 == 1;
-        let factor = if sample.part == Part::Subject && !sample.gate { slower } else { 1.0 };
-        sample.frame_ns = cost * factor * (1.0 + noise * (random.f64() + random.f64() - 1.0));
+        use xdproof::model::measurement::ProgramRole;
+        sample.control = sample.block % 2 == 1;
+        let factor = if sample.role == ProgramRole::Subject && !sample.control { slower } else { 1.0 };
+        sample.ns_per_frame = cost * factor * (1.0 + noise * (random.f64() + random.f64() - 1.0));
         if random.u32(..400) == 0 {
-            sample.void = Some(xdproof::model::judgement::Void::Away { share: 0.51 });
+            sample.void = Some(xdproof::model::judgement::Void::Preempted { share: 0.51 });
         }
     }
-    let of = |trials: &[Sample], gate| series(trials, gate, Costs::Gross);
-    let (subject, gate) = (of(&its.trials, false), of(&its.trials, true));
-    let judged = judge(&subject, &gate, its.tolerance, its.seed);
-    [its.value, its.reference_value] = figures(what, true, &subject, its.seed);
+    let of = |trials: &[Sample], control| series(trials, control, Costs::Gross);
+    let (subject, control) = (of(&its.trials, false), of(&its.trials, true));
+    let judged = judge(&subject, &control, its.tolerance, its.seed);
+    [its.value, its.reference_value] = figures(quantity, true, &subject, its.seed);
     its.ratio = judged.estimate;
-    its.gate = judged.gate;
+    its.control = judged.control;
     its.verdict = Some(judged.verdict);
     its
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use xdproof::{
     model::{
-        finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+        finding::{Finding, FindingKind, InfrastructureFailure, Severity},
         measurement::Measurement,
         mode::Mode::Native,
         result::{Collection, RunResult, TrialRecord},
@@ -38,13 +38,13 @@ fn rates(of: &[(&str, f64)]) -> Vec<Measurement> {
     of.iter().map(|(id, cost)| measurement(id, 30, |_| *cost)).collect()
 }
 
-fn finding(weight: Weight, what: &str) -> Finding {
+fn finding(severity: Severity, message: &str) -> Finding {
     Finding {
         kind: FindingKind::Statistics,
-        weight,
+        severity,
         nic: Some("veth".to_owned()),
         mode: None,
-        what: what.to_owned(),
+        message: message.to_owned(),
     }
 }
 
@@ -59,8 +59,8 @@ fn planted() -> [RunResult; 2] {
     let mut new = result("6.12", trials(&new), rates(&changed));
     let noise = |block: u32| if block.is_multiple_of(2) { 80.0 } else { 125.0 };
     new.measurements.push(measurement("path/noisy", 30, noise));
-    old.findings = vec![finding(Weight::Warning, "100 of 200 frames"), finding(Weight::Fault, "gone")];
-    new.findings = vec![finding(Weight::Warning, "101 of 202 frames"), finding(Weight::Note, "came")];
+    old.findings = vec![finding(Severity::Warning, "100 of 200 frames"), finding(Severity::Fault, "gone")];
+    new.findings = vec![finding(Severity::Warning, "101 of 202 frames"), finding(Severity::Note, "came")];
     [old, new]
 }
 
@@ -88,7 +88,7 @@ fn exactly_what_was_planted_is_reported() {
     ];
     assert_eq!(rates, planted.map(|(id, name)| (id, name.to_owned())));
     let findings: Vec<(&str, Fate)> =
-        found.findings.iter().map(|its| (its.finding.what.as_str(), its.fate)).collect();
+        found.findings.iter().map(|its| (its.finding.message.as_str(), its.fate)).collect();
     assert_eq!(findings, [("gone", Fate::Mended), ("came", Fate::New)]);
     assert_eq!((found.conclusion(), found.worse()), (Conclusion::Worse, 3));
 }
@@ -118,11 +118,11 @@ fn only_what_got_worse_fails() {
     }
     let with = |findings| RunResult { findings, ..result("6.1", trials(&[("same", Pass)]), Vec::new()) };
     let compare = |old, new| compare(&of(vec![with(old)]), &of(vec![with(new)])).conclusion();
-    let fault = || finding(Weight::Fault, "a fault");
+    let fault = || finding(Severity::Fault, "a fault");
     assert_eq!(compare(vec![], vec![fault()]), Conclusion::Worse);
     assert_eq!(compare(vec![fault()], vec![fault()]), Conclusion::AsExpected);
     assert_eq!(compare(vec![fault()], vec![]), Conclusion::AsExpected);
-    let graver = [finding(Weight::Warning, "it"), finding(Weight::Fault, "it")].map(|its| vec![its]);
+    let graver = [finding(Severity::Warning, "it"), finding(Severity::Fault, "it")].map(|its| vec![its]);
     let [warning, graver] = graver;
     assert_eq!(compare(warning, graver), Conclusion::Worse);
 }
@@ -159,7 +159,7 @@ fn where_the_new_results_are_not_whole_what_is_not_there_has_not_vanished() {
     interrupted.summary.not_run = 1;
     let breakdown = InfrastructureFailure {
         cell: "6.1".to_owned(),
-        what: "the machine hung".to_owned(),
+        message: "the machine hung".to_owned(),
         attempts: 2,
         recovered: false,
         console: String::new(),
@@ -177,7 +177,7 @@ fn where_the_new_results_are_not_whole_what_is_not_there_has_not_vanished() {
 #[test]
 fn rules_are_compared_as_trials_are() {
     let [old, mut new] = [everything(), everything()];
-    for rule in &mut new.results[0].rules {
+    for rule in &mut new.results[0].attach_semantics {
         (rule.verdict, rule.reason) = match rule.verdict {
             Pass => (Fail, Some("it is refused now".to_owned())),
             _ => (Pass, None),

@@ -2,11 +2,11 @@
 
 use xdproof::model::{
     attach_step::StepRecord,
-    finding::{Finding, FindingKind, InfrastructureFailure, Weight},
+    finding::{Finding, FindingKind, InfrastructureFailure, Severity},
     judgement::{Contender, Inconclusive, Judgement},
     measurement::Unmeasured,
     mode::Mode::{Generic, Native, Offload},
-    result::{Collection, RuleResult, RunResult, TrialRecord},
+    result::{AttachTestRecord, Collection, RunResult, TrialRecord},
     verdict::VerdictKind::{self, Error, Fail, Pass, Skip, Unreachable, Xfail},
 };
 
@@ -45,10 +45,10 @@ impl Numbers {
     }
 }
 
-fn rule(id: &str, verdict: VerdictKind, observed: &str) -> RuleResult {
-    RuleResult {
+fn rule(id: &str, verdict: VerdictKind, observed: &str) -> AttachTestRecord {
+    AttachTestRecord {
         id: id.to_owned(),
-        row: "two mode bits".to_owned(),
+        fact: "two mode bits".to_owned(),
         nic: "veth".to_owned(),
         verdict,
         reason: (verdict != Pass).then(|| format!("expected EINVAL, observed {observed}")),
@@ -60,13 +60,13 @@ fn rule(id: &str, verdict: VerdictKind, observed: &str) -> RuleResult {
     }
 }
 
-fn finding(weight: Weight, what: &str) -> Finding {
+fn finding(severity: Severity, message: &str) -> Finding {
     Finding {
-        kind: FindingKind::AdvertisedNotSo,
-        weight,
+        kind: FindingKind::AdvertisedNotWorking,
+        severity,
         nic: Some("veth".to_owned()),
         mode: Some(Native),
-        what: what.to_owned(),
+        message: message.to_owned(),
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn everything() -> Collection {
     let mut slower = measurement("path/slower", 0, |_| 100.0);
     slower.verdict = Some(Judgement::Regression);
     let mut doubtful = measurement("path/doubtful", 0, |_| 100.0);
-    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 };
+    let reason = Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 3 };
     doubtful.verdict = Some(Judgement::Inconclusive { reason });
     let unmeasured = |id, declared| {
         let mut measurement = measurement(id, 0, |_| 100.0);
@@ -97,17 +97,17 @@ pub(crate) fn everything() -> Collection {
         trial("group/deviates", Native, Xfail),
     ];
     let mut first = result("6.1", trials, measurements);
-    first.rules =
+    first.attach_semantics =
         vec![rule("attach/two::netlink", Fail, "done"), rule("attach/one::netlink", Pass, "EINVAL")];
     first.findings = vec![
-        finding(Weight::Fault, "native is advertised, and refused"),
-        finding(Weight::Warning, "nothing advertises it"),
+        finding(Severity::Fault, "native is advertised, and refused"),
+        finding(Severity::Warning, "nothing advertises it"),
     ];
     first.summary.not_run = 3;
     let second = result("6.12", vec![trial("group/passes", Generic, Pass)], Vec::new());
     let breakdown = |cell: &str, recovered| InfrastructureFailure {
         cell: cell.to_owned(),
-        what: "the machine hung".to_owned(),
+        message: "the machine hung".to_owned(),
         attempts: 2,
         recovered,
         console: "Booting\nKernel panic - not syncing: VFS: Unable to mount root fs\n".to_owned(),
@@ -144,7 +144,7 @@ pub(crate) fn hostile() -> Collection {
         trial.reason = Some((*text).to_owned());
         trial.nic = Some("ve|th<b>".to_owned());
         let failure = trial.failure.as_mut().unwrap();
-        failure.repeat = format!("{text}\n{text}");
+        failure.reproducer = format!("{text}\n{text}");
         failure.frames[0].layers = (*text).to_owned();
         failure.frames[0].hex = (*text).to_owned();
         trial
@@ -154,11 +154,11 @@ pub(crate) fn hostile() -> Collection {
     let mut result: RunResult = result(&all, trials, vec![measurement(&all, 0, |_| 100.0)]);
     result.environment.program.name.clone_from(&all);
     result.environment.program.object = Some(all.clone());
-    result.findings = vec![Finding { nic: Some(all.clone()), ..finding(Weight::Fault, &all) }];
-    result.rules = vec![rule(&all, Fail, &all)];
+    result.findings = vec![Finding { nic: Some(all.clone()), ..finding(Severity::Fault, &all) }];
+    result.attach_semantics = vec![rule(&all, Fail, &all)];
     let breakdown = InfrastructureFailure {
         cell: all.clone(),
-        what: all.clone(),
+        message: all.clone(),
         attempts: 1,
         recovered: false,
         console: all,

@@ -15,6 +15,7 @@ mod scale;
 mod schema;
 mod store;
 mod terminal;
+mod version_1;
 
 use std::{fs, path::Path};
 

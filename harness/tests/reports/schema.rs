@@ -10,7 +10,7 @@ use xdproof::{
         measurement::{Figure, Measurement},
         mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch},
         mode::Mode::Native,
-        result::{PartitionRecord, RunResult},
+        result::{COLLECTION_SCHEMA, PartitionRecord, RunResult},
         sink::{PortId, Sink},
         verdict::VerdictKind::Fail,
     },
@@ -43,7 +43,7 @@ fn the_schemas_in_the_repository_are_those_of_the_types() {
 /// Everything that is wrong with a document by its schema.
 pub(crate) fn faults(document: &Value) -> Vec<String> {
     let of = match document["schema"].as_str() {
-        Some("xdproof.results/1") => Document::Results,
+        Some(COLLECTION_SCHEMA) => Document::Results,
         _ => Document::Result,
     };
     let schema = serde_json::to_value(of.schema()).unwrap();
@@ -72,13 +72,13 @@ const CLASSES: [FaultClass; 15] = [
 /// A result in which every field and every variant has something.
 fn whole() -> RunResult {
     let interval = Interval { low: 0.9, high: 1.1 };
-    let estimate = Estimate { ratio: 1.0, interval, mad: 0.01, n: 30 };
+    let estimate = Estimate { ratio: 1.0, interval, median_abs_deviation: 0.01, blocks: 30 };
     let figure = Figure { median: 100.0, interval };
     let change =
         |verdict| Change { ratio: Some(estimate), verdict, absolute: Some(1.0), absolute_verdict: None };
     let doubts = [
-        Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 3 },
-        Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 30 },
+        Inconclusive::TooFewBlocks { series: Contender::Baseline, blocks: 3 },
+        Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 20, blocks: 30 },
         Inconclusive::TooWide { interval, tolerance: Tolerance::VM },
     ];
     let measurements = doubts.into_iter().map(|reason| {
@@ -88,7 +88,7 @@ fn whole() -> RunResult {
         Measurement {
             value: Some(figure),
             ratio: Some(estimate),
-            gate: Some(estimate),
+            control: Some(estimate),
             verdict: Some(Judgement::Inconclusive { reason }),
             baseline: Some(change(Judgement::Improved)),
             trials,
@@ -166,9 +166,9 @@ fn what_the_reader_refuses_the_schema_refuses() {
         |value| value["trials"][0]["verdict"] = json!("passed"),
         |value| value["trials"][0]["expected"]["counts"] = json!({ "seventeen": 1 }),
         |value| value["environment"]["kernel_release"] = json!(["6.1"]),
-        |value| value["measurements"][0]["trials"][0]["frame_ns"] = Value::Null,
+        |value| value["measurements"][0]["trials"][0]["ns_per_frame"] = Value::Null,
         |value| value["extra"] = json!(1),
-        |value| value["schema"] = json!("xdproof.result/2"),
+        |value| value["schema"] = json!("xdproof.result/1"),
     ];
     for (number, change) in cases.into_iter().enumerate() {
         assert_eq!(changed(change).len(), 1, "case {number}: {:?}", changed(change));

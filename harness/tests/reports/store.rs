@@ -69,7 +69,7 @@ fn a_collection_is_read_with_what_came_to_nothing_and_counted_anew() {
     let second = result("6.12", vec![trial("a", Native, Fail), trial("b", Native, Skip)], Vec::new());
     let breakdown = InfrastructureFailure {
         cell: "5.10".to_owned(),
-        what: "the machine hung".to_owned(),
+        message: "the machine hung".to_owned(),
         attempts: 2,
         recovered: false,
         console: "end".to_owned(),
@@ -265,8 +265,7 @@ fn what_is_no_json_is_refused_with_the_place() {
         (&b"[".repeat(100_000), ":1:1: "),
     ] {
         let told = refusal(text);
-        let words =
-            if text.is_empty() { " is empty: the run that was to write it has not ended" } else { words };
+        let words = if text.is_empty() { " is empty: the run that writes it has not ended" } else { words };
         assert!(told.contains(words), "{told}");
     }
 }
@@ -275,12 +274,12 @@ fn what_is_no_json_is_refused_with_the_place() {
 fn another_schema_is_refused_and_a_newer_one_called_so() {
     for (schema, words) in [
         (
-            json!("xdproof.result/2"),
-            "written by a newer xdproof: its schema is xdproof.result/2, and this version reads up to xdproof.result/1",
+            json!("xdproof.result/3"),
+            "written by a newer xdproof: its schema is xdproof.result/3, and this version reads up to xdproof.result/2",
         ),
         (
             json!("xdproof.results/7"),
-            "written by a newer xdproof: its schema is xdproof.results/7, and this version reads up to xdproof.results/1",
+            "written by a newer xdproof: its schema is xdproof.results/7, and this version reads up to xdproof.results/2",
         ),
         (json!("xdproof.result/0"), "not a result: its schema is xdproof.result/0"),
         (json!("another/2"), "not a result: its schema is another/2"),
@@ -293,7 +292,7 @@ fn another_schema_is_refused_and_a_newer_one_called_so() {
     }
     let nested = Collection::new(vec![result("6.1", Vec::new(), Vec::new())], Vec::new());
     let mut value = serde_json::to_value(nested).unwrap();
-    value["results"][0]["schema"] = json!("xdproof.result/2");
+    value["results"][0]["schema"] = json!("xdproof.result/3");
     assert!(refusal(&serde_json::to_vec(&value).unwrap()).contains("written by a newer xdproof"));
 }
 
@@ -301,18 +300,18 @@ fn another_schema_is_refused_and_a_newer_one_called_so() {
 fn a_result_that_contradicts_itself_is_refused() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 8] = [
-        (|value| value["summary"]["fail"] = json!(0), ": at summary: 0 fail, where trials make 1"),
+        (|value| value["summary"]["fail"] = json!(0), ": at summary: 0 fail, but the trials make 1"),
         (
             |value| value["trials"][1]["verdict"] = json!("pass"),
-            ": at trials[1]: a::native::pnet passes, and has a failure",
+            ": at trials[1]: a::native::pnet passes, but has a failure",
         ),
         (
             |value| value["trials"][0]["observed"]["counts"] = json!({ "17": 3 }),
-            ": at trials[0]: a::generic::pnet passes, and counted something else",
+            ": at trials[0]: a::generic::pnet passes, but the counts differ",
         ),
         (
             |value| value["trials"][0]["mode"] = json!("offload"),
-            ": at trials[0]: the id is a::generic::pnet, and scenario, mode and injector make a::offload::pnet",
+            ": at trials[0]: the id is a::generic::pnet, but scenario, mode and injector make a::offload::pnet",
         ),
         (
             |value| value["trials"][1] = value["trials"][0].clone(),
@@ -346,7 +345,7 @@ fn a_result_that_contradicts_itself_is_refused() {
         refusal(&serde_json::to_vec(&value).unwrap())
     };
     let told = nested(|value| value["summary"]["fail"] = json!(0));
-    assert!(told.contains(": at summary: 0 fail, where trials make 1"), "{told}");
+    assert!(told.contains(": at summary: 0 fail, but the trials make 1"), "{told}");
     let told = nested(|value| value["results"][0]["summary"]["fail"] = json!(0));
     assert!(told.contains(": at results[0].summary: 0 fail"), "{told}");
 }

@@ -43,7 +43,7 @@ pub(crate) fn trial(scenario: &str, mode: Mode, verdict: VerdictKind) -> TrialRe
                 .to_owned(),
             times: 4,
         }],
-        repeat: format!("xdproof validate --scenario {scenario} --mode {mode} --injector pnet"),
+        reproducer: format!("xdproof validate --scenario {scenario} --mode {mode} --injector pnet"),
         pcap: None,
     });
     TrialRecord {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use libtest_mimic::{Completion, Failed, Trial as Test};
 use xdproof::{
     host::kernel::kernel_version,
-    model::{result::RuleResult, verdict::VerdictKind},
+    model::{result::AttachTestRecord, verdict::VerdictKind},
     suites::attach_semantics::{AttachCase, AttachSuite},
 };
 use xdproof_scenarios::KernelVersion;
@@ -43,8 +43,8 @@ fn run(suite: Option<&AttachSuite>, case: &AttachCase) -> Result<Completion, Fai
 }
 
 /// Describes a result with every step.
-pub(crate) fn describe(result: &RuleResult) -> String {
-    let RuleResult { id, nic, verdict, reason, steps, .. } = result;
+pub(crate) fn describe(result: &AttachTestRecord) -> String {
+    let AttachTestRecord { id, nic, verdict, reason, steps, .. } = result;
     let steps = steps.iter().map(|step| {
         let mark = if step.expected == step.observed { "as expected" } else { "NOT as expected" };
         let (action, expected, observed) = (&step.action, &step.expected, &step.observed);

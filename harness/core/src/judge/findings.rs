@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    finding::{Finding, FindingKind, KernelMessage, Weight},
+    finding::{Finding, FindingKind, KernelMessage, Severity},
     mismatch::FaultClass,
     mode::Mode,
     result::TrialRecord,
@@ -40,12 +40,12 @@ pub struct Known<'a> {
 #[must_use]
 pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
     let Known { nic, advertised, attached, unknown } = known;
-    let finding = |kind, weight, mode, what: String| Finding {
+    let finding = |kind, severity, mode, message: String| Finding {
         kind,
-        weight,
+        severity,
         nic: Some(nic.to_owned()),
         mode: Some(mode),
-        what,
+        message,
     };
     let mut found = Vec::new();
     for (&mode, outcome) in attached {
@@ -55,23 +55,23 @@ pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
         };
         match (outcome, promised) {
             (Attached::Refused(answer), Some(true)) => found.push(finding(
-                FindingKind::AdvertisedNotSo,
-                Weight::Fault,
+                FindingKind::AdvertisedNotWorking,
+                Severity::Fault,
                 mode,
                 format!("the driver advertises XDP (basic) and refuses the program: {answer}"),
             )),
             (Attached::Refused(answer), _) if unknown.contains(&mode) => found.push(finding(
                 FindingKind::UnknownSupport,
-                Weight::Warning,
+                Severity::Warning,
                 mode,
                 format!("nothing is known of this driver, which refuses: {answer}"),
             )),
             (Attached::Mute(what), _) => {
-                found.push(finding(FindingKind::AdvertisedNotSo, Weight::Fault, mode, what.clone()));
+                found.push(finding(FindingKind::AdvertisedNotWorking, Severity::Fault, mode, what.clone()));
             }
             (Attached::Yes, Some(false)) => found.push(finding(
                 FindingKind::NotAdvertised,
-                Weight::Warning,
+                Severity::Warning,
                 mode,
                 "the program attaches and counts, and the driver does not advertise XDP (basic)".to_owned(),
             )),
@@ -90,15 +90,15 @@ fn support(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
         for mismatch in trial.failure.iter().flat_map(|failure| &failure.mismatches) {
             let kind = match mismatch.class {
                 FaultClass::UnexpectedAttach => FindingKind::SupportTable,
-                FaultClass::StaleDeviation => FindingKind::NoDeviation,
+                FaultClass::StaleDeviation => FindingKind::UnexpectedPass,
                 _ => continue,
             };
             *seen.entry((kind, trial.mode, mismatch.to_string())).or_default() += 1;
         }
     }
     let one = |((kind, mode, what), trials)| {
-        let what = format!("{what}, in {trials} {}", if trials == 1 { "trial" } else { "trials" });
-        Finding { kind, weight: Weight::Fault, nic: Some(nic.to_owned()), mode: Some(mode), what }
+        let message = format!("{what}, in {trials} {}", if trials == 1 { "trial" } else { "trials" });
+        Finding { kind, severity: Severity::Fault, nic: Some(nic.to_owned()), mode: Some(mode), message }
     };
     seen.into_iter().map(one).collect()
 }
@@ -131,11 +131,11 @@ fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
             let more = scenarios.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             found.push(Finding {
-                kind: FindingKind::AdvertisedNotSo,
-                weight: Weight::Fault,
+                kind: FindingKind::AdvertisedNotWorking,
+                severity: Severity::Fault,
                 nic: Some(nic.to_owned()),
                 mode: Some(bad),
-                what: format!(
+                message: format!(
                     "in {bad} mode {fault}, and in {good} mode they are not, with the same program, frames and devices: {named}{more}"
                 ),
             });
@@ -149,10 +149,10 @@ fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
 pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
     let fault = |message: &KernelMessage| Finding {
         kind: FindingKind::KernelFault,
-        weight: Weight::Fault,
+        severity: Severity::Fault,
         nic: None,
         mode: None,
-        what: format!("the kernel printed: {}", message.text),
+        message: format!("the kernel printed: {}", message.text),
     };
     messages.iter().filter(|message| is_fault(message)).map(fault).collect()
 }
@@ -160,7 +160,8 @@ pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
 /// The weightiest first, and what is said twice once.
 pub fn sort(findings: &mut Vec<Finding>) {
     findings.sort_by(|a, b| {
-        (b.weight, a.kind, &a.nic, a.mode, &a.what).cmp(&(a.weight, b.kind, &b.nic, b.mode, &b.what))
+        (b.severity, a.kind, &a.nic, a.mode, &a.message)
+            .cmp(&(a.severity, b.kind, &b.nic, b.mode, &b.message))
     });
     findings.dedup();
 }
@@ -208,7 +209,7 @@ mod tests {
 
     fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {
         let verdict = if mismatches.is_empty() { VerdictKind::Pass } else { VerdictKind::Fail };
-        let failure = Failure { mismatches, frames: Vec::new(), repeat: String::new(), pcap: None };
+        let failure = Failure { mismatches, frames: Vec::new(), reproducer: String::new(), pcap: None };
         TrialRecord {
             id: format!("{scenario}::{mode}::pnet"),
             scenario: scenario.to_owned(),
@@ -229,24 +230,24 @@ mod tests {
         advertised: Option<bool>,
         native: Attached,
         trials: &[TrialRecord],
-    ) -> Vec<(FindingKind, Weight)> {
+    ) -> Vec<(FindingKind, Severity)> {
         let attached = BTreeMap::from([(Mode::Generic, Attached::Yes), (Mode::Native, native)]);
         let unknown = BTreeSet::from([Mode::Native]);
         let known = Known { nic: "x", advertised, attached: &attached, unknown: &unknown };
-        of_device(known, trials).into_iter().map(|finding| (finding.kind, finding.weight)).collect()
+        of_device(known, trials).into_iter().map(|finding| (finding.kind, finding.severity)).collect()
     }
 
     #[test]
     fn a_driver_is_held_to_what_it_advertises() {
         let refused = || Attached::Refused("no".to_owned());
-        let lies = (FindingKind::AdvertisedNotSo, Weight::Fault);
+        let lies = (FindingKind::AdvertisedNotWorking, Severity::Fault);
         let none = Some(false);
         assert_eq!(found(Some(true), refused(), &[]), [lies]);
         assert_eq!(found(Some(true), Attached::Yes, &[]), []);
         assert_eq!(found(Some(true), Attached::Mute("nothing".to_owned()), &[]), [lies]);
-        assert_eq!(found(none, Attached::Yes, &[]), [(FindingKind::NotAdvertised, Weight::Warning)]);
-        assert_eq!(found(none, refused(), &[]), [(FindingKind::UnknownSupport, Weight::Warning)]);
-        assert_eq!(found(None, refused(), &[]), [(FindingKind::UnknownSupport, Weight::Warning)]);
+        assert_eq!(found(none, Attached::Yes, &[]), [(FindingKind::NotAdvertised, Severity::Warning)]);
+        assert_eq!(found(none, refused(), &[]), [(FindingKind::UnknownSupport, Severity::Warning)]);
+        assert_eq!(found(None, refused(), &[]), [(FindingKind::UnknownSupport, Severity::Warning)]);
         assert_eq!(found(None, Attached::Yes, &[]), []);
     }
 
@@ -271,11 +272,14 @@ mod tests {
         let known = Known { nic: "x", advertised: None, attached: &attached, unknown: &BTreeSet::new() };
         let findings = of_device(known, &trials);
         assert_eq!(findings.len(), 1, "{findings:?}");
-        assert_eq!((findings[0].kind, findings[0].mode), (FindingKind::AdvertisedNotSo, Some(Mode::Native)));
+        assert_eq!(
+            (findings[0].kind, findings[0].mode),
+            (FindingKind::AdvertisedNotWorking, Some(Mode::Native))
+        );
         assert!(
-            findings[0].what.contains("lost") && findings[0].what.ends_with("a, b"),
+            findings[0].message.contains("lost") && findings[0].message.ends_with("a, b"),
             "{}",
-            findings[0].what
+            findings[0].message
         );
     }
 
@@ -285,7 +289,7 @@ mod tests {
         let trials = [trial("a", Mode::Native, refused()), trial("b", Mode::Native, refused())];
         let findings = support("x", &trials);
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].what.contains("2 trials"), "{}", findings[0].what);
+        assert!(findings[0].message.contains("2 trials"), "{}", findings[0].message);
     }
 
     #[test]
@@ -294,22 +298,22 @@ mod tests {
         let findings =
             of_kernel(&[message("link is down"), message("WARNING: CPU: 0 PID: 1 at net/core/dev.c:1")]);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].weight, Weight::Fault);
+        assert_eq!(findings[0].severity, Severity::Fault);
     }
 
     #[test]
     fn the_weightiest_finding_is_the_first() {
-        let finding = |weight, what: &str| Finding {
+        let finding = |severity, message: &str| Finding {
             kind: FindingKind::Statistics,
-            weight,
+            severity,
             nic: None,
             mode: None,
-            what: what.to_owned(),
+            message: message.to_owned(),
         };
         let mut findings =
-            vec![finding(Weight::Note, "a"), finding(Weight::Fault, "b"), finding(Weight::Note, "a")];
+            vec![finding(Severity::Note, "a"), finding(Severity::Fault, "b"), finding(Severity::Note, "a")];
         sort(&mut findings);
-        assert_eq!(findings.iter().map(|finding| finding.what.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(findings.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>(), ["b", "a"]);
     }
 
     fn message(text: &str) -> KernelMessage {

@@ -42,7 +42,7 @@ impl Place {
 /// A comparison of a subject with a reference, each a program in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    pub what: Quantity,
+    pub quantity: Quantity,
     /// The subject's place.
     pub setup: Setup,
     /// The reference's place, if it differs from the subject's.
@@ -56,7 +56,7 @@ impl Case {
     /// one CPU.
     #[must_use]
     pub fn id(&self) -> String {
-        let place = match (self.what, self.setup.place) {
+        let place = match (self.quantity, self.setup.place) {
             (Quantity::ProgramCost, _) => String::new(),
             (Quantity::NativeToGeneric, Place::Wire { injector, .. }) => format!("/{injector}"),
             (_, place) => format!("/{}", place.name()),
@@ -65,7 +65,7 @@ impl Case {
             Place::Wire { cpus, .. } if cpus > 1 => format!("/{cpus}cpus"),
             _ => String::new(),
         };
-        format!("{}{place}/{}{cpus}", self.what, self.setup.traffic.name)
+        format!("{}{place}/{}{cpus}", self.quantity, self.setup.traffic.name)
     }
 
     /// Returns the reference's place and frames.
@@ -171,13 +171,25 @@ impl Wanted {
     fn cost(&self, traffic: Traffic) -> Case {
         let setup = Setup { place: Place::Alone, traffic };
         let reference = self.reference();
-        Case { what: Quantity::ProgramCost, setup, elsewhere: None, subject: ProgramRole::Subject, reference }
+        Case {
+            quantity: Quantity::ProgramCost,
+            setup,
+            elsewhere: None,
+            subject: ProgramRole::Subject,
+            reference,
+        }
     }
 
     fn path(&self, place: Place, traffic: Traffic) -> Case {
         let setup = Setup { place, traffic };
         let reference = self.reference();
-        Case { what: Quantity::PathRate, setup, elsewhere: None, subject: ProgramRole::Subject, reference }
+        Case {
+            quantity: Quantity::PathRate,
+            setup,
+            elsewhere: None,
+            subject: ProgramRole::Subject,
+            reference,
+        }
     }
 
     /// Returns the product of everything that was named.
@@ -277,7 +289,7 @@ impl Wanted {
 pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
     let place = |mode| Place::Wire { mode, injector, cpus: 1 };
     Case {
-        what: Quantity::NativeToGeneric,
+        quantity: Quantity::NativeToGeneric,
         setup: Setup { place: place(Mode::Native), traffic: traffic.clone() },
         elsewhere: Some(Setup { place: place(Mode::Generic), traffic }),
         subject: ProgramRole::Subject,
@@ -289,7 +301,7 @@ pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
 #[must_use]
 pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Case {
     Case {
-        what: Quantity::SizeToSmallest,
+        quantity: Quantity::SizeToSmallest,
         setup: Setup { place, traffic },
         elsewhere: Some(Setup { place, traffic: smallest }),
         subject: ProgramRole::Subject,

@@ -57,8 +57,8 @@ pub fn pairs<'a>(
 #[must_use]
 pub fn is_comparable(new: &Measurement, old: &Measurement) -> bool {
     let same_reference = new.reference.tag == old.reference.tag;
-    new.what == old.what
+    new.quantity == old.quantity
         && new.traffic == old.traffic
         && new.offered_pps == old.offered_pps
-        && (same_reference || matches!(new.what, Quantity::NativeToGeneric | Quantity::SizeToSmallest))
+        && (same_reference || matches!(new.quantity, Quantity::NativeToGeneric | Quantity::SizeToSmallest))
 }

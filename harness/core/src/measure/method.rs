@@ -94,12 +94,12 @@ impl Series {
 
     /// Returns the reason why the series cannot be judged, if there is one.
     fn shortcoming(&self, series: Contender) -> Option<Inconclusive> {
-        let (whole, of) = (self.logs().len(), self.tried());
-        let void = of - whole;
-        if void as f64 > MOST_VOID * of as f64 {
-            return Some(Inconclusive::TooManyVoid { series, void, of });
+        let (whole, blocks) = (self.logs().len(), self.tried());
+        let void_blocks = blocks - whole;
+        if void_blocks as f64 > MOST_VOID * blocks as f64 {
+            return Some(Inconclusive::TooManyVoid { series, void_blocks, blocks });
         }
-        (whole < LEAST_BLOCKS).then_some(Inconclusive::TooFewBlocks { series, n: whole })
+        (whole < LEAST_BLOCKS).then_some(Inconclusive::TooFewBlocks { series, blocks: whole })
     }
 }
 
@@ -112,10 +112,10 @@ pub struct Judged {
     pub estimate: Option<Estimate>,
     /// The same program against itself (the A/A control); `None` if no block is complete, or the verdict
     /// needs no control.
-    pub gate: Option<Estimate>,
+    pub control: Option<Estimate>,
 }
 
-/// Judges the subject against the reference. Blocks of the control `gate`, the same program against itself
+/// Judges the subject against the reference. Blocks of the control `control`, the same program against itself
 /// (A/A), were run in between. `seed` seeds the bootstraps.
 ///
 /// With a tolerance of d, the first rule that applies decides:
@@ -123,7 +123,7 @@ pub struct Judged {
 /// 1. More than [`MOST_VOID`] of the blocks of either series are void: inconclusive.
 /// 2. Either has fewer than [`LEAST_BLOCKS`] complete ones: inconclusive.
 /// 3. The control's interval excludes 1, and its median differs from 1 by more than
-///    [`MOST_GATE_BIAS`](crate::model::judgement::MOST_GATE_BIAS) of d: inconclusive.
+///    [`MAX_CONTROL_BIAS`](crate::model::judgement::MAX_CONTROL_BIAS) of d: inconclusive.
 /// 4. The control's interval is not narrower than d, from end to end: inconclusive.
 /// 5. The subject's interval lies below 1 - d: regression; above 1 + d: improved; within both, ends included:
 ///    pass; otherwise inconclusive. A value that is not a number is inconclusive.
@@ -141,23 +141,25 @@ pub struct Judged {
 /// chance, and half of d can hide in an interval of nearly d; more blocks make each rarer. A bias that goes
 /// unnoticed moves the limits of the fifth rule by no more than itself.
 #[must_use]
-pub fn judge(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Judged {
-    let (estimate, gate_estimate) = (series.estimate(seed), gate.estimate(seed));
-    let verdict =
-        match (series.shortcoming(Contender::Subject).or(gate.shortcoming(Contender::Gate)), estimate) {
-            (Some(reason), _) => Judgement::Inconclusive { reason },
-            (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
-            (None, Some(estimate)) => match gate_fault(gate_estimate, tolerance) {
-                Some(reason) => Judgement::Inconclusive { reason },
-                None => match Judgement::of(estimate.interval, tolerance) {
-                    alarm @ (Judgement::Regression | Judgement::Improved) => {
-                        confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
-                    }
-                    verdict => verdict,
-                },
+pub fn judge(series: &Series, control: &Series, tolerance: Tolerance, seed: u64) -> Judged {
+    let (estimate, control_estimate) = (series.estimate(seed), control.estimate(seed));
+    let verdict = match (
+        series.shortcoming(Contender::Subject).or(control.shortcoming(Contender::Control)),
+        estimate,
+    ) {
+        (Some(reason), _) => Judgement::Inconclusive { reason },
+        (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
+        (None, Some(estimate)) => match control_fault(control_estimate, tolerance) {
+            Some(reason) => Judgement::Inconclusive { reason },
+            None => match Judgement::of(estimate.interval, tolerance) {
+                alarm @ (Judgement::Regression | Judgement::Improved) => {
+                    confirmed(alarm, &series.logs(), estimate.interval, tolerance, seed)
+                }
+                verdict => verdict,
             },
-        };
-    Judged { verdict, estimate, gate: gate_estimate }
+        },
+    };
+    Judged { verdict, estimate, control: control_estimate }
 }
 
 /// Confirms a regression or an improvement by the earlier and the later half of the blocks, each by itself.
@@ -181,14 +183,14 @@ fn confirmed(
 }
 
 /// Returns the reason why a machine with such a control supports no verdict, if there is one.
-fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusive> {
-    let Some(Estimate { ratio, interval, .. }) = gate else { return Some(Inconclusive::NotFinite) };
-    let agrees = interval.contains(1.0) || tolerance.gate_band().contains(ratio);
+fn control_fault(control: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusive> {
+    let Some(Estimate { ratio, interval, .. }) = control else { return Some(Inconclusive::NotFinite) };
+    let agrees = interval.contains(1.0) || tolerance.control_band().contains(ratio);
     let narrow = interval.width() < tolerance.share();
     match (agrees, narrow) {
         (true, true) => None,
-        (true, false) => Some(Inconclusive::GateTooWide { interval, tolerance }),
-        (false, _) => Some(Inconclusive::GateMissesOne { interval, tolerance }),
+        (true, false) => Some(Inconclusive::ControlTooWide { interval, tolerance }),
+        (false, _) => Some(Inconclusive::ControlDiffers { interval, tolerance }),
     }
 }
 
@@ -201,14 +203,14 @@ fn gate_fault(gate: Option<Estimate>, tolerance: Tolerance) -> Option<Inconclusi
 pub fn judge_against_baseline(new: &[f64], old: &[f64], tolerance: Tolerance, seed: u64) -> Judged {
     let estimate = estimate_change(new, old, seed);
     let sets = [(Contender::Subject, new.len()), (Contender::Baseline, old.len())];
-    let verdict = match (sets.into_iter().find(|(_, n)| *n < LEAST_BLOCKS), estimate) {
-        (Some((series, n)), _) => {
-            Judgement::Inconclusive { reason: Inconclusive::TooFewBlocks { series, n } }
+    let verdict = match (sets.into_iter().find(|(_, blocks)| *blocks < LEAST_BLOCKS), estimate) {
+        (Some((series, blocks)), _) => {
+            Judgement::Inconclusive { reason: Inconclusive::TooFewBlocks { series, blocks } }
         }
         (None, None) => Judgement::Inconclusive { reason: Inconclusive::NotFinite },
         (None, Some(estimate)) => Judgement::of(estimate.interval, tolerance),
     };
-    Judged { verdict, estimate, gate: None }
+    Judged { verdict, estimate, control: None }
 }
 
 /// Returns true if more blocks could lead to a verdict.
@@ -221,12 +223,14 @@ pub fn wants_more(judged: &Judged) -> bool {
         Judgement::Pass | Judgement::Regression | Judgement::Improved => false,
         Judgement::Inconclusive { reason } => match reason {
             Inconclusive::TooFewBlocks { series, .. } => series != Contender::Baseline,
-            Inconclusive::TooManyVoid { void, of, .. } => void < of || of < LEAST_BLOCKS,
-            Inconclusive::GateMissesOne { interval, tolerance } => {
-                let bearable = tolerance.gate_band();
+            Inconclusive::TooManyVoid { void_blocks, blocks, .. } => {
+                void_blocks < blocks || blocks < LEAST_BLOCKS
+            }
+            Inconclusive::ControlDiffers { interval, tolerance } => {
+                let bearable = tolerance.control_band();
                 interval.low <= bearable.high && interval.high >= bearable.low
             }
-            Inconclusive::GateTooWide { .. }
+            Inconclusive::ControlTooWide { .. }
             | Inconclusive::TooWide { .. }
             | Inconclusive::Straddles { .. }
             | Inconclusive::Unconfirmed { .. } => true,
@@ -276,7 +280,7 @@ mod tests {
     }
 
     fn inconclusive(reason: Inconclusive) -> Judged {
-        Judged { verdict: Judgement::Inconclusive { reason }, estimate: None, gate: None }
+        Judged { verdict: Judgement::Inconclusive { reason }, estimate: None, control: None }
     }
 
     #[test]
@@ -330,7 +334,7 @@ mod tests {
         let judged = judge(&read, &still(1.0, 60), Tolerance::VM, 1);
         assert_eq!(
             reason(&judged),
-            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+            Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 21, blocks: 81 }
         );
     }
 
@@ -340,9 +344,9 @@ mod tests {
         let logs = [0.5_f64, 0.5, 1.0, 2.0, 2.0].map(f64::ln);
         let estimate = series(&logs).estimate(1).unwrap();
         assert!((estimate.ratio - 1.0).abs() < 1e-12);
-        assert!((estimate.mad - 2.0_f64.ln()).abs() < 1e-12);
+        assert!((estimate.median_abs_deviation - 2.0_f64.ln()).abs() < 1e-12);
         assert!((estimate.interval.low - 0.5).abs() < 1e-12 && (estimate.interval.high - 2.0).abs() < 1e-12);
-        assert_eq!(estimate.n, 5);
+        assert_eq!(estimate.blocks, 5);
     }
 
     #[test]
@@ -385,7 +389,7 @@ mod tests {
         let judged = judge(&tried, &still(1.1, 30), Tolerance::VM, 1);
         let json = serde_json::to_string(&judged).unwrap();
         assert!(
-            json.contains(r#""verdict":{"kind":"inconclusive","reason":{"kind":"gate_misses_one","#),
+            json.contains(r#""verdict":{"kind":"inconclusive","reason":{"kind":"control_differs","#),
             "{json}"
         );
         assert_eq!(serde_json::from_str::<Judged>(&json).unwrap(), judged);
@@ -393,7 +397,9 @@ mod tests {
             serde_json::from_str::<Judged>(&json.replace(r#""tolerance":0.05"#, r#""tolerance":0.5"#))
                 .is_err()
         );
-        assert!(serde_json::from_str::<Judged>(&json.replace(r#""mad""#, r#""sd""#)).is_err());
+        assert!(
+            serde_json::from_str::<Judged>(&json.replace(r#""median_abs_deviation""#, r#""sd""#)).is_err()
+        );
     }
 
     #[test]
@@ -401,20 +407,20 @@ mod tests {
         let (interval, tolerance) = (between(0.92, 1.0804), Tolerance::VM);
         for (reason, text) in [
             (
-                Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 7 },
+                Inconclusive::TooFewBlocks { series: Contender::Baseline, blocks: 7 },
                 "the baseline: 7 whole blocks, and a verdict takes 20",
             ),
             (
-                Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
+                Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 9, blocks: 30 },
                 "subject against reference: 9 of 30 blocks are void, more than 25 %",
             ),
             (
-                Inconclusive::GateMissesOne { interval: between(1.02, 1.03), tolerance },
+                Inconclusive::ControlDiffers { interval: between(1.02, 1.03), tolerance },
                 "the machine cannot support a verdict: null against null differs, 1.020 to 1.030 times as fast, which a \
                  tolerance of 5 % does not bear",
             ),
             (
-                Inconclusive::GateTooWide { interval, tolerance },
+                Inconclusive::ControlTooWide { interval, tolerance },
                 "the machine cannot support a verdict: null against null scatters, 0.920 to 1.080 times as fast, which \
                  is no narrower than the tolerance of 5 %",
             ),
@@ -438,11 +444,11 @@ mod tests {
 
     #[test]
     fn what_differs_for_a_while_is_no_alarm_and_what_differs_throughout_is() {
-        let gate = still(1.0, 40);
+        let control = still(1.0, 40);
         let verdict = |earlier, later| {
             let mut series = still(earlier, 20);
             series.blocks.extend(still(later, 20).blocks);
-            judge(&series, &gate, Tolerance::VM, 1)
+            judge(&series, &control, Tolerance::VM, 1)
         };
         assert_eq!(verdict(0.9, 0.92).verdict, Judgement::Regression);
         assert_eq!(verdict(1.1, 1.08).verdict, Judgement::Improved);
@@ -451,14 +457,14 @@ mod tests {
             assert_ne!(judged.verdict, Judgement::Improved, "{earlier} {later}");
             assert!(later < 0.95 || judged.verdict != Judgement::Regression, "{earlier} {later}");
         }
-        let few = judge(&still(0.9, 39), &gate, Tolerance::VM, 1);
+        let few = judge(&still(0.9, 39), &control, Tolerance::VM, 1);
         assert!(matches!(few.verdict.reason(), Some(Inconclusive::Unconfirmed { .. })), "{few:?}");
         assert!(wants_more(&few));
     }
 
     #[test]
     fn a_speed_is_judged_by_where_its_whole_interval_lies() {
-        let gate = still(1.0, 20);
+        let control = still(1.0, 20);
         for (ratio, verdict) in [
             (0.94, Judgement::Regression),
             (0.96, Judgement::Pass),
@@ -466,7 +472,7 @@ mod tests {
             (1.04, Judgement::Pass),
             (1.06, Judgement::Improved),
         ] {
-            assert_eq!(judge(&still(ratio, 40), &gate, Tolerance::VM, 1).verdict, verdict, "{ratio}");
+            assert_eq!(judge(&still(ratio, 40), &control, Tolerance::VM, 1).verdict, verdict, "{ratio}");
         }
         let tolerance = Tolerance::VM;
         let verdict = |low, high| Judgement::of(between(low, high), tolerance);
@@ -509,28 +515,33 @@ mod tests {
             }
         }
         let nan = Series { blocks: vec![block(f64::NAN); 40], void: vec![] };
-        for (subject, gate) in [(&nan, &still(1.0, 40)), (&still(1.0, 40), &nan)] {
-            let judged = judge(subject, gate, Tolerance::VM, 1);
+        for (subject, control) in [(&nan, &still(1.0, 40)), (&still(1.0, 40), &nan)] {
+            let judged = judge(subject, control, Tolerance::VM, 1);
             assert!(
-                matches!(reason(&judged), Inconclusive::TooManyVoid { void: 40, of: 40, .. }),
+                matches!(reason(&judged), Inconclusive::TooManyVoid { void_blocks: 40, blocks: 40, .. }),
                 "{judged:?}"
             );
         }
-        let estimate = Estimate { ratio: f64::NAN, interval: between(f64::NAN, f64::NAN), mad: 0.0, n: 40 };
-        assert!(gate_fault(Some(estimate), Tolerance::VM).is_some());
-        assert!(gate_fault(None, Tolerance::VM).is_some());
+        let estimate = Estimate {
+            ratio: f64::NAN,
+            interval: between(f64::NAN, f64::NAN),
+            median_abs_deviation: 0.0,
+            blocks: 40,
+        };
+        assert!(control_fault(Some(estimate), Tolerance::VM).is_some());
+        assert!(control_fault(None, Tolerance::VM).is_some());
     }
 
     #[test]
     fn a_verdict_takes_twenty_whole_blocks_of_either_series() {
         let (short, enough) = (still(1.0, 19), still(1.0, 20));
         let judged = judge(&short, &enough, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 19 });
         let judged = judge(&enough, &short, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Gate, n: 19 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Control, blocks: 19 });
         assert_eq!(judge(&enough, &enough, Tolerance::VM, 1).verdict, Judgement::Pass);
         let judged = judge(&Series::default(), &Series::default(), Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 0 });
+        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 0 });
     }
 
     #[test]
@@ -542,35 +553,41 @@ mod tests {
         let judged = judge(&more, &whole, Tolerance::VM, 1);
         assert_eq!(
             reason(&judged),
-            Inconclusive::TooManyVoid { series: Contender::Subject, void: 21, of: 81 }
+            Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 21, blocks: 81 }
         );
         let judged = judge(&whole, &more, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooManyVoid { series: Contender::Gate, void: 21, of: 81 });
+        assert_eq!(
+            reason(&judged),
+            Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 21, blocks: 81 }
+        );
     }
 
     #[test]
-    fn a_gate_as_wide_as_the_tolerance_supports_no_verdict() {
-        let gate = |low: f64, high: f64| {
+    fn a_control_as_wide_as_the_tolerance_supports_no_verdict() {
+        let control = |low: f64, high: f64| {
             let interval = between(low, high);
-            gate_fault(Some(Estimate { ratio: 1.0, interval, mad: 0.0, n: 40 }), Tolerance::VM)
+            control_fault(
+                Some(Estimate { ratio: 1.0, interval, median_abs_deviation: 0.0, blocks: 40 }),
+                Tolerance::VM,
+            )
         };
-        assert_eq!(gate(0.976, 1.025), None);
-        assert!(matches!(gate(0.975, 1.0251), Some(Inconclusive::GateTooWide { .. })));
+        assert_eq!(control(0.976, 1.025), None);
+        assert!(matches!(control(0.975, 1.0251), Some(Inconclusive::ControlTooWide { .. })));
         let scattered = series(&[[-0.1; 20], [0.1; 20]].concat());
         for ratio in [0.8, 1.0, 1.2] {
             let judged = judge(&still(ratio, 40), &scattered, Tolerance::VM, 1);
-            assert!(matches!(reason(&judged), Inconclusive::GateTooWide { .. }), "{judged:?}");
+            assert!(matches!(reason(&judged), Inconclusive::ControlTooWide { .. }), "{judged:?}");
         }
     }
 
     #[test]
-    fn a_gate_that_misses_one_by_less_than_a_fifth_of_the_tolerance_supports_a_verdict() {
+    fn a_control_that_misses_one_by_less_than_a_fifth_of_the_tolerance_supports_a_verdict() {
         for ratio in [0.9901, 1.0099] {
             assert_eq!(judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1).verdict, Judgement::Pass);
         }
         for ratio in [0.9899, 1.0101, 0.5, 2.0] {
             let judged = judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1);
-            assert!(matches!(reason(&judged), Inconclusive::GateMissesOne { .. }), "{ratio}");
+            assert!(matches!(reason(&judged), Inconclusive::ControlDiffers { .. }), "{ratio}");
         }
     }
 
@@ -578,29 +595,29 @@ mod tests {
     fn more_blocks_are_wanted_where_they_could_settle_it() {
         let (interval, tolerance) = (between(0.9, 1.0), Tolerance::VM);
         for reason in [
-            Inconclusive::TooFewBlocks { series: Contender::Subject, n: 3 },
-            Inconclusive::TooFewBlocks { series: Contender::Gate, n: 3 },
-            Inconclusive::TooManyVoid { series: Contender::Subject, void: 9, of: 30 },
-            Inconclusive::TooManyVoid { series: Contender::Gate, void: 10, of: 10 },
-            Inconclusive::GateMissesOne { interval: between(1.009, 1.03), tolerance },
-            Inconclusive::GateMissesOne { interval: between(0.97, 0.991), tolerance },
-            Inconclusive::GateTooWide { interval, tolerance },
+            Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 3 },
+            Inconclusive::TooFewBlocks { series: Contender::Control, blocks: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 9, blocks: 30 },
+            Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 10, blocks: 10 },
+            Inconclusive::ControlDiffers { interval: between(1.009, 1.03), tolerance },
+            Inconclusive::ControlDiffers { interval: between(0.97, 0.991), tolerance },
+            Inconclusive::ControlTooWide { interval, tolerance },
             Inconclusive::TooWide { interval, tolerance },
             Inconclusive::Straddles { interval, tolerance },
         ] {
             assert!(wants_more(&inconclusive(reason)), "{reason:?}");
         }
         for reason in [
-            Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 3 },
-            Inconclusive::TooManyVoid { series: Contender::Gate, void: 20, of: 20 },
-            Inconclusive::GateMissesOne { interval: between(1.011, 1.03), tolerance },
-            Inconclusive::GateMissesOne { interval: between(0.97, 0.989), tolerance },
+            Inconclusive::TooFewBlocks { series: Contender::Baseline, blocks: 3 },
+            Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 20, blocks: 20 },
+            Inconclusive::ControlDiffers { interval: between(1.011, 1.03), tolerance },
+            Inconclusive::ControlDiffers { interval: between(0.97, 0.989), tolerance },
             Inconclusive::NotFinite,
         ] {
             assert!(!wants_more(&inconclusive(reason)), "{reason:?}");
         }
         for verdict in [Judgement::Pass, Judgement::Regression, Judgement::Improved] {
-            assert!(!wants_more(&Judged { verdict, estimate: None, gate: None }));
+            assert!(!wants_more(&Judged { verdict, estimate: None, control: None }));
         }
     }
 
@@ -614,8 +631,8 @@ mod tests {
         assert_eq!(judge_against_baseline(&slow, &slow, Tolerance::VM, 1).verdict, Judgement::Pass);
         let few = |new: &[f64], old: &[f64]| reason(&judge_against_baseline(new, old, Tolerance::VM, 1));
         let short = &slow[..19];
-        assert_eq!(few(short, &slow), Inconclusive::TooFewBlocks { series: Contender::Subject, n: 19 });
-        assert_eq!(few(&slow, short), Inconclusive::TooFewBlocks { series: Contender::Baseline, n: 19 });
+        assert_eq!(few(short, &slow), Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 19 });
+        assert_eq!(few(&slow, short), Inconclusive::TooFewBlocks { series: Contender::Baseline, blocks: 19 });
         let scattered = [[-0.1; 20], [0.1; 20]].concat();
         assert!(matches!(few(&scattered, &[0.0; 40]), Inconclusive::TooWide { .. }));
         assert!(matches!(few(&[0.0; 40], &scattered), Inconclusive::TooWide { .. }));
@@ -626,8 +643,8 @@ mod tests {
         let mut rng = Rng::with_seed(21);
         let found = (0..200)
             .filter(|&seed| {
-                let (subject, gate) = (run(&mut rng, 0.95, 0.02, 60), run(&mut rng, 1.0, 0.005, 60));
-                judge(&subject, &gate, Tolerance::BARE_METAL, seed).verdict == Judgement::Regression
+                let (subject, control) = (run(&mut rng, 0.95, 0.02, 60), run(&mut rng, 1.0, 0.005, 60));
+                judge(&subject, &control, Tolerance::BARE_METAL, seed).verdict == Judgement::Regression
             })
             .count();
         assert!(found >= 190, "{found} of 200");
@@ -637,12 +654,12 @@ mod tests {
     fn the_same_program_is_neither_slower_nor_faster_than_itself() {
         let mut rng = Rng::with_seed(22);
         for seed in 0..300 {
-            let (mut subject, gate) = (run(&mut rng, 1.0, 0.02, 60), run(&mut rng, 1.0, 0.02, 60));
-            let mut verdicts = vec![judge(&subject, &gate, Tolerance::VM, seed).verdict];
+            let (mut subject, control) = (run(&mut rng, 1.0, 0.02, 60), run(&mut rng, 1.0, 0.02, 60));
+            let mut verdicts = vec![judge(&subject, &control, Tolerance::VM, seed).verdict];
             if seed % 5 == 0 {
                 // Nor to one who looked earlier.
                 subject.blocks.truncate(20);
-                verdicts.push(judge(&subject, &gate, Tolerance::VM, seed).verdict);
+                verdicts.push(judge(&subject, &control, Tolerance::VM, seed).verdict);
             }
             for verdict in verdicts {
                 assert!(
@@ -671,8 +688,8 @@ mod tests {
     fn refusals(ratio: f64, deviation: f64, tolerance: Tolerance) -> usize {
         let mut rng = Rng::with_seed(24);
         let mut refused = |seed: &u64| {
-            let gate = run(&mut rng, ratio, deviation, 40).estimate(*seed);
-            gate_fault(gate, tolerance).is_some()
+            let control = run(&mut rng, ratio, deviation, 40).estimate(*seed);
+            control_fault(control, tolerance).is_some()
         };
         (0..100).filter(|seed| refused(seed)).count()
     }
@@ -730,19 +747,19 @@ mod tests {
             let swapped = blocks.iter().map(swap).collect();
             let [one, other] = [blocks, swapped].map(|blocks| Series { blocks, void: vec![] }.estimate(1).unwrap());
             prop_assert!((one.ratio * other.ratio - 1.0).abs() < 1e-9);
-            prop_assert!((one.mad - other.mad).abs() < 1e-9);
+            prop_assert!((one.median_abs_deviation - other.median_abs_deviation).abs() < 1e-9);
         }
 
         #[test]
         fn a_seed_has_one_verdict(
             subject in vec(any_block(), 0..60),
-            gate in vec(any_block(), 0..60),
+            control in vec(any_block(), 0..60),
             tolerance in any_tolerance(),
             seed: u64,
         ) {
-            let [subject, gate] = [subject, gate].map(|blocks| Series { blocks, void: vec![] });
-            let judged = judge(&subject, &gate, tolerance, seed);
-            prop_assert_eq!(judged, judge(&subject, &gate, tolerance, seed));
+            let [subject, control] = [subject, control].map(|blocks| Series { blocks, void: vec![] });
+            let judged = judge(&subject, &control, tolerance, seed);
+            prop_assert_eq!(judged, judge(&subject, &control, tolerance, seed));
             prop_assert_eq!(judged.estimate, subject.estimate(seed));
         }
 

@@ -4,7 +4,7 @@ use crate::{
     measure::{Block, Series, judge, statistics::figure},
     model::{
         judgement::{Estimate, Inconclusive, Judgement, Tolerance, Void},
-        measurement::{Figure, Part, Quantity, Sample},
+        measurement::{Figure, ProgramRole, Quantity, Sample},
     },
 };
 
@@ -18,12 +18,12 @@ pub enum Costs {
     Net,
 }
 
-/// Returns the blocks of the subject or, with `gate`, of the control.
+/// Returns the blocks of the subject or, with `control`, of the A/A control.
 #[must_use]
-pub fn series(trials: &[Sample], gate: bool, costs: Costs) -> Series {
+pub fn series(trials: &[Sample], control: bool, costs: Costs) -> Series {
     let mut series = Series::default();
     for block in trials.chunk_by(|a, b| a.block == b.block) {
-        if block.first().is_some_and(|first| first.gate == gate) {
+        if block.first().is_some_and(|first| first.control == control) {
             series.push(whole(block, costs));
         }
     }
@@ -35,13 +35,13 @@ fn whole(trials: &[Sample], costs: Costs) -> Result<Block, Void> {
     if let Some(void) = trials.iter().find_map(|trial| trial.void.clone()) {
         return Err(void);
     }
-    let two = |part| {
+    let two = |role| {
         let costs: Vec<f64> =
-            trials.iter().filter(|trial| trial.part == part).map(|trial| trial.frame_ns).collect();
+            trials.iter().filter(|trial| trial.role == role).map(|trial| trial.ns_per_frame).collect();
         <[f64; 2]>::try_from(costs).ok()
     };
-    let null = two(Part::Null).filter(|_| costs == Costs::Net);
-    match (two(Part::Reference), two(Part::Subject)) {
+    let null = two(ProgramRole::Null).filter(|_| costs == Costs::Net);
+    match (two(ProgramRole::Reference), two(ProgramRole::Subject)) {
         (Some(reference), Some(subject)) => Ok(Block { reference, subject, null }),
         _ => Err(Void::Injector { reason: "the block was cut short".to_owned() }),
     }
@@ -49,13 +49,13 @@ fn whole(trials: &[Sample], costs: Costs) -> Result<Block, Void> {
 
 /// Returns the figures of the subject and of the reference, from net costs.
 #[must_use]
-pub fn figures(what: Quantity, against_null: bool, series: &Series, seed: u64) -> [Option<Figure>; 2] {
+pub fn figures(quantity: Quantity, against_null: bool, series: &Series, seed: u64) -> [Option<Figure>; 2] {
     let mean = |costs: [f64; 2]| f64::midpoint(costs[0], costs[1]);
     let per_block = |value: &dyn Fn(&Block) -> f64| {
         let values: Vec<f64> = series.blocks.iter().map(value).collect();
         figure(&values, seed)
     };
-    match (what, against_null) {
+    match (quantity, against_null) {
         (Quantity::ProgramCost, true) => [
             per_block(&|block| mean(block.subject) - mean(block.reference)),
             per_block(&|block| mean(block.reference)),
@@ -71,8 +71,8 @@ pub fn figures(what: Quantity, against_null: bool, series: &Series, seed: u64) -
 /// Checks figures that are not judged: by the rules of [`judge`], except for the value of the ratio. Its
 /// interval has to fit within the tolerance around it.
 #[must_use]
-pub fn believe(series: &Series, gate: &Series, tolerance: Tolerance, seed: u64) -> Option<Judgement> {
-    let judged = judge(series, gate, tolerance, seed);
+pub fn believe(series: &Series, control: &Series, tolerance: Tolerance, seed: u64) -> Option<Judgement> {
+    let judged = judge(series, control, tolerance, seed);
     let Some(Estimate { ratio, interval, .. }) = judged.estimate else { return Some(judged.verdict) };
     match judged.verdict {
         Judgement::Inconclusive {
@@ -95,17 +95,17 @@ mod tests {
     use super::*;
     use crate::model::losses::Losses;
 
-    fn sample(block: u32, gate: bool, part: Part, cost: u64) -> Sample {
+    fn sample(block: u32, control: bool, role: ProgramRole, cost: u64) -> Sample {
         let (counted, time_ns) = (1000, cost * 1000);
         Sample {
             block,
-            gate,
-            part,
+            control,
+            role,
             sent: counted,
             counted,
             lost: 0,
             time_ns,
-            frame_ns: time_ns as f64 / counted as f64,
+            ns_per_frame: time_ns as f64 / counted as f64,
             cpu_ns: time_ns,
             steal: 0.0,
             losses: Losses::default(),
@@ -114,9 +114,10 @@ mod tests {
         }
     }
 
-    fn block(number: u32, gate: bool, costs: [u64; 4]) -> Vec<Sample> {
-        let parts = [Part::Reference, Part::Subject, Part::Subject, Part::Reference];
-        parts.into_iter().zip(costs).map(|(part, cost)| sample(number, gate, part, cost)).collect()
+    fn block(number: u32, control: bool, costs: [u64; 4]) -> Vec<Sample> {
+        let parts =
+            [ProgramRole::Reference, ProgramRole::Subject, ProgramRole::Subject, ProgramRole::Reference];
+        parts.into_iter().zip(costs).map(|(role, cost)| sample(number, control, role, cost)).collect()
     }
 
     #[test]
@@ -127,8 +128,8 @@ mod tests {
             block(2, false, [90, 91, 92, 93]),
         ]
         .concat();
-        let (subject, gate) = (series(&trials, false, Costs::Net), series(&trials, true, Costs::Net));
-        assert_eq!((subject.blocks.len(), gate.blocks.len()), (2, 1));
+        let (subject, control) = (series(&trials, false, Costs::Net), series(&trials, true, Costs::Net));
+        assert_eq!((subject.blocks.len(), control.blocks.len()), (2, 1));
         let first = Block { reference: [100.0, 104.0], subject: [110.0, 112.0], null: None };
         assert_eq!(subject.blocks[0], first);
     }
@@ -145,9 +146,9 @@ mod tests {
 
     #[test]
     fn null_trials_around_a_block_make_its_costs_net() {
-        let mut trials = vec![sample(0, false, Part::Null, 10)];
+        let mut trials = vec![sample(0, false, ProgramRole::Null, 10)];
         trials.extend(block(0, false, [20, 30, 30, 20]));
-        trials.push(sample(0, false, Part::Null, 10));
+        trials.push(sample(0, false, ProgramRole::Null, 10));
         let series = series(&trials, false, Costs::Net);
         assert_eq!(series.blocks[0].null, Some([10.0, 10.0]));
         assert!((series.blocks[0].log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
@@ -157,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_block_whose_net_cost_is_not_positive_is_whole_for_gross_costs() {
-        let mut trials = vec![sample(0, false, Part::Null, 30)];
+        let mut trials = vec![sample(0, false, ProgramRole::Null, 30)];
         trials.extend(block(0, false, [20, 30, 30, 20]));
-        trials.push(sample(0, false, Part::Null, 30));
+        trials.push(sample(0, false, ProgramRole::Null, 30));
         assert_eq!(series(&trials, false, Costs::Net).void, [Void::BelowClock]);
         assert_eq!(series(&trials, false, Costs::Gross).blocks.len(), 1);
     }
@@ -173,9 +174,9 @@ mod tests {
 
     #[test]
     fn figures_of_a_quiet_machine_are_believed_whatever_the_ratio_is() {
-        let of = |costs, gate| {
-            let trials: Vec<Sample> = (0..30).flat_map(|number| block(number, gate, costs)).collect();
-            series(&trials, gate, Costs::Gross)
+        let of = |costs, control| {
+            let trials: Vec<Sample> = (0..30).flat_map(|number| block(number, control, costs)).collect();
+            series(&trials, control, Costs::Gross)
         };
         let quiet = of([100; 4], true);
         assert_eq!(believe(&of([100, 300, 300, 100], false), &quiet, Tolerance::VM, 1), None);

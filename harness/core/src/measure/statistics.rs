@@ -67,7 +67,7 @@ pub(super) fn estimate_change(new: &[f64], old: &[f64], seed: u64) -> Option<Est
 fn from_logs(median: f64, interval: Interval, logs: &[f64]) -> Option<Estimate> {
     let (ratio, interval) = (median.exp(), interval.map(f64::exp));
     let hold = [ratio, interval.low, interval.high].iter().all(|ratio| ratio.is_normal());
-    hold.then_some(Estimate { ratio, interval, mad: mad(logs)?, n: logs.len() })
+    hold.then_some(Estimate { ratio, interval, median_abs_deviation: mad(logs)?, blocks: logs.len() })
 }
 
 /// Returns the median of `values` and its interval.

@@ -23,11 +23,11 @@ pub const MOST_STEAL: f64 = 0.01;
 /// For which share of a trial something else may have had the sender's CPU at most. The kernel's own threads take a tenth now and
 /// then, and up to a third, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices
 /// that are as long as a trial.
-pub const MOST_AWAY: f64 = 0.4;
+pub const MAX_PREEMPTED: f64 = 0.4;
 
 /// By which share of the tolerance the same program, measured against itself, may come out off 1 although its interval
 /// misses 1. See [`judge`](crate::measure::judge).
-pub const MOST_GATE_BIAS: f64 = 0.2;
+pub const MAX_CONTROL_BIAS: f64 = 0.2;
 
 /// Why a trial, and with it its block, says nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,8 +52,8 @@ pub enum Void {
         /// How many.
         dropped: u64,
     },
-    /// Something else had the sender's CPU for more than [`MOST_AWAY`].
-    Away {
+    /// Something else had the sender's CPU for more than [`MAX_PREEMPTED`].
+    Preempted {
         /// The share of the trial's time that it had it.
         share: f64,
     },
@@ -78,7 +78,9 @@ impl Void {
     #[must_use]
     pub fn is_disturbance(&self) -> bool {
         match self {
-            Self::Steal { .. } | Self::Softnet { .. } | Self::Away { .. } | Self::Migration { .. } => true,
+            Self::Steal { .. } | Self::Softnet { .. } | Self::Preempted { .. } | Self::Migration { .. } => {
+                true
+            }
             Self::Conservation { .. } | Self::BelowClock | Self::Injector { .. } => false,
         }
     }
@@ -90,7 +92,7 @@ impl Void {
             Self::Conservation { .. } => "conservation",
             Self::Steal { .. } => "steal",
             Self::Softnet { .. } => "softnet",
-            Self::Away { .. } => "away",
+            Self::Preempted { .. } => "preempted",
             Self::Migration { .. } => "migration",
             Self::BelowClock => "below_clock",
             Self::Injector { .. } => "injector",
@@ -111,11 +113,11 @@ impl fmt::Display for Void {
                 Percent(MOST_STEAL)
             ),
             Self::Softnet { dropped } => write!(f, "the stack dropped {dropped} frames from its backlog"),
-            Self::Away { share } => write!(
+            Self::Preempted { share } => write!(
                 f,
                 "something else had the sender's CPU for {} of the time, more than {}",
                 Percent(*share),
-                Percent(MOST_AWAY)
+                Percent(MAX_PREEMPTED)
             ),
             Self::Migration { from, to } => write!(f, "began on CPU {from} and ended on CPU {to}"),
             Self::BelowClock => f.write_str("a cost is not above zero"),
@@ -133,9 +135,9 @@ pub struct Estimate {
     /// Where it lies, by the [bootstrap](crate::measure::bootstrap_median).
     pub interval: Interval,
     /// The [`mad`](crate::measure::mad) of the blocks' log ratios: about the share by which a single block is off.
-    pub mad: f64,
+    pub median_abs_deviation: f64,
     /// How many blocks there are.
-    pub n: usize,
+    pub blocks: usize,
 }
 
 /// By which share a speed may change and still count as the same; above 0 % and below 50 %.
@@ -168,9 +170,9 @@ impl Tolerance {
         Interval { low: 1.0 - self.0, high: 1.0 + self.0 }
     }
 
-    /// The ratios at which a gate's departure from 1 is too small to matter.
-    pub fn gate_band(self) -> Interval {
-        Self(self.0 * MOST_GATE_BIAS).band()
+    /// The ratios at which a control's departure from 1 is too small to matter.
+    pub fn control_band(self) -> Interval {
+        Self(self.0 * MAX_CONTROL_BIAS).band()
     }
 }
 
@@ -227,7 +229,7 @@ pub enum Contender {
     /// The subject against the reference.
     Subject,
     /// The same program against itself.
-    Gate,
+    Control,
     /// The blocks stored earlier.
     Baseline,
 }
@@ -236,7 +238,7 @@ impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Subject => "subject against reference",
-            Self::Gate => "null against null",
+            Self::Control => "null against null",
             Self::Baseline => "the baseline",
         })
     }
@@ -251,26 +253,26 @@ pub enum Inconclusive {
         /// Of which set.
         series: Contender,
         /// How many are whole.
-        n: usize,
+        blocks: usize,
     },
     /// More than [`MOST_VOID`].
     TooManyVoid {
         /// In which set.
         series: Contender,
         /// Blocks that are void.
-        void: usize,
+        void_blocks: usize,
         /// Blocks that were tried.
-        of: usize,
+        blocks: usize,
     },
     /// The same program against itself comes out as faster or slower.
-    GateMissesOne {
+    ControlDiffers {
         /// Where its speed ratio lies.
         interval: Interval,
         /// The tolerance.
         tolerance: Tolerance,
     },
     /// The same program against itself scatters as far as the tolerance or further.
-    GateTooWide {
+    ControlTooWide {
         /// Where its speed ratio lies.
         interval: Interval,
         /// The tolerance.
@@ -304,19 +306,19 @@ pub enum Inconclusive {
 impl fmt::Display for Inconclusive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooFewBlocks { series, n } => {
-                write!(f, "{series}: {n} whole blocks, and a verdict takes {LEAST_BLOCKS}")
+            Self::TooFewBlocks { series, blocks } => {
+                write!(f, "{series}: {blocks} whole blocks, and a verdict takes {LEAST_BLOCKS}")
             }
-            Self::TooManyVoid { series, void, of } => {
+            Self::TooManyVoid { series, void_blocks, blocks } => {
                 let most = Percent(MOST_VOID);
-                write!(f, "{series}: {void} of {of} blocks are void, more than {most}")
+                write!(f, "{series}: {void_blocks} of {blocks} blocks are void, more than {most}")
             }
-            Self::GateMissesOne { interval, tolerance } => write!(
+            Self::ControlDiffers { interval, tolerance } => write!(
                 f,
                 "the machine cannot support a verdict: null against null differs, {interval} times as fast, \
                  which a tolerance of {tolerance} does not bear"
             ),
-            Self::GateTooWide { interval, tolerance } => write!(
+            Self::ControlTooWide { interval, tolerance } => write!(
                 f,
                 "the machine cannot support a verdict: null against null scatters, {interval} times as fast, \
                  which is no narrower than the tolerance of {tolerance}"

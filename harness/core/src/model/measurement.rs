@@ -1,4 +1,4 @@
-//! A measurement as `result.json` has it: raw trials, what they come to, and on what machine. Pure.
+//! A measurement as `result.json` stores it: raw trials, the estimates from them, and the machine. Pure.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,135 +11,128 @@ use crate::model::{
     mode::{InjectorKind, Mode},
 };
 
-/// One comparison.
+/// One comparison of two speeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
-    /// Its name: `path/native/ring/udp/64`.
+    /// `path/native/ring/udp/64`, for instance.
     pub id: String,
-    /// What its ratio is about.
-    pub what: Quantity,
-    /// How the subject is attached; unattached for a program's cost.
+    /// Quantity that is compared.
+    pub quantity: Quantity,
+    /// Attach mode of the subject; unattached for the cost of a program.
     pub mode: Mode,
-    /// How frames reach it.
     pub injector: InjectorKind,
-    /// The frames: a mix and a size in bytes with FCS, or a scenario.
+    /// A mix and a frame size in bytes with FCS, or a scenario.
     pub traffic: String,
-    /// From how many CPUs at once frames are sent.
+    /// CPUs that send at once.
     pub cpus: usize,
-    /// Frames a second that were offered; none: as many as went.
+    /// Offered load in frames per second; none: as fast as possible.
     pub offered_pps: Option<f64>,
-    /// The subject's program.
     pub subject: Measured,
-    /// The reference's program.
     pub reference: Measured,
-    /// What the subject came to: nanoseconds a frame for a program's cost, else frames a second.
+    /// Figure of the subject: nanoseconds per frame for the cost of a program, else frames per second.
     pub value: Option<Figure>,
-    /// What the reference came to, in the same unit; for a program's cost against the null program, the latter's gross cost.
+    /// Figure of the reference in the same unit. For the cost against the null program: the gross cost of the null program.
     pub reference_value: Option<Figure>,
-    /// The subject's speed over the reference's. Of a program's cost: with everything that the kernel does for a run.
+    /// Speed of the subject over that of the reference. For the cost of a program it includes what the kernel does for each run.
     pub ratio: Option<Estimate>,
-    /// The same net of the null program, where a program's cost is compared with another's. It is not judged: a program may
-    /// cost so little that where in memory it lies makes more than the tolerance.
+    /// The ratio net of the null program, where the costs of two programs are compared. It is not judged: a program may cost
+    /// so little that its position in memory makes more difference than the tolerance.
     pub net_ratio: Option<Estimate>,
-    /// The reference's speed over its own, from blocks in between.
-    pub gate: Option<Estimate>,
-    /// What two speeds may differ by and still be the same.
+    /// A/A control: speed of the reference over its own, from blocks in between.
+    pub control: Option<Estimate>,
+    /// Difference of two speeds that still counts as none.
     pub tolerance: Tolerance,
-    /// What the bootstraps drew by.
+    /// Seed of the bootstraps.
     pub seed: u64,
-    /// The verdict; none where there is nothing to judge (against the null program, or one place against another) and the
-    /// figures can be believed.
+    /// None where the figures can be believed and there is nothing to judge: against the null program, or between two places.
     pub verdict: Option<Judgement>,
-    /// Why nothing was measured, if so.
+    /// Set where nothing was measured.
     pub unmeasured: Option<Unmeasured>,
-    /// What became of it since a stored result, if one was named.
+    /// Change since a stored result, if a baseline was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Change>,
-    /// What had to be done for it that changes the path.
+    /// Adjustments that change the path.
     pub notes: Vec<String>,
-    /// What the machine did meanwhile.
-    pub beside: SideStats,
-    /// On what it was measured.
+    /// Statistics of the machine during the measurement.
+    pub side_stats: SideStats,
+    /// Machine and device.
     pub fingerprint: Fingerprint,
-    /// Every trial, in the order in which they were run, without the warm-up.
+    /// Every trial in the order of execution, without the warm-up.
     pub trials: Vec<Sample>,
 }
 
-/// Why nothing was measured.
+/// Reason why nothing was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unmeasured {
-    /// The reason.
     pub reason: String,
-    /// Whether it is known beforehand that this cannot be (see [`support`](crate::plan::support)); else something broke.
+    /// Whether the [support table](crate::plan::support) declares that this cannot be measured; otherwise something broke.
     pub declared: bool,
 }
 
-/// A program that is measured.
+/// A measured program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
-    /// The object's file; none: the built-in object.
+    /// File of the object; none: the built-in object.
     pub object: Option<String>,
-    /// The program's name in the kernel.
+    /// Name in the kernel.
     pub name: String,
-    /// The hash of its instructions in hexadecimal.
+    /// Hash of the instructions in hexadecimal.
     pub tag: String,
     /// Instructions after the verifier has rewritten them.
     pub instructions: Option<u32>,
-    /// Instructions that the verifier looked at, along all ways.
+    /// Instructions that the verifier processed, along all paths.
     pub verified_instructions: Option<u32>,
-    /// Bytes of machine code.
     pub machine_code_bytes: u32,
 }
 
-/// A figure, and how well it is known.
+/// A figure with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// The median over blocks.
+    /// Median over blocks.
     pub median: f64,
-    /// Its 95 % interval.
+    /// 95 % interval of the median.
     pub interval: Interval,
 }
 
-/// What the machine did while the whole trials of the subject were run.
+/// Statistics of the machine during those trials of the subject that are not void.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SideStats {
-    /// CPU time of the senders for a frame in nanoseconds. The receiving is in it where the kernel accounts softirqs to the
+    /// CPU time of the senders per frame in nanoseconds. It includes the receive side where the kernel accounts softirqs to the
     /// thread that they interrupt.
     pub cpu_ns_per_frame: Option<f64>,
-    /// The share of the time that the hypervisor took.
+    /// Share of the time that the hypervisor took.
     pub steal: Option<f64>,
-    /// What was lost, and accounted for.
+    /// Frames that were lost and are accounted for.
     pub losses: Losses,
     /// Frames counted by CPU, the first being CPU 0.
     pub per_cpu: Vec<u64>,
-    /// Blocks of both series that are void, by why the first of their trials was.
-    pub void: BTreeMap<String, usize>,
+    /// Void blocks of both series, by the cause of the first void trial in each.
+    pub void_blocks: BTreeMap<String, usize>,
 }
 
-/// On what something was measured. Absolute figures compare only where all of it is the same.
+/// The machine and the device. Absolute figures compare only where all of it is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// The kernel's release.
+    /// Release of the kernel.
     pub kernel: String,
-    /// The processor's model.
     pub cpu_model: Option<String>,
-    /// Processors that could be used.
+    /// Usable CPUs.
     pub cpus: usize,
-    /// Whether a hypervisor is underneath (`hypervisor` of `/proc/cpuinfo`).
+    /// Whether it is a virtual machine (`hypervisor` in `/proc/cpuinfo`).
     pub virtual_machine: bool,
     /// `net.core.bpf_jit_enable`.
     pub bpf_jit: Option<u8>,
-    /// What the kernel does about each vulnerability of the processor (`/sys/devices/system/cpu/vulnerabilities`).
+    /// Mitigation of each CPU vulnerability (`/sys/devices/system/cpu/vulnerabilities`).
     pub mitigations: BTreeMap<String, String>,
-    /// The tag of the subject's program.
+    /// Tag of the subject's program.
     pub program: String,
-    /// The DUT's; none where there is no device.
+    /// The DUT; none where there is no device.
     pub device: Option<MeasuredDevice>,
 }
 
@@ -147,75 +140,60 @@ pub struct Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredDevice {
-    /// The kernel's name of the driver.
+    /// Name of the driver in the kernel.
     pub driver: String,
-    /// The firmware's version; none for software.
+    /// Firmware version; none for software devices.
     pub firmware: Option<String>,
-    /// Bytes behind the Ethernet header that it takes.
     pub mtu: u32,
-    /// Receive queues.
     pub rx_queues: u32,
-    /// Transmit queues.
     pub tx_queues: u32,
-    /// Offloads that are on.
+    /// Enabled offloads.
     pub offloads: Vec<String>,
-}
-
-/// Which of a block's programs a trial ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The null program, where costs are taken net.
-    Null,
-    /// The first of what is compared.
-    Reference,
-    /// The second: the subject, or in a block of the gate the reference again.
-    Subject,
 }
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// The block that it belongs to, counted over both series.
+    /// Number of its block, counted over both series.
     pub block: u32,
-    /// Whether that block is of the gate.
-    pub gate: bool,
-    /// What it ran.
-    pub part: Part,
-    /// Frames that were offered to the path, or runs that were asked for.
+    /// Whether the block belongs to the A/A control.
+    pub control: bool,
+    /// Role of the program in the block. In a block of the control the subject is the reference again.
+    pub role: ProgramRole,
+    /// Frames that were offered to the path, or requested runs.
     pub sent: u64,
     /// Frames that were counted.
     pub counted: u64,
     /// Frames that were lost and are accounted for.
     pub lost: u64,
-    /// What it took in nanoseconds: of CPU time for a program's cost, else from the first frame sent to the last one counted.
+    /// Duration in nanoseconds: CPU time for the cost of a program, else the time from the first frame sent to the last counted.
     pub time_ns: u64,
-    /// What a frame took in the median of the trial's bursts, in nanoseconds: what it is compared by. See [`BURSTS`].
-    pub frame_ns: f64,
+    /// Nanoseconds per frame in the median of the trial's bursts; speeds are compared by it. See [`BURSTS`].
+    pub ns_per_frame: f64,
     /// CPU time of the senders in nanoseconds.
     pub cpu_ns: u64,
-    /// The share of its time that the hypervisor took.
+    /// Share of the time that the hypervisor took.
     pub steal: f64,
-    /// Where frames were lost.
+    /// Frames lost, by place.
     pub losses: Losses,
     /// Frames counted by CPU, the first being CPU 0; empty for test runs.
     pub per_cpu: Vec<u64>,
-    /// Why it says nothing, if so.
+    /// Set where the trial says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void: Option<Void>,
 }
 
-/// Bursts that a trial is sent in, each timed by itself. Every few milliseconds the kernel takes the CPU away for some
+/// Bursts of a trial, each timed by itself. Every few milliseconds the kernel takes the CPU away for some
 /// hundred microseconds (`ksoftirqd`, work queues, RCU), which falls into one burst of a trial and does not move the median.
-/// In the trial's time as a whole it would be the loudest noise, and one that comes in step with the trials.
+/// In the time of the whole trial it would be the loudest noise, and one in step with the trials.
 pub const BURSTS: u32 = 5;
 
-/// Which program a trial runs.
+/// The program that a trial runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramRole {
-    /// The program that passes every frame and looks at none.
+    /// The program that passes every frame without looking at it; net costs are taken over it.
     Null,
     /// The program under test.
     Subject,
@@ -223,17 +201,17 @@ pub enum ProgramRole {
     Reference,
 }
 
-/// What a number is.
+/// The compared quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
-    /// Nanoseconds of CPU time that the program takes for a frame, less what the null program takes.
+    /// Nanoseconds of CPU time that the program takes for a frame, less those of the null program.
     ProgramCost,
-    /// Frames a second from the injector to the map. On a veth the sender's CPU does the receiving too.
+    /// Frames per second from the injector to the map. On a veth the sender's CPU also does the receive side.
     PathRate,
-    /// The path rate in native mode over that in generic mode.
+    /// Path rate in native mode over that in generic mode.
     NativeToGeneric,
-    /// The path rate of frames of a size over that of the smallest.
+    /// Path rate of frames of one size over that of the smallest.
     SizeToSmallest,
 }
 

@@ -1,6 +1,6 @@
 //! The result file: what a run found, for programs.
 //!
-//! `"schema": "xdproof.result/1"`. Keys that are not known are refused on reading.
+//! `"schema": "xdproof.result/2"`. Unknown keys are rejected on reading; older versions are upgraded by the store.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::model::{
     device::DeviceRecord,
     environment::Environment,
     expectation::ExpectedTotals,
-    finding::{Finding, InfrastructureFailure, KernelMessage, Weight},
+    finding::{Finding, InfrastructureFailure, KernelMessage, Severity},
     measurement::Measurement,
     mismatch::Mismatch,
     mode::{InjectorKind, Mode, TrialPath},
@@ -23,91 +23,86 @@ use crate::model::{
     verdict::{Verdict, VerdictKind},
 };
 
-/// The version of the file's form.
-pub const SCHEMA: &str = "xdproof.result/1";
+/// Schema version of a result.
+pub const SCHEMA: &str = "xdproof.result/2";
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunResult {
-    /// The form's version.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// The machine and the program.
     pub environment: Environment,
-    /// The parts of the run that are here, where it was split; none where all of it is.
+    /// The parts that this result covers, if the run was split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<PartitionRecord>,
-    /// The devices that took part; none where the run made its own.
+    /// Devices of the run; none where the run created its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRecord>,
-    /// What was found out beside the trials, the weightiest first.
+    /// Findings beyond the trials, the most severe first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// What the kernel printed meanwhile, of the level of a warning or worse.
+    /// Lines that the kernel printed during the run, with level warning or worse.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_messages: Vec<KernelMessage>,
-    /// The rules of attaching that were tried.
+    /// Attach-semantics tests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleResult>,
-    /// What was tried, in the order of the plan.
+    pub attach_semantics: Vec<AttachTestRecord>,
+    /// Trials in the order of the plan.
     pub trials: Vec<TrialRecord>,
-    /// What was measured.
     pub measurements: Vec<Measurement>,
-    /// How it came out.
+    /// Trials by verdict.
     pub summary: Summary,
 }
 
-/// The parts that a result holds of a run that was split into several (`--partition`).
+/// The parts that a result covers of a run that was split (`--partition`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionRecord {
-    /// Those that are here, from 1, in ascending order; one unless results were joined.
+    /// Numbers from 1 in ascending order; one unless results were merged.
     pub parts: Vec<u64>,
-    /// How many there are in all.
+    /// Number of all parts.
     pub count: u64,
 }
 
-/// The version of a collection's form.
-pub const COLLECTION_SCHEMA: &str = "xdproof.results/1";
+/// Schema version of a collection.
+pub const COLLECTION_SCHEMA: &str = "xdproof.results/2";
 
 /// Several results in one file: of several kernels, devices, hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Collection {
-    /// The form's version.
     #[schemars(extend("const" = COLLECTION_SCHEMA))]
     pub schema: String,
-    /// Each machine and program once.
+    /// One result for each machine and program.
     pub results: Vec<RunResult>,
-    /// What came to nothing.
+    /// Parts of the run without a result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub breakdowns: Vec<InfrastructureFailure>,
-    /// How all trials came out.
+    pub infrastructure_failures: Vec<InfrastructureFailure>,
+    /// All trials by verdict.
     pub summary: Summary,
 }
 
-/// A rule of attaching that was tried.
+/// An attach-semantics test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RuleResult {
-    /// `attach/` and a fact, then `::` and the way in which it attaches (`netlink` or `bpf_link`).
+pub struct AttachTestRecord {
+    /// `attach/` and a fact, then `::` and the API that attaches (`netlink` or `bpf_link`).
     pub id: String,
-    /// The row of the table of rules that it stands for, in words.
-    pub row: String,
-    /// The device that it was tried on, as trials call it.
+    /// The tested fact in words.
+    pub fact: String,
+    /// The device, as trials call it.
     pub nic: String,
-    /// How it came out.
     pub verdict: VerdictKind,
-    /// Why, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Every step that was made, to the first that came out otherwise.
+    /// Every executed step, up to the first that differs.
     pub steps: Vec<StepRecord>,
 }
 
 impl RunResult {
-    /// A result of nothing but trials and measurements, out of a plan of `planned` trials.
+    /// Creates a result with trials and measurements only, out of a plan of `planned` trials.
     #[must_use]
     pub fn new(
         environment: Environment,
@@ -123,14 +118,14 @@ impl RunResult {
             devices: Vec::new(),
             findings: Vec::new(),
             kernel_messages: Vec::new(),
-            rules: Vec::new(),
+            attach_semantics: Vec::new(),
             trials,
             measurements,
             summary,
         }
     }
 
-    /// The same as a part of a run that was split.
+    /// Marks the result as a part of a run that was split.
     #[must_use]
     pub fn of_part(mut self, partition: Option<Partition>) -> Self {
         let parts = |its: Partition| PartitionRecord { parts: vec![its.index()], count: its.count() };
@@ -138,22 +133,22 @@ impl RunResult {
         self
     }
 
-    /// Whether something came out that was not expected: a trial, a rule, or a finding that is a fault.
+    /// Returns whether a trial or an attach-semantics test failed or errored, or a finding is a fault.
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.summary.is_bad()
-            || self.rules.iter().any(|rule| rule.verdict.is_bad())
-            || self.findings.iter().any(|finding| finding.weight == Weight::Fault)
+            || self.attach_semantics.iter().any(|test| test.verdict.is_bad())
+            || self.findings.iter().any(|finding| finding.severity == Severity::Fault)
     }
 }
 
-impl RuleResult {
-    /// What stands for the rules where none can be tried.
+impl AttachTestRecord {
+    /// Returns the record that stands for the tests where none can run.
     #[must_use]
-    pub fn not_tried(reason: String) -> Self {
+    pub fn not_run(reason: String) -> Self {
         Self {
             id: "attach".to_owned(),
-            row: "the rules of attaching".to_owned(),
+            fact: "attach semantics".to_owned(),
             nic: String::new(),
             verdict: VerdictKind::Error,
             reason: Some(reason),
@@ -163,11 +158,11 @@ impl RuleResult {
 }
 
 impl Collection {
-    /// Several results, their trials counted together.
+    /// Collects results and sums up their trials.
     #[must_use]
-    pub fn new(results: Vec<RunResult>, breakdowns: Vec<InfrastructureFailure>) -> Self {
+    pub fn new(results: Vec<RunResult>, infrastructure_failures: Vec<InfrastructureFailure>) -> Self {
         let summary = Summary::total(&results);
-        Self { schema: COLLECTION_SCHEMA.to_owned(), results, breakdowns, summary }
+        Self { schema: COLLECTION_SCHEMA.to_owned(), results, infrastructure_failures, summary }
     }
 }
 
@@ -175,19 +170,17 @@ impl Collection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
-    /// Trials that passed.
     pub pass: usize,
-    /// Trials that failed.
     pub fail: usize,
-    /// Trials that were not run, for a declared reason.
+    /// Not run for a declared reason.
     pub skip: usize,
-    /// Trials that deviated as declared.
+    /// Deviated as declared.
     pub xfail: usize,
-    /// Trials whose testbed broke.
+    /// The testbed broke.
     pub error: usize,
-    /// Trials whose frames nothing can inject.
+    /// No injector can produce the frames.
     pub unreachable: usize,
-    /// Trials of the plan that were never begun, because the run was interrupted.
+    /// Planned but not started, because the run was interrupted.
     pub not_run: usize,
 }
 
@@ -197,17 +190,13 @@ pub struct Summary {
 pub struct TrialRecord {
     /// `scenario::mode::injector`.
     pub id: String,
-    /// The scenario's id.
     pub scenario: String,
-    /// Where the program sat.
+    /// Attach mode of the program.
     pub mode: Mode,
-    /// How frames reached it.
     pub injector: InjectorKind,
-    /// The driver of the DUT; none where there is no device.
+    /// The driver or label of the DUT; none where there is no device.
     pub nic: Option<String>,
-    /// How it came out.
     pub verdict: VerdictKind,
-    /// Why, where there is something to say.
     pub reason: Option<String>,
     /// The expected numbers.
     pub expected: ExpectedTotals,
@@ -215,9 +204,9 @@ pub struct TrialRecord {
     pub observed: Option<Observed>,
     /// Frames sent.
     pub sent: u64,
-    /// How long it took in microseconds, without the time to bring the testbed up.
+    /// Microseconds without the time to bring up the testbed.
     pub duration_us: u64,
-    /// What is needed to understand a trial that deviated.
+    /// Details of a trial that deviated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -240,17 +229,16 @@ pub struct Observed {
     pub per_cpu: Vec<Counts>,
 }
 
-/// A trial that deviated, in full.
+/// Details of a trial that deviated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// In what it deviated.
     pub mismatches: Vec<Mismatch>,
-    /// What was sent.
+    /// Frames that were sent.
     pub frames: Vec<SentFrame>,
-    /// The one command that repeats it.
-    pub repeat: String,
-    /// The file with the frames, beside the result file; none where no file is written.
+    /// The command that reproduces the trial.
+    pub reproducer: String,
+    /// Capture of the frames, relative to the result file; none where no file is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcap: Option<PathBuf>,
 }
@@ -259,48 +247,46 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SentFrame {
-    /// Its layers, as decoded from its bytes.
+    /// Layers, as decoded from the bytes.
     pub layers: String,
-    /// Its bytes in hexadecimal, without FCS.
+    /// Bytes in hexadecimal, without FCS.
     pub hex: String,
     /// How many times it was sent.
     pub times: u32,
 }
 
-/// What is known of a trial when it has ended.
+/// A trial that has ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// How it came out.
+pub struct TrialOutcome {
     pub verdict: Verdict,
-    /// What was seen; none where nothing ran.
+    /// None where nothing ran.
     pub observation: Option<Observation>,
-    /// How long it took.
     pub duration: std::time::Duration,
 }
 
-impl Outcome {
-    /// What is known of a trial in which no frame was sent.
+impl TrialOutcome {
+    /// Creates the outcome of a trial in which no frame was sent.
     pub fn without_running(verdict: Verdict) -> Self {
         Self { verdict, observation: None, duration: std::time::Duration::ZERO }
     }
 }
 
 impl TrialRecord {
-    /// Writes a trial down; `repeat` gives the command that repeats it, where somebody needs that.
+    /// Records a trial; `reproducer` returns the command that reproduces it and is called for a deviation only.
     #[must_use]
     pub fn new(
         scenario: &Scenario,
         path: TrialPath,
         nic: Option<&str>,
         expected: &ExpectedTotals,
-        outcome: &Outcome,
-        repeat: impl FnOnce() -> String,
+        outcome: &TrialOutcome,
+        reproducer: impl FnOnce() -> String,
     ) -> Self {
-        let Outcome { verdict, observation, duration } = outcome;
+        let TrialOutcome { verdict, observation, duration } = outcome;
         let failure = (!verdict.mismatches().is_empty()).then(|| Failure {
             mismatches: verdict.mismatches().to_vec(),
             frames: scenario.frames.iter().map(SentFrame::new).collect(),
-            repeat: repeat(),
+            reproducer: reproducer(),
             pcap: None,
         });
         Self {
@@ -319,7 +305,7 @@ impl TrialRecord {
         }
     }
 
-    /// The column that it belongs to.
+    /// Returns the mode and the injector.
     #[must_use]
     pub fn path(&self) -> TrialPath {
         TrialPath { mode: self.mode, injector: self.injector }
@@ -366,7 +352,7 @@ impl Summary {
         Self::of(results.iter().flat_map(|result| &result.trials), not_run)
     }
 
-    /// Counts trials by verdict, beside those that were never begun.
+    /// Counts trials by verdict, besides those that were not started.
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a TrialRecord>, not_run: usize) -> Self {
         let mut by_kind = BTreeMap::<VerdictKind, usize>::new();
         for trial in trials {
@@ -384,13 +370,13 @@ impl Summary {
         }
     }
 
-    /// Whether something came out that was not expected.
+    /// Returns whether a trial failed or errored.
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.fail + self.error > 0
     }
 
-    /// Each verdict's name and number, the most important first.
+    /// Returns each verdict's name and number.
     #[must_use]
     pub fn numbers(&self) -> [(&'static str, usize); 7] {
         let Self { pass, fail, skip, xfail, error, unreachable, not_run } = *self;

@@ -198,7 +198,7 @@ impl Tables {
     }
 
     fn failure(&mut self, failure: &Failure) -> usize {
-        let Failure { mismatches, frames, repeat, pcap } = failure;
+        let Failure { mismatches, frames, reproducer, pcap } = failure;
         let mut more = frames.len().saturating_sub(SHOWN_FRAMES);
         let (mut pairs, mut deltas) = (Vec::new(), Vec::new());
         for mismatch in mismatches {
@@ -235,7 +235,7 @@ impl Tables {
             deltas,
             frames,
             more,
-            repeat: visible(repeat).into_owned(),
+            repeat: visible(reproducer).into_owned(),
             pcap: pcap.unwrap_or_default(),
         });
         self.failures.len() - 1

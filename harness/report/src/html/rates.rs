@@ -7,7 +7,7 @@ use xdproof_core::{
     measure::median,
     model::{
         judgement::{Interval, Judgement},
-        measurement::{Measurement, Part, Quantity, Sample, SideStats, Unmeasured},
+        measurement::{Measurement, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
         mode::{InjectorKind, Mode},
         result::RunResult,
     },
@@ -37,7 +37,7 @@ pub(super) struct Row {
     pub(super) ratio: String,
     pub(super) ratio_interval: String,
     pub(super) reference: String,
-    pub(super) gate: String,
+    pub(super) control: String,
     pub(super) blocks: usize,
     pub(super) void: usize,
     pub(super) badge: Option<Badge>,
@@ -49,7 +49,7 @@ pub(super) struct Row {
 pub(super) struct Drawn {
     pub(super) band: [String; 2],
     pub(super) bar: Option<[String; 2]>,
-    pub(super) gate: Option<[String; 2]>,
+    pub(super) control: Option<[String; 2]>,
     pub(super) at: String,
     pub(super) judged: bool,
 }
@@ -88,7 +88,7 @@ pub(super) struct Strip {
     pub(super) bottom: String,
     pub(super) subject: String,
     pub(super) reference: String,
-    pub(super) gate: String,
+    pub(super) control: String,
     pub(super) void: String,
     pub(super) trials: usize,
     pub(super) voids: usize,
@@ -165,7 +165,7 @@ pub(super) fn link(run: usize, number: usize, measurement: &Measurement) -> Link
 /// How far from 1 the ends of the drawn ratios are: as far as the furthest interval, but never further than half.
 fn scale(measurements: &[Measurement]) -> f64 {
     let intervals =
-        measurements.iter().flat_map(|measurement| [measurement.ratio, measurement.gate]).flatten();
+        measurements.iter().flat_map(|measurement| [measurement.ratio, measurement.control]).flatten();
     let ends = intervals.flat_map(|estimate| [estimate.interval.low, estimate.interval.high]);
     let furthest = ends.map(|end| (end - 1.0).abs()).filter(|off| off.is_finite()).fold(0.0, f64::max);
     let tolerance = measurements.iter().map(|measurement| measurement.tolerance.share()).fold(0.0, f64::max);
@@ -173,18 +173,19 @@ fn scale(measurements: &[Measurement]) -> f64 {
 }
 
 fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
-    let Measurement { id, what, value, ratio, net_ratio, gate, tolerance, verdict, unmeasured, .. } =
-        measurement;
-    let Measurement { baseline, beside, .. } = measurement;
+    let Measurement {
+        id, quantity, value, ratio, net_ratio, control, tolerance, verdict, unmeasured, ..
+    } = measurement;
+    let Measurement { baseline, side_stats, .. } = measurement;
     let none = || "–".to_owned();
-    let (figure, interval) = value.map_or_else(|| (none(), String::new()), |value| figure(*what, value));
+    let (figure, interval) = value.map_or_else(|| (none(), String::new()), |value| figure(*quantity, value));
     let across = |value: f64| number(100.0 * (1.0 + ((value - 1.0) / scale).clamp(-1.0, 1.0)));
     let ends = |interval: Interval| [across(interval.low), across(interval.high)];
     let finite = |interval: Interval| interval.low.is_finite() && interval.high.is_finite();
     let drawn = ratio.filter(|its| its.ratio.is_finite()).map(|its| Drawn {
         band: ends(Interval { low: 1.0 - tolerance.share(), high: 1.0 + tolerance.share() }),
         bar: finite(its.interval).then(|| ends(its.interval)),
-        gate: gate.map(|gate| gate.interval).filter(|its| finite(*its)).map(ends),
+        control: control.map(|control| control.interval).filter(|its| finite(*its)).map(ends),
         at: across(its.ratio),
         judged: verdict.is_some(),
     });
@@ -215,7 +216,7 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
     }
     remarks.extend(unmeasured.as_ref().map(|its| its.reason.clone()));
     remarks.extend(verdict.and_then(|verdict| verdict.reason()).map(|reason| reason.to_string()));
-    let SideStats { void, .. } = beside;
+    let SideStats { void_blocks: void, .. } = side_stats;
     let is_doubtful = matches!(verdict, Some(Judgement::Inconclusive { .. }));
     if is_doubtful && !void.is_empty() {
         let each: Vec<String> = void.iter().map(|(name, times)| format!("{times} by {name}")).collect();
@@ -230,8 +231,8 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
         ratio: ratio.map_or_else(none, |its| format!("{:.3}", its.ratio)),
         ratio_interval: ratio.map_or_else(String::new, |its| span(its.interval, 3)),
         reference: reference(measurement),
-        gate: gate.map_or_else(none, |its| span(its.interval, 3)),
-        blocks: ratio.map_or(0, |its| its.n),
+        control: control.map_or_else(none, |its| span(its.interval, 3)),
+        blocks: ratio.map_or(0, |its| its.blocks),
         void: void.values().sum(),
         badge,
         drawn,
@@ -245,13 +246,14 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
     let halves = |intervals: Vec<Interval>| -> Vec<f64> {
         intervals.iter().map(|interval| interval.width() / 2.0).filter(|half| half.is_finite()).collect()
     };
-    let gates = halves(measurements.iter().filter_map(|its| Some(its.gate?.interval)).collect());
+    let gates = halves(measurements.iter().filter_map(|its| Some(its.control?.interval)).collect());
     let ratios = halves(measurements.iter().filter_map(|its| Some(its.ratio?.interval)).collect());
     let widest = gates.iter().copied().fold(0.0, f64::max);
-    if let (Some(gate), Some(ratio), Some(first)) = (median(&gates), median(&ratios), measurements.first()) {
-        let [gate, widest, ratio] = [gate, widest, ratio].map(|half| format!("{:.1} %", half * 100.0));
+    if let (Some(control), Some(ratio), Some(first)) = (median(&gates), median(&ratios), measurements.first())
+    {
+        let [control, widest, ratio] = [control, widest, ratio].map(|half| format!("{:.1} %", half * 100.0));
         sentences.push(format!(
-            "Held against itself (A/A), the reference came out within ±{gate} in the median and ±{widest} at the widest, of {} \
+            "Held against itself (A/A), the reference came out within ±{control} in the median and ±{widest} at the widest, of {} \
              comparisons. A ratio is known to ±{ratio} in the median: differences below that cannot be told here, and those \
              within the tolerance of {} count as none.",
             gates.len(),
@@ -297,7 +299,7 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
 
 /// A trial's value in the unit of its measurement: nanoseconds a frame, or frames a second.
 fn value(what: Quantity, sample: &Sample) -> f64 {
-    if what == Quantity::ProgramCost { sample.frame_ns } else { 1e9 / sample.frame_ns }
+    if what == Quantity::ProgramCost { sample.ns_per_frame } else { 1e9 / sample.ns_per_frame }
 }
 
 /// What was measured, by the size of its frames in bytes.
@@ -307,9 +309,9 @@ type BySize<'a> = BTreeMap<usize, &'a Measurement>;
 fn size_charts(measurements: &[Measurement]) -> Vec<SizeChart> {
     let mut families = BTreeMap::<(InjectorKind, &str), BTreeMap<Mode, BySize<'_>>>::new();
     for measurement in measurements {
-        let Measurement { what, mode, injector, traffic, cpus, offered_pps, .. } = measurement;
+        let Measurement { quantity, mode, injector, traffic, cpus, offered_pps, .. } = measurement;
         if let (Quantity::PathRate, 1, None, Some((mix, size))) =
-            (what, cpus, offered_pps, traffic.rsplit_once('/'))
+            (quantity, cpus, offered_pps, traffic.rsplit_once('/'))
             && let Ok(size) = size.parse()
             && measurement.value.is_some_and(|value| value.median.is_finite())
         {
@@ -354,7 +356,7 @@ fn size_chart(
         })
         .collect();
     let cell = |by_size: &BTreeMap<usize, &Measurement>, size| {
-        let value = by_size.get(size).and_then(|its: &&Measurement| Some(figure(its.what, its.value?)));
+        let value = by_size.get(size).and_then(|its: &&Measurement| Some(figure(its.quantity, its.value?)));
         value.map_or_else(|| "–".to_owned(), |(figure, interval)| format!("{figure} ({interval})"))
     };
     let table = sizes.iter().map(|size| (*size, modes.values().map(|by_size| cell(by_size, size)).collect()));
@@ -382,7 +384,7 @@ fn line(
         let (across, up) = (x(size), y(value_of.median));
         let _infallible =
             write!(path, "{}{} {}", if path.is_empty() { "M" } else { "L" }, number(across), number(up));
-        let (figure, interval) = figure(measurement.what, value_of);
+        let (figure, interval) = figure(measurement.quantity, value_of);
         points.push(Point {
             x: number(across),
             y: number(up),
@@ -391,12 +393,15 @@ fn line(
             words: format!("{mode}, {size} bytes: {figure} ({interval})"),
         });
         let samples = measurement.trials.iter().filter(|sample| {
-            sample.part == Part::Subject && !sample.gate && sample.void.is_none() && sample.frame_ns > 0.0
+            sample.role == ProgramRole::Subject
+                && !sample.control
+                && sample.void.is_none()
+                && sample.ns_per_frame > 0.0
         });
         for (place, sample) in samples.enumerate() {
             // Beside each other, in the order in which they were run, over and over.
             let aside = f64::from(u32::try_from(place % 9).unwrap_or(0)) - 4.0;
-            dot(&mut dots, across + aside * 1.3, y(value(measurement.what, sample)));
+            dot(&mut dots, across + aside * 1.3, y(value(measurement.quantity, sample)));
         }
     }
     Line { mode, number: index, path, points, dots }
@@ -426,12 +431,12 @@ fn short(value: f64) -> String {
 }
 
 fn strip(measurement: &Measurement) -> Option<Strip> {
-    let Measurement { id, what, trials, .. } = measurement;
-    let values: Vec<f64> = trials.iter().map(|sample| value(*what, sample)).collect();
+    let Measurement { id, quantity, trials, .. } = measurement;
+    let values: Vec<f64> = trials.iter().map(|sample| value(*quantity, sample)).collect();
     let whole = trials
         .iter()
         .zip(&values)
-        .filter(|(sample, its)| sample.void.is_none() && sample.part != Part::Null && its.is_finite());
+        .filter(|(sample, its)| sample.void.is_none() && sample.role != ProgramRole::Null && its.is_finite());
     let (low, high) =
         whole.fold((f64::INFINITY, 0.0_f64), |(low, high), (_, its)| (low.min(*its), high.max(*its)));
     let width = high - low;
@@ -441,23 +446,23 @@ fn strip(measurement: &Measurement) -> Option<Strip> {
     let last = trials.len().max(2) - 1;
     let mut strip = Strip {
         id: id.clone(),
-        top: in_unit(*what, high),
-        bottom: in_unit(*what, low),
+        top: in_unit(*quantity, high),
+        bottom: in_unit(*quantity, low),
         subject: String::new(),
         reference: String::new(),
-        gate: String::new(),
+        control: String::new(),
         void: String::new(),
         trials: trials.len(),
         voids: trials.iter().filter(|sample| sample.void.is_some()).count(),
     };
     for (place, (sample, its)) in trials.iter().zip(values).enumerate() {
         let share = f64::from(u32::try_from(place).ok()?) / f64::from(u32::try_from(last).ok()?);
-        let path = match (&sample.void, sample.gate, sample.part) {
+        let path = match (&sample.void, sample.control, sample.role) {
             (Some(_), ..) => &mut strip.void,
-            (None, _, Part::Null) => continue,
-            (None, true, _) => &mut strip.gate,
-            (None, false, Part::Reference) => &mut strip.reference,
-            (None, false, Part::Subject) => &mut strip.subject,
+            (None, _, ProgramRole::Null) => continue,
+            (None, true, _) => &mut strip.control,
+            (None, false, ProgramRole::Reference) => &mut strip.reference,
+            (None, false, ProgramRole::Subject) => &mut strip.subject,
         };
         dot(path, STRIP.x(share), STRIP.y((its - low) / width));
     }

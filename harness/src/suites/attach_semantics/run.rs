@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     error::chain,
-    model::result::RuleResult,
+    model::result::AttachTestRecord,
     suites::attach_semantics::{
         attach_cases::attach_cases,
         case::CaseTarget,
@@ -17,10 +17,10 @@ use crate::{
 /// Runs every case that fits the testbed: all of them on links of our own, or those for any device on the user's DUT. Once
 /// `cancelled` is set, no further case begins.
 #[must_use]
-pub fn run(lab: &Lab, cancelled: &AtomicBool) -> Vec<RuleResult> {
+pub fn run(lab: &Lab, cancelled: &AtomicBool) -> Vec<AttachTestRecord> {
     let suite = match AttachSuite::open() {
         Ok(suite) => suite,
-        Err(error) => return vec![RuleResult::not_tried(chain(&error))],
+        Err(error) => return vec![AttachTestRecord::not_run(chain(&error))],
     };
     let go_on = || !cancelled.load(Ordering::Relaxed);
     let Some(ports) = lab.testbed().pair() else {
@@ -40,6 +40,6 @@ pub fn run(lab: &Lab, cancelled: &AtomicBool) -> Vec<RuleResult> {
         .into_iter()
         .filter(|case| matches!(case.target, CaseTarget::Device | CaseTarget::NativeDevice))
         .take_while(|_| go_on())
-        .map(|case| RuleResult { nic: facts.label.clone(), ..suite.run_on(&case, &device) })
+        .map(|case| AttachTestRecord { nic: facts.label.clone(), ..suite.run_on(&case, &device) })
         .collect()
 }

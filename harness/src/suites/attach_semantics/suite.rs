@@ -10,7 +10,7 @@ use crate::suites::attach_semantics::{
 use crate::{
     error::chain,
     judge::trial::attach_step,
-    model::{attach_step::StepRecord, result::RuleResult, verdict::Verdict},
+    model::{attach_step::StepRecord, result::AttachTestRecord, verdict::Verdict},
     ports::PortPair,
     program::ProgramError,
 };
@@ -51,7 +51,7 @@ impl AttachSuite {
 
     /// Runs a case on links and in namespaces made for it. Needs root, or `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`.
     #[must_use]
-    pub fn run(&self, case: &AttachCase) -> RuleResult {
+    pub fn run(&self, case: &AttachCase) -> AttachTestRecord {
         let mut steps = Vec::new();
         let (driver, ended) = match case.target {
             CaseTarget::Device | CaseTarget::NativeDevice | CaseTarget::Expendable => {
@@ -76,7 +76,7 @@ impl AttachSuite {
     /// Runs a case on a device of the caller's that has no program, and leaves it without one. A case that needs more than a
     /// device, or native XDP that the device lacks, is skipped.
     #[must_use]
-    pub fn run_on(&self, case: &AttachCase, device: &TargetDevice<'_>) -> RuleResult {
+    pub fn run_on(&self, case: &AttachCase, device: &TargetDevice<'_>) -> AttachTestRecord {
         let mut steps = Vec::new();
         let driver = device.driver;
         let ended = match case.target {
@@ -154,7 +154,12 @@ impl AttachSuite {
 }
 
 /// Returns the result of a case: a pass needs steps, and each of them as expected. A case that checks nothing is an error.
-fn result(case: &AttachCase, nic: &str, ended: Result<(), CaseError>, steps: Vec<StepRecord>) -> RuleResult {
+fn result(
+    case: &AttachCase,
+    nic: &str,
+    ended: Result<(), CaseError>,
+    steps: Vec<StepRecord>,
+) -> AttachTestRecord {
     let mismatches: Vec<_> = steps.iter().filter_map(attach_step).collect();
     let verdict = match ended {
         _ if !mismatches.is_empty() => Verdict::Fail(mismatches),
@@ -163,9 +168,9 @@ fn result(case: &AttachCase, nic: &str, ended: Result<(), CaseError>, steps: Vec
         Ok(()) if steps.is_empty() => Verdict::Error { reason: "the case has no step".to_owned() },
         Ok(()) => Verdict::Pass,
     };
-    RuleResult {
+    AttachTestRecord {
         id: case.id.clone(),
-        row: case.row.to_owned(),
+        fact: case.row.to_owned(),
         nic: nic.to_owned(),
         verdict: verdict.kind(),
         reason: verdict.reason(),

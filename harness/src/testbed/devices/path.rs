@@ -18,7 +18,7 @@ use crate::{
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
         facts::{DEFAULT_MTU, FrameFate},
-        finding::{Finding, FindingKind, Weight},
+        finding::{Finding, FindingKind, Severity},
         mode::Mode,
         rx_transform::{RxTransform, Strips, stack_discards},
     },
@@ -342,9 +342,9 @@ impl DevicePath {
         })?)
     }
 
-    fn note(&mut self, weight: Weight, mode: Option<Mode>, what: String) {
+    fn note(&mut self, severity: Severity, mode: Option<Mode>, what: String) {
         let nic = Some(self.nic.clone());
-        self.findings.push(Finding { kind: FindingKind::AlteredFrames, weight, nic, mode, what });
+        self.findings.push(Finding { kind: FindingKind::ModifiedFrames, severity, nic, mode, message: what });
     }
 
     fn note_padding(&mut self, padding: Padding) {
@@ -353,7 +353,7 @@ impl DevicePath {
             Padding::Irregular(why) => {
                 // Frames whose bytes cannot be predicted prove nothing.
                 self.traits.shortest = LONGEST_PADDED;
-                return self.note(Weight::Warning, None, why);
+                return self.note(Severity::Warning, None, why);
             }
         };
         (self.traits.shortest, self.traits.padded_to) = (shortest, padded_to);
@@ -361,12 +361,12 @@ impl DevicePath {
             let what = format!(
                 "frames shorter than {padded_to} bytes arrive padded with zeros, which the expected counts take into account"
             );
-            self.note(Weight::Note, None, what);
+            self.note(Severity::Note, None, what);
         }
         if shortest > SHORTEST_FRAME {
             let what =
                 format!("frames shorter than {shortest} bytes do not arrive, with or without a program");
-            self.note(Weight::Note, None, what);
+            self.note(Severity::Note, None, what);
         }
     }
 
@@ -379,7 +379,7 @@ impl DevicePath {
             false => vec![(stack, Some(Mode::Generic)), (driver, Some(Mode::Native))],
         };
         for (_, mode) in modes.into_iter().filter(|(strips, _)| *strips != Strips::default()) {
-            self.note(Weight::Note, mode, STRIPPED.to_owned());
+            self.note(Severity::Note, mode, STRIPPED.to_owned());
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     model::{
         device::DeviceRecord,
         facts::{Facts, FrameFate, PortNames},
-        finding::{Finding, FindingKind, Weight},
+        finding::{Finding, FindingKind, Severity},
         mode::Mode,
     },
     plan::needs::Needs,
@@ -123,11 +123,11 @@ impl Testbed for DeviceTestbed {
     fn findings(&self) -> Vec<Finding> {
         let lost = self.path.lost();
         let altered = (lost > 0).then(|| Finding {
-            kind: FindingKind::AlteredFrames,
-            weight: Weight::Note,
+            kind: FindingKind::ModifiedFrames,
+            severity: Severity::Note,
             nic: Some(self.path.nic.clone()),
             mode: None,
-            what: format!(
+            message: format!(
                 "{lost} of the frames do not arrive as they were sent, with or without a program; the trials that need them say which"
             ),
         });
