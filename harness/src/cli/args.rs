@@ -1,7 +1,8 @@
 //! Options that several verbs share.
 
 use std::{
-    io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use xdproof_scenarios::{Scenario, capture, capture_file, load};
 
 use crate::{
-    cli::exit::Failure,
+    cli::Failure,
     program::Object,
     report::{console::Verbosity, json::write_pretty, progress::Progress},
     trial::Origin,
@@ -21,7 +22,7 @@ use crate::{
 /// Form and amount of the output.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Print JSON on stdout, and text for people on stderr.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -158,9 +159,26 @@ impl CorpusArgs {
 }
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {
-    let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
     let frames = capture_file::read(&bytes).with_context(|| file.display().to_string())?;
     let scenarios = capture::scenarios(file, &frames);
     anyhow::ensure!(!scenarios.is_empty(), "{} has no frames", file.display());
     Ok(scenarios)
+}
+
+/// Writes a file, whose directories are created, and returns its path.
+pub(super) fn write_file(
+    directory: &Path,
+    name: impl AsRef<Path>,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<PathBuf, Failure> {
+    let file = directory.join(name);
+    let create = || {
+        fs::create_dir_all(file.parent().unwrap_or(directory))?;
+        let mut to = io::BufWriter::new(fs::File::create(&file)?);
+        write(&mut to)?;
+        to.flush()
+    };
+    create().with_context(|| format!("failed to write {}", file.display())).map_err(Failure::Input)?;
+    Ok(file)
 }

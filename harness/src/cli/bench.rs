@@ -11,9 +11,9 @@ use crate::{
         run::{self, Outcome, outcome},
     },
     cli::{
-        args::{CorpusArgs, ObjectArgs, Output},
+        Exit, Failure, Output,
+        args::{CorpusArgs, ObjectArgs},
         devices::DeviceArgs,
-        exit::{Exit, Failure},
         fan_out::FanOut,
         report::ResultArgs,
         signals::flag_on_end,

@@ -1,19 +1,14 @@
 //! `xdproof compare`
 
 use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    cli::{
-        args::Output,
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output, args::write_file},
     model::judgement::Tolerance,
     report::{
         comparison::{Comparison, Conclusion, write_html, write_markdown, write_text},
@@ -88,28 +83,23 @@ impl Compare {
 }
 
 fn write(comparison: &Comparison, formats: &[Format], out: &Path, output: Output) -> Result<(), Failure> {
-    let write = |format: &Format, to: File| -> io::Result<()> {
-        match format {
-            Format::Text => write_text(comparison, output.verbosity(), &mut anstream::StripStream::new(to)),
-            Format::Json => write_pretty(to, comparison),
-            Format::Markdown => write_markdown(comparison, BufWriter::new(to)),
-            Format::Html => write_html(comparison, BufWriter::new(to)),
-        }
-    };
-    fs::create_dir_all(out)
-        .with_context(|| format!("failed to create {}", out.display()))
-        .map_err(Failure::Input)?;
     for format in formats {
-        let file = out.join(match format {
+        let name = match format {
             Format::Text => "comparison.txt",
             Format::Json => "comparison.json",
             Format::Markdown => "comparison.md",
             Format::Html => "comparison.html",
-        });
-        File::create(&file)
-            .and_then(|to| write(format, to))
-            .with_context(|| format!("failed to write {}", file.display()))
-            .map_err(Failure::Input)?;
+        };
+        write_file(out, name, |to| match format {
+            Format::Text => {
+                let mut text = anstream::StripStream::new(Vec::new());
+                write_text(comparison, output.verbosity(), &mut text)?;
+                to.write_all(&text.into_inner())
+            }
+            Format::Json => write_pretty(to, comparison),
+            Format::Markdown => write_markdown(comparison, to),
+            Format::Html => write_html(comparison, to),
+        })?;
     }
     Ok(())
 }

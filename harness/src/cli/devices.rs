@@ -6,7 +6,7 @@ use clap::Args;
 use xdproof_netns::LinkName;
 
 use crate::{
-    cli::{args::Output, exit::Failure, restore},
+    cli::{Failure, Output, restore},
     model::{
         finding::{Finding, FindingKind, Severity},
         mode::InjectorKind,

@@ -3,20 +3,20 @@
 //! Promises: a check that can be a trial is one, in namespaces that are gone afterwards; nothing is concluded from a version
 //! number that a trial can show.
 
-use std::io::{self, Write as _};
+use std::{
+    error::Error,
+    io::{self, Write as _},
+};
 
 use anstyle::AnsiColor;
 use clap::Args;
-use procfs::{ConfigSetting, ProcError, process::Process};
+use procfs::{ConfigSetting, process::Process};
 use serde::Serialize;
 use xdproof_netns::{NetNs, XdpMode};
 use xdproof_scenarios::{Scenario, load};
 
 use crate::{
-    cli::{
-        args::Output,
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output},
     error::chain,
     host::kernel,
     model::{mode::InjectorKind, verdict::VerdictKind},
@@ -38,6 +38,12 @@ const CAPABILITIES: &[(&str, u32, &str)] = &[
 /// Kernel options that a run needs.
 const OPTIONS: &[&str] =
     &["CONFIG_BPF_SYSCALL", "CONFIG_BPF_JIT", "CONFIG_NET_NS", "CONFIG_VETH", "CONFIG_PACKET"];
+
+/// Where the kernel shows its types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The sysctl by which the kernel counts the runs of every program.
+const RUN_COUNTS: &str = "kernel.bpf_stats_enabled";
 
 /// The scenario of the smoke test.
 const SAMPLE: &str = "ipv4/udp";
@@ -65,24 +71,53 @@ enum Availability {
     Unknown,
 }
 
-impl Check {
-    fn new(name: impl Into<String>, found: Result<String, String>, needed: bool, fix: &str) -> Self {
-        let name = name.into();
-        match found {
-            Ok(detail) => Self { name, answer: Availability::Yes, detail, needed, fix: None },
-            Err(detail) => Self { name, answer: Availability::No, detail, needed, fix: Some(fix.to_owned()) },
-        }
-    }
+/// The detail of what is found, or the reason why it is not there.
+type Found = Result<String, String>;
 
+impl Check {
     fn is_missing(&self) -> bool {
         self.needed && self.answer == Availability::No
     }
 }
 
+/// The checks so far.
+#[derive(Default)]
+struct Checks(Vec<Check>);
+
+impl Checks {
+    /// Adds a prerequisite of `validate`.
+    fn need(&mut self, name: impl Into<String>, found: Found, fix: &str) {
+        self.add(name.into(), found, true, fix);
+    }
+
+    /// Adds something that `validate` runs without.
+    fn want(&mut self, name: impl Into<String>, found: Found, fix: &str) {
+        self.add(name.into(), found, false, fix);
+    }
+
+    fn add(&mut self, name: String, found: Found, needed: bool, fix: &str) {
+        let (answer, fix) = match &found {
+            Ok(_) => (Availability::Yes, None),
+            Err(_) if fix.is_empty() => (Availability::Unknown, None),
+            Err(_) => (Availability::No, Some(fix.to_owned())),
+        };
+        self.0.push(Check { name, answer, detail: found.unwrap_or_else(|reason| reason), needed, fix });
+    }
+}
+
+fn found<T>(result: Result<T, impl Error + 'static>, detail: &str) -> Found {
+    result.map(|_| detail.to_owned()).map_err(|error| chain(&error))
+}
+
 impl Doctor {
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         let Self {} = self;
-        let checks = examine();
+        let mut checks = Checks::default();
+        check_kernel(&mut checks);
+        check_capabilities(&mut checks);
+        check_options(&mut checks);
+        run_trials(&mut checks);
+        let Checks(checks) = checks;
         if output.json {
             Output::print_json(&checks)?;
         } else {
@@ -92,158 +127,97 @@ impl Doctor {
     }
 }
 
-fn examine() -> Vec<Check> {
-    let mut checks = vec![kernel()];
-    checks.extend(capabilities());
-    checks.extend(options());
-    checks.push(jit());
-    checks.push(Check::new(
-        "kernel BTF",
-        std::fs::metadata("/sys/kernel/btf/vmlinux")
-            .map(|_| "/sys/kernel/btf/vmlinux".to_owned())
-            .map_err(|error| format!("/sys/kernel/btf/vmlinux: {error}")),
-        false,
-        "build the kernel with CONFIG_DEBUG_INFO_BTF=y; only CO-RE objects need it",
-    ));
-    checks.extend(trials());
-    checks
-}
-
-fn kernel() -> Check {
-    let found = match kernel::kernel_version() {
+fn check_kernel(checks: &mut Checks) {
+    let version = match kernel::kernel_version() {
         Ok(version) if version >= LINK_KERNEL => Ok(version.to_string()),
         Ok(version) => Err(format!("{version} is older than {LINK_KERNEL}")),
         Err(error) => Err(error.to_string()),
     };
-    Check::new(
-        format!("kernel {LINK_KERNEL} or later"),
-        found,
-        true,
-        "boot a kernel of 5.9 or later, which has bpf_link for XDP",
-    )
-}
-
-fn capabilities() -> Vec<Check> {
-    let held = Process::myself().and_then(|process| process.status()).map(|status| status.capeff);
-    CAPABILITIES
-        .iter()
-        .map(|&(name, bit, purpose)| {
-            let found = match &held {
-                Ok(held) if held >> bit & 1 == 1 => Ok(purpose.to_owned()),
-                Ok(_) => Err(purpose.to_owned()),
-                Err(error) => Err(error.to_string()),
-            };
-            // Other capabilities include some of them; the trials show whether that is enough.
-            Check::new(name, found, false, "run as root: sudo xdproof ...")
-        })
-        .collect()
-}
-
-/// Reads the kernel's options, where it shows them. They explain a trial that fails, so that they are not needed themselves.
-fn options() -> Vec<Check> {
-    let config = procfs::kernel_config();
-    OPTIONS
-        .iter()
-        .map(|&name| {
-            let fix = format!("build the kernel with {name}=y, or load its module");
-            let found = match &config {
-                Err(error) => return unknown(name, error),
-                Ok(config) => match config.get(name) {
-                    Some(ConfigSetting::Yes) => Ok("built in".to_owned()),
-                    Some(ConfigSetting::Module) => Ok("module".to_owned()),
-                    Some(ConfigSetting::Value(value)) => Ok(value.clone()),
-                    None => Err("not set".to_owned()),
-                },
-            };
-            Check::new(name, found, false, &fix)
-        })
-        .collect()
-}
-
-fn unknown(name: &str, error: &ProcError) -> Check {
-    Check {
-        name: name.to_owned(),
-        answer: Availability::Unknown,
-        detail: format!("failed to read the kernel's configuration: {error}"),
-        needed: false,
-        fix: None,
-    }
-}
-
-fn jit() -> Check {
-    let found = match kernel::bpf_jit() {
+    let fix = "boot a kernel of 5.9 or later, which has bpf_link for XDP";
+    checks.need(format!("kernel {LINK_KERNEL} or later"), version, fix);
+    let jit = match kernel::bpf_jit() {
         Some(1 | 2) => Ok("on".to_owned()),
         Some(_) => Err("off".to_owned()),
         None => Err("failed to read net.core.bpf_jit_enable".to_owned()),
     };
-    Check::new(
-        "BPF JIT compiler",
-        found,
-        false,
-        "sysctl net.core.bpf_jit_enable=1; interpreted programs are slower",
-    )
+    checks.want("BPF JIT compiler", jit, "sysctl net.core.bpf_jit_enable=1; interpreted programs are slower");
+    let btf = found(std::fs::metadata(BTF), BTF);
+    checks.want(
+        "kernel BTF",
+        btf,
+        "build the kernel with CONFIG_DEBUG_INFO_BTF=y; only CO-RE objects need it",
+    );
+    let counting = "the kernel counts the runs of every program, which slows them";
+    let off = if kernel::counts_runs() { Err(counting.to_owned()) } else { Ok(format!("{RUN_COUNTS} is 0")) };
+    checks.want("run counting is off", off, &format!("sysctl {RUN_COUNTS}=0"));
+}
+
+/// Other capabilities include some of them; the trials show whether that is enough.
+fn check_capabilities(checks: &mut Checks) {
+    let held = Process::myself().and_then(|process| process.status()).map(|status| status.capeff);
+    for &(name, bit, purpose) in CAPABILITIES {
+        let found = match &held {
+            Ok(held) if held >> bit & 1 == 1 => Ok(purpose.to_owned()),
+            Ok(_) => Err(purpose.to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        checks.want(name, found, "run as root: sudo xdproof ...");
+    }
+}
+
+/// Reads the kernel's options, where it shows them. They explain a trial that fails, so that they are not needed themselves.
+fn check_options(checks: &mut Checks) {
+    let config = procfs::kernel_config();
+    for &name in OPTIONS {
+        let config = match &config {
+            Ok(config) => config,
+            Err(error) => {
+                checks.want(name, Err(format!("failed to read the kernel's configuration: {error}")), "");
+                continue;
+            }
+        };
+        let found = match config.get(name) {
+            Some(ConfigSetting::Yes) => Ok("built in".to_owned()),
+            Some(ConfigSetting::Module) => Ok("module".to_owned()),
+            Some(ConfigSetting::Value(value)) => Ok(value.clone()),
+            None => Err("not set".to_owned()),
+        };
+        checks.want(name, found, &format!("build the kernel with {name}=y, or load its module"));
+    }
 }
 
 /// Does each thing that a run does, as far as the things that it builds upon work.
-fn trials() -> Vec<Check> {
+fn run_trials(checks: &mut Checks) {
     let root = "run as root, on a kernel with the options above";
     let object = Object::default();
-    let namespace = NetNs::create().map(|_| "created one".to_owned()).map_err(|error| chain(&error));
+    checks.need("network namespaces", found(NetNs::create(), "created one"), root);
     let testbed = PortPair::veth(Spec::default()).map_err(|error| chain(&error));
-    let veth = testbed.as_ref().map(|_| "created a pair in two namespaces".to_owned()).map_err(Clone::clone);
-    let loaded = Program::load_counter(&object).map_err(|error| chain(&error));
-    let load = loaded
-        .as_ref()
-        .map(|(program, _)| format!("program {}", program.identity().name))
-        .map_err(Clone::clone);
-    let counting =
-        RunCounting::enable().map(|_| "BPF_ENABLE_STATS".to_owned()).map_err(|error| chain(&error));
-    drop(loaded);
-    let mut checks = vec![
-        Check::new("network namespaces", namespace, true, root),
-        Check::new("veth pairs", veth, true, root),
-        Check::new("loading the counter", load, true, root),
-        Check::new("counting program runs", counting, true, root),
-        Check::new(
-            "XDP features of veth",
-            testbed.as_ref().map_err(Clone::clone).and_then(advertised),
-            false,
-            "boot a kernel of 6.3 or later",
-        ),
-    ];
+    let veth = testbed.as_ref().map(|_| "created a pair in two namespaces".to_owned());
+    checks.need("veth pairs", veth.map_err(Clone::clone), root);
+    let loaded = Program::load_counter(&object).map(|(program, _)| program.identity().name.clone());
+    checks.need("loading the counter", loaded.map_err(|error| chain(&error)), root);
+    checks.need("counting program runs", found(RunCounting::enable(), "BPF_ENABLE_STATS"), root);
+    let features = testbed.as_ref().map_err(Clone::clone).and_then(advertised);
+    checks.want("XDP features of veth", features, "boot a kernel of 6.3 or later");
     for mode in [XdpMode::Generic, XdpMode::Native] {
         let attached = testbed.as_ref().map_err(Clone::clone).and_then(|testbed| {
-            let attached = Program::load(&object)
-                .and_then(|program| program.attach(&testbed.dut, testbed.topology.dut.index, Some(mode)));
-            attached.map(|_| "attached to a veth".to_owned()).map_err(|error| chain(&error))
+            let (worker, index) = (&testbed.dut, testbed.topology.dut.index);
+            let attached =
+                Program::load(&object).and_then(|program| program.attach(worker, index, Some(mode)));
+            found(attached, "attached to a veth")
         });
-        checks.push(Check::new(format!("XDP in {mode} mode"), attached, true, root));
+        checks.need(format!("XDP in {mode} mode"), attached, root);
     }
     let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are invalid", errors.len()));
     let smoke_test = |injectors: &[InjectorKind]| smoke_test(scenarios.as_ref()?, injectors);
-    checks.push(Check::new(
-        "end-to-end smoke test",
-        smoke_test(&[]),
-        true,
-        "fix what is missing above; else see: xdproof validate",
-    ));
+    let fix = "fix what is missing above; else see: xdproof validate";
+    checks.need("end-to-end smoke test", smoke_test(&[]), fix);
     for (injector, fix) in [
         (InjectorKind::Ring, "boot a kernel with CONFIG_XDP_SOCKETS=y; or send by pnet, which is slower"),
         (InjectorKind::LiveFrames, "boot a kernel of 5.18 or later; or send by ring, which is slower"),
     ] {
-        checks.push(Check::new(format!("injector {injector}"), smoke_test(&[injector]), false, fix));
+        checks.want(format!("injector {injector}"), smoke_test(&[injector]), fix);
     }
-    checks.push(Check::new(
-        "run counting is off",
-        if kernel::counts_runs() {
-            Err("the kernel counts the runs of every program, which slows them".to_owned())
-        } else {
-            Ok("kernel.bpf_stats_enabled is 0".to_owned())
-        },
-        false,
-        "sysctl kernel.bpf_stats_enabled=0",
-    ));
-    checks
 }
 
 /// Reads the features that the DUT advertises by the netdev family of generic netlink.

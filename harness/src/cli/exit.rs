@@ -14,7 +14,7 @@ use crate::{
 
 /// Exit codes of every verb. Scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(crate) enum Exit {
     AsExpected = 0,
     /// A trial failed or errored, or something is slower than allowed.
     Failed = 1,
@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
 
 /// A failure of a verb, from which the exit code follows.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Input(anyhow::Error),
     Machine(anyhow::Error),
     /// The reader of our output closed it.
@@ -71,57 +71,35 @@ impl Failure {
     }
 }
 
-impl From<ProgramError> for Failure {
-    fn from(error: ProgramError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::machine(error) }
-    }
+/// Decides for each error of the library whether the input or the machine is at fault.
+macro_rules! failures {
+    ($($type:ty: |$error:ident| $failure:expr),+ $(,)?) => {
+        $(impl From<$type> for Failure {
+            fn from($error: $type) -> Self {
+                $failure
+            }
+        })+
+    };
 }
 
-impl From<LabError> for Failure {
-    fn from(error: LabError) -> Self {
-        match error {
-            LabError::Attach(error) => error.into(),
-            LabError::Environment(_) => Self::machine(error),
-        }
-    }
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Output(error) => Self::output(error),
-            RunError::Testbed(_) => Self::machine(error),
-        }
-    }
-}
-
-impl From<BenchError> for Failure {
-    fn from(error: BenchError) -> Self {
-        match error {
-            BenchError::Attach(error) => error.into(),
-            BenchError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            BenchError::Io(error) => Self::machine(error),
-        }
-    }
-}
-
-impl From<DeviceError> for Failure {
-    fn from(error: DeviceError) -> Self {
-        match error {
-            DeviceError::Same { .. } => Self::input(error),
-            error => Self::machine(error),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::input(error)
-    }
-}
-
-impl From<PlanError> for Failure {
-    fn from(error: PlanError) -> Self {
-        Self::input(error)
-    }
+failures! {
+    ProgramError: |error| if error.is_input() { Self::input(error) } else { Self::machine(error) },
+    DeviceError: |error| {
+        if matches!(error, DeviceError::Same { .. }) { Self::input(error) } else { Self::machine(error) }
+    },
+    LabError: |error| match error {
+        LabError::Attach(error) => error.into(),
+        LabError::Environment(_) => Self::machine(error),
+    },
+    RunError: |error| match error {
+        RunError::Output(error) => Self::output(error),
+        RunError::Testbed(_) => Self::machine(error),
+    },
+    BenchError: |error| match error {
+        BenchError::Attach(error) => error.into(),
+        BenchError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+        BenchError::Io(error) => Self::machine(error),
+    },
+    StoreError: |error| Self::input(error),
+    PlanError: |error| Self::input(error),
 }

@@ -1,20 +1,18 @@
 //! `xdproof export`
 
 use std::{
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use xdproof_scenarios::{Scenario, capture_file};
+use xdproof_scenarios::capture_file;
 
 use crate::{
     cli::{
-        args::{CorpusArgs, Output},
-        exit::{Exit, Failure},
+        Exit, Failure, Output,
+        args::{CorpusArgs, write_file},
     },
     plan::selection::Selection,
 };
@@ -46,11 +44,9 @@ impl Export {
         let selection = Selection { scenarios: corpus.scenario, ..Selection::default() };
         let mut entries = Vec::new();
         for scenario in selection.choose(&scenarios)? {
-            let file = out.join(format!("{}.pcap", scenario.id));
-            write(scenario, &file)
-                .with_context(|| format!("failed to write {}", file.display()))
-                .map_err(Failure::Input)?;
             let id = scenario.id.to_string();
+            let file =
+                write_file(&out, format!("{id}.pcap"), |to| capture_file::write(to, scenario.sent_frames()))?;
             entries.push(Entry { id, file, frames: scenario.sent(), expect: &scenario.expect });
         }
         if output.json {
@@ -60,15 +56,6 @@ impl Export {
         }
         Ok(Exit::AsExpected)
     }
-}
-
-fn write(scenario: &Scenario, file: &Path) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let mut to = io::BufWriter::new(fs::File::create(file)?);
-    capture_file::write(&mut to, scenario.sent_frames())?;
-    to.flush()
 }
 
 fn print(entries: &[Entry<'_>], out: &Path, output: Output) -> io::Result<()> {

@@ -6,10 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    cli::{
-        args::{CorpusArgs, Output},
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output, args::CorpusArgs},
     plan::selection::Selection,
     report::console::Verbosity,
 };

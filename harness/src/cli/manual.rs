@@ -10,10 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::{
-    args::Output,
-    exit::{Exit, Failure},
-};
+use crate::cli::{Exit, Failure, Output};
 
 /// The program's name.
 const NAME: &str = "xdproof";

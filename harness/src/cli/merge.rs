@@ -1,15 +1,12 @@
 //! `xdproof merge`
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use crate::{
-    cli::{
-        args::Output,
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output, args::write_file},
     model::result::Collection,
     report::{
         console::{numbers, several},
@@ -40,10 +37,7 @@ impl Merge {
         write_collection(&collection, &mut document)
             .context("failed to render the joined result")
             .map_err(Failure::Input)?;
-        fs::create_dir_all(&out)
-            .and_then(|()| fs::write(&file, &document))
-            .with_context(|| format!("failed to write {}", file.display()))
-            .map_err(Failure::Input)?;
+        write_file(&out, JsonFile::NAME, |to| to.write_all(&document))?;
         if output.json {
             std::io::stdout().lock().write_all(&document).map_err(Failure::output)?;
         }

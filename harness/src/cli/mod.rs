@@ -20,3 +20,7 @@ mod validate;
 mod watch;
 
 pub use crate::cli::command::{Cli, main};
+pub(crate) use crate::cli::{
+    args::Output,
+    exit::{Exit, Failure},
+};

@@ -2,8 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
-    io::{self, BufWriter, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,10 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    cli::{
-        args::Output,
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output, args::write_file},
     model::{finding::InfrastructureFailure, result::Collection},
     report::{
         html,
@@ -144,22 +140,14 @@ impl ResultArgs {
 
 /// Writes a collection into a directory, in each format once.
 fn write(collection: &Collection, formats: &[Format], out: &Path) -> Result<Vec<PathBuf>, Failure> {
-    fs::create_dir_all(out)
-        .with_context(|| format!("failed to create {}", out.display()))
-        .map_err(Failure::Input)?;
-    let told = with_missing(collection);
+    let with_missing = with_missing(collection);
     let mut formats = formats.to_vec();
     formats.sort_unstable();
     formats.dedup();
     let write = |format: Format| {
-        let file = out.join(format.file());
         // Missing parts belong into reports; a reader of result.json finds them itself.
-        let collection = if format == Format::Json { collection } else { told.as_ref() };
-        File::create(&file)
-            .and_then(|to| format.write(collection, BufWriter::new(to)))
-            .with_context(|| format!("failed to write {}", file.display()))
-            .map_err(Failure::Input)?;
-        Ok(file)
+        let collection = if format == Format::Json { collection } else { with_missing.as_ref() };
+        write_file(out, format.file(), |to| format.write(collection, to))
     };
     formats.into_iter().map(write).collect()
 }

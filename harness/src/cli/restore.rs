@@ -8,10 +8,7 @@ use clap::Args;
 use xdproof_netns::NetNs;
 
 use crate::{
-    cli::{
-        args::Output,
-        exit::{Exit, Failure},
-    },
+    cli::{Exit, Failure, Output},
     report::console::Verbosity,
     testbed::devices::{
         journal::{self, Recovery, RunState},

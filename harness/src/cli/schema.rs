@@ -5,7 +5,7 @@ use std::io;
 use clap::Args;
 
 use crate::{
-    cli::exit::{Exit, Failure},
+    cli::{Exit, Failure},
     report::schema::Document,
 };
 

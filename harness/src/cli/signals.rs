@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::{Exit, Failure};
 
 /// The signals that ask the process to end.
 pub(super) struct EndSignals {

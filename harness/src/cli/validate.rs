@@ -4,9 +4,9 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::{
-        args::{CorpusArgs, ObjectArgs, Output},
+        Exit, Failure, Output,
+        args::{CorpusArgs, ObjectArgs},
         devices::DeviceArgs,
-        exit::{Exit, Failure},
         fan_out::FanOut,
         report::ResultArgs,
         signals::flag_on_end,

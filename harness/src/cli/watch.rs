@@ -14,11 +14,7 @@ use xdproof_ebpf::abi::protocol_name;
 use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
 use crate::{
-    cli::{
-        args::{ObjectArgs, Output},
-        exit::{Exit, Failure},
-        signals::EndSignals,
-    },
+    cli::{Exit, Failure, Output, args::ObjectArgs, signals::EndSignals},
     exchange::difference,
     host::xdp_mode,
     model::{
