@@ -46,12 +46,10 @@ fn the_landing_page_is_short() {
 
 #[test]
 fn every_directory_has_a_page() {
-    let top = directories(&root()).into_iter().map(|path| path.strip_prefix(root()).unwrap().to_owned());
-    let without: Vec<_> = top
-        .chain(DIRECTORIES.map(PathBuf::from))
-        .filter(|directory| !root().join(directory).join("README.md").is_file())
-        .collect();
+    let directories = rooms().into_iter().chain(DIRECTORIES.map(str::to_owned));
+    let without: Vec<_> = directories.filter(|directory| !has_page(directory)).collect();
     assert!(without.is_empty(), "these directories have no README.md: {without:?}");
+    assert!(!has_page("harness/src"));
 }
 
 #[test]
@@ -160,24 +158,40 @@ fn assert_none(found: impl Iterator<Item = String>) {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Lists directories in a directory, without hidden ones and without those that tools make.
-fn directories(path: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+/// Returns the members of the workspace, as directories below the top level.
+fn members() -> Vec<String> {
+    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let members = manifest["workspace"]["members"].as_array().unwrap().iter();
+    members.map(|member| member.as_str().unwrap().to_owned()).collect()
+}
+
+/// Returns the directories of the top level; others there are a user's.
+fn rooms() -> BTreeSet<String> {
+    members().iter().map(|member| member.split('/').next().unwrap().to_owned()).collect()
+}
+
+fn has_page(directory: &str) -> bool {
+    root().join(directory).join("README.md").is_file()
+}
+
+/// Lists the files and directories in a directory, without those that are hidden or made by tools.
+fn entries(directory: &Path) -> Vec<PathBuf> {
     let is_ours = |name: &str| !(name.starts_with('.') || name == "target" || name == "node_modules");
-    entries
-        .filter(|entry| entry.file_type().unwrap().is_dir() && is_ours(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect()
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let ours = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
+    ours.map(|entry| entry.path()).collect()
 }
 
 fn pages() -> Vec<Page> {
-    let mut waiting = vec![root()];
+    let mut waiting: Vec<_> = rooms().iter().map(|room| root().join(room)).collect();
+    waiting.extend(entries(&root()).into_iter().filter(|path| path.is_file()));
     let mut found = Vec::new();
-    while let Some(directory) = waiting.pop() {
-        let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
-        let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
-        found.extend(entries.filter(is_page).map(|path| read(path.strip_prefix(root()).unwrap())));
-        waiting.extend(directories(&directory));
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(entries(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(read(path.strip_prefix(root()).unwrap()));
+        }
     }
     found
 }
@@ -330,15 +344,12 @@ fn broken_links(page: &Page) -> Vec<String> {
 
 /// Returns true if a path begins with a directory of the top level.
 fn is_below_top(path: &str) -> bool {
-    path.split_once('/')
-        .is_some_and(|(top, _)| ["ci", "ebpf", "harness", "netns", "scenarios"].contains(&top))
+    path.split_once('/').is_some_and(|(top, _)| rooms().contains(top))
 }
 
 /// Returns the directory of a package of the workspace.
 fn package(name: &str) -> Option<PathBuf> {
-    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
-    let members = manifest["workspace"]["members"].as_array().unwrap().iter();
-    members.map(|member| root().join(member.as_str().unwrap())).find(|directory| {
+    members().into_iter().map(|member| root().join(member)).find(|directory| {
         let its: toml::Table = fs::read_to_string(directory.join("Cargo.toml")).unwrap().parse().unwrap();
         its["package"]["name"].as_str() == Some(name)
     })
