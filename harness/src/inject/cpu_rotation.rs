@@ -23,11 +23,7 @@ pub struct CpuRotation {
 
 impl CpuRotation {
     /// Prepares the calling thread to send `frames` frames.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn new(frames: u64) -> io::Result<Self> {
+    pub(crate) fn new(frames: u64) -> io::Result<Self> {
         let restored = RestoredAffinity::save()?;
         // The kernel keeps of a set whatever is allowed (`__sched_setaffinity` in kernel/sched/syscalls.c).
         let mut all = CpuSet::new();
@@ -39,23 +35,19 @@ impl CpuRotation {
         Ok(Self { _restored: restored, cpus, length })
     }
 
-    #[must_use]
-    pub fn cpus(&self) -> &[usize] {
+    pub(crate) fn cpus(&self) -> &[usize] {
         &self.cpus
     }
 
-    /// Returns whether the next frame is another CPU's, after `sent` frames.
-    #[must_use]
-    pub fn is_due(&self, sent: u64) -> bool {
+    /// Returns true if the next frame is another CPU's, after `sent` frames.
+    pub(crate) fn is_due(&self, sent: u64) -> bool {
         sent.is_multiple_of(self.length)
     }
 
     /// Moves the calling thread to the CPU that sends the next frame, after `sent` frames.
     ///
-    /// # Errors
-    ///
-    /// The kernel's: a CPU may have gone offline.
-    pub fn advance(&self, sent: u64) -> io::Result<()> {
+    /// Fails if that CPU has gone offline.
+    pub(crate) fn advance(&self, sent: u64) -> io::Result<()> {
         let turns = usize::try_from(sent / self.length).map_err(io::Error::other)?;
         let Some(&cpu) = self.cpus.get(turns % self.cpus.len().max(1)) else { return Ok(()) };
         stay_on(cpu)

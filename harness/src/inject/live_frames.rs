@@ -56,17 +56,8 @@ impl fmt::Debug for LiveFrames {
 }
 
 impl LiveFrames {
-    /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. A namespace holds one.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open(worker: &Worker, port: &Port) -> Result<Self, ToolError> {
-        Self::open_on(worker, port, worker)
-    }
-
-    /// Does the same with the program held in the dispatcher by the loopback device of any other namespace, so that one port can
-    /// have several.
+    /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. The program is held in the dispatcher by the
+    /// loopback device of the namespace `shelf`, which holds one: one port can have several senders.
     ///
     /// # Errors
     ///
@@ -116,11 +107,9 @@ impl LiveFrames {
 
     /// Sends frames, without FCS, as they are and in this order.
     ///
-    /// # Errors
-    ///
-    /// The kernel's: EINVAL for a frame shorter than an Ethernet header or longer than [`LONGEST`]. The loss of a frame on its
+    /// Fails with EINVAL for a frame shorter than an Ethernet header or longer than [`LONGEST`]. The loss of a frame on its
     /// way to the driver is no error.
-    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let mut runs: Vec<(&[u8], u32)> = Vec::new();
         for &frame in frames {
             match runs.last_mut() {

@@ -17,14 +17,13 @@ pub struct Pace {
 
 impl Pace {
     /// Begins now; `None` for a rate that is not above 0.
-    #[must_use]
-    pub fn begin(rate: Pps) -> Option<Self> {
+    pub(crate) fn begin(rate: Pps) -> Option<Self> {
         (rate.0 > 0.0 && rate.0.is_finite()).then(|| Self { rate, begun: Instant::now() })
     }
 
     /// Waits until the frame after `sent` others is due. The wait is spent on the CPU: a thread that yields it gets it back
     /// late, and a trial takes milliseconds.
-    pub fn wait(&self, sent: u64) {
+    pub(crate) fn wait(&self, sent: u64) {
         let due = self.begun + self.rate.time_for(sent);
         while Instant::now() < due {
             std::hint::spin_loop();
@@ -32,8 +31,7 @@ impl Pace {
     }
 
     /// Returns the frames to send at once so that a wait between them pays: those of 100 microseconds, 1 to `most`.
-    #[must_use]
-    pub fn burst(&self, most: u32) -> u32 {
+    pub(crate) fn burst(&self, most: u32) -> u32 {
         let frames = (self.rate.0 * 1e-4).clamp(1.0, f64::from(most));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=most")]
         let frames = frames as u32;
@@ -43,8 +41,7 @@ impl Pace {
 
 impl Pps {
     /// Returns the time that `frames` take at this rate.
-    #[must_use]
-    pub fn time_for(self, frames: u64) -> Duration {
+    pub(crate) fn time_for(self, frames: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a schedule of 2^53 frames is never begun")]
         let frames = frames as f64;
         Duration::try_from_secs_f64(frames / self.0).unwrap_or(Duration::MAX)

@@ -22,11 +22,7 @@ impl std::fmt::Debug for PnetSender {
 
 impl PnetSender {
     /// Opens the socket in the worker's namespace. Needs `CAP_NET_RAW` there.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open(worker: &Worker, port: &Port) -> io::Result<Self> {
+    pub(crate) fn open(worker: &Worker, port: &Port) -> io::Result<Self> {
         let MacAddr([a, b, c, d, e, f]) = port.mac;
         let interface = NetworkInterface {
             name: port.name.to_string(),
@@ -50,11 +46,9 @@ impl PnetSender {
 
     /// Sends one frame, without FCS, as it is.
     ///
-    /// # Errors
-    ///
-    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one beyond the MTU
+    /// Fails with EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one beyond the MTU
     /// (`packet_snd`).
-    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         loop {
             match self.sender.send_to(frame, None) {
                 Some(Ok(())) => return Ok(()),

@@ -42,11 +42,7 @@ impl RingSender {
     }
 
     /// Opens a ring for each of some transmit queues.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open_on(
+    pub(crate) fn open_on(
         worker: &Worker,
         port: &Port,
         queues: std::ops::Range<u32>,
@@ -70,11 +66,9 @@ impl RingSender {
 
     /// Sends frames, without FCS, as they are: in order from one transmit queue, or from several queues in turn.
     ///
-    /// # Errors
-    ///
-    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one that is longer than both a ring and
+    /// Fails with EINVAL for a frame shorter than an Ethernet header, EMSGSIZE for one that is longer than both a ring and
     /// the MTU allow. A frame beyond the MTU that a ring carries is dropped.
-    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
+    pub(crate) fn send(&mut self, frames: &[&[u8]]) -> io::Result<TxOutcome> {
         let carried = |frame: &&[u8]| (14..=TxRing::MAX_FRAME).contains(&frame.len());
         if self.rings.is_empty() || !frames.iter().all(carried) {
             return self.packet.send_all(frames).map_err(io_error);
@@ -91,9 +85,8 @@ impl RingSender {
         Ok(outcome)
     }
 
-    /// Returns true if frames leave in the order in which they are sent: where there is more than one ring, each frame leaves by another.
-    #[must_use]
-    pub fn keeps_order(&self) -> bool {
+    /// Returns true if frames leave in the order in which they are sent: several rings take turns.
+    pub(crate) fn keeps_order(&self) -> bool {
         self.rings.len() <= 1
     }
 
@@ -130,8 +123,7 @@ impl RingSender {
     }
 
     /// Returns a note for the report if frames of at most `longest` bytes are not sent by a ring.
-    #[must_use]
-    pub fn note(&self, longest: usize) -> Option<String> {
+    pub(crate) fn note(&self, longest: usize) -> Option<String> {
         if self.rings.is_empty() {
             Some("this kernel or driver has no AF_XDP ring: sent by sendmmsg on a packet socket".to_owned())
         } else if longest > TxRing::MAX_FRAME {
@@ -175,7 +167,7 @@ impl Ring {
     }
 }
 
-/// Returns whether this kernel or driver has no such socket.
+/// Returns true if this kernel or driver has no such socket.
 fn is_unsupported(error: &xdproof_netns::Error) -> bool {
     let errno = error.errno().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOPROTOOPT))

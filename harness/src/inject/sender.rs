@@ -54,27 +54,21 @@ pub struct SendError {
 impl Sender {
     /// Opens a sender at the tester's port, once the DUT has its program. Needs `CAP_NET_RAW` there, and `CAP_BPF` and
     /// `CAP_NET_ADMIN` for live frames.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open(kind: InjectorKind, testbed: &PortPair) -> Result<Self, SenderError> {
+    pub(crate) fn open(kind: InjectorKind, testbed: &PortPair) -> Result<Self, SenderError> {
         let (worker, port) = (&testbed.tester, &testbed.topology.tester);
         Ok(match kind {
             InjectorKind::Pnet => Self::Pnet(PnetSender::open(worker, port)?),
             InjectorKind::Ring => Self::Ring(RingSender::open(worker, port)?),
-            InjectorKind::LiveFrames => Self::LiveFrames(Box::new(LiveFrames::open(worker, port)?)),
+            InjectorKind::LiveFrames => {
+                Self::LiveFrames(Box::new(LiveFrames::open_on(worker, port, worker)?))
+            }
             InjectorKind::TestRun => return Err(SenderError::SendsNothing(kind)),
         })
     }
 
     /// Opens one of several senders at the tester's port, with a transmit queue of its own where the injector can choose it. `shelf`
     /// is a namespace that holds one program of live frames ([`DispatcherHold`](crate::program::DispatcherHold)).
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open_on(
+    pub(crate) fn open_on(
         kind: InjectorKind,
         testbed: &PortPair,
         queue: u32,
@@ -88,9 +82,8 @@ impl Sender {
         })
     }
 
-    /// Returns true if frames leave in the order in which they are sent, at least those of one flow: several rings take turns.
-    #[must_use]
-    pub fn keeps_order(&self) -> bool {
+    /// Returns true if the frames of a flow leave in the order in which they are sent: several rings take turns.
+    pub(crate) fn keeps_order(&self) -> bool {
         match self {
             Self::Pnet(_) | Self::LiveFrames(_) => true,
             Self::Ring(ring) => ring.keeps_order(),
@@ -99,11 +92,9 @@ impl Sender {
 
     /// Sends frames, without FCS, as they are and in this order.
     ///
-    /// # Errors
-    ///
-    /// The kernel's: EINVAL for a frame shorter than an Ethernet header, EMSGSIZE or ENOBUFS for one beyond the MTU. Some of the
+    /// Fails with EINVAL for a frame shorter than an Ethernet header, EMSGSIZE or ENOBUFS for one beyond the MTU. Some of the
     /// frames may have been sent.
-    pub fn send(&mut self, frames: &[&[u8]]) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, frames: &[&[u8]]) -> Result<(), SendError> {
         let sent = match self {
             Self::Pnet(pnet) => frames.iter().try_for_each(|frame| pnet.send(frame)),
             Self::Ring(ring) => ring.send(frames).and_then(all_accepted),
@@ -117,11 +108,7 @@ impl Sender {
     }
 
     /// Prepares to [`repeat`](Self::repeat) frames, each so many times in a row.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`send`](Self::send).
-    pub fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
+    pub(crate) fn load(&mut self, frames: &[(&[u8], u32)]) -> io::Result<()> {
         match self {
             Self::Pnet(_) => Ok(()),
             Self::Ring(ring) => ring.load(&unrolled(frames)),
@@ -132,10 +119,8 @@ impl Sender {
     /// Sends `count` of the frames that were [loaded](Self::load), over and over: at a rate if there is one, else as fast as
     /// possible. A live frame that is lost on its way to the driver counts as accepted.
     ///
-    /// # Errors
-    ///
-    /// The kernel's; it is then unknown how many were sent.
-    pub fn repeat(
+    /// Fails with the kernel's error; it is then unknown how many were sent.
+    pub(crate) fn repeat(
         &mut self,
         frames: &[(&[u8], u32)],
         count: u32,
@@ -183,8 +168,7 @@ impl Sender {
     }
 
     /// Returns the frames to send at once for the best rate: whole bursts, of an injector that has them.
-    #[must_use]
-    pub fn grain(&self) -> u32 {
+    pub(crate) fn grain(&self) -> u32 {
         match self {
             Self::Pnet(_) => 1,
             Self::Ring(_) => super::ring::BURST,

@@ -115,11 +115,7 @@ pub struct XdpTool {
 
 impl XdpTool {
     /// Loads a program by its name. Needs `CAP_BPF` and `CAP_NET_ADMIN`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, of loading.
-    pub fn load(name: &'static str) -> Result<Self, ToolError> {
+    pub(crate) fn load(name: &'static str) -> Result<Self, ToolError> {
         let mut ebpf = load_bytes(TOOLS)?;
         let xdp: &mut Xdp = program(&mut ebpf, name)?;
         xdp.load().map_err(ToolError::of("load", name))?;
@@ -127,20 +123,12 @@ impl XdpTool {
     }
 
     /// Returns a descriptor of the program, to attach it by.
-    ///
-    /// # Errors
-    ///
-    /// When the process has no descriptor left.
-    pub fn descriptor(&mut self) -> Result<OwnedFd, ToolError> {
+    pub(crate) fn descriptor(&mut self) -> Result<OwnedFd, ToolError> {
         descriptor(&mut self.ebpf, self.name)
     }
 
     /// Returns the bytes of the last frame that the program saw, in the linear part and in all, or zeros if there was none.
-    ///
-    /// # Errors
-    ///
-    /// When the map cannot be read.
-    pub fn lengths(&self) -> Result<(u64, u64), ToolError> {
+    pub(crate) fn lengths(&self) -> Result<(u64, u64), ToolError> {
         let map: &Map = self.ebpf.map(abi::LENGTHS_MAP).ok_or(MapError::ElementNotFound)?;
         let map: Array<_, u64> = map.try_into()?;
         Ok((map.get(&0, 0)?, map.get(&1, 0)?))

@@ -30,10 +30,8 @@ pub struct Ran {
 /// The kernel's own repetition is not used: it returns the last verdict only, works on the bytes that the run before has left,
 /// and switches the XDP dispatcher (`bpf_prog_change_xdp`), which costs some ten milliseconds a call.
 ///
-/// # Errors
-///
-/// The kernel's for the first frame that it rejects; EINVAL for one of 13 bytes or fewer.
-pub fn run(program: &Program, frames: &[Frame], rotation: Option<&CpuRotation>) -> io::Result<Ran> {
+/// Fails with the kernel's error for the first frame that it rejects; EINVAL for one of 13 bytes or fewer.
+pub(crate) fn run(program: &Program, frames: &[Frame], rotation: Option<&CpuRotation>) -> io::Result<Ran> {
     let mut ran = Ran::default();
     let mut out = vec![0; MAX_FRAME];
     for frame in frames {
