@@ -63,7 +63,7 @@ fn verbs_options_and_defaults_are_a_contract() {
         (
             "validate",
             format!(
-                "--mode --injector --partition --most-frames --jobs --rules --nic=veth {devices} --keep \
+                "--mode --injector --partition --most-frames --jobs --attach-semantics --nic=veth {devices} --keep \
                  {scenarios} {object} --expect-action=pass --out --report"
             ),
         ),
@@ -115,4 +115,9 @@ fn the_short_help_names_every_value_and_the_long_one_describes_it() {
             assert!(is_named && is_described, "{}: {name}: {short:?} {long:?}", arg.get_id());
         }
     }
+}
+
+#[test]
+fn a_former_name_of_an_option_still_works() {
+    assert!(Cli::definition().try_get_matches_from(["xdproof", "validate", "--rules"]).is_ok());
 }

@@ -50,8 +50,8 @@ pub(super) struct Validate {
     /// Also run the attach-semantics tests.
     ///
     /// They run on the devices, or on links that are created for them.
-    #[arg(long)]
-    rules: bool,
+    #[arg(long, alias = "rules")]
+    attach_semantics: bool,
     /// Create a testbed of this kind.
     #[arg(long, value_enum, default_value_t = Nic::Veth, conflicts_with = "dut", help_heading = "Testbed")]
     nic: Nic,
@@ -98,7 +98,7 @@ impl Validate {
             partition,
             most_frames,
             jobs,
-            rules,
+            attach_semantics: with_attach_semantics,
             nic: Nic::Veth,
             devices,
             keep,
@@ -127,7 +127,7 @@ impl Validate {
         };
         let (plan, paths) = (&plan, &selection.paths());
         let give_back = || claimed.restore();
-        let suites: &[Suite<'_>] = if rules { &[&attach_semantics::run] } else { &[] };
+        let suites: &[Suite<'_>] = if with_attach_semantics { &[&attach_semantics::run] } else { &[] };
         let order = Order { plan, paths, jobs, suites, cancelled: &cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters)?;
         result_args.write_reports()?;

@@ -1,5 +1,5 @@
-//! Facts to be shown about attaching and about differences between modes, a row each: a rule names the row that it
-//! stands for, and a row that no rule can stand for here is said to be elsewhere, with the reason.
+//! The facts about attaching and about differences between the modes, a row each. A case names the row that it covers, and a row
+//! that no case can cover here has a reason.
 
 pub(super) const AGAIN: &str = "same mode again, no flags (netlink)";
 pub(super) const IF_NO_EXIST: &str = "same mode + `XDP_FLAGS_UPDATE_IF_NOEXIST`";
@@ -40,7 +40,7 @@ pub(super) const TAP: &str = "tap, frame larger than a page";
 pub(super) const GRO: &str = "GRO/LRO";
 pub(super) const SKBS: &str = "cloned and non-linear skbs";
 
-/// The kernel's answers to each way of attaching, and the lifetime of an attachment.
+/// Replies of the kernel to each way of attaching, and the lifetime of an attachment.
 pub const ATTACHING: &[&str] = &[
     AGAIN,
     IF_NO_EXIST,
@@ -68,16 +68,16 @@ pub const ATTACHING: &[&str] = &[
     REPLACED,
 ];
 
-/// Differences between generic and native mode for the same packets.
+/// Differences between generic and native mode with the same packets.
 pub const DIFFERENCES: &[&str] =
     &[GSO, TCP, TAG_ON, TAG_OFF, INGRESS, JUMBO, JUMBO_FRAGS, VIRTIO_CHECKSUM, TAP, GRO, SKBS];
 
-/// Rows for which there is no rule here, and why.
+/// Rows without a case here, and the reason.
 pub const ELSEWHERE: &[(&str, &str)] = &[
     (
         VIRTIO_GUEST_OFFLOADS,
-        "takes a virtio-net behind a tap, made without `ctrl_guest_offloads`: a matter of the VM",
+        "needs a virtio-net behind a tap without `ctrl_guest_offloads`, which only a VM has",
     ),
-    (VIRTIO_LIMITS, "takes a virtio-net: a matter of the VM"),
-    (VIRTIO_CHECKSUM, "takes a virtio-net behind a tap that leaves checksums out: a matter of the VM"),
+    (VIRTIO_LIMITS, "needs a virtio-net, which only a VM has"),
+    (VIRTIO_CHECKSUM, "needs a virtio-net behind a tap that leaves checksums out, which only a VM has"),
 ];

@@ -82,7 +82,7 @@ impl<'a> AttachFixture<'a> {
         // A program that is there already would be taken for what the case attaches.
         let initial = self.attached();
         let ended = self
-            .require("look before anything is done", AttachState::Nothing, initial)
+            .require("read the initial state", AttachState::Nothing, initial)
             .and_then(|()| test(&mut self));
         self.links.clear();
         let cleared = self.clear();
@@ -284,7 +284,9 @@ impl<'a> AttachFixture<'a> {
             self.on_device(move |host, index| host.detach_xdp(index, mode))?;
         }
         match self.state()? {
-            Some(state) if !state.is_empty() => Err(CaseError::Timeout { awaited: "detaching the programs" }),
+            Some(state) if !state.is_empty() => {
+                Err(CaseError::Timeout { awaited: "the detaching of the programs" })
+            }
             _ => Ok(()),
         }
     }
@@ -293,6 +295,6 @@ impl<'a> AttachFixture<'a> {
 /// Describes advertised features.
 pub(super) fn features(features: Option<XdpFeatures>) -> Result<String, CaseError> {
     features.map(|features| format!("{:#x}", features.bits())).ok_or_else(|| CaseError::NotApplicable {
-        reason: "this kernel tells no XDP features (6.3 does)".to_owned(),
+        reason: "this kernel does not report XDP features (6.3 does)".to_owned(),
     })
 }

@@ -48,7 +48,7 @@ fn hold(order: &str) -> Result<(), CaseError> {
     let (method, index) = order
         .split_once(' ')
         .and_then(|(method, index)| Some((method, IfIndex::new(index.parse().ok()?)?)))
-        .ok_or_else(|| failed_to("read what to hold")(io::ErrorKind::InvalidInput.into()))?;
+        .ok_or_else(|| failed_to("read the order to hold a program")(io::ErrorKind::InvalidInput.into()))?;
     let loaded = Program::load(&Object::default())?;
     let program = loaded.descriptor()?;
     // The process was started in the namespace of the device.
@@ -61,9 +61,9 @@ fn hold(order: &str) -> Result<(), CaseError> {
         let extra = XdpFlags::default();
         host.attach_xdp(index, program.as_fd(), &[XdpMode::Generic], extra).map(|()| None)
     })?;
-    writeln!(io::stdout(), "{}", loaded.identity().id).map_err(failed_to("tell what is held"))?;
+    writeln!(io::stdout(), "{}", loaded.identity().id).map_err(failed_to("report the held program"))?;
     // Input ends with the process that started this one.
-    io::stdin().read_to_end(&mut Vec::new()).map_err(failed_to("wait for the end"))?;
+    io::stdin().read_to_end(&mut Vec::new()).map_err(failed_to("wait for the end of input"))?;
     Ok(())
 }
 

@@ -51,16 +51,16 @@ pub(super) fn killed(fixture: &mut AttachFixture<'_>, method: AttachMethod) -> R
     };
     // Detaching may take a while; a program that stays has to be there at the end of a while.
     let waited = fixture.on_device(move |host, index| {
-        host.wait_link(index, "see the program go", deadline, |link| link.xdp.is_empty())
+        host.wait_link(index, "see the program detached", deadline, |link| link.xdp.is_empty())
     });
     match waited {
         Ok(_) | Err(Error::Timeout { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    fixture.require("the process is ended by SIGKILL", expected, look(fixture))?;
+    fixture.require("kill the process", expected, look(fixture))?;
     if method == AttachMethod::Netlink {
         let loaded = is_loaded(program)?;
-        fixture.record("ask for its program", "loaded: true", format!("loaded: {loaded}"));
+        fixture.record("query its program", "loaded: true", format!("loaded: {loaded}"));
         fixture.on_device(|host, index| host.detach_xdp(index, XdpMode::Generic))?;
         fixture.record("detach it by netlink", gone, look(fixture));
     }
@@ -71,7 +71,7 @@ pub(super) fn killed(fixture: &mut AttachFixture<'_>, method: AttachMethod) -> R
 fn unloaded(fixture: &mut AttachFixture<'_>, program: u32) -> Result<(), CaseError> {
     wait_until(|| Ok(!is_loaded(program)?))?;
     let observed = format!("loaded: {}", is_loaded(program)?);
-    fixture.record("ask for the program that nobody holds any more", "loaded: false", observed);
+    fixture.record("query the program that nothing references", "loaded: false", observed);
     Ok(())
 }
 
@@ -97,8 +97,8 @@ pub(super) fn replaced(
     mode: XdpMode,
 ) -> Result<(), CaseError> {
     const ALL: &str = "every frame counted once";
-    const ENOUGH: &str = "as many as it takes";
-    const BOTH: &str = "both did";
+    const ENOUGH: &str = "enough of both";
+    const BOTH: &str = "both counted";
     let _counting = RunCounting::enable()?;
     let attached = fixture.attach(method, TestProgram::First, only(mode), AttachCondition::Always)?;
     if let Err(error) = attached {
@@ -109,20 +109,20 @@ pub(super) fn replaced(
     let (first, second) = (by(TestProgram::First)?, by(TestProgram::Second)?);
     let counted = sum(&[first.clone(), second.clone()]);
     let of_all = if counted == sent { ALL.to_owned() } else { format!("sent {sent:?}, counted {counted:?}") };
-    fixture.record("replace the program while frames come in", ALL, of_all);
+    fixture.record("replace the program while frames arrive", ALL, of_all);
     let total: u64 = sent.values().sum();
     let enough = if total >= FRAMES && times >= REPLACEMENTS {
         ENOUGH.to_owned()
     } else {
         format!("{total} frames and {times} replacements")
     };
-    fixture.record("count frames and replacements", ENOUGH, enough);
+    fixture.record("compare the numbers of frames and of replacements", ENOUGH, enough);
     let both = if first.is_empty() || second.is_empty() {
         format!("the first counted {first:?}, the second {second:?}, replaced {times} times")
     } else {
         BOTH.to_owned()
     };
-    fixture.record("see that both programs counted", BOTH, both);
+    fixture.record("compare the programs' counts", BOTH, both);
     Ok(())
 }
 
@@ -163,7 +163,7 @@ fn send_while_replacing(
         ended.store(true, Ordering::Relaxed);
         (sent, replacer.join())
     });
-    replaced.map_err(|_| CaseError::Timeout { awaited: "the end of the replacing" })??;
+    replaced.map_err(|_| CaseError::Timeout { awaited: "the last replacement" })??;
     Ok((sent?, replacements.into_inner()))
 }
 

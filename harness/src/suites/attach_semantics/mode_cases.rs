@@ -123,7 +123,7 @@ fn segments(fixture: &mut AttachFixture<'_>, mode: XdpMode, frames: usize) -> Ou
 
 /// Sends eight MiB of TCP from the tester to the DUT.
 fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
-    const INTACT: &str = "every byte arrives";
+    const INTACT: &str = "every byte as sent";
     let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
     let configure = |address| {
         move |host: &mut Host, index| {
@@ -137,7 +137,7 @@ fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
     attach(fixture, First, mode)?;
     let listener = fixture.dut.run(move |_| TcpListener::bind((far, 0)))?.map_err(failed_to("listen"))?;
     let target = listener.local_addr().map_err(failed_to("listen"))?;
-    // The kernel completes the connection before anyone accepts it.
+    // The kernel completes the connection before it is accepted.
     let sender = worker.run(move |_| TcpStream::connect_timeout(&target, MUST_HAPPEN))?;
     let mut sender = sender.map_err(failed_to("connect"))?;
     let data: Vec<u8> = (0..STREAM).map(pattern).collect();
@@ -152,10 +152,10 @@ fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
             sent
         });
         receiver.read_to_end(&mut received).map_err(failed_to("receive by TCP"))?;
-        let sent = sending.join().map_err(|_| CaseError::Timeout { awaited: "the end of the sending" })?;
+        let sent = sending.join().map_err(|_| CaseError::Timeout { awaited: "the end of sending" })?;
         sent.map_err(failed_to("send by TCP"))
     })?;
-    let observed = if received == data { INTACT } else { "other bytes arrive" };
+    let observed = if received == data { INTACT } else { "other bytes" };
     fixture.record("send 8 MiB by TCP", INTACT, observed);
     let (least, most) = match mode {
         Native => (STREAM.div_ceil(MOST_IN_A_FRAME), usize::MAX),
@@ -165,7 +165,7 @@ fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
     let bounds = if most == usize::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
     let within = usize::try_from(total).is_ok_and(|total| (least..=most).contains(&total));
     let observed = if within { bounds.clone() } else { total.to_string() };
-    fixture.record(format!("count the packets of TCP ({total})"), bounds, observed);
+    fixture.record(format!("count the TCP packets ({total})"), bounds, observed);
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn before_gro(fixture: &mut AttachFixture<'_>) -> Outcome {
     fixture.on_device(|host, index| host.set_offload(index, Offloads::GRO, true))?;
     stream(fixture, Native)?;
     let active = active(fixture, &[Offloads::GRO])?;
-    fixture.record("ask whether GRO is on", "true", (!active.is_empty()).to_string());
+    fixture.record("read whether GRO is on", "true", (!active.is_empty()).to_string());
     Ok(())
 }
 
@@ -183,13 +183,13 @@ fn before_gro(fixture: &mut AttachFixture<'_>) -> Outcome {
 fn merging_in_the_device(fixture: &mut AttachFixture<'_>) -> Outcome {
     const MERGING: &[&str] = &[Offloads::LRO, Offloads::GRO_HW];
     if active(fixture, MERGING)?.is_empty() {
-        let reason = "the device merges nothing: it has neither LRO nor GRO_HW, or they are off".to_owned();
+        let reason = "neither LRO nor GRO_HW is on".to_owned();
         return Err(CaseError::NotApplicable { reason });
     }
     attach(fixture, First, Generic)?;
     let left = active(fixture, MERGING)?;
     let left = if left.is_empty() { "nothing".to_owned() } else { left.join(", ") };
-    fixture.record("ask what merges frames in the device", "nothing", left);
+    fixture.record("read which offloads merge frames in the device", "nothing", left);
     Ok(())
 }
 
@@ -262,7 +262,7 @@ fn jumbo(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -
     } else {
         format!("{linear} of {whole} bytes are linear")
     };
-    fixture.record(format!("ask what is linear ({linear} bytes)"), expected, observed);
+    fixture.record(format!("read the linear length ({linear} bytes)"), expected, observed);
     Ok(())
 }
 
@@ -292,13 +292,13 @@ fn cloned(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
     let witness = worker.call(move |host| host.packet_socket(index, options))?;
     let see_clones = |fixture: &mut AttachFixture<'_>| -> Outcome {
         let clones = receive(&witness, |clones| clones.len() >= FRAMES)?;
-        fixture.record("see what is captured at the tester", same(&frame), differing(&clones, &frame));
+        fixture.record("compare the frames captured at the tester", same(&frame), differing(&clones, &frame));
         Ok(())
     };
     attach(fixture, First, mode)?;
     let watch = capture(fixture)?;
     send(worker, index, &frame)?;
-    let action = "send frames while someone captures them";
+    let action = "send frames while a socket captures them";
     arrive(fixture, &watch, (action, First, counts(17, FRAMES)), &frame)?;
     see_clones(fixture)?;
     fixture.close_link()?;
@@ -309,7 +309,7 @@ fn cloned(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
     let mut changed = frame.clone();
     changed[11] = !changed[11];
     let arrived = receive(&watch, |arrived| arrived.len() >= FRAMES)?;
-    fixture.record("let a program change the frames", same(&changed), differing(&arrived, &changed));
+    fixture.record("change the frames in a program", same(&changed), differing(&arrived, &changed));
     see_clones(fixture)
 }
 
@@ -339,7 +339,7 @@ fn tap(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
         let (first, second) = arrived.split_at(arrived.len().min(FRAMES));
         fixture.record(RECEIVED, same(&small), differing(first, &small));
         fixture.record(RECEIVED, same(&large), differing(second, &large));
-        fixture.record("look what is attached", AttachState::Attached(mode, First), fixture.attached());
+        fixture.record("read the state", AttachState::Attached(mode, First), fixture.attached());
         Ok(())
     })();
     fixture.index = veth;
@@ -354,7 +354,7 @@ pub(super) fn tap_features(fixture: &mut AttachFixture<'_>, bits: &str) -> Outco
         let index = host.link(&name)?.index;
         host.xdp_features(index)
     })?;
-    fixture.record("read what a tap advertises", bits, features(observed)?);
+    fixture.record("read the features that a tap advertises", bits, features(observed)?);
     Ok(())
 }
 
@@ -399,7 +399,7 @@ fn attach_tool(fixture: &mut AttachFixture<'_>, program: OwnedFd, mode: XdpMode)
     let state = fixture.on_device(Host::xdp)?;
     let expected = format!("attached in {mode} mode");
     let observed = if state.iter().eq([(mode, id)]) { expected.clone() } else { state.to_string() };
-    fixture.record("attach a tool by bpf_link", expected, observed);
+    fixture.record("attach another program by bpf_link", expected, observed);
     Ok(())
 }
 
@@ -440,7 +440,7 @@ fn receive(socket: &PacketSocket, enough: impl Fn(&[Vec<u8>]) -> bool) -> Result
     }
 }
 
-const RECEIVED: &str = "see what the stack receives";
+const RECEIVED: &str = "compare the frames at the stack";
 
 /// Receives the frames of a case, and records what a program counted and what the stack received.
 fn arrive(
@@ -470,17 +470,17 @@ fn counted(fixture: &AttachFixture<'_>, program: TestProgram) -> String {
 
 /// Describes the frames of a case if each arrives as `frame`.
 fn same(frame: &[u8]) -> String {
-    format!("{FRAMES} frames of {} bytes, all as they must be", frame.len())
+    format!("{FRAMES} frames of {} bytes, all as expected", frame.len())
 }
 
 /// Describes the frames that arrived, in the words of [`same`] where they are what they must be.
 fn differing(arrived: &[Vec<u8>], frame: &[u8]) -> String {
     let frames = arrived.len();
     match arrived.iter().find(|other| other.as_slice() != frame) {
-        None => format!("{frames} frames of {} bytes, all as they must be", frame.len()),
+        None => format!("{frames} frames of {} bytes, all as expected", frame.len()),
         Some(other) => {
             let place = other.iter().zip(frame).position(|(one, two)| one != two);
-            let place = place.map_or("nowhere before its end".to_owned(), |place| format!("at byte {place}"));
+            let place = place.map_or("in its length alone".to_owned(), |place| format!("at byte {place}"));
             format!("{frames} frames, one of {} bytes that differs {place}", other.len())
         }
     }

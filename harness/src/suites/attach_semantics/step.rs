@@ -169,7 +169,7 @@ impl AttachState {
             let known = TestProgram::ALL.into_iter().zip(ids).find(|(_, known)| **known == id);
             match known {
                 Some((program, _)) => Self::Attached(mode, program).to_string(),
-                None => format!("program {id}, which is none of ours, is attached in {mode} mode"),
+                None => format!("foreign program {id} is attached in {mode} mode"),
             }
         });
         let attached: Vec<String> = attached.collect();
@@ -185,19 +185,19 @@ impl fmt::Display for StepAction {
                 match condition {
                     AttachCondition::Always => Ok(()),
                     AttachCondition::IfNoExist => f.write_str(" if nothing is attached"),
-                    AttachCondition::Replace(other) => write!(f, " in the place of {other}"),
+                    AttachCondition::Replace(other) => write!(f, " in place of {other}"),
                 }
             }
             Self::Detach(mode) => write!(f, "detach by netlink{}", InModes(mode.as_slice())),
             Self::UpdateLink(program, None) => write!(f, "update the bpf_link to {program}"),
             Self::UpdateLink(program, Some(old)) => write!(f, "update the bpf_link from {old} to {program}"),
             Self::CloseLink => f.write_str("close the bpf_link"),
-            Self::SetUp(up) => write!(f, "switch the device {}", if *up { "on" } else { "off" }),
+            Self::SetUp(up) => write!(f, "set the device {}", if *up { "up" } else { "down" }),
             Self::SetPeerMtu(mtu) => write!(f, "set the peer's MTU to {mtu}"),
             Self::ReadPeerMaxMtu => f.write_str("read the peer's maximum MTU"),
             Self::ReadFeatures => f.write_str("read the advertised features"),
             Self::ReadPeerFeatures => f.write_str("read the peer's advertised features"),
-            Self::ReadLinkDevice => f.write_str("read which device the bpf_link is on"),
+            Self::ReadLinkDevice => f.write_str("read the device of the bpf_link"),
             Self::MoveDevice => f.write_str("move the device to another namespace"),
             Self::DeleteDevice => f.write_str("delete the device"),
         }
