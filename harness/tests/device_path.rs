@@ -1,7 +1,7 @@
-//! Trials on two devices that are wired together, for which a veth pair stands in: what the path does to frames is learnt, what
-//! must be counted follows from it, and what is lost or kept back is found and named.
+//! Trials on two connected devices, for which a veth pair stands in: the path is explored, the expected counts follow from it, and
+//! frames that are lost or held back are detected and reported.
 //!
-//! Ignored without privilege, as in `conformance.rs`.
+//! Ignored without privileges, as in `conformance.rs`.
 
 #[path = "support/corpus.rs"]
 mod corpus;
@@ -34,7 +34,7 @@ use xdproof::{
     program::Object,
     report::{Event, Reporter},
     suites::attach_semantics,
-    testbed::{DevicePath, DeviceTestbed, PortPair, Spec, path::PathError},
+    testbed::{DeviceTestbed, PathError, PortPair, Spec, Testbed as _},
     trial::{Lab, LabOptions, Order, Suite, nothing_to_give_back, run},
 };
 use xdproof_netns::PacketOptions;
@@ -52,18 +52,18 @@ fn main() -> ExitCode {
     let obstacle = privilege::obstacle();
     let test = |name, check: fn() -> Result| Test::test(name, check).with_ignored_flag(obstacle.is_some());
     let tests = vec![
-        test("devices_are_held_to_the_whole_corpus_as_a_veth_pair_is", whole_corpus),
+        test("devices_are_tested_with_the_whole_corpus_as_a_veth_pair_is", whole_corpus),
         test("short_frames_that_arrive_padded_count_as_their_padded_bytes", padded),
-        test("padding_of_other_bytes_than_zeros_is_told_and_nothing_is_held_against_it", leaking),
-        test("frames_that_are_too_long_for_the_path_are_no_failure", too_long),
-        test("frames_that_do_not_arrive_without_a_program_are_no_failure", not_carried),
-        test("frames_that_the_path_loses_meanwhile_fail", lossy),
+        test("padding_with_other_bytes_than_zeros_is_reported_and_fails_no_trial", leaking),
+        test("frames_that_are_too_long_for_the_path_are_unreachable", too_long),
+        test("frames_that_do_not_arrive_without_a_program_are_unreachable", not_carried),
+        test("frames_that_the_path_loses_during_the_run_fail", lossy),
         test(HELD, || alone(HELD, held_by_child)),
-        test("a_driver_that_drops_what_the_program_passes_is_found_out", lying),
-        test("two_devices_that_are_not_wired_together_are_told", not_wired),
-        test("a_wire_on_which_others_speak_is_told", not_quiet),
-        test("what_a_switch_says_by_itself_is_no_frame_of_a_trial", switched),
-        test("what_a_program_damages_is_not_taken_for_somebody_elses", damaging),
+        test("a_driver_that_drops_passed_frames_is_detected", lying),
+        test("devices_that_are_not_connected_are_reported", not_wired),
+        test("a_link_with_foreign_frames_is_reported", not_quiet),
+        test("link_local_control_frames_are_no_frames_of_a_trial", switched),
+        test("frames_that_a_program_damages_are_not_foreign", damaging),
         test(RULES, || alone(RULES, rules)),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -84,11 +84,11 @@ fn pair() -> Result<Arc<PortPair>> {
     Ok(Arc::new(PortPair::veth(Spec { mtu: 1500, ..Spec::default() })?))
 }
 
-fn explore(testbed: &Arc<PortPair>) -> Result<DevicePath, PathError> {
-    DevicePath::explore(Arc::clone(testbed), Some("nic".to_owned()))
+fn explore(testbed: &Arc<PortPair>) -> Result<DeviceTestbed, PathError> {
+    DeviceTestbed::explore(Arc::clone(testbed), Some("nic".to_owned()))
 }
 
-/// Everything that is selected, on a pair.
+/// Runs all selected trials on a pair.
 fn validate(testbed: &Arc<PortPair>, object: Object, scenarios: &[&str], rules: bool) -> Result<RunResult> {
     validate_telling(testbed, object, scenarios, rules, &mut Tell(&|_| ()))
 }
@@ -101,12 +101,12 @@ fn validate_telling(
     reporter: &mut dyn Reporter,
 ) -> Result<RunResult> {
     let path = explore(testbed)?;
-    let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(DeviceTestbed::new(path)));
+    let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(path));
     let scenarios = scenarios.iter().map(|&pattern| pattern.to_owned()).collect();
     run_those(&lab, corpus::builtin()?, scenarios, rules, reporter)
 }
 
-/// Those of some scenarios that match one of these patterns, all if there are none.
+/// Runs the scenarios that match one of these patterns, or all if there are none.
 fn run_those(
     lab: &Lab,
     of: &[Scenario],
@@ -122,7 +122,7 @@ fn run_those(
     Ok(run(lab, order, reporter)?)
 }
 
-/// Fails, with what came out, unless all trials came out in one of these ways.
+/// Fails, with the verdicts, unless all trials have one of these.
 fn all(result: &RunResult, verdicts: &[VerdictKind]) -> Result {
     let other: Vec<_> = result
         .trials
@@ -160,8 +160,9 @@ fn padded() -> Result {
     let port = &testbed.topology.tester;
     let _pads = EgressTool::attach(&testbed.tester, &port.name, EgressAction::Pad(0))?;
     let path = explore(&testbed)?;
-    if (path.traits.padded_to, path.delivery(Mode::Generic).padded_to) != (60, 60) {
-        return Err(format!("{:?}", path.traits).into());
+    let traits = path.devices()[0].path.unwrap_or_default();
+    if (traits.padded_to, path.facts().rx_transform(Mode::Generic).padded_to) != (60, 60) {
+        return Err(format!("{traits:?}").into());
     }
     let result = validate(&testbed, Object::default(), &[], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
@@ -169,7 +170,7 @@ fn padded() -> Result {
         finding.kind == FindingKind::ModifiedFrames && finding.severity == Severity::Note
     };
     expect(result.findings.len() == 1 && result.findings.iter().all(told), "padding is not told", &result)?;
-    // What the scenarios declare holds for frames as they were sent, so some must have been computed anew.
+    // Scenarios declare the counts of frames as they were sent, so some must have been computed again.
     let corpus = corpus::builtin()?;
     let otherwise = result.trials.iter().filter(|trial| {
         let scenario = corpus.iter().find(|scenario| scenario.id.as_ref() as &str == trial.scenario);
@@ -207,7 +208,7 @@ fn too_long() -> Result {
     expect(said.contains("1518") && said.contains("with or without a program"), &said, &result)
 }
 
-/// What does not arrive without a program says nothing of the driver's XDP.
+/// Frames that do not arrive without a program prove nothing about the driver's XDP.
 fn not_carried() -> Result {
     let testbed = pair()?;
     let _loses = EgressTool::attach(
@@ -231,7 +232,7 @@ fn not_carried() -> Result {
     expect(result.findings.iter().any(told), "it is not told", &result)
 }
 
-/// The path begins to lose frames when it has been tried.
+/// The path begins to lose frames after it was explored.
 fn lossy() -> Result {
     let testbed = pair()?;
     let loses = Mutex::new(None);
@@ -246,9 +247,10 @@ fn lossy() -> Result {
     };
     let scenarios = ["ipv6/udp", "ipv4/udp*", "ipv6/tcp*"];
     let result = validate_telling(&testbed, Object::default(), &scenarios, false, &mut Tell(&starts))?;
+    let is_lost =
+        |reason: &str| reason.contains("runs of the program: expected ") && reason.contains("got 0");
     let lost = |trial: &&TrialRecord| {
-        trial.verdict == VerdictKind::Fail
-            && trial.reason.as_deref().unwrap_or("").contains("the program ran 0 times")
+        trial.verdict == VerdictKind::Fail && trial.reason.as_deref().is_some_and(is_lost)
     };
     let failed = result.trials.iter().filter(lost).count();
     expect(failed > 0 && failed == of(&result, VerdictKind::Fail), "no loss is found", &result)?;
@@ -256,14 +258,14 @@ fn lossy() -> Result {
     expect(right && result.is_bad(), "what is lost is not IPv6", &result)
 }
 
-const HELD: &str = "a_program_that_a_child_still_holds_is_waited_for";
-const RULES: &str = "rules_are_tried_on_the_device";
+const HELD: &str = "a_program_that_a_child_still_holds_delays_the_next_trial";
+const RULES: &str = "attach_semantics_are_tested_on_the_device";
 
-/// Tells a process that it is there for one test.
+/// Environment variable that tells a process to run one test.
 const ALONE: &str = "XDPROOF_TEST_ALONE";
 
-/// Makes a check in a process of its own: a program that is started has the descriptors of its process until it is one, and with them the
-/// programs of other tests, of which some look at how soon they are gone.
+/// Runs a check in a process of its own: a child holds the descriptors of its parent until it calls `execve`, and with them the programs
+/// of other tests, some of which measure how soon these are gone.
 fn alone(name: &str, check: fn() -> Result) -> Result {
     if std::env::var_os(ALONE).is_some() {
         return check();
@@ -274,8 +276,8 @@ fn alone(name: &str, check: fn() -> Result) -> Result {
     if passed { Ok(()) } else { Err(said.into_owned().into()) }
 }
 
-/// A child process has its parent's descriptors until it has become another program, and with them the program under test, which is
-/// to make room for the next.
+/// A child holds the descriptors of its parent until it calls `execve`, and with them the program under test, which has to make room
+/// for the next one.
 fn held_by_child() -> Result {
     let testbed = pair()?;
     let stop = AtomicBool::new(false);
@@ -299,7 +301,7 @@ fn held_by_child() -> Result {
     })
 }
 
-/// Generic mode shows both receive queues as 0, so that what happens on queue 1 happens in native mode alone.
+/// Generic mode shows both receive queues as 0, so that frames use queue 1 in native mode only.
 fn lying() -> Result {
     let lies = Compiled::new(&["LIES=1"])?;
     let testbed = PortPair::veth(Spec { mtu: 1500, queues: 2 })?;
@@ -333,7 +335,7 @@ fn not_quiet() -> Result {
     let stopped = Arc::clone(&stop);
     let (begins, begun) = std::sync::mpsc::channel();
     let speaks = std::thread::spawn(move || {
-        // A host that asks for another one's address.
+        // An ARP request of another host.
         let mut frame =
             [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]].concat();
         frame.resize(60, 0);
@@ -341,7 +343,7 @@ fn not_quiet() -> Result {
             if socket.send(&frame).is_err() {
                 break;
             }
-            // Nobody waits any more after the first.
+            // The receiver has gone after the first one.
             begins.send(()).ok();
             std::thread::yield_now();
         }
@@ -357,7 +359,7 @@ fn not_quiet() -> Result {
     }
 }
 
-/// Spanning tree comes to the DUT and to the tester all the time, before trials, in them and between them.
+/// Spanning tree frames arrive at the DUT and the tester all the time: before, during and between trials.
 fn switched() -> Result {
     const EVERY: Duration = Duration::from_millis(50);
     let testbed = pair()?;
@@ -387,13 +389,12 @@ fn switched() -> Result {
     expect(spoken > 3, "it hardly spoke", &result)
 }
 
-/// A capture of many hosts' frames, among them what switches say: damaged, such a frame is none that was sent.
+/// A capture of many hosts' frames, among them link-local control frames: a damaged one is no frame that was sent.
 fn damaging() -> Result {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/mixed.pcap");
     let scenarios = capture::scenarios(&file, &capture_file::read(&std::fs::read(&file)?)?);
     let run_by = |object| -> Result<RunResult> {
-        let lab =
-            Lab::open(object, LabOptions::default())?.on(Arc::new(DeviceTestbed::new(explore(&pair()?)?)));
+        let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(explore(&pair()?)?));
         run_those(&lab, &scenarios, Vec::new(), false, &mut Tell(&|_| ()))
     };
     all(&run_by(Object::default())?, &[VerdictKind::Pass])?;

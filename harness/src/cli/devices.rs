@@ -11,7 +11,7 @@ use crate::{
         finding::{Finding, FindingKind, Severity},
         mode::InjectorKind,
     },
-    testbed::{ClaimOptions, DevicePair, DevicePath, DeviceTestbed, NotRestored, Testbed, VethTestbed},
+    testbed::{ClaimOptions, DevicePair, DeviceTestbed, NotRestored, Testbed, VethTestbed},
 };
 
 /// Printed when a second signal ends the process before the devices are restored.
@@ -65,10 +65,10 @@ impl DeviceArgs {
     pub(super) fn testbed(&self, claimed: &ClaimedDevices) -> Result<Arc<dyn Testbed>, Failure> {
         let pair = claimed.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = pair.as_ref() else { return Ok(Arc::new(VethTestbed::default())) };
-        let path =
-            DevicePath::explore(Arc::clone(&pair.testbed), self.label.clone()).map_err(Failure::machine)?;
+        let testbed = DeviceTestbed::explore(Arc::clone(&pair.testbed), self.label.clone())
+            .map_err(Failure::machine)?;
         let window = usize::from(self.window.unwrap_or(u16::MAX));
-        Ok(Arc::new(DeviceTestbed::new(path.with_window(window))))
+        Ok(Arc::new(testbed.with_window(window)))
     }
 
     /// Rejects injectors that cannot send from a device.

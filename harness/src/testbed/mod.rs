@@ -24,7 +24,7 @@ use crate::{
 pub use crate::ports::{Port, PortPair, Topology};
 pub use crate::testbed::devices::inventory::StatisticsReading;
 pub use crate::testbed::devices::pair::{ClaimOptions, DeviceError, DevicePair, NotRestored};
-pub use crate::testbed::devices::path::{self, DevicePath};
+pub use crate::testbed::devices::prober::PathError;
 pub use crate::testbed::devices::testbed::DeviceTestbed;
 pub use crate::testbed::veth::{Spec, VethTestbed};
 
@@ -115,5 +115,5 @@ pub enum TestbedError {
     Network(#[from] Error),
     /// The path between two devices failed.
     #[error(transparent)]
-    Path(path::PathError),
+    Path(PathError),
 }

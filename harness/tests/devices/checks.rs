@@ -203,7 +203,7 @@ pub(crate) fn bpf_link() -> Result {
 pub(crate) fn ssh_session() -> Result {
     let host = TestHost::plain()?;
     host.sh("ip address add 192.0.2.1/24 dev t0")?;
-    // Of an ancestor, as under sudo, which drops it.
+    // An ancestor has the variable, as under sudo, which drops it.
     let this = std::env::current_exe()?;
     let line = format!("env -u SSH_CONNECTION {ORDER}='d0 t0' {} </dev/null; true", this.display());
     let mut command = Command::new("sh");

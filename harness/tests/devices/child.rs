@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Signal, getpid, kill_process};
 use xdproof::{
     error::chain,
-    testbed::{ClaimOptions, DevicePair, devices::step::Step},
+    testbed::{ClaimOptions, DevicePair, devices::step::ClaimStep},
 };
 
 use crate::cli::Result;
@@ -17,9 +17,9 @@ use crate::cli::Result;
 pub(crate) const ORDER: &str = "XDPROOF_CLAIM";
 
 /// The step after which to die, for a function without captures.
-static DIE_AFTER: std::sync::OnceLock<Step> = std::sync::OnceLock::new();
+static DIE_AFTER: std::sync::OnceLock<ClaimStep> = std::sync::OnceLock::new();
 
-fn die_after(step: Step) {
+fn die_after(step: ClaimStep) {
     if DIE_AFTER.get() == Some(&step) {
         kill_process(getpid(), Signal::KILL).ok();
     }
@@ -29,7 +29,7 @@ fn die_after(step: Step) {
 pub(crate) fn claim_as_ordered(order: &str) -> ExitCode {
     let words: Vec<&str> = order.split_whitespace().collect();
     if let Some(step) =
-        words.get(2).and_then(|word| Step::ALL.into_iter().find(|step| format!("{step:?}") == *word))
+        words.get(2).and_then(|word| ClaimStep::ALL.into_iter().find(|step| format!("{step:?}") == *word))
     {
         DIE_AFTER.get_or_init(|| step);
     }

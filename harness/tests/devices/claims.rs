@@ -11,7 +11,7 @@ use xdproof::{
         ClaimOptions, DeviceError,
         devices::{
             journal::{self, RunState},
-            step::Step,
+            step::ClaimStep,
         },
     },
 };
@@ -85,7 +85,7 @@ pub(crate) fn killed() -> Result {
 }
 
 pub(crate) fn killed_anywhere() -> Result {
-    for step in Step::ALL {
+    for step in ClaimStep::ALL {
         let host = TestHost::configured()?;
         let before = host.state()?;
         let (mut child, claimed) = host.start(Some(step))?;

@@ -15,7 +15,7 @@ use xdproof::{
     program::{Object, Program},
     testbed::{
         ClaimOptions, DeviceError, DevicePair,
-        devices::{journal, preflight::Objection, step::Step},
+        devices::{journal, preflight::Objection, step::ClaimStep},
     },
 };
 use xdproof_netns::{LinkName, NetNs, Record, RecordKind, Worker, XdpFlags, XdpMode};
@@ -274,7 +274,7 @@ impl TestHost {
     }
 
     /// Starts a process that claims the devices, and waits until it has, or until it has ended.
-    pub(crate) fn start(&self, step: Option<Step>) -> Result<(Child, bool)> {
+    pub(crate) fn start(&self, step: Option<ClaimStep>) -> Result<(Child, bool)> {
         let order = format!("d0 t0 {}", step.map(|step| format!("{step:?}")).unwrap_or_default());
         let mut command = Command::new("/proc/self/exe");
         command.env(ORDER, order).env(journal::DIRECTORY_VARIABLE, self.journals.path());

@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 use xdproof::{
     error::chain,
     program::{Object, Program},
-    testbed::devices::step::Step,
+    testbed::devices::step::ClaimStep,
 };
 use xdproof_netns::{LinkName, LinkSetting, PacketOptions, RecordKind, XdpFlags, XdpMode};
 
@@ -22,7 +22,7 @@ pub(crate) const BOND: &str = "validate_proves_a_bond_and_restores_it";
 /// Returns false if this kernel has no bonds, and no module for them. Any other obstacle has to fail the test.
 pub(crate) fn makes_bonds() -> bool {
     let made = Command::new("unshare").args(["--net", "ip", "link", "add", "type", "bond"]).output();
-    // What rtnl_newlink() of net/core/rtnetlink.c answers when no module knows the kind.
+    // The answer of rtnl_newlink() in net/core/rtnetlink.c if no module provides the kind.
     !made.is_ok_and(|made| String::from_utf8_lossy(&made.stderr).contains("Unknown device type"))
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn bridge() -> Result {
 }
 
 pub(crate) fn bridge_killed_anywhere() -> Result {
-    for step in Step::ALL {
+    for step in ClaimStep::ALL {
         let host = TestHost::bridged()?;
         let before = host.state()?;
         let (mut child, _) = host.start(Some(step))?;

@@ -80,11 +80,7 @@ pub(crate) fn rejected() -> Result {
         (&["--dut", "d0", "--tester", "d0"][..], 2, "cannot be both the DUT and the tester"),
         (&["--dut", "d0", "--tester", "lo"], 3, "loopback"),
         (&["--dut", "d0", "--tester", "nosuch"], 3, "nosuch"),
-        (
-            &["--dut", "d0", "--tester", "t0", "--injector", "live_frames"],
-            2,
-            "live frames are for veth pairs",
-        ),
+        (&["--dut", "d0", "--tester", "t0", "--injector", "live_frames"], 2, "live_frames needs a veth pair"),
         (&["--dut", "d0"], 2, "--tester"),
         (&["--label", "mine"], 2, "--dut"),
     ] {

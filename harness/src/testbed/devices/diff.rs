@@ -160,3 +160,143 @@ fn shown_channels(channels: Option<Channels>) -> String {
         format!("rx {rx}/{rx_max}, tx {tx}/{tx_max}, combined {combined}/{combined_max}")
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// `valid_lft` of 3,600 s.
+    const EXPIRING: &str = "021801000300000008000100c000020708000200c000020707000300743000000800080001000000080009002c01000014000600050700000d0e0000bee30400bee30400";
+    const ADDRESS: &str = "021880000300000008000100c000020108000200c000020108000400c00002ff0b00030074303a6c61620000080008008000000014000600ffffffffffffffffbee30400bee30400";
+    const KERNEL_ROUTE: &str =
+        "02180000fe02fd010000000008000f00fe00000008000100c000020008000700c00002010800040003000000";
+    const LOCAL_IPV6_ROUTE: &str = "0a800000ff0300020000000008000f00ff0000001400010020010db80000000000000000000000010800060000000000080004000300000024000c0000000000000000000000000000000000000000000000000000000000000000000500140000000000";
+
+    fn record(text: &str, body: &str) -> Value {
+        json!({ "text": text, "body": body })
+    }
+
+    fn settings() -> Value {
+        json!({
+            "role": "tester", "name": "t0", "index": 3, "kind": "veth", "parent": null,
+            "link": {
+                "mac": "02:aa:00:00:00:01", "mtu": 1437, "tx_queue_length": 77, "alias": "lab", "group": 5,
+                "promiscuous": true, "all_multicast": false, "arp": true, "token": null, "up": true,
+            },
+            "master": "br0",
+            "ports": [{
+                "name": "p1", "mtu": 1500, "offloads": { "rx-gro": { "wanted": true, "on": true } },
+            }],
+            "stays_in_place": false, "lost_by_move": ["configured qdisc fq"], "running": true, "qdisc": "mq",
+            "rings": { "rx": 256, "rx_max": 512, "tx": 128, "tx_max": 512 },
+            "channels": { "rx": 0, "rx_max": 0, "tx": 0, "tx_max": 0, "combined": 4, "combined_max": 8 },
+            "offloads": {
+                "rx-gro": { "wanted": true, "on": true }, "rx-lro": { "wanted": true, "on": false },
+                "unknown": { "wanted": true, "on": true },
+            },
+            "programs": [{ "mode": "generic", "id": 7 }],
+            "sysctls": { "ipv4/conf/*/rp_filter": "2", "ipv6/conf/*/hop_limit": "33" },
+            "addresses": [record("address 192.0.2.1/24", ADDRESS), record("address 192.0.2.7/24", EXPIRING)],
+            "routes": [record("", KERNEL_ROUTE), record("", LOCAL_IPV6_ROUTE)],
+            "neighbours": [],
+        })
+    }
+
+    fn parse(settings: Value) -> DeviceSettings {
+        serde_json::from_value(settings).unwrap()
+    }
+
+    /// Differences of settings that are changed so from what they were, in words.
+    fn after(change: impl FnOnce(&mut Value), moved: bool, age: u64) -> Vec<String> {
+        let mut now = settings();
+        change(&mut now);
+        let found = differences(&parse(settings()), &parse(now), moved, Duration::from_secs(age));
+        let words = |(what, outcome)| match outcome {
+            RestoreOutcome::Failed(why) => format!("{what}: {why}"),
+            RestoreOutcome::Lost(why) => format!("{what}: lost: {why}"),
+            RestoreOutcome::Done => format!("{what}: done"),
+        };
+        found.into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn equal_settings_do_not_differ() {
+        assert_eq!(after(|_| (), false, 0), [""; 0]);
+    }
+
+    #[test]
+    fn the_carrier_and_unknown_offloads_are_not_compared() {
+        let change = |now: &mut Value| {
+            now["running"] = json!(false);
+            now["offloads"].as_object_mut().unwrap().remove("unknown");
+        };
+        assert_eq!(after(change, false, 0), [""; 0]);
+    }
+
+    #[test]
+    fn every_setting_that_differs_is_listed_with_both_values() {
+        let change = |now: &mut Value| {
+            (now["link"]["mtu"], now["link"]["up"], now["master"]) = (json!(9000), json!(false), json!(null));
+            now["link"]["alias"] = json!(null);
+            (now["rings"]["rx"], now["channels"]["combined"]) = (json!(512), json!(1));
+            now["offloads"]["rx-lro"] = json!({ "wanted": false, "on": true });
+            (now["ports"][0]["mtu"], now["ports"][0]["offloads"]["rx-gro"]["on"]) =
+                (json!(9000), json!(false));
+            now["programs"] = json!([]);
+            now["sysctls"] = json!({ "ipv4/conf/*/rp_filter": "1" });
+            now["qdisc"] = json!("noqueue");
+        };
+        let expected = [
+            "MTU 1437: it is 9000 now",
+            "alias lab: it is none now",
+            "up: it is down now",
+            "master br0: it is none now",
+            "rings rx 256/512, tx 128/512: it is rx 512/512, tx 128/512 now",
+            "channels rx 0/0, tx 0/0, combined 4/8: it is rx 0/0, tx 0/0, combined 1/8 now",
+            "offload rx-lro off but requested: it is on but not requested now",
+            "MTU 1500 of port p1: it is 9000 now",
+            "offload rx-gro on of port p1: it is off but requested now",
+            "XDP program generic 7: it is none now",
+            "net/ipv4/conf/*/rp_filter: it is 1 now",
+            "net/ipv6/conf/*/hop_limit: it is absent now",
+            "qdisc mq: lost: it is noqueue now",
+        ];
+        assert_eq!(after(change, false, 0), expected);
+    }
+
+    #[test]
+    fn a_port_that_has_left_is_missing_and_after_a_move_a_loss() {
+        let change = |now: &mut Value| now["ports"] = json!([]);
+        assert_eq!(after(change, false, 0), ["port p1: it is not a port now"]);
+        let lost = "configured qdisc fq: lost: the move destroyed it, which --force accepted";
+        assert_eq!(after(change, true, 0), [lost]);
+    }
+
+    #[test]
+    fn a_device_in_place_that_was_never_up_keeps_the_qdisc_of_being_up() {
+        let never_up = |stays_in_place: bool| {
+            let mut was = parse(settings());
+            (was.qdisc, was.stays_in_place) = (Some(NOT_READY.to_owned()), stays_in_place);
+            differences(&was, &parse(settings()), false, Duration::ZERO).len()
+        };
+        assert_eq!((never_up(true), never_up(false)), (0, 1));
+    }
+
+    #[test]
+    fn missing_records_are_listed_unless_they_have_expired() {
+        let change = |now: &mut Value| {
+            (now["addresses"], now["routes"]) = (json!([]), json!([]));
+        };
+        let of_age = |age| after(change, false, age);
+        let expected = [
+            "address 192.0.2.1/24: it is missing",
+            "address 192.0.2.7/24: it is missing",
+            "route 192.0.2.0/24 in table 254: the kernel has not made it again",
+            "route 2001:db8::1/128 in table 255: lost: user space cannot add it",
+        ];
+        assert_eq!(of_age(60), expected);
+        assert_eq!(of_age(3600), [expected[0], expected[2], expected[3]]);
+    }
+}

@@ -35,7 +35,7 @@ use crate::{
     testbed::devices::{
         restore::{RestoreContext, restore},
         snapshot::{DeviceSettings, StoredRecord},
-        step::{RestoreOutcome, RestoredItem, Step},
+        step::{ClaimStep, RestoreOutcome, RestoredItem},
     },
 };
 
@@ -345,7 +345,7 @@ impl JournaledRun {
     }
 
     /// Restores the devices.
-    pub(super) fn restore(&self, origin: &Worker, after_step: fn(Step)) -> Vec<RestoredItem> {
+    pub(super) fn restore(&self, origin: &Worker, after_step: fn(ClaimStep)) -> Vec<RestoredItem> {
         let age = since_boot().saturating_sub(Duration::from_secs(self.journal.since_boot_s));
         let away = |role| {
             // A run that ended before it had created the namespace has left nothing in it.

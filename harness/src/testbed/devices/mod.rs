@@ -4,8 +4,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `testbed` | the pair and its path as a [`Testbed`](crate::testbed::Testbed) |
-//! | [`path`] | the path between the devices, explored by frames that `prober` sends; `offloads` keeps frames unchanged |
+//! | [`testbed`] | the path between the devices as a [`Testbed`](crate::testbed::Testbed), explored by frames that [`prober`] sends; `offloads` keeps frames unchanged |
 //! | [`pair`] | claims two devices and restores them |
 //! | [`journal`] | settings on disk; restores the devices of killed runs |
 //! | `restore` | moves devices back and sets what differs |
@@ -20,9 +19,8 @@ mod isolate;
 pub mod journal;
 mod offloads;
 pub mod pair;
-pub mod path;
 pub mod preflight;
-mod prober;
+pub mod prober;
 mod restore;
 mod route_order;
 mod snapshot;

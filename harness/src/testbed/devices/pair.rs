@@ -33,7 +33,7 @@ use crate::{
             preflight::{self, Objection, PreflightError},
             route_order,
             snapshot::DeviceSettings,
-            step::{RestoreOutcome, RestoredItem, Step},
+            step::{ClaimStep, RestoreOutcome, RestoredItem},
         },
         veth::bring_up,
     },
@@ -65,7 +65,7 @@ pub struct ClaimOptions {
     pub journals: PathBuf,
     /// Called after each step, so that a test can end the process there.
     #[doc(hidden)]
-    pub after_step: Option<fn(Step)>,
+    pub after_step: Option<fn(ClaimStep)>,
 }
 
 impl Default for ClaimOptions {
@@ -183,7 +183,7 @@ impl DevicePair {
         let run = journals.begin(&origin, devices.to_vec(), competing)?;
         // From here on, every end of this function restores the devices.
         let mut claim = Claim { run, origin, after_step, restored: false };
-        after_step(Step::Journal);
+        after_step(ClaimStep::Journal);
         let linked = claim.isolate(&devices).and_then(|[tester, dut]| {
             // Others may claim devices now.
             drop(journals);
@@ -215,7 +215,7 @@ impl DevicePair {
 struct Claim {
     run: JournaledRun,
     origin: Worker,
-    after_step: fn(Step),
+    after_step: fn(ClaimStep),
     restored: bool,
 }
 
@@ -230,14 +230,16 @@ impl Claim {
             Ok(Worker::spawn(&namespace, label)?)
         };
         let mut workers = [spawn(PortRole::Tester, "tester")?, spawn(PortRole::Dut, "dut")?];
-        after_step(Step::Namespaces);
+        after_step(ClaimStep::Namespaces);
         if devices.iter().any(|device| !device.programs.is_empty()) {
             let pins = run.mount_pins()?;
             devices.iter().try_for_each(|device| device.detach_programs(origin, &pins))?;
         }
-        after_step(Step::ProgramsDetached);
-        for ((device, worker), (label, step)) in
-            devices.iter().zip(&mut workers).zip([("tester", Step::TesterMoved), ("dut", Step::DutMoved)])
+        after_step(ClaimStep::ProgramsDetached);
+        for ((device, worker), (label, step)) in devices
+            .iter()
+            .zip(&mut workers)
+            .zip([("tester", ClaimStep::TesterMoved), ("dut", ClaimStep::DutMoved)])
         {
             match device.move_to(origin, worker.namespace()) {
                 Err(error) if error.errno() == Some(EINVAL) => {
@@ -257,7 +259,7 @@ impl Claim {
             return Ok(());
         }
         let mut items = self.run.restore(&self.origin, self.after_step);
-        (self.after_step)(Step::Restored);
+        (self.after_step)(ClaimStep::Restored);
         let kept = match self.run.finish(&items) {
             Ok(ended) => !ended,
             Err(error) => {
@@ -308,7 +310,7 @@ fn link_up(
     devices: &[DeviceSettings; 2],
     tester: &Worker,
     dut: &Worker,
-    after_step: fn(Step),
+    after_step: fn(ClaimStep),
 ) -> Result<Topology, DeviceError> {
     let begun = Instant::now();
     let [sending, receiving] = devices;
@@ -331,9 +333,9 @@ fn link_up(
             running => drop(running?),
         }
     }
-    after_step(Step::Running);
+    after_step(ClaimStep::Running);
     probe(&topology, tester, dut, if bonds { BOND_PROBE_TIMEOUT } else { PROBE_TIMEOUT })?;
-    after_step(Step::Probed);
+    after_step(ClaimStep::Probed);
     Ok(topology)
 }
 

@@ -144,7 +144,7 @@ const WITH_PORTS: [&str; 2] = [BRIDGE, "bond"];
 const BRIDGE: &str = "bridge";
 
 /// A device that is examined.
-struct Subject<'a> {
+struct Candidate<'a> {
     host: &'a mut Host,
     link: &'a Link,
     /// All links of the namespace.
@@ -153,10 +153,10 @@ struct Subject<'a> {
     addresses: Vec<IpAddr>,
 }
 
-type Check = fn(&mut Subject<'_>) -> Result<Vec<Objection>, PreflightError>;
+type PreflightCheck = fn(&mut Candidate<'_>) -> Result<Vec<Objection>, PreflightError>;
 
 /// All checks of an Ethernet device, the gravest first.
-const CHECKS: [Check; 12] = [
+const CHECKS: [PreflightCheck; 12] = [
     |it| Ok(if_so(!it.host.bpf_link_modes(it.link.index)?.is_empty(), Objection::BpfLink)),
     |it| Ok(if_so(it.host.is_wireless(it.link.index)?, Objection::Wireless)),
     |it| {
@@ -208,10 +208,10 @@ pub(super) fn objections(host: &mut Host, link: &Link) -> Result<Vec<Objection>,
     }
     let records = host.records(RecordKind::Address, link.index)?;
     let addresses = records.iter().filter_map(Record::address).collect();
-    let mut subject = Subject { links: host.links()?, addresses, host, link };
+    let mut candidate = Candidate { links: host.links()?, addresses, host, link };
     let mut found = Vec::new();
     for check in CHECKS {
-        found.extend(check(&mut subject)?);
+        found.extend(check(&mut candidate)?);
     }
     Ok(found)
 }

@@ -17,7 +17,7 @@ use crate::{
         diff::{NOT_READY, differences},
         route_order,
         snapshot::{AttachedProgram, DeviceSettings, PortSettings, StoredOffloads, StoredRecord},
-        step::{RestoreOutcome, RestoredItem, Step},
+        step::{ClaimStep, RestoreOutcome, RestoredItem},
     },
 };
 
@@ -45,17 +45,17 @@ pub(super) struct RestoreContext {
     /// Age of the settings.
     pub(super) age: Duration,
     /// Called after each step.
-    pub(super) after_step: fn(Step),
+    pub(super) after_step: fn(ClaimStep),
 }
 
 /// Steps of restoring a device that is back in the host's namespace. Each of them is done for all devices before the next one:
 /// the settings that one end of a veth accepts depend on the other end.
-const STEPS: [(RestoreStep, Step); 5] = [
-    (DeviceRestore::set_link, Step::LinksSet),
-    (DeviceRestore::attach_programs, Step::ProgramsAttached),
-    (DeviceRestore::set_offloads, Step::OffloadsSet),
-    (DeviceRestore::set_up, Step::UpSet),
-    (DeviceRestore::add_records, Step::RecordsAdded),
+const STEPS: [(RestoreStep, ClaimStep); 5] = [
+    (DeviceRestore::set_link, ClaimStep::LinksSet),
+    (DeviceRestore::attach_programs, ClaimStep::ProgramsAttached),
+    (DeviceRestore::set_offloads, ClaimStep::OffloadsSet),
+    (DeviceRestore::set_up, ClaimStep::UpSet),
+    (DeviceRestore::add_records, ClaimStep::RecordsAdded),
 ];
 type RestoreStep = fn(&mut DeviceRestore, &mut Host, IfIndex) -> Result<(), Error>;
 
@@ -74,8 +74,8 @@ pub(super) fn restore(
         device.return_home(origin, away(settings.role).as_ref());
         all.push(device);
         (context.after_step)(match settings.role {
-            PortRole::Tester => Step::TesterReturned,
-            PortRole::Dut => Step::DutReturned,
+            PortRole::Tester => ClaimStep::TesterReturned,
+            PortRole::Dut => ClaimStep::DutReturned,
         });
     }
     for (act, step) in STEPS {

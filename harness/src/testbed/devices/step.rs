@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A step of claiming devices, or of restoring them.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ClaimStep {
     /// The journal is on disk.
     Journal,
     /// The namespaces exist and are bound to files.
@@ -38,7 +38,7 @@ pub enum Step {
     Restored,
 }
 
-impl Step {
+impl ClaimStep {
     /// All steps, in order.
     pub const ALL: [Self; 15] = [
         Self::Journal,

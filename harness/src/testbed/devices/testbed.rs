@@ -1,61 +1,303 @@
-//! Two devices of this host as a [`Testbed`].
+//! Two devices of this host as a [`Testbed`]: set up so that a program gets frames as they were sent, and explored without a
+//! program for the changes that the path between them makes nevertheless.
+//!
+//! Promises: nothing is guessed. Offloads that change frames are turned off; those that cannot be are reported
+//! ([`RxTransform`]); properties that are not known beforehand (padding, window, longest frame) are found by sending frames.
+//!
+//! [`RxTransform`]: crate::model::rx_transform::RxTransform
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use xdproof_netns::XdpFeatures;
+use xdproof_netns::{LinkSetting, Worker, XdpFeatures};
+use xdproof_scenarios::SHORTEST_FRAME;
 
 use crate::{
+    error::chain,
     model::{
-        device::DeviceRecord,
-        facts::{Facts, FrameFate, PortNames},
+        device::{DeviceRecord, PathTraits, PortRole},
+        facts::{DEFAULT_MTU, Facts, FrameFate, PortNames},
         finding::{Finding, FindingKind, Severity},
         mode::Mode,
+        rx_transform::{Strips, stack_discards},
     },
     plan::needs::Needs,
     testbed::{
-        DevicePath, PortPair, Testbed, TestbedError,
-        devices::path::{LINK_UP, PathError},
+        Port, PortPair, Testbed, TestbedError,
+        devices::{
+            inventory,
+            offloads::{disable_rx_offloads, ports_of, strips_of, try_set},
+            prober::{HEADER, LONGEST_PADDED, Padding, PathError, Prober},
+        },
     },
 };
 
-/// Drivers of devices that send the frames of a flow by several ports if they are told to
-/// (`bond_xmit_roundrobin()` of `drivers/net/bonding/bond_main.c`).
+/// Deadline for the link of a device that resets itself: igb takes half a second, a copper link some seconds more.
+const LINK_UP: Duration = Duration::from_secs(10);
+
+/// Deadline for a detached program to disappear.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Drivers of devices that get their frames from the stack of a lower device (`rx_handler`, called after `skb_vlan_untag()` in
+/// `__netif_receive_skb_core()` of `net/core/dev.c`). A native program of a bond runs before that, in the drivers of its ports
+/// (`bond_xdp_set()` of `drivers/net/bonding/bond_main.c`).
+const STACKED: [&str; 7] =
+    ["macvlan", "ipvlan", "macvtap", "bridge", "team", "bonding", "802.1Q VLAN Support"];
+
+/// Drivers of devices that can be configured to send the frames of a flow by several ports (`bond_xmit_roundrobin()` of
+/// `drivers/net/bonding/bond_main.c`).
 const AGGREGATES: [&str; 2] = ["bonding", "team"];
 
-/// A path between two devices that was explored.
+/// Length in bytes of a VLAN tag. A packet socket sends one tag beyond the MTU (`packet_snd`).
+const TAG: usize = 4;
+
+/// Two connected devices, and the properties of the path between them.
 #[derive(Debug)]
 pub struct DeviceTestbed {
-    path: DevicePath,
+    ports: Arc<PortPair>,
     facts: Facts,
+    /// Both devices as they were found: the DUT, the tester.
+    devices: [DeviceRecord; 2],
+    findings: Vec<Finding>,
+    /// Length of the longest frame that arrives, by MTU.
+    longest_by_mtu: Mutex<BTreeMap<u32, usize>>,
+    /// Fates of frames that do not arrive as they should, with or without a program.
+    lost: Mutex<HashMap<Vec<u8>, FrameFate>>,
 }
 
 impl DeviceTestbed {
-    /// Returns the testbed that a path is.
+    /// Sets both devices so that they leave frames unchanged, and explores the path between them. Both have to be up, in
+    /// namespaces of their own. Takes some tens of milliseconds, and as long as the link needs. Results call the DUT by `label`,
+    /// or by its driver's name.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal; a path on which nothing arrives, on which others send, or which loses lone frames.
+    pub fn explore(ports: Arc<PortPair>, label: Option<String>) -> Result<Self, PathError> {
+        let mut testbed = Self::prepare(ports, label)?;
+        testbed.wait_running()?;
+        let ports = Arc::clone(&testbed.ports);
+        let mut prober = Prober::open(&ports)?;
+        prober.wait_for_first()?;
+        let padding = prober.padding()?;
+        drop(prober);
+        testbed.note_padding(padding);
+        let mtu = testbed.facts.usual_mtu;
+        testbed.bring_to_mtu(mtu)?;
+        testbed.facts.window = Prober::open(&ports)?.widest_window(mtu)?;
+        let longest = testbed.longest_at(mtu)?;
+        let Facts { shortest, padded_to, window, .. } = testbed.facts;
+        testbed.devices[0].path = Some(PathTraits { padded_to, shortest, window, longest });
+        testbed.note_strips();
+        Ok(testbed)
+    }
+
+    /// Limits the number of frames in flight to less than the path was found to carry.
     #[must_use]
-    pub fn new(path: DevicePath) -> Self {
-        let topology = &path.testbed.topology;
+    pub fn with_window(mut self, most: usize) -> Self {
+        self.facts.window = self.facts.window.min(most).max(1);
+        if let Some(path) = &mut self.devices[0].path {
+            path.window = self.facts.window;
+        }
+        self
+    }
+
+    /// Describes both devices as they are and sets them; nothing is explored yet.
+    fn prepare(ports: Arc<PortPair>, label: Option<String>) -> Result<Self, PathError> {
+        let (dut, tester) = (&ports.topology.dut, &ports.topology.tester);
+        let mut devices = [
+            inventory::describe(&ports.dut, dut.index, PortRole::Dut, "")?,
+            inventory::describe(&ports.tester, tester.index, PortRole::Tester, "")?,
+        ];
+        let driver = devices[0].driver.clone();
+        let label = label.unwrap_or_else(|| driver.clone());
+        for device in &mut devices {
+            device.nic.clone_from(&label);
+        }
+        let mut usual_mtu = DEFAULT_MTU;
+        for (worker, port) in ends(&ports) {
+            let index = port.index;
+            let link = worker.call(move |host| {
+                host.set_link(index, &LinkSetting::Promiscuous(true))?;
+                host.link_by_index(index)
+            })?;
+            usual_mtu = usual_mtu.min(link.max_mtu.unwrap_or(link.settings.mtu));
+            disable_rx_offloads(worker, index)?;
+        }
+        let (index, stacked) = (dut.index, STACKED.contains(&driver.as_str()));
+        let (queues, advertised, driver_strips) = ports.dut.call(move |host| {
+            let link = host.link_by_index(index)?;
+            // The drivers of a stacked device are those of its ports.
+            let drivers = if stacked { ports_of(host, index)? } else { vec![link.clone()] };
+            let strips = strips_of(host, drivers.iter().map(|link| link.index))?;
+            Ok((link.rx_queues, host.xdp_features(index)?, strips))
+        })?;
         let facts = Facts {
-            driver: path.driver.clone(),
-            label: path.nic.clone(),
-            ports: Some(PortNames {
-                dut: topology.dut.name.to_string(),
-                tester: topology.tester.name.to_string(),
-            }),
+            driver,
+            label,
+            ports: Some(PortNames { dut: dut.name.to_string(), tester: tester.name.to_string() }),
             exclusive: true,
             asynchronous: true,
-            queues: Some(path.queues),
-            usual_mtu: path.usual_mtu,
-            window: path.traits.window,
-            shortest: path.traits.shortest,
-            padded_to: path.traits.padded_to,
-            stack_strips: path.delivery(Mode::Generic).strips,
-            driver_strips: path.delivery(Mode::Native).strips,
-            stacked: path.is_stacked(Mode::Generic),
-            aggregated: path.devices.iter().any(|device| AGGREGATES.contains(&device.driver.as_str())),
-            advertises_native: path.advertised.map(|features| features.contains(XdpFeatures::BASIC)),
+            queues: Some(queues),
+            usual_mtu,
+            window: 1,
+            shortest: SHORTEST_FRAME,
+            padded_to: 0,
+            // The stack of the lower device has stripped the outer tag.
+            stack_strips: if stacked { Strips { customer: true, service: true } } else { driver_strips },
+            driver_strips,
+            stacked,
+            aggregated: devices.iter().any(|device| AGGREGATES.contains(&device.driver.as_str())),
+            advertises_native: advertised.map(|features| features.contains(XdpFeatures::BASIC)),
             link_up: LINK_UP,
         };
-        Self { path, facts }
+        let (longest_by_mtu, lost) = (Mutex::default(), Mutex::default());
+        Ok(Self { ports, facts, devices, findings: Vec::new(), longest_by_mtu, lost })
+    }
+
+    /// Waits until both ends have a carrier.
+    fn wait_running(&self) -> Result<(), PathError> {
+        for (worker, port) in ends(&self.ports) {
+            let index = port.index;
+            worker.call(move |host| host.wait_running(index, LINK_UP))?;
+        }
+        Ok(())
+    }
+
+    /// Sets the MTU of both ends in bytes, and waits until they have a carrier and frames arrive. No program may be attached.
+    fn bring_to_mtu(&self, mtu: u32) -> Result<(), PathError> {
+        if self.change_mtu(mtu)? {
+            self.wait_running()?;
+            Prober::open(&self.ports)?.wait_for_first()?;
+        }
+        Ok(())
+    }
+
+    /// Sets the MTU of both ends, and of ports that have a smaller one; returns false if nothing had to change.
+    fn change_mtu(&self, mtu: u32) -> Result<bool, PathError> {
+        let mut changed = false;
+        for (worker, port) in ends(&self.ports) {
+            let index = port.index;
+            let set = worker.run(move |host| {
+                let mut changed = false;
+                if host.link_by_index(index)?.settings.mtu != mtu {
+                    host.set_mtu(index, mtu)?;
+                    changed = true;
+                }
+                // A bond has set its ports; a bridge leaves them as they are.
+                for port in ports_of(host, index)?.iter().filter(|port| port.settings.mtu < mtu) {
+                    host.set_mtu(port.index, mtu)?;
+                    changed = true;
+                }
+                Ok(changed)
+            })?;
+            changed |= set.map_err(|error: xdproof_netns::Error| PathError::Mtu {
+                device: port.name.to_string(),
+                mtu,
+                answer: chain(&error),
+            })?;
+        }
+        Ok(changed)
+    }
+
+    /// Waits for both ends after a program was attached, and turns off again what attaching has turned on.
+    fn settle_ends(&self) -> Result<(), PathError> {
+        self.wait_running()?;
+        Ok(disable_rx_offloads(&self.ports.dut, self.ports.topology.dut.index)?)
+    }
+
+    /// Returns the length in bytes, without FCS, of the longest frame that arrives at an MTU without a program: with a tag of 4
+    /// bytes beyond the MTU, if that arrives. The MTU has to be set, and no program attached.
+    fn longest_at(&self, mtu: u32) -> Result<usize, PathError> {
+        let known = || self.longest_by_mtu.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&longest) = known().get(&mtu) {
+            return Ok(longest);
+        }
+        let mut prober = Prober::open(&self.ports)?;
+        let mut longest = 0;
+        for (length, tagged) in longest_candidates(mtu) {
+            if prober.arrives(length, tagged)? {
+                longest = length;
+                break;
+            }
+        }
+        known().insert(mtu, longest);
+        Ok(longest)
+    }
+
+    /// Sends frames once while no program is attached, and remembers which of them do not arrive as they should: a device that
+    /// does not send or receive a malformed frame does not do so with a program either. Frames that the stack discards cannot be
+    /// seen.
+    fn explore_fates(&self, frames: &[&[u8]]) -> Result<(), PathError> {
+        let mut prober = Prober::open(&self.ports)?;
+        // Tags are stripped before a program, and packet sockets see them again.
+        let transform = self.facts.rx_transform(Mode::Generic);
+        let distinct: HashSet<&[u8]> =
+            frames.iter().copied().filter(|frame| frame.len() >= self.facts.shortest).collect();
+        let distinct: Vec<(&[u8], Vec<u8>)> = distinct
+            .into_iter()
+            .map(|frame| (frame, transform.arriving(frame).into_owned()))
+            .filter(|(_, arriving)| !stack_discards(arriving))
+            .collect();
+        let mut missing = Vec::new();
+        for window in distinct.chunks(self.facts.window.max(1)) {
+            let arrived = prober.exchange(&window.iter().map(|(frame, _)| *frame).collect::<Vec<_>>())?;
+            missing.extend(window.iter().filter(|(_, arriving)| !arrived.contains(arriving)));
+        }
+        for (frame, arriving) in missing {
+            if let Some(fate) = prober.fate(frame, arriving)? {
+                self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(frame.to_vec(), fate);
+            }
+        }
+        Ok(())
+    }
+
+    fn finding(&self, severity: Severity, mode: Option<Mode>, message: String) -> Finding {
+        let nic = Some(self.facts.label.clone());
+        Finding { kind: FindingKind::ModifiedFrames, severity, nic, mode, message }
+    }
+
+    fn note(&mut self, severity: Severity, mode: Option<Mode>, message: String) {
+        self.findings.push(self.finding(severity, mode, message));
+    }
+
+    fn note_padding(&mut self, padding: Padding) {
+        let (shortest, padded_to) = match padding {
+            Padding::Regular { shortest, padded_to } => (shortest, padded_to),
+            Padding::Irregular(why) => {
+                // Frames whose bytes cannot be predicted prove nothing.
+                self.facts.shortest = LONGEST_PADDED;
+                return self.note(Severity::Warning, None, why);
+            }
+        };
+        (self.facts.shortest, self.facts.padded_to) = (shortest, padded_to);
+        if padded_to > 0 {
+            let what = format!(
+                "frames shorter than {padded_to} bytes arrive padded with zeros, which the expected counts take into account"
+            );
+            self.note(Severity::Note, None, what);
+        }
+        if shortest > SHORTEST_FRAME {
+            let what =
+                format!("frames shorter than {shortest} bytes do not arrive, with or without a program");
+            self.note(Severity::Note, None, what);
+        }
+    }
+
+    fn note_strips(&mut self) {
+        const STRIPPED: &str =
+            "outer VLAN tags are stripped before a program gets the frames, which cannot be turned off here";
+        let (stack, driver) = (self.facts.stack_strips, self.facts.driver_strips);
+        let modes = match stack == driver {
+            true => vec![(stack, None)],
+            false => vec![(stack, Some(Mode::Generic)), (driver, Some(Mode::Native))],
+        };
+        for (_, mode) in modes.into_iter().filter(|(strips, _)| *strips != Strips::default()) {
+            self.note(Severity::Note, mode, STRIPPED.to_owned());
+        }
     }
 }
 
@@ -68,32 +310,48 @@ impl Testbed for DeviceTestbed {
         if let Some(reason) = needs.unmet(&self.facts) {
             return Err(TestbedError::Incapable(reason));
         }
-        self.path.set_mtu(needs.mtu)?;
+        self.bring_to_mtu(needs.mtu)?;
         // While nothing is attached.
-        self.path.longest(needs.mtu)?;
-        Ok(Arc::clone(&self.path.testbed))
+        self.longest_at(needs.mtu)?;
+        Ok(Arc::clone(&self.ports))
     }
 
     fn settle(&self, _: &PortPair) -> Result<(), TestbedError> {
-        Ok(self.path.settle()?)
+        Ok(self.settle_ends()?)
     }
 
     fn set_offloads(&self, _: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError> {
-        match self.path.set_offloads(offloads)? {
-            None => Ok(self.path.wait_running()?),
+        let (index, wanted) = (self.ports.topology.dut.index, offloads.clone());
+        let unchangeable = self.ports.dut.call(move |host| {
+            for (name, on) in wanted {
+                if !try_set(host, index, &name, on)? {
+                    return Ok(Some(name));
+                }
+            }
+            Ok(None)
+        })?;
+        match unchangeable {
+            None => Ok(self.wait_running()?),
             Some(name) => Err(TestbedError::Incapable(format!(
                 "the DUT cannot change the offload {name}, which the scenario needs"
             ))),
         }
     }
 
+    /// Waits until no program is attached to the DUT. A detached one stays as long as another process holds its `bpf_link`: one
+    /// that lists all links (`bpftool link`), or a child that has not yet called `execve`.
     fn wait_released(&self) -> Result<(), TestbedError> {
-        Ok(self.path.wait_bare()?)
+        let index = self.ports.topology.dut.index;
+        let awaited = "see the last program go";
+        self.ports
+            .dut
+            .call(move |host| host.wait_link(index, awaited, DETACH_TIMEOUT, |link| link.xdp.is_empty()))?;
+        Ok(())
     }
 
     fn survey(&self, mtu: u32, frames: &[&[u8]]) -> Result<(), TestbedError> {
-        match self.path.set_mtu(mtu) {
-            Ok(()) => Ok(self.path.survey(frames.iter().copied())?),
+        match self.bring_to_mtu(mtu) {
+            Ok(()) => Ok(self.explore_fates(frames)?),
             // The trials that need this MTU say that it is not accepted.
             Err(PathError::Mtu { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -101,37 +359,35 @@ impl Testbed for DeviceTestbed {
     }
 
     fn longest(&self, mtu: u32) -> Result<usize, TestbedError> {
-        Ok(self.path.longest(mtu)?)
+        Ok(self.longest_at(mtu)?)
     }
 
     fn fate(&self, frame: &[u8]) -> Option<FrameFate> {
-        self.path.fate(frame)
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(frame).copied()
     }
 
     fn set_mtu(&self, _: &PortPair, mtu: u32) -> Result<(), TestbedError> {
-        Ok(self.path.set_mtu_beneath(mtu)?)
+        if self.change_mtu(mtu)? {
+            self.settle_ends()?;
+        }
+        Ok(())
     }
 
     fn pair(&self) -> Option<Arc<PortPair>> {
-        Some(Arc::clone(&self.path.testbed))
+        Some(Arc::clone(&self.ports))
     }
 
     fn devices(&self) -> &[DeviceRecord] {
-        &self.path.devices
+        &self.devices
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let lost = self.path.lost();
-        let altered = (lost > 0).then(|| Finding {
-            kind: FindingKind::ModifiedFrames,
-            severity: Severity::Note,
-            nic: Some(self.path.nic.clone()),
-            mode: None,
-            message: format!(
-                "{lost} of the frames do not arrive as they were sent, with or without a program; the trials that need them say which"
-            ),
-        });
-        self.path.findings.iter().cloned().chain(altered).collect()
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let what = format!(
+            "{lost} of the frames do not arrive as they were sent, with or without a program; the trials that need them say which"
+        );
+        let altered = (lost > 0).then(|| self.finding(Severity::Note, None, what));
+        self.findings.iter().cloned().chain(altered).collect()
     }
 }
 
@@ -141,5 +397,33 @@ impl From<PathError> for TestbedError {
             PathError::Mtu { .. } => Self::Incapable(error.to_string()),
             error => Self::Path(error),
         }
+    }
+}
+
+/// Both ends, the DUT first.
+fn ends(ports: &PortPair) -> [(&Worker, &Port); 2] {
+    [(&ports.dut, &ports.topology.dut), (&ports.tester, &ports.topology.tester)]
+}
+
+/// Lengths in bytes of frames that may be the longest ones at an MTU, the longest first, and whether each needs a VLAN tag: a tag
+/// may exceed the MTU, and a device that accepts an MTU without carrying its frames carries the usual ones.
+fn longest_candidates(mtu: u32) -> impl Iterator<Item = (usize, bool)> {
+    let full = usize::try_from(mtu).unwrap_or(usize::MAX).saturating_add(HEADER);
+    [full + TAG, full, 1518, 1514]
+        .into_iter()
+        .filter(move |length| *length <= full + TAG)
+        .map(move |length| (length, length > full || length == 1518))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_frame_is_looked_for_with_a_tag_beyond_the_mtu_and_down_to_the_usual_ones() {
+        let of = |mtu| longest_candidates(mtu).collect::<Vec<_>>();
+        assert_eq!(of(9000), [(9018, true), (9014, false), (1518, true), (1514, false)]);
+        assert_eq!(of(1500), [(1518, true), (1514, false), (1518, true), (1514, false)]);
+        assert_eq!(of(1400), [(1418, true), (1414, false)]);
     }
 }
