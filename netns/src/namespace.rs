@@ -53,7 +53,7 @@ impl NetNs {
     /// # Errors
     /// [`Error::Refused`] if `/proc` is not mounted.
     pub fn current() -> Result<Self, Error> {
-        Self::open(Path::new(THIS_THREAD))
+        Self::at(Path::new(THIS_THREAD))
     }
 
     /// Opens a namespace by its name in `ip netns`.
@@ -62,18 +62,7 @@ impl NetNs {
     /// [`Error::Invalid`] for an invalid name, [`Error::Refused`] if there is none (`ENOENT`) or if it is not
     /// a network namespace (`ENOTTY`, `EINVAL`), like a name whose namespace was unmounted.
     pub fn named(name: &str) -> Result<Self, Error> {
-        Self::open(&path_of(name)?)
-    }
-
-    fn open(path: &Path) -> Result<Self, Error> {
-        let open = || {
-            let file = File::open(path)?;
-            match sys::namespace_kind(file.as_fd())? {
-                libc::CLONE_NEWNET => Ok(Self(Arc::new(file.into()))),
-                _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
-            }
-        };
-        open().map_err(Error::refused::<io::Error>("open a network namespace", Subject::Path(path.into())))
+        Self::at(&path_of(name)?)
     }
 
     /// Gives the namespace a name that `ip netns` lists and other processes can enter, as iproute2 does
@@ -119,7 +108,14 @@ impl NetNs {
     /// [`Error::Refused`]: `ENOENT` if there is no such file, `ENOTTY` or `EINVAL` if it is not a network
     /// namespace.
     pub fn at(path: &Path) -> Result<Self, Error> {
-        Self::open(path)
+        let open = || {
+            let file = File::open(path)?;
+            match sys::namespace_kind(file.as_fd())? {
+                libc::CLONE_NEWNET => Ok(Self(Arc::new(file.into()))),
+                _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            }
+        };
+        open().map_err(Error::refused::<io::Error>("open a network namespace", Subject::Path(path.into())))
     }
 
     /// Removes the file of a namespace, and with it the namespace if nothing else holds it. A missing file is

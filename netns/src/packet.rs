@@ -150,14 +150,11 @@ impl PacketSocket {
                 continue;
             }
             let len = original_len.min(buffer.len());
-            return Ok(Some(match tag {
-                Some(tag) => Received {
-                    len: insert_tag(buffer, len, tag),
-                    original_len: original_len + TAG,
-                    outgoing,
-                    tag_restored: true,
-                },
-                None => Received { len, original_len, outgoing, tag_restored: false },
+            return Ok(Some(Received {
+                len: tag.map_or(len, |tag| insert_tag(buffer, len, tag)),
+                original_len: original_len + tag.map_or(0, |_| TAG),
+                outgoing,
+                tag_restored: tag.is_some(),
             }));
         }
     }
@@ -329,16 +326,12 @@ fn removed_tag(auxdata: &[u8]) -> Option<[u8; TAG]> {
 /// new length. Bytes that no longer fit are dropped.
 fn insert_tag(buffer: &mut [u8], len: usize, tag: [u8; TAG]) -> usize {
     let end = (len + TAG).min(buffer.len());
-    if let Some(behind) = end.checked_sub(TAG).filter(|&behind| behind >= ADDRESSES) {
-        buffer.copy_within(ADDRESSES..behind, ADDRESSES + TAG);
-        buffer[ADDRESSES..ADDRESSES + TAG].copy_from_slice(&tag);
-        end
-    } else {
-        // The tag does not fit whole.
-        let place = ADDRESSES.min(len);
-        buffer[place..end].copy_from_slice(&tag[..end - place]);
-        end
-    }
+    let place = ADDRESSES.min(len);
+    // The tag may not fit whole.
+    let behind = (place + TAG).min(end);
+    buffer.copy_within(place..end.saturating_sub(TAG).max(place), behind);
+    buffer[place..behind].copy_from_slice(&tag[..behind - place]);
+    end
 }
 
 #[cfg(test)]

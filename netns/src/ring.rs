@@ -151,12 +151,10 @@ impl TxRing {
         if frame.len() > Self::MAX_FRAME {
             return Err(refused(libc::EMSGSIZE));
         }
-        let (Ok(place), Ok(length)) = (usize::try_from(slot), u32::try_from(frame.len())) else {
+        let place = usize::try_from(slot).ok().filter(|&place| place < self.lengths.len());
+        let (Some(place), Ok(length @ 14..)) = (place, u32::try_from(frame.len())) else {
             return Err(refused(libc::EINVAL));
         };
-        if place >= self.lengths.len() || frame.len() < 14 {
-            return Err(refused(libc::EINVAL));
-        }
         let deadline = Instant::now() + PROGRESS_TIMEOUT;
         while self.completion.producer() != self.sent {
             if Instant::now() > deadline {
