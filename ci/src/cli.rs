@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use crate::{fault_injection::Fault, initrd::ValidateOptions};
+use crate::{fault_injection::Fault, initrd::GuestOptions};
 
 const AFTER_HELP: &str = "\
 Kernels and the static build are cached in $XDPROOF_CACHE, $XDG_CACHE_HOME/xdproof or
@@ -62,6 +62,9 @@ pub(crate) struct TrialArgs {
     /// On NICs, skip the attach-semantics tests
     #[arg(long)]
     without_rules: bool,
+    /// On NICs, also measure frame rates for up to TIME, for example 30s
+    #[arg(long, value_name = "TIME")]
+    bench: Option<String>,
     /// Run only the I-th of N parts of the trials
     #[arg(long, value_name = "I/N", value_parser = part)]
     partition: Option<String>,
@@ -100,15 +103,18 @@ pub(crate) struct OutputArgs {
 }
 
 impl TrialArgs {
-    /// Returns the options of `xdproof validate` in the guests.
-    pub(crate) fn options(&self) -> ValidateOptions {
-        let Self { mode, scenario, most_frames, without_rules, partition } = self;
+    /// Returns the options of xdproof in the guests.
+    pub(crate) fn options(&self) -> GuestOptions {
+        let Self { mode, scenario, most_frames, without_rules, bench, partition } = self;
         let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect::<Vec<_>>();
-        let mut all: Vec<String> = scenario.iter().flat_map(|glob| words(&["--scenario", glob])).collect();
-        all.extend(partition.iter().flat_map(|part| words(&["--partition", part])));
-        let mut nics = words(&["--mode", &mode.join(","), "--most-frames", &most_frames.to_string()]);
-        nics.extend((!without_rules).then(|| "--rules".to_owned()));
-        ValidateOptions { all, nics }
+        let mut validate: Vec<String> =
+            scenario.iter().flat_map(|glob| words(&["--scenario", glob])).collect();
+        validate.extend(partition.iter().flat_map(|part| words(&["--partition", part])));
+        let mut nic = words(&["--mode", &mode.join(","), "--most-frames", &most_frames.to_string()]);
+        nic.extend((!without_rules).then(|| "--rules".to_owned()));
+        let measure = ["--mode", "generic,native", "--size", "64", "--mix", "udp", "--budget"];
+        let bench = bench.iter().flat_map(|time| words(&[&measure[..], &[time]].concat())).collect();
+        GuestOptions { validate, nic, bench }
     }
 }
 
@@ -139,13 +145,15 @@ mod tests {
 
     #[test]
     fn options_reach_the_cells_that_they_are_for() {
-        let ValidateOptions { all, nics } = parse(&[]).trials.options();
-        assert!(all.is_empty());
-        assert_eq!(nics, ["--mode", "generic,native,offload", "--most-frames", "10000", "--rules"]);
-        let given = ["--without-rules", "--mode", "native", "--scenario", "vlan/*", "--partition", "1/2"];
-        let ValidateOptions { all, nics } = parse(&given).trials.options();
-        assert_eq!(all, ["--scenario", "vlan/*", "--partition", "1/2"]);
-        assert_eq!(nics, ["--mode", "native", "--most-frames", "10000"]);
+        let GuestOptions { validate, nic, bench } = parse(&[]).trials.options();
+        assert!(validate.is_empty() && bench.is_empty());
+        assert_eq!(nic, ["--mode", "generic,native,offload", "--most-frames", "10000", "--rules"]);
+        let given =
+            ["--without-rules", "--mode=native", "--scenario=vlan/*", "--partition=1/2", "--bench=9s"];
+        let GuestOptions { validate, nic, bench } = parse(&given).trials.options();
+        assert!(bench.ends_with(&["--budget".to_owned(), "9s".to_owned()]));
+        assert_eq!(validate, ["--scenario", "vlan/*", "--partition", "1/2"]);
+        assert_eq!(nic, ["--mode", "native", "--most-frames", "10000"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     cache::Cache,
     catalog::Tester,
     command,
-    initrd::{self, GuestPrograms, ValidateOptions},
+    initrd::{self, GuestOptions, GuestPrograms},
     kernels::Kernel,
     qemu::{Accelerator, Ending, Machine, Timeouts},
     terminal::log,
@@ -65,7 +65,7 @@ impl Host {
     fn boot_with_kvm(&self, tester: &Tester, kernel: &Kernel, cancelled: &AtomicBool) -> Result<Ending> {
         let scratch = tempfile::tempdir()?;
         let initrd = scratch.path().join("initrd");
-        initrd::write(&initrd, &self.programs, kernel, &[], &[], &ValidateOptions::default())?;
+        initrd::write(&initrd, &self.programs, kernel, &[], &[], &GuestOptions::default())?;
         let machine = Machine {
             accelerator: Accelerator::Kvm,
             kernel,

@@ -70,13 +70,15 @@ pub(crate) struct GuestPrograms {
     pub(crate) iproute2: Vec<PathBuf>,
 }
 
-/// Options of `xdproof validate` in a guest.
+/// Options of xdproof in a guest.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ValidateOptions {
-    /// Options for every cell.
-    pub(crate) all: Vec<String>,
-    /// Further options for the cells of NICs.
-    pub(crate) nics: Vec<String>,
+pub(crate) struct GuestOptions {
+    /// Options of `xdproof validate` in every cell.
+    pub(crate) validate: Vec<String>,
+    /// Further options of `xdproof validate` in the cells of NICs.
+    pub(crate) nic: Vec<String>,
+    /// Options of `xdproof bench` in the cells of NICs; without any, there is no measurement.
+    pub(crate) bench: Vec<String>,
 }
 
 /// A module and its parameters.
@@ -125,7 +127,7 @@ pub(crate) fn write(
     kernel: &Kernel,
     modules: &[Module],
     cells: &[String],
-    options: &ValidateOptions,
+    options: &GuestOptions,
 ) -> Result<()> {
     let mut archive = Archive::new(io::BufWriter::new(fs::File::create(to)?));
     for name in DIRECTORIES {
@@ -151,10 +153,15 @@ pub(crate) fn write(
         archive.file(&name, 0o644, &decompress::read(file)?)?;
         load_order.push(format!("/{name} {parameters}"));
     }
-    let ValidateOptions { all, nics } = options;
-    for (name, lines) in
-        [("modules", &load_order[..]), ("cells", cells), ("options", all), ("nic_options", nics)]
-    {
+    let GuestOptions { validate, nic, bench } = options;
+    let files = [
+        ("modules", &load_order[..]),
+        ("cells", cells),
+        ("validate", validate),
+        ("nic", nic),
+        ("bench", bench),
+    ];
+    for (name, lines) in files {
         for line in lines {
             ensure!(!line.contains('\n'), "`{line}` contains a line break");
         }

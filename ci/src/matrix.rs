@@ -23,7 +23,7 @@ use crate::{
     fault_injection::{Fault, NO_MODULE, NO_NIC},
     guest_log::GuestLog,
     host::Host,
-    initrd::{self, ValidateOptions},
+    initrd::{self, GuestOptions},
     kernels::Kernel,
     protocol::{File, Message},
     qemu::{Ending, Machine, Timeouts, plan_line},
@@ -42,7 +42,7 @@ const EXITS_WITH_RESULT: [i32; 3] = [0, 1, 4];
 pub(crate) struct MatrixConfig<'a> {
     pub(crate) host: Host,
     pub(crate) nics: Nics,
-    pub(crate) options: ValidateOptions,
+    pub(crate) options: GuestOptions,
     pub(crate) timeouts: Timeouts,
     /// Directory of the results.
     pub(crate) out: PathBuf,
@@ -84,7 +84,8 @@ impl KernelRun {
 
     /// Returns the result files below the directory of all results.
     pub(crate) fn files(&self, out: &Path) -> Vec<PathBuf> {
-        self.results().map(|(cell, _)| out.join(cell).join(results::FILE)).collect()
+        let files = |(cell, _)| [results::FILE, results::BENCH_FILE].map(|file| out.join(&cell).join(file));
+        self.results().flat_map(files).filter(|file| file.is_file()).collect()
     }
 
     fn cell_name(&self, cell: &str) -> String {
@@ -198,8 +199,7 @@ impl<'a> KernelMatrix<'a> {
     fn remove_old_results(&self) {
         let of_cells = self.run.order.iter().map(|cell| self.directory.join(cell));
         for directory in of_cells.chain([self.directory.clone(), self.config.out.clone()]) {
-            // Usually there is none.
-            let _none = fs::remove_file(directory.join(results::FILE));
+            remove_results(&directory);
         }
     }
 
@@ -370,7 +370,14 @@ impl<'a> KernelMatrix<'a> {
         self.failures.insert(cell, failure);
         if let Some(cell) = cell {
             // A failed attempt must leave nothing that could be taken for a result.
-            let _none = fs::remove_file(self.directory.join(cell).join(results::FILE));
+            remove_results(&self.directory.join(cell));
         }
+    }
+}
+
+fn remove_results(directory: &Path) {
+    for file in [results::FILE, results::BENCH_FILE] {
+        // Usually there is none.
+        let _none = fs::remove_file(directory.join(file));
     }
 }

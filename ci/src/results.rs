@@ -25,6 +25,9 @@ const COLLECTION_SCHEMA: &str = "xdproof.results/2";
 /// Name of every result file.
 pub(crate) const FILE: &str = "result.json";
 
+/// Name of a cell's measurements.
+pub(crate) const BENCH_FILE: &str = "bench.json";
+
 /// All verdicts in the order of their importance.
 pub(crate) const VERDICTS: &[&str] = &["pass", "fail", "error", "skip", "xfail", "unreachable", "not_run"];
 
