@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
-};
 use nix::poll::PollFlags;
+use rtnetlink::{
+    LinkBridge, LinkDummy, LinkIfb, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+    },
+};
 use tappers::Interface;
 
 use crate::{Error, Host, LinkName, MacAddr, NetNs, Subject, netlink::Request, poll::wait_ready};
@@ -45,15 +48,11 @@ impl VethEnd {
         Self { name, mac, mtu: 1500, rx_queues: 1, tx_queues: 1 }
     }
 
-    fn attributes(&self) -> Vec<LinkAttribute> {
-        let Self { name, mac, mtu, rx_queues, tx_queues } = self;
-        vec![
-            LinkAttribute::IfName(name.to_string()),
-            LinkAttribute::Address(mac.0.to_vec()),
-            LinkAttribute::Mtu(*mtu),
-            LinkAttribute::NumRxQueues(*rx_queues),
-            LinkAttribute::NumTxQueues(*tx_queues),
-        ]
+    fn configure<T>(&self, link: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+        link.address(self.mac.0.to_vec())
+            .mtu(self.mtu)
+            .append_extra_attribute(LinkAttribute::NumRxQueues(self.rx_queues))
+            .append_extra_attribute(LinkAttribute::NumTxQueues(self.tx_queues))
     }
 }
 
@@ -96,17 +95,13 @@ impl Host {
     /// [`Error::Refused`]: `EEXIST` if a name is taken, `EINVAL` for an MTU or a number of queues out of
     /// range, `EPERM` without `CAP_NET_ADMIN` over both namespaces.
     pub fn create_veth(&mut self, spec: &VethSpec, far: &NetNs) -> Result<(), Error> {
-        let VethSpec { near: near_end, far: far_end } = spec;
+        let (near_name, far_name) = (spec.near.name.as_ref(), spec.far.name.as_ref());
+        let peer = spec.far.configure(LinkUnspec::new_with_name(far_name));
         // rtnl_newlink() reads the peer's namespace from the peer's own attributes (net/core/rtnetlink.c).
-        let mut peer = LinkMessage::default();
-        peer.attributes = far_end.attributes();
-        peer.attributes.push(LinkAttribute::NetNsFd(far.as_fd().as_raw_fd()));
-        let mut attributes = near_end.attributes();
-        attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        self.create_link("create a veth pair", &near_end.name, attributes)
+        let peer = InfoVeth::Peer(peer.setns_by_fd(far.as_fd().as_raw_fd()).build());
+        let pair = spec.near.configure(LinkVeth::new(near_name, far_name));
+        let pair = pair.set_info_data(InfoData::Veth(peer)).build();
+        self.create_link("create a veth pair", &spec.near.name, pair)
     }
 
     /// Creates a virtual link without a lower link. It is down.
@@ -115,23 +110,21 @@ impl Host {
     /// [`Error::Refused`]: `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel has no links of this
     /// kind.
     pub fn create_virtual(&mut self, name: &LinkName, kind: VirtualKind) -> Result<(), Error> {
-        let kind = LinkInfo::Kind(match kind {
-            VirtualKind::Bridge => InfoKind::Bridge,
-            VirtualKind::Ifb => InfoKind::Ifb,
-            VirtualKind::Dummy => InfoKind::Dummy,
-        });
-        let attributes = vec![LinkAttribute::IfName(name.to_string()), LinkAttribute::LinkInfo(vec![kind])];
-        self.create_link("create a virtual link", name, attributes)
+        let message = match kind {
+            // LinkBridge::new() would bring it up.
+            VirtualKind::Bridge => LinkMessageBuilder::<LinkBridge>::new(name.as_ref()).build(),
+            VirtualKind::Ifb => LinkIfb::new(name.as_ref()).build(),
+            VirtualKind::Dummy => LinkDummy::new(name.as_ref()).build(),
+        };
+        self.create_link("create a virtual link", name, message)
     }
 
     fn create_link(
         &mut self,
         action: &'static str,
         name: &LinkName,
-        attributes: Vec<LinkAttribute>,
+        message: LinkMessage,
     ) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.attributes = attributes;
         let request = Request::new(action, Subject::from(name)).with_flags(NLM_F_CREATE | NLM_F_EXCL);
         self.route.send(&request, RouteNetlinkMessage::NewLink(message)).map(drop)
     }

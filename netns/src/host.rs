@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 
 use crate::{Error, namespace, netlink::Channel};
 

@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage},
-    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64},
-};
 use nix::poll::PollFlags;
+use rtnetlink::{
+    LinkUnspec,
+    packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL},
+    packet_route::{
+        AddressFamily, RouteNetlinkMessage,
+        address::{AddressAttribute, AddressMessage},
+        link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64},
+    },
+};
 #[cfg(feature = "serde")]
 use {
     schemars::JsonSchema,
@@ -21,7 +24,7 @@ use {
 
 use crate::{
     Error, Host, IfIndex, LinkName, LinkSettings, NetNs, Subject, XdpState,
-    netlink::{Request, link_message, subscribe},
+    netlink::{LinkBuilder, Request, by_index, subscribe},
     poll::wait_ready,
 };
 
@@ -185,15 +188,14 @@ impl Host {
         to: &NetNs,
         identity: Option<(&LinkName, IfIndex)>,
     ) -> Result<(), Error> {
-        let mut message = link_message(index);
-        message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+        let mut link = by_index(index).setns_by_fd(to.as_fd().as_raw_fd());
         if let Some((name, new)) = identity {
-            message.attributes.push(LinkAttribute::IfName(name.to_string()));
+            link = link.name(name.as_ref());
             if new != index {
-                message.attributes.push(LinkAttribute::NewIfIndex(new.get().cast_signed()));
+                link = link.append_extra_attribute(LinkAttribute::NewIfIndex(new.get().cast_signed()));
             }
         }
-        self.send_set_link("move to another namespace", index, message)
+        self.change_link("move to another namespace", index, link)
     }
 
     /// Deletes a virtual link; for a veth, both ends.
@@ -202,54 +204,53 @@ impl Host {
     /// [`Error::Refused`]: `ENODEV` if there is no such link, `EOPNOTSUPP` if it is hardware.
     pub fn delete_link(&mut self, index: IfIndex) -> Result<(), Error> {
         let request = Request::new("delete", Subject::from(index));
-        self.route.send(&request, RouteNetlinkMessage::DelLink(link_message(index))).map(drop)
+        self.route.send(&request, RouteNetlinkMessage::DelLink(by_index(index).build())).map(drop)
     }
 
     /// Reads a link, by its name.
     pub fn link(&mut self, name: &LinkName) -> Result<Link, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_string()));
-        self.one_link(message, name.into(), || Error::NoSuchLink { name: name.clone() })
+        let link = LinkUnspec::new_with_name(name.as_ref());
+        self.one_link(link, name.into(), || Error::NoSuchLink { name: name.clone() })
     }
 
     /// Reads a link, by its index.
     pub fn link_by_index(&mut self, index: IfIndex) -> Result<Link, Error> {
-        self.one_link(link_message(index), index.into(), || Error::NoSuchIndex { index })
+        self.one_link(by_index(index), index.into(), || Error::NoSuchIndex { index })
     }
 
     /// Reads the part of a link's state that changes during use. This is cheaper than
     /// [`link_by_index`](Self::link_by_index): the kernel leaves out the statistics, those of the protocols
     /// included (`RTEXT_FILTER_SKIP_STATS`, Linux 4.4; `rtnl_fill_ifinfo()` in `net/core/rtnetlink.c`).
     pub fn link_state(&mut self, index: IfIndex) -> Result<LinkState, Error> {
-        let mut message = link_message(index);
-        message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
-        let link = self.one_link(message, index.into(), || Error::NoSuchIndex { index })?;
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        let link = by_index(index).append_extra_attribute(mask);
+        let link = self.one_link(link, index.into(), || Error::NoSuchIndex { index })?;
         Ok(LinkState { running: link.running, xdp: link.xdp })
     }
 
     /// Reads every link of the namespace, `lo` included, in the order of the indices.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
         let request = Request::new("list the links", None).with_flags(NLM_F_DUMP);
-        let mut links = self.get_links(&request, LinkMessage::default())?;
+        let mut links = self.get_links(&request, LinkBuilder::default())?;
         links.sort_by_key(|link| link.index);
         Ok(links)
     }
 
     fn one_link(
         &mut self,
-        message: LinkMessage,
+        link: LinkBuilder,
         subject: Subject,
         none: impl Fn() -> Error,
     ) -> Result<Link, Error> {
-        match self.get_links(&Request::new("look up", subject), message) {
+        match self.get_links(&Request::new("look up", subject), link) {
             Ok(links) => links.into_iter().next().ok_or_else(none),
             Err(error) if error.errno() == Some(libc::ENODEV) => Err(none()),
             Err(error) => Err(error),
         }
     }
 
-    fn get_links(&mut self, request: &Request, message: LinkMessage) -> Result<Vec<Link>, Error> {
-        let replies = self.route.send(request, RouteNetlinkMessage::GetLink(message))?;
+    fn get_links(&mut self, request: &Request, link: LinkBuilder) -> Result<Vec<Link>, Error> {
+        let replies = self.route.send(request, RouteNetlinkMessage::GetLink(link.build()))?;
         replies
             .into_iter()
             .filter_map(|reply| match reply {

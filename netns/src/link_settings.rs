@@ -2,9 +2,9 @@
 
 use std::{fmt, net::Ipv6Addr};
 
-use netlink_packet_route::{
+use rtnetlink::packet_route::{
     RouteNetlinkMessage,
-    link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage},
+    link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags},
 };
 #[cfg(feature = "serde")]
 use {
@@ -14,7 +14,7 @@ use {
 
 use crate::{
     Error, Host, IfIndex, MacAddr, Subject,
-    netlink::{Request, link_message},
+    netlink::{LinkBuilder, Request, by_index},
 };
 
 /// The settings of a link that a [`LinkSetting`] changes.
@@ -128,78 +128,63 @@ fn token(families: &[AfSpecUnspec]) -> Option<Ipv6Addr> {
 }
 
 impl LinkSetting {
-    /// The action in words that follow "failed to", and the message.
-    fn request(&self, index: IfIndex) -> (&'static str, LinkMessage) {
-        let mut message = link_message(index);
-        let (action, attribute) = match self {
+    /// Makes the change in a request. Returns the action in words that follow "failed to", and the request.
+    fn change(&self, link: LinkBuilder) -> (&'static str, LinkBuilder) {
+        match self {
             Self::Mac(mac) => {
-                let bytes = mac.map(|mac| mac.0.to_vec()).unwrap_or_default();
-                ("set the link-layer address", LinkAttribute::Address(bytes))
+                ("set the link-layer address", link.address(mac.map_or_else(Vec::new, |mac| mac.0.to_vec())))
             }
-            Self::Mtu(bytes) => ("set the MTU", LinkAttribute::Mtu(*bytes)),
-            Self::TxQueueLength(length) => {
-                ("set the transmit queue length", LinkAttribute::TxQueueLen(*length))
-            }
-            Self::Alias(text) => ("set the alias", LinkAttribute::IfAlias(text.clone().unwrap_or_default())),
-            Self::Group(number) => ("set the group", LinkAttribute::Group(*number)),
+            Self::Mtu(bytes) => ("set the MTU", link.mtu(*bytes)),
+            Self::TxQueueLength(length) => ("set the transmit queue length", link.txqueuelen(*length)),
+            Self::Alias(text) => ("set the alias", link.alias(text.as_deref().unwrap_or_default())),
+            Self::Group(number) => ("set the group", link.link_group(*number)),
+            Self::Promiscuous(on) => ("set promiscuous mode", link.promiscuous(*on)),
+            Self::AllMulticast(on) => ("set reception of all multicast", link.allmulticast(*on)),
+            Self::Arp(on) => ("set the use of ARP", link.arp(*on)),
             Self::Token(token) => {
                 let token = AfSpecInet6::Token(token.unwrap_or(Ipv6Addr::UNSPECIFIED));
-                ("set the IPv6 token", LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![token])]))
+                let families = vec![AfSpecUnspec::Inet6(vec![token])];
+                let attribute = LinkAttribute::AfSpecUnspec(families);
+                ("set the IPv6 token", link.append_extra_attribute(attribute))
             }
-            Self::Master(master) => {
-                ("set the master", LinkAttribute::Controller(master.map_or(0, IfIndex::get)))
-            }
-            Self::Promiscuous(_) | Self::AllMulticast(_) | Self::Arp(_) | Self::Up(_) => {
-                let (action, flag, on) = match *self {
-                    Self::Promiscuous(on) => ("set promiscuous mode", LinkFlags::Promisc, on),
-                    Self::AllMulticast(on) => ("set reception of all multicast", LinkFlags::Allmulti, on),
-                    Self::Arp(on) => ("set the use of ARP", LinkFlags::Noarp, !on),
-                    Self::Up(true) => ("bring up", LinkFlags::Up, true),
-                    _ => ("bring down", LinkFlags::Up, false),
-                };
-                message.header.change_mask = flag;
-                message.header.flags = if on { flag } else { LinkFlags::empty() };
-                return (action, message);
-            }
-        };
-        message.attributes.push(attribute);
-        (action, message)
+            Self::Up(true) => ("bring up", link.up()),
+            Self::Up(false) => ("bring down", link.down()),
+            Self::Master(Some(master)) => ("set the master", link.controller(master.get())),
+            Self::Master(None) => ("set the master", link.nocontroller()),
+        }
+    }
+
+    /// Name and value in words.
+    fn words(&self) -> (&'static str, String) {
+        let switch = |on: &bool| if *on { "on" } else { "off" }.to_owned();
+        let optional = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+        match self {
+            Self::Mac(mac) => ("address ", optional(mac.map(|mac| mac.to_string()))),
+            Self::Mtu(bytes) => ("MTU ", bytes.to_string()),
+            Self::TxQueueLength(packets) => ("transmit queue length ", packets.to_string()),
+            Self::Alias(text) => ("alias ", optional(text.clone())),
+            Self::Group(number) => ("group ", number.to_string()),
+            Self::Promiscuous(on) => ("promiscuous ", switch(on)),
+            Self::AllMulticast(on) => ("all multicast ", switch(on)),
+            Self::Arp(on) => ("ARP ", switch(on)),
+            Self::Token(token) => ("token ", optional(token.map(|token| token.to_string()))),
+            Self::Up(up) => ("", if *up { "up" } else { "down" }.to_owned()),
+            Self::Master(master) => ("master ", optional(master.map(|master| format!("link {master}")))),
+        }
     }
 
     /// Returns the value in words: `1500`, `on`, `none`.
     #[must_use]
     pub fn value(&self) -> String {
-        let switch = |on| if on { "on" } else { "off" }.to_owned();
-        let optional = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-        match self {
-            Self::Mac(mac) => optional(mac.map(|mac| mac.to_string())),
-            Self::Mtu(number) | Self::TxQueueLength(number) | Self::Group(number) => number.to_string(),
-            Self::Alias(text) => optional(text.clone()),
-            Self::Promiscuous(on) | Self::AllMulticast(on) | Self::Arp(on) => switch(*on),
-            Self::Token(token) => optional(token.map(|token| token.to_string())),
-            Self::Up(up) => if *up { "up" } else { "down" }.to_owned(),
-            Self::Master(master) => optional(master.map(|master| format!("link {master}"))),
-        }
+        self.words().1
     }
 }
 
 impl fmt::Display for LinkSetting {
     /// Name and value: `MTU 1500`, `ARP off`, `up`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mac(_) => "address ",
-            Self::Mtu(_) => "MTU ",
-            Self::TxQueueLength(_) => "transmit queue length ",
-            Self::Alias(_) => "alias ",
-            Self::Group(_) => "group ",
-            Self::Promiscuous(_) => "promiscuous ",
-            Self::AllMulticast(_) => "all multicast ",
-            Self::Arp(_) => "ARP ",
-            Self::Token(_) => "token ",
-            Self::Up(_) => "",
-            Self::Master(_) => "master ",
-        })?;
-        f.write_str(&self.value())
+        let (name, value) = self.words();
+        write!(f, "{name}{value}")
     }
 }
 
@@ -210,8 +195,8 @@ impl Host {
     /// [`Error::Refused`]: `ENODEV` if there is no such link, otherwise as the variants of [`LinkSetting`]
     /// say.
     pub fn set_link(&mut self, index: IfIndex, setting: &LinkSetting) -> Result<(), Error> {
-        let (action, message) = setting.request(index);
-        self.send_set_link(action, index, message)
+        let (action, link) = setting.change(by_index(index));
+        self.change_link(action, index, link)
     }
 
     /// Brings a link up or down.
@@ -230,14 +215,14 @@ impl Host {
         self.set_link(index, &LinkSetting::Mtu(mtu))
     }
 
-    pub(crate) fn send_set_link(
+    pub(crate) fn change_link(
         &mut self,
         action: &'static str,
         index: IfIndex,
-        message: LinkMessage,
+        link: LinkBuilder,
     ) -> Result<(), Error> {
         let request = Request::new(action, Subject::from(index));
-        self.route.send(&request, RouteNetlinkMessage::SetLink(message)).map(drop)
+        self.route.send(&request, RouteNetlinkMessage::SetLink(link.build())).map(drop)
     }
 }
 

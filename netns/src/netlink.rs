@@ -10,14 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netlink_packet_core::{
-    ErrorMessage, NLA_F_NESTED, NLA_HEADER_SIZE, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED,
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
-};
-use netlink_packet_route::link::LinkMessage;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::poll::PollFlags;
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec,
+    packet_core::{
+        ErrorMessage, NLA_F_NESTED, NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP,
+        NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+        NetlinkSerializable, NlasIterator,
+    },
+    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+};
 
 use crate::{Error, IfIndex, Subject, poll::wait_ready};
 
@@ -84,6 +86,15 @@ impl Request {
         Self { flags, ..self }
     }
 
+    fn is_dump(&self) -> bool {
+        self.flags & NLM_F_DUMP == NLM_F_DUMP
+    }
+
+    /// The error for a request that the kernel rejected.
+    fn refused(&self, source: io::Error, extack: Option<String>) -> Error {
+        Error::Refused { action: self.action, subject: self.subject.clone(), extack, source }
+    }
+
     /// The error for a reply that lacks something.
     pub(crate) fn incomplete(&self, missing: &'static str) -> Error {
         Error::IncompleteReply { action: self.action, subject: self.subject.clone(), missing }
@@ -122,37 +133,33 @@ impl Channel {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         // A dump ends with NLMSG_DONE; an acknowledgement would be one message too many.
-        let ack = if request.flags & NLM_F_DUMP == NLM_F_DUMP { 0 } else { NLM_F_ACK };
+        let ack = if request.is_dump() { 0 } else { NLM_F_ACK };
         header.flags = NLM_F_REQUEST | ack | request.flags;
         header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        let Request { action, subject, flags: _ } = request;
-        self.exchange(&bytes, ack == 0).map_err(|Failure { source, extack }| match source.kind() {
-            io::ErrorKind::TimedOut if source.raw_os_error().is_none() => {
-                Error::Timeout { action, subject: subject.clone(), deadline: REPLY_TIMEOUT }
-            }
-            _ => Error::Refused { action, subject: subject.clone(), extack, source },
-        })
+        self.exchange(request, &bytes)
     }
 
-    fn exchange<M: NetlinkDeserializable>(&self, request: &[u8], dump: bool) -> Result<Vec<M>, Failure> {
+    fn exchange<M: NetlinkDeserializable>(&self, request: &Request, bytes: &[u8]) -> Result<Vec<M>, Error> {
+        let refused = |source| request.refused(source, None);
         let begun = Instant::now();
-        self.socket.send(request, 0)?;
+        self.socket.send(bytes, 0).map_err(refused)?;
         let mut replies = Vec::new();
         loop {
             let left = REPLY_TIMEOUT.saturating_sub(begun.elapsed());
-            if !wait_ready(self.socket.as_fd(), PollFlags::POLLIN, left)? {
-                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            if !wait_ready(self.socket.as_fd(), PollFlags::POLLIN, left).map_err(refused)? {
+                let Request { action, subject, flags: _ } = request.clone();
+                return Err(Error::Timeout { action, subject, deadline: REPLY_TIMEOUT });
             }
-            let (datagram, _) = self.socket.recv_from_full()?;
+            let (datagram, _) = self.socket.recv_from_full().map_err(refused)?;
             for message in messages(&datagram) {
                 let message = match NetlinkMessage::deserialize(message) {
                     // An attribute that the library cannot decode spoils one object of a dump, not all.
-                    Err(_) if dump => continue,
-                    message => message.map_err(io::Error::other)?,
+                    Err(_) if request.is_dump() => continue,
+                    message => message.map_err(io::Error::other).map_err(refused)?,
                 };
                 if message.header.sequence_number != self.sequence {
                     // A late reply to a request that timed out.
@@ -162,31 +169,19 @@ impl Channel {
                     NetlinkPayload::InnerMessage(reply) => replies.push(reply),
                     NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
                     NetlinkPayload::Error(error) => {
-                        let extack = extack(message.header.flags, &error);
-                        return Err(Failure { source: error.to_io(), extack });
+                        return Err(request.refused(error.to_io(), extack(message.header.flags, &error)));
                     }
                     NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(io::Error::from_raw_os_error(-done.code).into());
+                        return Err(refused(io::Error::from_raw_os_error(-done.code)));
                     }
                     NetlinkPayload::Done(_) => return Ok(replies),
                     NetlinkPayload::Overrun(_) => {
-                        return Err(io::Error::from_raw_os_error(libc::ENOBUFS).into());
+                        return Err(refused(io::Error::from_raw_os_error(libc::ENOBUFS)));
                     }
                     _ => {}
                 }
             }
         }
-    }
-}
-
-struct Failure {
-    source: io::Error,
-    extack: Option<String>,
-}
-
-impl From<io::Error> for Failure {
-    fn from(source: io::Error) -> Self {
-        Self { source, extack: None }
     }
 }
 
@@ -216,21 +211,19 @@ fn extack(flags: u16, error: &ErrorMessage) -> Option<String> {
     string(attribute(request.get(skipped..)?, NLMSGERR_ATTR_MSG)?)
 }
 
-/// An `RTM_*LINK` message about one link.
-pub(crate) fn link_message(index: IfIndex) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index.get();
-    message
+/// An `RTM_*LINK` message under construction, about a link of any kind.
+pub(crate) type LinkBuilder = LinkMessageBuilder<LinkUnspec>;
+
+/// Begins a message about one link.
+pub(crate) fn by_index(index: IfIndex) -> LinkBuilder {
+    LinkUnspec::new_with_index(index.get())
 }
 
 /// Iterates over attributes: type without flags, and value. A malformed one ends the iteration.
-pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    iter::from_fn(move || {
-        let &[a, b, c, d] = bytes.first_chunk()?;
-        let length = usize::from(u16::from_ne_bytes([a, b]));
-        let value = bytes.get(NLA_HEADER_SIZE..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([c, d]) & NLA_TYPE_MASK, value))
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
+        let length = usize::from(attribute.length());
+        (attribute.kind(), &attribute.into_inner()[NLA_HEADER_SIZE..length])
     })
 }
 

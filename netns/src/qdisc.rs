@@ -1,7 +1,7 @@
 //! Qdiscs and next hop objects of a link.
 
 use libc::{RTM_GETQDISC, RTM_NEWQDISC, TCA_KIND};
-use netlink_packet_core::NLM_F_DUMP;
+use rtnetlink::packet_core::NLM_F_DUMP;
 
 use crate::{
     Error, Host, IfIndex, Subject,

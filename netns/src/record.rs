@@ -17,7 +17,7 @@ use libc::{
     RTA_CACHEINFO, RTA_DST, RTA_EXPIRES, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_SRC,
     RTA_TABLE, RTA_VIA, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWROUTE, RTN_UNICAST, RTPROT_KERNEL,
 };
-use netlink_packet_core::parse_ip;
+use rtnetlink::packet_core::parse_ip;
 
 use crate::{
     Error, IfIndex,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bitflags::bitflags;
-use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
 #[cfg(feature = "serde")]
 use {
     schemars::JsonSchema,
@@ -21,7 +21,7 @@ use {
 
 use crate::{
     Error, Host, IfIndex, Subject,
-    netlink::{Attributes, Request, attribute, link_message},
+    netlink::{Attributes, Request, attribute, by_index},
     sys,
 };
 
@@ -126,13 +126,8 @@ impl XdpState {
 
 impl fmt::Display for XdpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("none");
-        }
-        for (place, (mode, id)) in self.iter().enumerate() {
-            write!(f, "{}{mode} (program {id})", if place == 0 { "" } else { ", " })?;
-        }
-        Ok(())
+        let programs: Vec<_> = self.iter().map(|(mode, id)| format!("{mode} (program {id})")).collect();
+        f.write_str(if programs.is_empty() { "none".to_owned() } else { programs.join(", ") }.as_str())
     }
 }
 
@@ -339,9 +334,7 @@ impl Host {
     }
 
     fn set_xdp(&mut self, action: &'static str, index: IfIndex, xdp: Vec<LinkXdp>) -> Result<(), Error> {
-        let mut message = link_message(index);
-        message.attributes.push(LinkAttribute::Xdp(xdp));
-        self.send_set_link(action, index, message)
+        self.change_link(action, index, by_index(index).append_extra_attribute(LinkAttribute::Xdp(xdp)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{Record, RecordKind};
 use crate::{
@@ -176,6 +176,8 @@ impl Host {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use rtnetlink::{RouteMessageBuilder, packet_core::Emitable as _};
+
     use super::*;
     use crate::{
         Worker,
@@ -269,13 +271,14 @@ mod tests {
     fn a_refused_record_is_returned_with_the_reason() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         // No route leads to the gateway.
-        let header = [vec![2, 24, 0, 0, 254, 4, 0, 1], vec![0; 4]].concat();
-        let attributes = Attributes::default()
-            .put(libc::RTA_DST, &[203, 0, 113, 0])
-            .put(libc::RTA_GATEWAY, &[198, 51, 100, 9])
-            .put_u32(libc::RTA_OIF, pair.near_index.get())
-            .into_bytes();
-        let route = Record::new(RecordKind::Route, [header, attributes].concat()).unwrap();
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(Ipv4Addr::new(203, 0, 113, 0), 24)
+            .gateway(Ipv4Addr::new(198, 51, 100, 9))
+            .output_interface(pair.near_index.get())
+            .build();
+        let mut body = vec![0; route.buffer_len()];
+        route.emit(&mut body);
+        let route = Record::new(RecordKind::Route, body).unwrap();
         assert_eq!(route.to_string(), "route 203.0.113.0/24 via 198.51.100.9 in table 254");
         let failed = pair
             .at_near(move |host, index| {
