@@ -32,7 +32,7 @@ pub fn run_detached(
         frames: [(Sink::Stack, passed)].into(),
         verdicts,
         // The program runs on one frame after the other.
-        order: ArrivalOrder::Total,
+        order: ArrivalOrder::PerEtherType,
         ..Observation::default()
     })
 }

@@ -35,7 +35,7 @@ impl OrderTraits {
         } else if crosses_devices || queues > 1 {
             ArrivalOrder::PerFlow
         } else {
-            ArrivalOrder::Total
+            ArrivalOrder::PerEtherType
         }
     }
 }
@@ -54,8 +54,8 @@ mod tests {
     };
 
     #[test]
-    fn one_queue_of_a_veth_keeps_the_order_of_all_frames() {
-        assert_eq!(VETH.arrival_order(), ArrivalOrder::Total);
+    fn one_queue_of_a_veth_keeps_the_order_of_all_frames_of_a_type() {
+        assert_eq!(VETH.arrival_order(), ArrivalOrder::PerEtherType);
     }
 
     #[test]

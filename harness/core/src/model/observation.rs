@@ -43,8 +43,9 @@ pub enum ArrivalOrder {
     /// Frames of one flow keep their order: those that have the same addresses, ports and VLANs, and that a hash therefore puts on the
     /// same queue.
     PerFlow,
-    /// All frames keep their order.
-    Total,
+    /// Frames of one EtherType, behind the same VLAN tags, keep their order. The stack does not keep that of others: of the frames of a
+    /// batch it hands those that no protocol takes to packet sockets last (`__netif_receive_skb_list_core()` of `net/core/dev.c`).
+    PerEtherType,
 }
 
 impl Observation {

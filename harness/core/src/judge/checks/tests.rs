@@ -34,7 +34,7 @@ pub(in crate::judge) fn agreeing() -> (TrialExpectation, Observation) {
         ran: 4,
         per_cpu: Some(vec![Counts::from([(17, 1)]), Counts::from([(17, 2)])]),
         frames,
-        order: ArrivalOrder::Total,
+        order: ArrivalOrder::PerEtherType,
         closed: Some(true),
         ..Observation::default()
     };
