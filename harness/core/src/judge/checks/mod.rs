@@ -4,6 +4,7 @@ mod closing;
 mod conservation;
 mod counts;
 mod cpus;
+mod order;
 mod queues;
 mod sinks;
 mod verdicts;
@@ -31,6 +32,7 @@ pub const ALL: &[Check] = &[
     conservation::CHECK,
     counts::CHECK,
     sinks::CHECK,
+    order::CHECK,
     verdicts::CHECK,
     closing::CHECK,
     cpus::CHECK,
