@@ -260,58 +260,6 @@ fn lossy() -> Result {
     expect(right && result.is_bad(), "what is lost is not IPv6", &result)
 }
 
-const REORDERS: &str = "a_path_that_reorders_frames_of_one_flow_fails_and_of_several_does_not";
-
-/// Delays frames whose UDP payload begins with 0xee, from the second of them on, and no others.
-const DELAYS: &str = "
-tc qdisc add dev tester root handle 1: htb default 1
-tc class add dev tester parent 1: classid 1:1 htb rate 10gbit
-tc class add dev tester parent 1: classid 1:2 htb rate 8kbit burst 1 cburst 1
-tc filter add dev tester parent 1: protocol ip u32 match u8 0xee 0xff at 28 flowid 1:2
-";
-
-/// Whether this kernel has a qdisc that delays some frames, and a program that sets it up.
-fn delays() -> bool {
-    let made = format!("ip link add tester type veth peer name dut\n{DELAYS}");
-    let made = Command::new("unshare").args(["--net", "sh", "-ec", &made]).output();
-    made.is_ok_and(|made| made.status.success())
-}
-
-/// The path begins to reorder frames once it was explored: of four in a row the second arrives last.
-fn reordering() -> Result {
-    let frame = |port: u8, payload: u8, number: u8| {
-        let mut frame = [&DUT_MAC[..], &TESTER_MAC, &[0x08, 0x00]].concat();
-        frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0xf6, 0xbb, 192, 0, 2, 1, 192, 0, 2, 2]);
-        frame.extend([0x9c, 0x40, 0, port, 0, 26, 0, 0, payload, number]);
-        frame.resize(60, 0);
-        frame
-    };
-    let one_flow = [frame(9, 0xee, 1), frame(9, 0xee, 2), frame(9, 0, 3), frame(9, 0, 4)];
-    let two_flows = [frame(9, 0xee, 1), frame(9, 0xee, 2), frame(10, 0, 3), frame(10, 0, 4)];
-    for (frames, class) in [(&one_flow, Some(FaultClass::Reordered)), (&two_flows, None)] {
-        let testbed = pair()?;
-        let path = Arc::new(explore(&testbed)?);
-        let lab = Lab::open(Object::default(), LabOptions::default())?.on(path);
-        let delay = |_: &mut _| Command::new("sh").args(["-ec", DELAYS]).status();
-        if !testbed.tester.run(delay)??.success() {
-            return Err("no frame is delayed".into());
-        }
-        let scenarios = capture::scenarios(Path::new("order.pcap"), frames);
-        let selection = Selection { modes: vec![Mode::Generic, Mode::Native], ..Selection::default() };
-        for trial in selection.plan(&scenarios)? {
-            let record = lab.run(&trial);
-            let mismatches = record.failure.iter().flat_map(|failure| &failure.mismatches);
-            let is_so = mismatches.map(|mismatch| mismatch.class).eq(class)
-                && record.verdict == if class.is_some() { VerdictKind::Fail } else { VerdictKind::Pass };
-            // The second frame waits for 60 bytes to pass at 8 kbit/s.
-            if !is_so || record.duration_us < 30_000 {
-                return Err(format!("{class:?}: {record:#?}").into());
-            }
-        }
-    }
-    Ok(())
-}
-
 const HELD: &str = "a_program_that_a_child_still_holds_delays_the_next_trial";
 const RULES: &str = "attach_semantics_are_tested_on_the_device";
 const REORDERS: &str = "a_path_that_reorders_frames_of_one_flow_fails_and_of_several_does_not";
