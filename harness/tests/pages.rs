@@ -83,7 +83,7 @@ fn a_wrong_command_is_found() {
         "```\nxdproof validat\n```",
         "```\n$ sudo xdproof validate --scenari 'vlan/*'\n```",
         "```\nci/xdproof report out\n```",
-        "```\n  repeat: xdproof validate --mode nativ\n```",
+        "```\n  reproduce: xdproof validate --mode nativ\n```",
         "```\nxdproof bench \\\n    --budge 3s\n```",
         "see `xdproof validates`",
         "see `xdproof validate --rule`",
@@ -235,7 +235,7 @@ fn code(text: &str) -> Vec<Code> {
 
 /// Returns the words of a shell command, up to a comment or another command, without a prompt, sudo and variables.
 fn words(text: &str) -> Vec<String> {
-    let text = text.trim_start().trim_start_matches("$ ").trim_start_matches("repeat: ");
+    let text = text.trim_start().trim_start_matches("$ ").trim_start_matches("reproduce: ");
     let mut words = vec![String::new()];
     let mut quote = None;
     for character in text.chars() {
