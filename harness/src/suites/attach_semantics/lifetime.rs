@@ -7,7 +7,6 @@ use std::{
 };
 
 use xdproof_netns::{Error, Host, PacketOptions, PacketSocket, XdpFlags, XdpMode};
-use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::suites::attach_semantics::{
     deadlines::{MUST_HAPPEN, MUST_NOT_HAPPEN, TRAFFIC},
@@ -15,9 +14,10 @@ use crate::suites::attach_semantics::{
     fixture::AttachFixture,
     holder_process::HolderProcess,
     step::{AttachCondition, AttachMethod, AttachState, TestProgram, only},
+    traffic::ipv4,
 };
 use crate::{
-    model::observation::Counts,
+    model::observation::{Counts, sum},
     program::{Object, Program, RunCounting, is_loaded},
 };
 
@@ -179,7 +179,7 @@ fn send(
     let mut total = 0_u64;
     while more(total) && begun.elapsed() < TRAFFIC {
         for protocol in PROTOCOLS.into_iter().cycle().take(WINDOW) {
-            socket.send(&frame(protocol))?;
+            socket.send(&ipv4(protocol, 60, &[]))?;
             *sent.entry(protocol).or_default() += 1;
             total += 1;
         }
@@ -196,21 +196,4 @@ fn wait_until(happened: impl Fn() -> Result<bool, CaseError>) -> Result<(), Case
         std::thread::yield_now();
     }
     Ok(())
-}
-
-/// Returns a frame of 60 bytes: an IPv4 header and zeros.
-fn frame(protocol: u8) -> Vec<u8> {
-    let mut bytes = [DUT_MAC, TESTER_MAC].concat();
-    bytes.extend([0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, protocol]);
-    bytes.resize(60, 0);
-    bytes
-}
-
-/// Adds counts up.
-pub(super) fn sum(parts: &[Counts]) -> Counts {
-    let mut whole = Counts::new();
-    for (protocol, count) in parts.iter().flatten() {
-        *whole.entry(*protocol).or_default() += count;
-    }
-    whole
 }

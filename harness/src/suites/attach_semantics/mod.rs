@@ -25,6 +25,7 @@ mod mode_cases;
 mod run;
 mod step;
 mod suite;
+mod traffic;
 
 pub use attach_cases::attach_cases;
 pub use case::{AttachCase, CaseTarget};

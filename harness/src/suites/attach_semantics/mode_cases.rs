@@ -8,35 +8,32 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::OwnedFd,
-    time::Duration,
 };
 
 use rustix::io::Errno;
 use xdproof_ebpf::abi;
 use xdproof_netns::{
-    Host, IfIndex, LinkName, LinkSetting, Offloads, PacketOptions, PacketSocket, SkbLayout, VirtualKind,
-    Worker, XdpMode,
+    Host, IfIndex, LinkName, LinkSetting, Offloads, PacketOptions, SkbLayout, VirtualKind, Worker, XdpMode,
 };
-use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::inject::tc_tools::{EgressAction, EgressTool, XdpTool};
+use crate::model::observation::{Counts, sum};
 use crate::suites::attach_semantics::{
     case::{AttachCase, CaseTarget},
     catalog::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
-    deadlines::{ARRIVAL, MUST_HAPPEN},
+    deadlines::MUST_HAPPEN,
     error::{CaseError, failed_to},
     fixture::{AttachFixture, features},
-    lifetime::sum,
     step::{AttachCondition, AttachMethod, AttachState, AttachStep, StepAction, TestProgram, done, only},
+    traffic::{
+        FRAMES, RECEIVED, arrive, capture, counted, counts, differing, ipv4, pattern, receive, same, send,
+        send_skbs,
+    },
 };
-use crate::{error::chain, model::observation::Counts};
 use TestProgram::{First, Frags, Second};
 use XdpMode::{Generic, Native};
 
 type Outcome = Result<(), CaseError>;
-
-/// Frames of a case: enough to tell each from once, few enough for any queue.
-const FRAMES: usize = 10;
 
 /// An MTU beyond a page, and a frame that fills it.
 const JUMBO_MTU: u32 = 9000;
@@ -358,23 +355,6 @@ pub(super) fn tap_features(fixture: &mut AttachFixture<'_>, bits: &str) -> Outco
     Ok(())
 }
 
-/// Returns an IPv4 frame of `length` bytes with tags before its type; the bytes behind its header tell their places.
-fn ipv4(protocol: u8, length: usize, tags: &[[u8; 4]]) -> Vec<u8> {
-    let mut bytes = [DUT_MAC, TESTER_MAC].concat();
-    bytes.extend(tags.concat());
-    let inside = u16::try_from(length.saturating_sub(bytes.len() + 2)).unwrap_or(u16::MAX);
-    bytes.extend([0x08, 0x00, 0x45, 0]);
-    bytes.extend(inside.to_be_bytes());
-    bytes.extend([0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-    bytes.extend((bytes.len()..length).map(pattern));
-    bytes
-}
-
-/// Returns the byte at a place: 251 is prime to every length of a piece.
-fn pattern(place: usize) -> u8 {
-    u8::try_from(place % 251).unwrap_or_default()
-}
-
 /// Lets both ends take jumbo frames; returns the peer.
 fn raise_mtu<'a>(fixture: &AttachFixture<'a>) -> Result<(&'a Worker, IfIndex), CaseError> {
     let (worker, index) = fixture.peer()?;
@@ -401,87 +381,4 @@ fn attach_tool(fixture: &mut AttachFixture<'_>, program: OwnedFd, mode: XdpMode)
     let observed = if state.iter().eq([(mode, id)]) { expected.clone() } else { state.to_string() };
     fixture.record("attach another program by bpf_link", expected, observed);
     Ok(())
-}
-
-/// Opens a socket that sees what the DUT's stack receives, nothing merged.
-fn capture(fixture: &AttachFixture<'_>) -> Result<PacketSocket, CaseError> {
-    Ok(fixture.on_device(|host, index| {
-        host.set_offload(index, Offloads::GRO, false)?;
-        host.packet_socket(index, PacketOptions::default())
-    })?)
-}
-
-/// Sends the frames of a case.
-fn send(worker: &Worker, index: IfIndex, frame: &[u8]) -> Outcome {
-    let socket = worker.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
-    Ok((0..FRAMES).try_for_each(|_| socket.send(frame).map(drop))?)
-}
-
-/// Sends packets of a given layout from the peer.
-fn send_skbs(fixture: &AttachFixture<'_>, packet: &[u8], times: usize, layout: SkbLayout) -> Outcome {
-    let (worker, index) = fixture.peer()?;
-    let socket =
-        worker.call(move |host| host.packet_socket(index, PacketOptions::default())?.into_vnet_socket())?;
-    Ok((0..times).try_for_each(|_| socket.send(packet, layout))?)
-}
-
-/// Receives until it is enough, or nothing arrived for too long; then whatever else waits.
-fn receive(socket: &PacketSocket, enough: impl Fn(&[Vec<u8>]) -> bool) -> Result<Vec<Vec<u8>>, CaseError> {
-    let mut arrived = Vec::new();
-    let mut buffer = vec![0; 1 << 17];
-    loop {
-        while let Some(received) = socket.receive(&mut buffer)? {
-            arrived.push(buffer.get(..received.len).unwrap_or_default().to_vec());
-        }
-        let deadline = if enough(&arrived) { Duration::ZERO } else { ARRIVAL };
-        if !socket.wait_readable(deadline)? {
-            return Ok(arrived);
-        }
-    }
-}
-
-const RECEIVED: &str = "compare the frames at the stack";
-
-/// Receives the frames of a case, and records what a program counted and what the stack received.
-fn arrive(
-    fixture: &mut AttachFixture<'_>,
-    capture: &PacketSocket,
-    (action, program, expected): (&str, TestProgram, String),
-    frame: &[u8],
-) -> Outcome {
-    let arrived = receive(capture, |arrived| arrived.len() >= FRAMES)?;
-    fixture.record(action, expected, counted(fixture, program));
-    fixture.record(RECEIVED, same(frame), differing(&arrived, frame));
-    Ok(())
-}
-
-/// Describes the counts of one protocol as [`counted`] does.
-fn counts(protocol: u8, frames: usize) -> String {
-    if frames == 0 { "{}".to_owned() } else { format!("{{{protocol}: {frames}}}") }
-}
-
-/// Describes what a counter has counted since it was loaded.
-fn counted(fixture: &AttachFixture<'_>, program: TestProgram) -> String {
-    match fixture.counter(program).and_then(|counter| Ok(counter.counts()?)) {
-        Ok(per_cpu) => format!("{:?}", sum(&per_cpu)),
-        Err(error) => chain(&error),
-    }
-}
-
-/// Describes the frames of a case if each arrives as `frame`.
-fn same(frame: &[u8]) -> String {
-    format!("{FRAMES} frames of {} bytes, all as expected", frame.len())
-}
-
-/// Describes the frames that arrived, in the words of [`same`] where they are what they must be.
-fn differing(arrived: &[Vec<u8>], frame: &[u8]) -> String {
-    let frames = arrived.len();
-    match arrived.iter().find(|other| other.as_slice() != frame) {
-        None => format!("{frames} frames of {} bytes, all as expected", frame.len()),
-        Some(other) => {
-            let place = other.iter().zip(frame).position(|(one, two)| one != two);
-            let place = place.map_or("in its length alone".to_owned(), |place| format!("at byte {place}"));
-            format!("{frames} frames, one of {} bytes that differs {place}", other.len())
-        }
-    }
 }
