@@ -1,8 +1,11 @@
 //! Captures in and out: any traffic through `validate --pcap`, the corpus through `export`, and the frames of failed trials.
 //!
-//! `captures/mixed.pcap` was made by scapy (`captures/mixed.py`), `captures/mixed.tshark` by tshark: two more programs that
-//! know nothing of ours. Ignored without privilege, as in `conformance.rs`, what can be.
+//! `captures/mixed.pcap` was made by scapy (`captures/mixed.py`), `captures/mixed.tshark` by tshark: two programs that are
+//! independent of this one. The tests that need privilege are ignored without it, as in `conformance.rs`.
 
+#[path = "support/cli.rs"]
+#[expect(dead_code, reason = "captures need no signals and no refused privilege")]
+mod cli;
 #[path = "support/corpus.rs"]
 mod corpus;
 #[path = "support/privilege.rs"]
@@ -12,9 +15,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Output, Stdio},
+    process::{Command, ExitCode},
 };
 
+use cli::{Result, expect, expect_code, printed, run};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use serde_json::Value;
 use xdproof::model::{
@@ -27,13 +31,12 @@ use xdproof_scenarios::{
     capture_file,
 };
 
-type Result<T = (), E = Failed> = std::result::Result<T, E>;
 type Case = (&'static str, fn() -> Result);
 
-/// The tester's address and the DUT's: with an EtherType behind them, a frame to begin with.
+/// The DUT's address and the tester's, as a frame begins with them.
 const ADDRESSES: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 
-/// Frames that the issue asks for.
+/// Frames of mixed traffic that a test must have.
 const MANY: u64 = 1_000;
 
 fn main() -> ExitCode {
@@ -44,11 +47,11 @@ fn main() -> ExitCode {
     let mut tests: Vec<Test> = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).collect();
     tests.extend(PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(ignored)));
     tests.push(
-        Test::test("mixed_traffic_counts_as_the_tshark_that_is_here_dissects_it", live_tshark)
+        Test::test("mixed_traffic_counts_as_the_installed_tshark_dissects_it", live_tshark)
             .with_ignored_flag(ignored || !has_tshark),
     );
     if !has_tshark {
-        eprintln!("no tshark is installed: its dissection that is kept in the repository must do");
+        eprintln!("tshark is not installed: only its stored dissection is compared");
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
     privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
@@ -65,43 +68,23 @@ const PRIVILEGED: &[Case] = &[
     ("mixed_traffic_counts_as_tshark_dissected_it", kept_tshark),
     ("a_counter_with_a_fault_fails_on_mixed_traffic", mutant_on_mixed_traffic),
     ("what_a_path_cannot_carry_is_reported_with_what_it_needs", every_length),
-    ("a_program_for_several_buffers_is_given_jumbo_frames_natively", jumbo_for_frags),
+    ("a_multi_buffer_program_gets_jumbo_frames_in_native_mode", jumbo_for_frags),
     ("the_frames_of_a_failed_trial_are_kept_and_fail_again", failed_frames),
     ("a_damaged_byte_is_marked", damaged_byte),
 ];
-
-fn xdproof(arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
-    Ok(command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null()).output()?)
-}
 
 fn captures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
 }
 
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn expect_code(output: &Output, code: i32) -> Result {
-    if output.status.code() == Some(code) {
-        return Ok(());
-    }
-    Err(format!("{}, expected exit code {code}\n{}", output.status, said(output)).into())
-}
-
-fn expect(condition: bool, what: &str, output: &Output) -> Result {
-    if condition { Ok(()) } else { Err(format!("{what}\n{}", said(output)).into()) }
-}
-
 /// Runs `validate --json` with arguments.
 fn validate(arguments: &[&str], code: i32) -> Result<RunResult> {
-    let output = xdproof(&[&["validate", "--json"], arguments].concat())?;
+    let output = run(&[&["validate", "--json"], arguments].concat())?;
     expect_code(&output, code)?;
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// A capture of some frames in a directory of its own.
+/// Writes frames into a capture in a temporary directory.
 fn capture_of(frames: &[Vec<u8>]) -> Result<(tempfile::TempDir, String)> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("some.pcap");
@@ -109,15 +92,15 @@ fn capture_of(frames: &[Vec<u8>]) -> Result<(tempfile::TempDir, String)> {
     Ok((directory, file.display().to_string()))
 }
 
-/// A frame of a length, UDP over IPv4 as far as it goes.
+/// Returns a frame of this length: UDP over IPv4, as far as it fits.
 fn udp(length: usize) -> Vec<u8> {
     let mut frame = [&ADDRESSES[..], &[0x08, 0x00, 0x45], &[0; 8], &[17]].concat();
     frame.resize(length, 0);
     frame
 }
 
-/// What the counter must count by tshark's words for a frame: its layers, the protocol fields of its IPv4 headers and those
-/// of its IPv6 headers, outermost first.
+/// Returns the protocol that the counter must count by tshark's dissection of a frame: its layers, and the protocol fields of
+/// its IPv4 and IPv6 headers, outermost first.
 fn key(layers: &str, protocols: &str, next_headers: &str) -> Result<u8> {
     let mut layers: Vec<&str> = layers.split(':').filter(|layer| *layer != "ethertype").collect();
     let mut tags = 0;
@@ -134,7 +117,7 @@ fn key(layers: &str, protocols: &str, next_headers: &str) -> Result<u8> {
     Ok(first.parse().map_err(|error| format!("`{first}` of {layers:?}: {error}"))?)
 }
 
-/// Counts by tshark's lines, `layers|protocols|next headers` each, with how often each is there.
+/// Counts by tshark's lines of `layers|protocols|next headers`, each with its number of frames.
 fn counts<'a>(lines: impl Iterator<Item = (u64, &'a str)>) -> Result<Counts> {
     let mut counts = Counts::new();
     for (times, line) in lines {
@@ -146,7 +129,7 @@ fn counts<'a>(lines: impl Iterator<Item = (u64, &'a str)>) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Holds what every path counted of the mixed traffic against what tshark saw in it.
+/// Compares the counts of every path for the mixed traffic with tshark's.
 fn mixed_traffic_counts_as(by_tshark: &Counts) -> Result {
     let file = captures().join("mixed.pcap").display().to_string();
     let result = validate(&["--pcap", &file], 0)?;
@@ -220,7 +203,7 @@ fn mutant_on_mixed_traffic() -> Result {
     Ok(())
 }
 
-/// Verdicts by trial.
+/// Returns the verdicts by trial.
 fn verdicts(result: &RunResult) -> BTreeMap<&str, VerdictKind> {
     result.trials.iter().map(|trial| (trial.id.as_str(), trial.verdict)).collect()
 }
@@ -278,10 +261,14 @@ fn failed_frames() -> Result {
     let directory = out.path().display().to_string();
     let faulty = [&mutants()[..], &["--program", "one_tag"]].concat();
     let output =
-        xdproof(&[&["validate", "--scenario", "vlan/qinq_ipv6", "--out", &directory][..], &faulty].concat())?;
+        run(&[&["validate", "--scenario", "vlan/qinq_ipv6", "--out", &directory][..], &faulty].concat())?;
     expect_code(&output, 1)?;
     let file = out.path().join("failed/vlan/qinq_ipv6.pcap");
-    expect(said(&output).contains(&format!("frames: {}", file.display())), "the file is not named", &output)?;
+    expect(
+        printed(&output).contains(&format!("frames: {}", file.display())),
+        "the file is not named",
+        &output,
+    )?;
     let sent = capture_file::read(&fs::read(&file)?)?;
     let scenario =
         corpus::builtin()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
@@ -309,9 +296,9 @@ fn damaged_byte() -> Result {
         &["validate", "-q", "--scenario", "ipv4/udp", "--injector", "test_run", "--out", &directory][..],
         &faulty,
     ];
-    let output = xdproof(&arguments.concat())?;
+    let output = run(&arguments.concat())?;
     expect_code(&output, 1)?;
-    let text = said(&output);
+    let text = printed(&output);
     expect(
         text.matches("^^").count() == 2,
         "not one byte is marked in what was sent and in what came",
@@ -325,7 +312,7 @@ fn damaged_byte() -> Result {
 fn export() -> Result {
     let out = tempfile::tempdir()?;
     let directory = out.path().display().to_string();
-    let output = xdproof(&["export", "--json", "--out", &directory])?;
+    let output = run(&["export", "--json", "--out", &directory])?;
     expect_code(&output, 0)?;
     let entries: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let corpus = corpus::builtin()?;
@@ -338,15 +325,15 @@ fn export() -> Result {
             return Err(format!("{} holds other frames", file.display()).into());
         }
     }
-    let output = xdproof(&["export", "--scenario", "vlan/*", "--out", &directory])?;
+    let output = run(&["export", "--scenario", "vlan/*", "--out", &directory])?;
     expect_code(&output, 0)?;
-    expect(said(&output).contains("scenarios in"), "nothing is said", &output)
+    expect(printed(&output).contains("scenarios in"), "nothing is said", &output)
 }
 
 fn expect_input_error(file: &Path, part: &str) -> Result {
-    let output = xdproof(&["list", "--pcap", &file.display().to_string()])?;
+    let output = run(&["list", "--pcap", &file.display().to_string()])?;
     expect_code(&output, 2)?;
-    expect(said(&output).contains(part), &format!("the message does not say `{part}`"), &output)
+    expect(printed(&output).contains(part), &format!("the message does not say `{part}`"), &output)
 }
 
 fn no_capture() -> Result {
@@ -362,7 +349,7 @@ fn empty_capture() -> Result {
 fn cut_capture() -> Result {
     let (_directory, file) = capture_of(&[udp(60)])?;
     let mut bytes = fs::read(&file)?;
-    // The length on the wire, in the record's header behind the file's.
+    // The original length, in the header of the first record.
     bytes[24 + 12] = 61;
     fs::write(&file, bytes)?;
     expect_input_error(file.as_ref(), "holds 60 of 61 bytes")

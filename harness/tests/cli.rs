@@ -1,4 +1,4 @@
-//! `xdproof` as a user meets it: what it prints, where, and with which exit code.
+//! The verbs of `xdproof` as a user runs them: output, streams and exit codes.
 
 #[path = "support/cli.rs"]
 mod cli;
@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use xdproof_netns::{LinkName, MacAddr, NetNs, PacketSocket, VethEnd, VethSpec, Worker, XdpMode};
 
-/// How long a child may take for what it does in milliseconds.
+/// Deadline of a child process, whose work takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -78,7 +78,7 @@ const PRIVILEGED: &[Case] = &[
     ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
 ];
 
-/// The counters with a fault.
+/// The object with the faulty counters.
 fn mutants() -> &'static str {
     concat!(env!("OUT_DIR"), "/xdproof-mutants")
 }
@@ -117,7 +117,7 @@ fn list_json() -> Result {
     expect(!entries.is_empty() && all_vlan, "not the scenarios asked for", &output)
 }
 
-/// A corpus of one scenario.
+/// Writes a corpus of one scenario.
 fn corpus_of(text: &str) -> Result<tempfile::TempDir> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("mine.toml"), text)?;
@@ -151,7 +151,7 @@ fn unprivileged_watch() -> Result {
 
 fn nothing_to_attach() -> Result {
     let output = run(&["validate", "--mode", "native", "--injector", "test_run"])?;
-    expect_one_error(&output, 2, &["test_run attaches to nothing"])
+    expect_one_error(&output, 2, &["--injector test_run cannot be combined with --mode"])
 }
 
 fn bad_interval() -> Result {
@@ -269,7 +269,7 @@ fn offload() -> Result {
     expect(stdout(&output).contains("Invalid argument"), "not the kernel's answer", &output)
 }
 
-/// Runs scenarios with a counter that has a fault, which every one of them has to find on every path; `blind` need not.
+/// Runs scenarios with a faulty counter: each but `blind` must fail on every path.
 fn expect_found(program: &str, scenarios: &[&str], blind: Option<&str>) -> Result {
     let mut arguments = vec!["validate", "-q", "--object", mutants(), "--program", program];
     arguments.extend(scenarios.iter().copied().chain(blind).flat_map(|scenario| ["--scenario", scenario]));
@@ -382,7 +382,7 @@ fn no_interface() -> Result {
     expect_one_error(&run(&["watch", "nosuchlink0"])?, 3, &["nosuchlink0"])
 }
 
-/// A corpus that takes a while: many frames, many times.
+/// Writes a corpus of many frames, which takes a while.
 fn slow_corpus() -> Result<tempfile::TempDir> {
     let directory = tempfile::tempdir()?;
     for index in 0..40 {
@@ -405,7 +405,7 @@ fn interrupted() -> Result {
         .stderr(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
-    // The first line is the heading, the second the first trial that ended.
+    // The first line is the header, the second one the first trial that ended.
     let (_heading, _trial) = (lines.next(), lines.next().ok_or("it ended at once")??);
     signal(&child, Signal::INT)?;
     let rest: Vec<String> = lines.collect::<std::io::Result<_>>()?;
@@ -417,7 +417,7 @@ fn interrupted() -> Result {
     Err(format!("{status}: {summary}").into())
 }
 
-/// Two namespaces and a pair of links between them, with names in neither directory nor list.
+/// A veth pair between two namespaces that have no name.
 struct Pair {
     _near: Worker,
     far: Worker,
@@ -450,13 +450,13 @@ impl Pair {
         Ok(Self { _near: near, far, sender })
     }
 
-    /// Starts `xdproof watch far0` in the far namespace, and waits until it says that it is attached.
+    /// Starts `xdproof watch far0` in the far namespace, and waits until it prints that it is attached.
     fn watch(&self, arguments: &[&str]) -> Result<(Child, BufReader<std::process::ChildStdout>)> {
         let mut command = xdproof();
-        // It ends by itself when the patience is over, so that nobody waits for lines for ever.
+        // It ends by itself at the deadline, so that no reader of its lines waits for ever.
         command.args(["watch", "far0", "--interval", "0.05", "--count", "600", "--json"]).args(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A child is in the namespace of the thread that starts it.
+        // A child inherits the namespace of the thread that starts it.
         let mut child = self.far.run(move |_| command.spawn())??;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?);
         let mut first = String::new();
@@ -474,7 +474,7 @@ impl Pair {
     }
 }
 
-/// An Ethernet frame of 60 bytes with an IPv4 header of a protocol.
+/// Returns an Ethernet frame of 60 bytes with an IPv4 header of this protocol.
 fn ipv4(protocol: u8) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45];
     frame.resize(60, 0);
@@ -556,7 +556,7 @@ fn watch_occupied() -> Result {
     let kept = pair.attached()? == before;
     signal(&child, Signal::KILL)?;
     expect(kept, "the first program was disturbed", &child.wait_with_output()?)?;
-    // Killed, it had no chance to take its program off; the kernel does.
+    // A killed process cannot detach its program; the kernel does.
     let deadline = Instant::now() + PATIENCE;
     while !pair.attached()?.is_empty() {
         if Instant::now() > deadline {

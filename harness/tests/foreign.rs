@@ -1,4 +1,4 @@
-//! Objects that are not ours: C counters, compiled here from `objects/counter.c`, in the built-in counter's place.
+//! Objects of others: C programs, compiled here from `objects/`, in place of the built-in counter.
 //!
 //! Ignored without privilege, as in `conformance.rs`, and without clang.
 
@@ -25,16 +25,18 @@ use xdproof::{
         verdict::VerdictKind,
     },
     plan::selection::{Selection, Trial},
-    program::Object,
+    program::{Object, Program, ProgramError, Subject},
     report::console::explain,
+    testbed::{PortPair, Spec},
     trial::{Lab, LabOptions},
 };
+use xdproof_netns::XdpMode;
 use xdproof_scenarios::{
     Scenario,
     oracle::{self, CounterOutcome},
 };
 
-/// What the 60-byte counter loads before it looks at anything.
+/// Bytes that the 60-byte counter loads before it parses anything.
 const FIRST: usize = 60;
 
 type Result<T = (), E = Failed> = std::result::Result<T, E>;
@@ -52,10 +54,10 @@ fn main() -> ExitCode {
 const CASES: &[Case] = &[
     ("a_c_object_with_the_samples_rules_passes_everything", || passes(&[])),
     ("a_c_object_of_few_instructions_passes_everything", || passes(&["RIVAL"])),
-    ("an_object_as_the_kernels_first_samples_were_passes_everything", || {
+    ("an_object_like_the_kernels_first_samples_passes_everything", || {
         passes(&["LEGACY", "SECTION=\"xdp1\"", "WITHOUT_BTF"])
     }),
-    ("a_program_for_several_buffers_in_c_passes_everything", || passes(&["SECTION=\"xdp.frags\""])),
+    ("a_multi_buffer_program_in_c_passes_everything", || passes(&["SECTION=\"xdp.frags\""])),
     ("a_plain_array_is_a_counter", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_ARRAY"])),
     ("a_hash_is_a_counter", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_HASH"])),
     ("a_per_cpu_hash_is_a_counter", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_PERCPU_HASH"])),
@@ -63,17 +65,17 @@ const CASES: &[Case] = &[
     ("32_bit_values_in_a_hash_are_counters", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
     ("a_32_bit_counter_that_wraps_while_it_counts_has_counted", wraps),
     ("more_slots_than_protocols_are_a_counter", || is_read(&["ENTRIES=1000"])),
-    ("counting_beyond_the_protocol_numbers_is_told", strays),
+    ("counting_beyond_the_protocol_numbers_is_an_error", strays),
     ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
-    ("two_maps_that_fit_are_asked_about_and_the_named_one_is_read", two_maps),
-    ("a_key_of_8_bytes_is_named_as_wrong", || refused(&["KEY=__u64"], &["packets", "key has 8 bytes"])),
-    ("a_value_of_2_bytes_is_named_as_wrong", || {
+    ("of_two_maps_that_fit_the_named_one_is_read", two_maps),
+    ("a_key_of_8_bytes_is_refused", || refused(&["KEY=__u64"], &["packets", "key has 8 bytes"])),
+    ("a_value_of_2_bytes_is_refused", || {
         refused(&["VALUE=__u16", "NARROW"], &["packets", "value has 2 bytes"])
     }),
-    ("a_hash_key_of_8_bytes_is_named_as_wrong", || {
+    ("a_hash_key_of_8_bytes_is_refused", || {
         refused(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "KEY=__u64"], &["packets", "key has 8 bytes"])
     }),
-    ("too_few_slots_are_named_as_wrong", || refused(&["ENTRIES=255"], &["packets", "255 entries"])),
+    ("too_few_slots_are_refused", || refused(&["ENTRIES=255"], &["packets", "255 entries"])),
     ("an_lru_hash_is_refused_because_it_forgets", || {
         refused(&["MAP_TYPE=BPF_MAP_TYPE_LRU_HASH"], &["packets", "forgets"])
     }),
@@ -81,7 +83,14 @@ const CASES: &[Case] = &[
     ("a_program_that_the_verifier_rejects_is_shown_with_its_log", || {
         refused(&["UNCHECKED"], &["count_by_protocol", "invalid access to packet"])
     }),
-    ("every_misfit_is_said_at_once", || {
+    ("a_program_without_a_map_is_attached_and_run", filter),
+    ("a_program_without_a_map_is_no_counter", || {
+        let filter = Compiled::from_source("filter.c", &[])?;
+        expect_refused(filter.object(), &["no map that can be the counter", "it has no map"])
+    }),
+    ("an_attachment_by_netlink_ends_with_its_owner", by_netlink),
+    ("a_refusal_to_attach_has_the_sentence_of_the_kernel", refusal),
+    ("every_misfit_is_in_one_message", || {
         refused(&["KEY=__u16", "ENTRIES=5", "MAP_TYPE=BPF_MAP_TYPE_HASH"], &["key has 2 bytes", "5 entries"])
     }),
 ];
@@ -91,12 +100,12 @@ fn corpus() -> Result<&'static [Scenario]> {
     Ok(CORPUS.get_or_init(corpus::builtin).clone()?)
 }
 
-/// Every scenario on every path: the trial, its verdict, and what there is to say of it.
+/// Runs every scenario on every path. Returns each trial with its verdict and explanation.
 fn verdicts(object: Object) -> Result<Vec<(Trial<'static>, VerdictKind, String)>> {
     verdicts_where(object, |_| true)
 }
 
-/// As [`verdicts`], on some of the paths.
+/// Runs every scenario on some of the paths.
 fn verdicts_where(
     object: Object,
     wanted: fn(&Trial<'_>) -> bool,
@@ -113,7 +122,7 @@ fn verdicts_where(
         .collect())
 }
 
-/// How the built-in counter does, by trial: what is skipped, unreachable or a known deviation is so for every counter.
+/// Verdicts of the built-in counter by trial: skips, unreachable trials and known deviations are those of every counter.
 fn builtin() -> Result<&'static BTreeMap<String, VerdictKind>> {
     static BUILTIN: OnceLock<Result<BTreeMap<String, VerdictKind>, String>> = OnceLock::new();
     let verdicts = BUILTIN.get_or_init(|| {
@@ -128,18 +137,18 @@ fn passes(defines: &[&str]) -> Result {
     passes_where(defines, |_| true)
 }
 
-/// Another kind of map is read another way, and otherwise does the same: test runs show whether it is read right.
+/// A map of another type differs only in how it is read, which test runs show.
 fn is_read(defines: &[&str]) -> Result {
     passes_where(defines, |trial| trial.path.mode == Mode::Unattached)
 }
 
 fn passes_where(defines: &[&str], wanted: fn(&Trial<'_>) -> bool) -> Result {
     let compiled = Compiled::new(defines)?;
-    // The built-in counter is linear: a program for several buffers passes where that one cannot be attached.
+    // The built-in counter takes linear frames: a multi-buffer program passes where that one cannot be attached.
     let takes_more = defines.iter().any(|define| define.contains("frags"));
     let mut passed = 0;
     for (trial, verdict, text) in verdicts_where(compiled.object(), wanted)? {
-        let builtin = builtin()?.get(&trial.id()).ok_or("the built-in counter did not run it")?;
+        let builtin = builtin()?.get(&trial.id()).ok_or("the built-in counter has no such trial")?;
         let more = takes_more && (verdict, builtin) == (VerdictKind::Pass, &VerdictKind::Skip);
         if verdict.is_bad() || (verdict != *builtin && !more) {
             return Err(format!("{}: {verdict}, the built-in counter: {builtin}\n{text}", trial.id()).into());
@@ -149,8 +158,8 @@ fn passes_where(defines: &[&str], wanted: fn(&Trial<'_>) -> bool) -> Result {
     if passed > 0 { Ok(()) } else { Err("nothing passed".into()) }
 }
 
-/// A counter that stands six packets before its end when the first of four packets comes: the first trial sees it jump there
-/// and fails, in the second it wraps.
+/// A counter jumps to six packets before its maximum at the first packet: the first trial fails by the jump, and in the second
+/// it wraps.
 fn wraps() -> Result {
     let compiled = Compiled::new(&["VALUE=__u32", "MAP_TYPE=BPF_MAP_TYPE_ARRAY", "START=0xfffffffa"])?;
     let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
@@ -164,7 +173,7 @@ fn wraps() -> Result {
     Err(format!("{}, then {}\n{}", first.verdict, second.verdict, explain(&second)).into())
 }
 
-/// Whichever way the map is read: at once, or key by key.
+/// Maps are read at once, or key by key.
 fn strays() -> Result {
     for map in ["PERCPU_ARRAY", "ARRAY", "HASH", "PERCPU_HASH"] {
         let compiled = Compiled::new(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}"), "ENTRIES=1000", "ALSO=300"])?;
@@ -181,12 +190,12 @@ fn strays() -> Result {
     Ok(())
 }
 
-/// What a frame comes to for a counter that sees its first 60 bytes or nothing.
+/// Returns the outcome for a counter that sees the first 60 bytes or nothing.
 fn outcome_of_first_60(bytes: &[u8]) -> CounterOutcome {
     bytes.get(..FIRST).map_or(CounterOutcome::Dropped, oracle::outcome)
 }
 
-/// Two tags and a whole IPv6 header, by the frame's own bytes: 62 bytes of headers.
+/// Returns whether a frame has two tags and a whole IPv6 header, by its own bytes: 62 bytes of headers.
 fn is_qinq_over_ipv6(bytes: &[u8]) -> bool {
     let tag = |at: usize| {
         bytes.get(at..at + 2).is_some_and(|tpid| [[0x81, 0x00], [0x88, 0xa8]].contains(&[tpid[0], tpid[1]]))
@@ -210,7 +219,7 @@ fn first_60() -> Result {
     let compiled = Compiled::new(&["FIRST_60"])?;
     let (mut short, mut wrong) = (0, Vec::new());
     for (trial, verdict, text) in verdicts(compiled.object())? {
-        let builtin = builtin()?.get(&trial.id()).ok_or("the built-in counter did not run it")?;
+        let builtin = builtin()?.get(&trial.id()).ok_or("the built-in counter has no such trial")?;
         let fails = failing.contains(&trial.scenario.id.to_string()) && *builtin == VerdictKind::Pass;
         let expected = if fails { VerdictKind::Fail } else { *builtin };
         short += usize::from(fails);
@@ -236,12 +245,74 @@ fn two_maps() -> Result {
     expect_refused(named("none_such"), &["none_such", "packets"])
 }
 
+/// A veth pair of the default kind.
+fn veth() -> Result<PortPair> {
+    Ok(PortPair::veth(Spec::default()).map_err(|error| error.to_string())?)
+}
+
+/// The program that is attached to the DUT in a mode.
+fn attached(ports: &PortPair, mode: XdpMode) -> Result<Option<u32>> {
+    let index = ports.topology.dut.index;
+    Ok(ports.dut.call(move |host| host.xdp(index))?.attached(mode))
+}
+
+fn filter() -> Result {
+    let (object, ports) = (Compiled::from_source("filter.c", &[])?, veth()?);
+    let subject = Subject::from(Program::load(&object.object())?);
+    let mut out = [0; 2048];
+    for (id, action) in [("ipv4/udp", 1), ("ipv4/tcp", 2), ("non_ip/arp", 2)] {
+        let scenario = corpus()?.iter().find(|scenario| scenario.id.as_ref() as &str == id);
+        let frame = &scenario.and_then(|scenario| scenario.frames.first()).ok_or("no such scenario")?.bytes;
+        let returned = subject.program.test_run(frame, &mut out)?;
+        if (returned.action, returned.length) != (action, frame.len()) {
+            return Err(format!("{id}: expected XDP action {action}, got {returned:?}").into());
+        }
+    }
+    let attachment = subject.program.attach(&ports.dut, ports.topology.dut.index, Some(XdpMode::Native))?;
+    let is_attached = attached(&ports, XdpMode::Native)? == Some(subject.program.identity().id);
+    drop(attachment);
+    if is_attached && attached(&ports, XdpMode::Native)?.is_none() && subject.counts()?.is_empty() {
+        Ok(())
+    } else {
+        Err("the program is not attached, or still is, or has counts".into())
+    }
+}
+
+fn by_netlink() -> Result {
+    let (program, ports) = (Program::load(&Object::default())?, veth()?);
+    let other = Program::load(&Object::default())?;
+    let mut attachment =
+        program.attach_by_netlink(&ports.dut, ports.topology.dut.index, Some(XdpMode::Generic))?;
+    let first = attached(&ports, XdpMode::Generic)?;
+    attachment.replace(&other)?;
+    let second = attached(&ports, XdpMode::Generic)?;
+    drop(attachment);
+    let ids = [first, second, attached(&ports, XdpMode::Generic)?];
+    let expected = [Some(program.identity().id), Some(other.identity().id), None];
+    if ids == expected { Ok(()) } else { Err(format!("expected {expected:?}, got {ids:?}").into()) }
+}
+
+fn refusal() -> Result {
+    let (program, ports) = (Program::load(&Object::default())?, veth()?);
+    let attach = |mode| program.attach(&ports.dut, ports.topology.dut.index, Some(mode));
+    let _native = attach(XdpMode::Native)?;
+    let Err(error) = attach(XdpMode::Generic) else {
+        return Err("generic was attached beside native".into());
+    };
+    match error {
+        ProgramError::Refused { sentence: Some(sentence), .. } if sentence.contains("same time") => Ok(()),
+        error => Err(format!("no sentence of the kernel: {error}").into()),
+    }
+}
+
 fn refused(defines: &[&str], parts: &[&str]) -> Result {
     expect_refused(Compiled::new(defines)?.object(), parts)
 }
 
 fn expect_refused(object: Object, parts: &[&str]) -> Result {
-    let Err(error) = Lab::open(object, LabOptions::default()) else { return Err("it was taken".into()) };
+    let Err(error) = Lab::open(object, LabOptions::default()) else {
+        return Err("the object was accepted".into());
+    };
     let text = error.to_string();
     match parts.iter().find(|part| !text.contains(**part)) {
         Some(part) => Err(format!("the message does not say `{part}`: {text}").into()),

@@ -11,7 +11,7 @@ use xdproof_scenarios::KernelVersion;
 
 use crate::{
     host::kernel::kernel_version,
-    program::{Program, ProgramError, error::NetlinkAnswer},
+    program::{Program, ProgramError},
 };
 
 /// The first kernel with `bpf_link` for XDP (`BPF_LINK_TYPE_XDP`).
@@ -84,7 +84,7 @@ impl Program {
         let program = self.descriptor()?;
         worker.run(move |host| match try_netlink(host, index, program.as_fd(), mode) {
             Err(Error::Refused { source: answer, extack: sentence, .. }) => {
-                Err(ProgramError::Refused { mode, answer, by_netlink: NetlinkAnswer::Refused { sentence } })
+                Err(ProgramError::Refused { mode, answer, sentence })
             }
             attached => Ok(attached?),
         })??;
@@ -160,12 +160,12 @@ fn refusal(
     mode: Option<XdpMode>,
     answer: io::Error,
 ) -> ProgramError {
-    let by_netlink = match try_netlink(host, index, program, mode) {
+    let sentence = match try_netlink(host, index, program, mode) {
         Ok(()) => match host.detach_xdp(index, mode) {
-            Ok(()) => NetlinkAnswer::Attached,
+            Ok(()) => Some("netlink attaches it".to_owned()),
             Err(error) => return error.into(),
         },
-        Err(error) => NetlinkAnswer::Refused { sentence: error.extack().map(str::to_owned) },
+        Err(error) => error.extack().map(str::to_owned),
     };
-    ProgramError::Refused { mode, answer, by_netlink }
+    ProgramError::Refused { mode, answer, sentence }
 }

@@ -32,8 +32,13 @@ pub enum ProgramError {
     #[error("failed to load the built-in programs")]
     Builtin { source: Box<ProgramError> },
     /// The kernel or the driver refuses to attach the program.
-    #[error("failed to attach in {} mode: {answer}{}", mode_name(*mode), told(by_netlink))]
-    Refused { mode: Option<XdpMode>, answer: io::Error, by_netlink: NetlinkAnswer },
+    #[error("failed to attach in {} mode: {answer}{}", mode_name(*mode), detail(sentence.as_ref()))]
+    Refused {
+        mode: Option<XdpMode>,
+        answer: io::Error,
+        /// The driver's own sentence (extack).
+        sentence: Option<String>,
+    },
     #[error("expected program {id} in {} mode on the device, got {found}", mode_name(*mode))]
     NotAttached { mode: Option<XdpMode>, id: u32, found: XdpState },
     #[error("the program has no counter map to preset")]
@@ -47,13 +52,6 @@ pub enum ProgramError {
     Kernel { action: &'static str, source: Box<AyaError> },
     #[error("failed to {0}{hint}", hint = root_hint(.0))]
     Network(#[from] xdproof_netns::Error),
-}
-
-/// The answer of netlink after `bpf_link_create` refused: it carries the driver's own sentence (extack).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetlinkAnswer {
-    Attached,
-    Refused { sentence: Option<String> },
 }
 
 impl ProgramError {
@@ -98,12 +96,8 @@ fn mode_name(mode: Option<XdpMode>) -> String {
     mode.map_or("the kernel's default".to_owned(), |mode| mode.to_string())
 }
 
-fn told(by_netlink: &NetlinkAnswer) -> String {
-    match by_netlink {
-        NetlinkAnswer::Attached => "; netlink attaches it".to_owned(),
-        NetlinkAnswer::Refused { sentence: Some(sentence) } => format!(": {sentence}"),
-        NetlinkAnswer::Refused { sentence: None } => String::new(),
-    }
+fn detail(sentence: Option<&String>) -> String {
+    sentence.map(|sentence| format!(": {sentence}")).unwrap_or_default()
 }
 
 fn root_hint(error: &xdproof_netns::Error) -> &'static str {
@@ -139,9 +133,10 @@ mod tests {
         ProgramError::Rejected { program: "mine".to_owned(), answer, log: "R1 is unbounded".to_owned() }
     }
 
-    fn refused(by_netlink: NetlinkAnswer) -> ProgramError {
+    fn refused(sentence: Option<&str>) -> ProgramError {
         let answer = io::Error::from_raw_os_error(95);
-        ProgramError::Refused { mode: Some(XdpMode::Native), answer, by_netlink }
+        let sentence = sentence.map(str::to_owned);
+        ProgramError::Refused { mode: Some(XdpMode::Native), answer, sentence }
     }
 
     #[test]
@@ -159,7 +154,7 @@ mod tests {
         assert!(!is_permission(&io::Error::from_raw_os_error(13)));
         for error in [
             ProgramError::NoPrivilege { source: denied },
-            refused(NetlinkAnswer::Refused { sentence: None }),
+            refused(None),
             ProgramError::KeyOutOfRange { key: 300 },
         ] {
             assert!(!error.is_input(), "{error}");
@@ -168,11 +163,9 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_with_the_drivers_sentence() {
-        let sentence = Some("too many queues".to_owned());
-        let error = refused(NetlinkAnswer::Refused { sentence }).to_string();
+        let error = refused(Some("too many queues")).to_string();
         assert!(
             error.starts_with("failed to attach in native mode: ") && error.ends_with(": too many queues")
         );
-        assert!(refused(NetlinkAnswer::Attached).to_string().ends_with("; netlink attaches it"));
     }
 }

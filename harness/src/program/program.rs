@@ -11,6 +11,7 @@ use aya::{
         Program as AyaProgram, ProgramError as AyaError, TestRun as _, TestRunOptions, TestRunResult, Xdp,
         loaded_programs,
     },
+    sys::{Stats, enable_stats},
 };
 
 use crate::{
@@ -158,7 +159,7 @@ impl Program {
         copy.map_err(|error| kernel("copy the program's descriptor")(AyaError::IOError(error)))
     }
 
-    /// Returns how many times the program ran since it was loaded, while a [`RunCounting`](super::RunCounting) was held
+    /// Returns how many times the program ran since it was loaded, while a [`RunCounting`] was held
     /// (`run_cnt` of `struct bpf_prog_info`). The kernel adds to it after the program has returned, so a frame that is in here
     /// is also in its maps (on processors that keep stores in order, as x86 does; elsewhere a count may be seen late).
     ///
@@ -255,4 +256,27 @@ pub fn is_loaded(id: u32) -> Result<bool, ProgramError> {
         }
     }
     Ok(false)
+}
+
+/// While this is held, the kernel counts the runs of every program (`BPF_ENABLE_STATS`, kernel 5.8; `CAP_SYS_ADMIN`).
+#[derive(Debug)]
+pub struct RunCounting {
+    _enabled: OwnedFd,
+}
+
+impl RunCounting {
+    /// Enables the counting until this is dropped; other holders are not disturbed.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn enable() -> Result<Self, ProgramError> {
+        match enable_stats(Stats::RunTime) {
+            Ok(enabled) => Ok(Self { _enabled: enabled }),
+            Err(error) if is_permission(&error.io_error) => {
+                Err(ProgramError::NoPrivilege { source: error.io_error })
+            }
+            Err(error) => Err(kernel("count the program's runs")(error)),
+        }
+    }
 }

@@ -46,16 +46,21 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Returns everything that was printed.
+pub(crate) fn printed(output: &Output) -> String {
+    stdout(output) + &stderr(output)
+}
+
 /// Fails with the whole output unless the exit code is this one.
 pub(crate) fn expect_code(output: &Output, code: i32) -> Result {
     if output.status.code() == Some(code) {
         return Ok(());
     }
-    Err(format!("{}, expected exit code {code}\n{}{}", output.status, stdout(output), stderr(output)).into())
+    Err(format!("{}, expected exit code {code}\n{}", output.status, printed(output)).into())
 }
 
 pub(crate) fn expect(condition: bool, what: &str, output: &Output) -> Result {
-    if condition { Ok(()) } else { Err(format!("{what}\n{}{}", stdout(output), stderr(output)).into()) }
+    if condition { Ok(()) } else { Err(format!("{what}\n{}", printed(output)).into()) }
 }
 
 /// Expects this exit code and one error message, without a backtrace.

@@ -24,7 +24,12 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
+    /// Compiles `counter.c`.
     pub(crate) fn new(defines: &[&str]) -> Result<Self> {
+        Self::from_source("counter.c", defines)
+    }
+
+    pub(crate) fn from_source(source: &str, defines: &[&str]) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let compiled = Self { directory };
         let output = Command::new(compiler()?)
@@ -33,7 +38,7 @@ impl Compiled {
             .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
             .args(defines.iter().map(|define| format!("-D{define}")))
             .args(defines.contains(&"WITHOUT_BTF").then_some("-g0"))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/counter.c"))
+            .arg(format!("{}/tests/objects/{source}", env!("CARGO_MANIFEST_DIR")))
             .arg("-o")
             .arg(compiled.path())
             .output()?;
