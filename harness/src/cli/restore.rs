@@ -55,14 +55,16 @@ pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
         };
         writeln!(to, "run {run}{process} {state}")?;
         for RestoredItem { device, what, outcome } in restored {
-            match outcome {
-                RestoreOutcome::Done if quiet => {}
-                RestoreOutcome::Done => writeln!(to, "  {device}: {what}: restored")?,
-                RestoreOutcome::Failed(why) => {
-                    writeln!(to, "  {device}: {what}: {bad}not restored{bad:#}: {why}")?;
+            let failed = match outcome {
+                RestoreOutcome::Done if quiet => continue,
+                RestoreOutcome::Done => {
+                    writeln!(to, "  {device}: {what}: restored")?;
+                    continue;
                 }
-                RestoreOutcome::Lost(why) => writeln!(to, "  {device}: {what}: {bad}lost{bad:#}: {why}")?,
-            }
+                RestoreOutcome::Failed(_) => "not restored",
+                RestoreOutcome::Lost(_) => "lost",
+            };
+            writeln!(to, "  {device}: {what}: {bad}{failed}{bad:#}: {}", outcome.reason())?;
         }
     }
     if found.is_empty() {

@@ -83,7 +83,7 @@ pub(crate) fn used_address() -> Result {
     let host = TestHost::plain()?;
     host.sh("ip address add 192.0.2.1/24 dev t0; ip address add 2001:db8::1/64 dev d0 nodad")?;
     host.settle(&["t0", "d0"])?;
-    let is_it = |objection: &Objection| matches!(objection, Objection::AddressInUse { .. });
+    let is_it = |objection: &Objection| matches!(objection, Objection::AddressInUse(..));
     let listener = host.worker.run(|_| TcpListener::bind("192.0.2.1:0"))??;
     let port = listener.local_addr()?.port();
     host.expect_rejection(
@@ -128,18 +128,14 @@ pub(crate) fn packet_socket() -> Result {
 pub(crate) fn bridge_port() -> Result {
     let host = TestHost::plain()?;
     host.sh("ip link add br0 type bridge; ip link set d0 master br0")?;
-    host.expect_rejection(
-        "d0",
-        |objection| matches!(objection, Objection::PortOf { .. }),
-        "it is a port of br0",
-    )
+    host.expect_rejection("d0", |objection| matches!(objection, Objection::PortOf(_)), "it is a port of br0")
 }
 
 pub(crate) fn bridge() -> Result {
     let host = TestHost::with(
         "ip link add d0 type bridge\nip link add t0 type veth peer name t1\nip link add t2 type veth peer name t3\nip link set t1 master d0\nip link set t2 master d0",
     )?;
-    let is_it = |objection: &Objection| matches!(objection, Objection::Floods { ports: 2 });
+    let is_it = |objection: &Objection| matches!(objection, Objection::Floods(2));
     host.expect_rejection(
         "d0",
         is_it,
@@ -152,7 +148,7 @@ pub(crate) fn upper_devices() -> Result {
     host.sh("ip link add link d0 name mv0 type macvlan; ip link add link d0 name mv1 type macvlan")?;
     host.expect_rejection(
         "d0",
-        |objection| matches!(objection, Objection::UpperDevices { names } if names.len() == 2),
+        |objection| matches!(objection, Objection::UpperDevices(names) if names.len() == 2),
         "upper devices depend on it and would be lost: mv0, mv1",
     )
 }
@@ -160,7 +156,7 @@ pub(crate) fn upper_devices() -> Result {
 pub(crate) fn qdisc() -> Result {
     let host = TestHost::plain()?;
     host.sh("tc qdisc add dev d0 clsact")?;
-    let is_it = |objection: &Objection| matches!(objection, Objection::Qdisc { .. });
+    let is_it = |objection: &Objection| matches!(objection, Objection::Qdisc(_));
     host.expect_rejection("d0", is_it, "a configured qdisc (clsact)")?;
     host.sh("tc qdisc del dev d0 clsact; tc qdisc add dev t0 root pfifo limit 9")?;
     host.expect_rejection("t0", is_it, "a configured qdisc (pfifo)")
@@ -170,7 +166,7 @@ pub(crate) fn traffic_program() -> Result {
     let host = TestHost::plain()?;
     let _tool = EgressTool::attach(&host.worker, &"d0".parse()?, EgressAction::PushTag)?;
     // Before Linux 6.6 it is attached to a qdisc.
-    let is_it = |objection: &Objection| matches!(objection, Objection::TcxPrograms | Objection::Qdisc { .. });
+    let is_it = |objection: &Objection| matches!(objection, Objection::TcxPrograms | Objection::Qdisc(_));
     host.expect_rejection("d0", is_it, "it")
 }
 
@@ -179,7 +175,7 @@ pub(crate) fn next_hops() -> Result {
     host.sh("ip address add 192.0.2.1/24 dev t0; ip nexthop add id 7 via 192.0.2.9 dev t0")?;
     host.expect_rejection(
         "t0",
-        |objection| matches!(objection, Objection::NextHops { ids } if *ids == [7]),
+        |objection| matches!(objection, Objection::NextHops(ids) if *ids == [7]),
         "nexthop objects use it and would be lost: 7",
     )
 }

@@ -26,18 +26,18 @@ pub fn describe(worker: &Worker, index: IfIndex, role: PortRole, nic: &str) -> R
 
 fn record(host: &mut Host, link: &Link, role: PortRole, nic: String) -> Result<DeviceRecord, Error> {
     let index = link.index;
-    let told = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
+    let stated = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
     let driver = host.driver(index)?.unwrap_or_default();
     // A virtual link is on no bus, whatever its driver says (tun says "tap").
-    let bus = told(driver.bus).filter(|_| link.kind.is_none()).or_else(|| link.parent.clone());
+    let bus = stated(driver.bus).filter(|_| link.kind.is_none()).or_else(|| link.parent.clone());
     let features = host.offloads(index)?;
     Ok(DeviceRecord {
         role,
         nic,
         name: link.name.to_string(),
-        driver: told(driver.name).or_else(|| link.kind.clone()).unwrap_or_else(|| "unknown".to_owned()),
-        driver_version: told(driver.version),
-        firmware: told(driver.firmware),
+        driver: stated(driver.name).or_else(|| link.kind.clone()).unwrap_or_else(|| "unknown".to_owned()),
+        driver_version: stated(driver.version),
+        firmware: stated(driver.firmware),
         pci_id: bus.as_deref().or(link.parent.as_deref()).and_then(|bus| pci_id(Path::new(PCI_DEVICES), bus)),
         bus,
         mac: link.settings.mac.map(|mac| mac.to_string()),
@@ -177,12 +177,12 @@ mod tests {
     #[test]
     fn only_counters_that_changed_are_listed() {
         let (before, after) = (reading(&[("a", 1), ("b", 2)]), reading(&[("a", 1), ("b", 5), ("c", 7)]));
-        let told: Vec<_> = after
+        let stated: Vec<_> = after
             .since(&before)
             .into_iter()
             .map(|Statistic { name, source: _, before, after }| (name, before, after))
             .collect();
-        assert_eq!(told, [("b".to_owned(), 2, 5), ("c".to_owned(), 0, 7)]);
+        assert_eq!(stated, [("b".to_owned(), 2, 5), ("c".to_owned(), 0, 7)]);
     }
 
     #[test]

@@ -128,14 +128,9 @@ pub struct NotRestored {
 
 impl fmt::Display for NotRestored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not everything could be restored: ")?;
-        for (place, RestoredItem { device, what, outcome }) in self.left.iter().enumerate() {
-            let why = match outcome {
-                RestoreOutcome::Done => "",
-                RestoreOutcome::Failed(why) | RestoreOutcome::Lost(why) => why,
-            };
-            write!(f, "{}{device}: {what}: {why}", if place == 0 { "" } else { "; " })?;
-        }
+        let each = |item: &RestoredItem| format!("{}: {}: {}", item.device, item.what, item.outcome.reason());
+        let items: Vec<_> = self.left.iter().map(each).collect();
+        write!(f, "not everything could be restored: {}", items.join("; "))?;
         if self.kept {
             f.write_str(" (`xdproof restore` tries again)")?;
         }

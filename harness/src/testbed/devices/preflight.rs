@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fmt, fs,
+    fs,
     io::{self, BufReader},
     net::{IpAddr, SocketAddr},
 };
@@ -15,54 +15,43 @@ use procfs::{
 };
 use xdproof_netns::{Error, Host, IfIndex, Link, LinkName, Record, RecordKind};
 
-/// A reason not to claim a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A reason not to claim a device, as a sentence about "it".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Objection {
+    #[error("it is the loopback")]
     Loopback,
+    #[error("it is no Ethernet device")]
     NotEthernet,
-    /// Another process has attached an XDP program by a `bpf_link`, which nobody else can detach.
+    #[error("another process has attached an XDP program by a bpf_link, which only that process can detach")]
     BpfLink,
+    #[error("it carries a default route")]
     DefaultRoute,
-    /// A socket uses one of its addresses.
-    AddressInUse {
-        address: IpAddr,
-        /// The socket: `a TCP connection with 192.0.2.7:22`.
-        by: String,
-    },
-    /// The SSH session of this process was opened to one of its addresses.
-    SshSession {
-        address: IpAddr,
-    },
-    /// A packet socket is bound to it: a DHCP client, a capture, a link-layer daemon.
+    /// The user: `a TCP connection with 192.0.2.7:22`.
+    #[error("its address {0} is used by {1}")]
+    AddressInUse(IpAddr, String),
+    #[error("your SSH session uses its address {0}")]
+    SshSession(IpAddr),
+    #[error("a packet socket is bound to it (a DHCP client, a capture)")]
     PacketSocket,
-    /// It is a port of a bridge, a bond or another master device.
-    PortOf {
-        master: LinkName,
-    },
-    /// It is a master device of a kind that means something else without its namespace: a team, a VRF.
-    Master {
-        kind: String,
-    },
-    /// It is a bridge with several ports, to all of which it sends the frames of the trial.
-    Floods {
-        ports: usize,
-    },
-    /// Upper devices depend on it, and vanish with it.
-    UpperDevices {
-        names: Vec<LinkName>,
-    },
+    #[error("it is a port of {0}")]
+    PortOf(LinkName),
+    /// A master device of a kind that means something else without its namespace: a team, a VRF.
+    #[error("it is a {0}")]
+    Master(String),
+    #[error("it is a bridge of {0} ports, which would forward the frames of the trial to all of them")]
+    Floods(usize),
+    #[error("upper devices depend on it and would be lost: {}", listed(.0))]
+    UpperDevices(Vec<LinkName>),
+    #[error("it is a wireless device")]
     Wireless,
-    /// It has a configured qdisc or filters, which a move destroys.
-    Qdisc {
-        kind: String,
-    },
-    /// Programs are attached to it by tcx: they stay, and see the frames of the trial.
+    /// A configured qdisc, or one with filters.
+    #[error("it has a configured qdisc ({0}), which would be lost")]
+    Qdisc(String),
+    #[error("programs are attached to it by tcx, which would stay and see the frames of the trial")]
     TcxPrograms,
-    /// Nexthop objects use it, and vanish with it.
-    NextHops {
-        ids: Vec<u32>,
-    },
+    #[error("nexthop objects use it and would be lost: {}", listed(.0))]
+    NextHops(Vec<u32>),
 }
 
 impl Objection {
@@ -75,49 +64,12 @@ impl Objection {
     /// Lists what a move destroys, in words.
     pub(super) fn losses(&self) -> Vec<String> {
         match self {
-            Self::UpperDevices { names } => names.iter().map(|name| format!("upper device {name}")).collect(),
-            Self::Qdisc { kind } => vec![format!("configured qdisc {kind}")],
-            Self::NextHops { ids } => ids.iter().map(|id| format!("nexthop object {id}")).collect(),
-            Self::PortOf { master } => vec![format!("its settings as a port of {master}")],
+            Self::UpperDevices(names) => names.iter().map(|name| format!("upper device {name}")).collect(),
+            Self::Qdisc(kind) => vec![format!("configured qdisc {kind}")],
+            Self::NextHops(ids) => ids.iter().map(|id| format!("nexthop object {id}")).collect(),
+            Self::PortOf(master) => vec![format!("its settings as a port of {master}")],
             _ => Vec::new(),
         }
-    }
-}
-
-impl fmt::Display for Objection {
-    /// A sentence about "it".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loopback => "it is the loopback",
-            Self::NotEthernet => "it is no Ethernet device",
-            Self::BpfLink => {
-                "another process has attached an XDP program by a bpf_link, which only that process can detach"
-            }
-            Self::DefaultRoute => "it carries a default route",
-            Self::PacketSocket => "a packet socket is bound to it (a DHCP client, a capture)",
-            Self::Wireless => "it is a wireless device",
-            Self::TcxPrograms => {
-                "programs are attached to it by tcx, which would stay and see the frames of the trial"
-            }
-            Self::AddressInUse { address, by } => {
-                return write!(f, "its address {address} is used by {by}");
-            }
-            Self::SshSession { address } => {
-                return write!(f, "your SSH session uses its address {address}");
-            }
-            Self::PortOf { master } => return write!(f, "it is a port of {master}"),
-            Self::Master { kind } => return write!(f, "it is a {kind}"),
-            Self::Floods { ports } => {
-                return write!(f, "it is a bridge of {ports} ports, which would forward the frames of the trial to all of them");
-            }
-            Self::UpperDevices { names } => {
-                return write!(f, "upper devices depend on it and would be lost: {}", listed(names));
-            }
-            Self::Qdisc { kind } => return write!(f, "it has a configured qdisc ({kind}), which would be lost"),
-            Self::NextHops { ids } => {
-                return write!(f, "nexthop objects use it and would be lost: {}", listed(ids));
-            }
-        })
     }
 }
 
@@ -166,18 +118,18 @@ const CHECKS: [PreflightCheck; 12] = [
     |it| {
         let sessions = ssh_sessions();
         let used = it.addresses.iter().filter(|address| sessions.contains(address));
-        Ok(used.map(|&address| Objection::SshSession { address }).collect())
+        Ok(used.map(|&address| Objection::SshSession(address)).collect())
     },
     |it| {
         let uses = uses()?;
         let using = |address| uses.iter().find(|(used, _)| *used == address).map(|(_, by)| by.clone());
         let used = it.addresses.iter().filter_map(|&address| Some((address, using(address)?)));
-        Ok(used.map(|(address, by)| Objection::AddressInUse { address, by }).collect())
+        Ok(used.map(|(address, by)| Objection::AddressInUse(address, by)).collect())
     },
     |it| Ok(if_so(has_packet_socket(it.link)?, Objection::PacketSocket)),
     |it| {
         let master = it.link.master.map(|master| it.host.link_by_index(master)).transpose()?;
-        Ok(master.map(|master| Objection::PortOf { master: master.name }).into_iter().collect())
+        Ok(master.map(|master| Objection::PortOf(master.name)).into_iter().collect())
     },
     |it| {
         let ports = it.links.iter().filter(|other| other.master == Some(it.link.index)).count();
@@ -185,16 +137,16 @@ const CHECKS: [PreflightCheck; 12] = [
     },
     |it| {
         let names = upper_devices(it.link.index, &it.links);
-        Ok(if_so(!names.is_empty(), Objection::UpperDevices { names }))
+        Ok(if_so(!names.is_empty(), Objection::UpperDevices(names)))
     },
     |it| {
         let qdiscs = it.host.qdiscs(it.link.index)?.into_iter().filter(|qdisc| qdisc.configured);
-        Ok(qdiscs.map(|qdisc| Objection::Qdisc { kind: qdisc.kind }).collect())
+        Ok(qdiscs.map(|qdisc| Objection::Qdisc(qdisc.kind)).collect())
     },
     |it| Ok(if_so(it.host.has_tcx_programs(it.link.index)?, Objection::TcxPrograms)),
     |it| {
         let ids = it.host.next_hops(it.link.index)?;
-        Ok(if_so(!ids.is_empty(), Objection::NextHops { ids }))
+        Ok(if_so(!ids.is_empty(), Objection::NextHops(ids)))
     },
 ];
 
@@ -223,9 +175,9 @@ fn if_so(condition: bool, objection: Objection) -> Vec<Objection> {
 /// Returns the objection to a device of a kind that has this many ports.
 fn as_master(kind: Option<&str>, ports: usize) -> Option<Objection> {
     match kind? {
-        BRIDGE if ports > 1 => Some(Objection::Floods { ports }),
+        BRIDGE if ports > 1 => Some(Objection::Floods(ports)),
         kind if WITH_PORTS.contains(&kind) => None,
-        kind if ports > 0 || MASTERS.contains(&kind) => Some(Objection::Master { kind: kind.to_owned() }),
+        kind if ports > 0 || MASTERS.contains(&kind) => Some(Objection::Master(kind.to_owned())),
         _ => None,
     }
 }
@@ -258,40 +210,33 @@ fn ssh_sessions() -> BTreeSet<IpAddr> {
 fn session_address(connection: &str) -> Option<IpAddr> {
     let server = connection.split_whitespace().nth(2)?;
     // A link-local address has the link as a suffix.
-    server.split('%').next()?.parse().ok().map(plain)
+    server.split('%').next()?.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// Lists the local addresses of the sockets of this namespace, except wildcards, and describes the sockets.
 fn uses() -> Result<Vec<(IpAddr, String)>, PreflightError> {
-    let mut found = Vec::new();
-    for (file, transport) in [("tcp", "TCP"), ("tcp6", "TCP")] {
-        for socket in read(file, |from| TcpNetEntries::from_buf_read(from, current_system_info()))?
-            .map_or(Vec::new(), |read| read.0)
-        {
+    let mut found: Vec<(SocketAddr, String)> = Vec::new();
+    for file in ["tcp", "tcp6"] {
+        let sockets = read(file, |from| TcpNetEntries::from_buf_read(from, current_system_info()))?;
+        found.extend(sockets.into_iter().flat_map(|sockets| sockets.0).filter_map(|socket| {
             let by = match socket.state {
                 TcpState::Listen => {
-                    format!("a listening {transport} socket (port {})", socket.local_address.port())
+                    format!("a listening TCP socket (port {})", socket.local_address.port())
                 }
                 // The connection is over, or nearly so.
-                TcpState::TimeWait | TcpState::Close => continue,
-                _ => format!("a {transport} connection with {}", socket.remote_address),
+                TcpState::TimeWait | TcpState::Close => return None,
+                _ => format!("a TCP connection with {}", socket.remote_address),
             };
-            found.push((socket.local_address, by));
-        }
+            Some((socket.local_address, by))
+        }));
     }
     for file in ["udp", "udp6"] {
-        for socket in read(file, |from| UdpNetEntries::from_buf_read(from, current_system_info()))?
-            .map_or(Vec::new(), |read| read.0)
-        {
-            found
-                .push((socket.local_address, format!("a UDP socket (port {})", socket.local_address.port())));
-        }
+        let sockets = read(file, |from| UdpNetEntries::from_buf_read(from, current_system_info()))?;
+        let local = sockets.into_iter().flat_map(|sockets| sockets.0).map(|socket| socket.local_address);
+        found.extend(local.map(|local| (local, format!("a UDP socket (port {})", local.port()))));
     }
-    Ok(found
-        .into_iter()
-        .map(|(address, by): (SocketAddr, _)| (plain(address.ip()), by))
-        .filter(|(address, _)| !address.is_unspecified())
-        .collect())
+    let canonical = found.into_iter().map(|(local, by)| (local.ip().to_canonical(), by));
+    Ok(canonical.filter(|(address, _)| !address.is_unspecified()).collect())
 }
 
 /// Returns true if a packet socket of this namespace is bound to a link: `/proc/net/packet`, whose fifth column is the index
@@ -316,11 +261,6 @@ fn read<T>(
     }
 }
 
-/// Returns an IPv4-mapped address as an IPv4 address.
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,14 +276,14 @@ mod tests {
 
     #[test]
     fn bonds_and_bridges_of_one_port_are_no_objection_and_other_masters_are() {
-        let master = |kind: &str| Some(Objection::Master { kind: kind.to_owned() });
+        let master = |kind: &str| Some(Objection::Master(kind.to_owned()));
         for (kind, ports, expected) in [
             (None, 0, None),
             (Some("veth"), 0, None),
             (Some("bond"), 0, None),
             (Some("bond"), 4, None),
             (Some("bridge"), 1, None),
-            (Some("bridge"), 2, Some(Objection::Floods { ports: 2 })),
+            (Some("bridge"), 2, Some(Objection::Floods(2))),
             (Some("vrf"), 0, master("vrf")),
             (Some("team"), 1, master("team")),
             (Some("batadv"), 1, master("batadv")),
@@ -362,11 +302,11 @@ mod tests {
             (Objection::NotEthernet, false, &[]),
             (Objection::BpfLink, false, &[]),
             (Objection::DefaultRoute, true, &[]),
-            (Objection::AddressInUse { address, by }, true, &[]),
-            (Objection::UpperDevices { names: vec![eth1.clone()] }, true, &["upper device eth1"]),
-            (Objection::Qdisc { kind: "fq".to_owned() }, true, &["configured qdisc fq"]),
-            (Objection::NextHops { ids: vec![7, 9] }, true, &["nexthop object 7", "nexthop object 9"]),
-            (Objection::PortOf { master: eth1 }, true, &["its settings as a port of eth1"]),
+            (Objection::AddressInUse(address, by), true, &[]),
+            (Objection::UpperDevices(vec![eth1.clone()]), true, &["upper device eth1"]),
+            (Objection::Qdisc("fq".to_owned()), true, &["configured qdisc fq"]),
+            (Objection::NextHops(vec![7, 9]), true, &["nexthop object 7", "nexthop object 9"]),
+            (Objection::PortOf(eth1), true, &["its settings as a port of eth1"]),
         ] {
             assert_eq!(
                 (objection.yields_to_force(), &objection.losses()[..]),

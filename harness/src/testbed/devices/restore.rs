@@ -372,13 +372,13 @@ impl DeviceRestore {
 
     /// Adds the records of a kind that are missing.
     fn add_missing(&mut self, host: &mut Host, index: IfIndex, kind: RecordKind) {
-        let (told_of, age) = (self.was.index, self.context.age);
+        let (former, age) = (self.was.index, self.context.age);
         let mut records = self.was.records(kind);
         records.retain(|record| !record.is_unrestorable());
         let added = host.records(kind, index).and_then(|there| {
             let missing: Vec<_> =
-                records.iter().filter(|record| !has(&there, record, told_of, index)).collect();
-            Ok((missing, host.add_records(kind, index, &records, told_of, age)?))
+                records.iter().filter(|record| !has(&there, record, former, index)).collect();
+            Ok((missing, host.add_records(kind, index, &records, former, age)?))
         });
         match added {
             Ok((missing, mut failed)) => {
@@ -395,9 +395,9 @@ impl DeviceRestore {
 
     /// Removes records that the kernel has made by itself and that were not there before.
     fn remove_unknown(&mut self, host: &mut Host, index: IfIndex, kind: RecordKind) {
-        let (told_of, known) = (self.was.index, self.was.records(kind));
+        let (former, known) = (self.was.index, self.was.records(kind));
         let removed = host.records(kind, index).and_then(|there| {
-            let is_known = |record: &Record| known.iter().any(|known| known.is_like(told_of, record, index));
+            let is_known = |record: &Record| known.iter().any(|known| known.is_like(former, record, index));
             let mut unknown = there.iter().filter(|record| record.is_kernel_made() && !is_known(record));
             unknown.try_for_each(|record| host.remove_record(index, record))
         });
@@ -408,11 +408,11 @@ impl DeviceRestore {
 
     /// Waits for the routes that the kernel makes in the background.
     fn wait_for_kernel_routes(&self, host: &mut Host, index: IfIndex) {
-        let told_of = self.was.index;
+        let former = self.was.index;
         let mut awaited = self.was.records(RecordKind::Route);
         awaited.retain(Record::is_kernel_made);
         let all_there =
-            move |there: &[Record]| awaited.iter().all(|record| has(there, record, told_of, index));
+            move |there: &[Record]| awaited.iter().all(|record| has(there, record, former, index));
         // `verify` reports a route that does not appear.
         let awaited = "see the kernel's routes";
         drop(host.wait_records(RecordKind::Route, index, awaited, KERNEL_RECORDS_TIMEOUT, all_there));
@@ -451,9 +451,9 @@ fn port_of(host: &mut Host, master: IfIndex, port: &PortSettings) -> Option<Link
     host.link(&port.name).ok().filter(|link| link.master == Some(master))
 }
 
-/// Returns true if a record that was told of one link is among those of a link.
-fn has(there: &[Record], record: &Record, told_of: IfIndex, index: IfIndex) -> bool {
-    there.iter().any(|other| record.is_like(told_of, other, index))
+/// Returns true if a record of the link with the `former` index is among those of the link with the present one.
+fn has(there: &[Record], record: &Record, former: IfIndex, index: IfIndex) -> bool {
+    there.iter().any(|other| record.is_like(former, other, index))
 }
 
 const fn plural(kind: RecordKind) -> &'static str {

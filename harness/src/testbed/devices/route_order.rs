@@ -94,7 +94,7 @@ fn in_order(host: &mut Host, was: &[Record]) -> Result<bool, Error> {
     Ok(places.is_sorted())
 }
 
-/// Compares two routes that were both told of the host as a whole: indices mean the same in both.
+/// Compares two routes of the whole host: indices mean the same in both.
 fn is_same(route: &Record, other: &Record) -> bool {
     IfIndex::new(u32::MAX).is_some_and(|none| route.is_like(none, other, none))
 }

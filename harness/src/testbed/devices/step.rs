@@ -4,9 +4,8 @@ use serde::Serialize;
 
 /// A step of claiming devices, or of restoring them.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum ClaimStep {
-    /// The journal is on disk.
     Journal,
     /// The namespaces exist and are bound to files.
     Namespaces,
@@ -16,19 +15,12 @@ pub enum ClaimStep {
     TesterMoved,
     /// The DUT is in its namespace, or isolated where it has to stay.
     DutMoved,
-    /// Both have a carrier.
     Running,
-    /// A probe has arrived.
     Probed,
-    /// The tester is back in the host's namespace.
     TesterReturned,
-    /// The DUT is back in the host's namespace.
     DutReturned,
-    /// Settings of the links are restored.
     LinksSet,
-    /// XDP programs are attached again.
     ProgramsAttached,
-    /// Offloads are restored.
     OffloadsSet,
     /// Both are up or down as before.
     UpSet,
@@ -61,14 +53,13 @@ impl ClaimStep {
     /// Returns true for a step of restoring.
     #[must_use]
     pub fn is_of_restoring(self) -> bool {
-        Self::ALL.into_iter().skip_while(|step| *step != Self::TesterReturned).any(|step| step == self)
+        self >= Self::TesterReturned
     }
 }
 
 /// One thing that was to be restored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RestoredItem {
-    /// The device.
     pub device: String,
     /// The thing and its value: `MTU 1400`, `address 192.0.2.1/24`.
     pub what: String,
@@ -84,4 +75,15 @@ pub enum RestoreOutcome {
     Failed(String),
     /// Not restored, and no attempt can: the reason.
     Lost(String),
+}
+
+impl RestoreOutcome {
+    /// Returns the reason why something was not restored.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Done => "",
+            Self::Failed(why) | Self::Lost(why) => why,
+        }
+    }
 }

@@ -203,12 +203,6 @@ impl DeviceTestbed {
         Ok(changed)
     }
 
-    /// Waits for both ends after a program was attached, and turns off again what attaching has turned on.
-    fn settle_ends(&self) -> Result<(), PathError> {
-        self.wait_running()?;
-        Ok(disable_rx_offloads(&self.ports.dut, self.ports.topology.dut.index)?)
-    }
-
     /// Returns the length in bytes, without FCS, of the longest frame that arrives at an MTU without a program: with a tag of 4
     /// bytes beyond the MTU, if that arrives. The MTU has to be set, and no program attached.
     fn longest_at(&self, mtu: u32) -> Result<usize, PathError> {
@@ -317,7 +311,8 @@ impl Testbed for DeviceTestbed {
     }
 
     fn settle(&self, _: &PortPair) -> Result<(), TestbedError> {
-        Ok(self.settle_ends()?)
+        self.wait_running()?;
+        Ok(disable_rx_offloads(&self.ports.dut, self.ports.topology.dut.index)?)
     }
 
     fn set_offloads(&self, _: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError> {
@@ -366,11 +361,8 @@ impl Testbed for DeviceTestbed {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(frame).copied()
     }
 
-    fn set_mtu(&self, _: &PortPair, mtu: u32) -> Result<(), TestbedError> {
-        if self.change_mtu(mtu)? {
-            self.settle_ends()?;
-        }
-        Ok(())
+    fn set_mtu(&self, ports: &PortPair, mtu: u32) -> Result<(), TestbedError> {
+        if self.change_mtu(mtu)? { self.settle(ports) } else { Ok(()) }
     }
 
     fn pair(&self) -> Option<Arc<PortPair>> {
