@@ -1,7 +1,7 @@
-//! What a frame takes on the host, by kind of frame and over the whole corpus: the classifier, the oracle, crafting; and what
-//! it takes to load the corpus. Needs no privilege.
+//! Times the classifier, the oracle and crafting on the host, by kind of frame and over the whole corpus, and loading the
+//! corpus. Needs no privilege.
 //!
-//! Nothing is timed that is not right: classifier and oracle agree on each frame, and what is crafted is the frame.
+//! Only correct results are timed: classifier and oracle agree on each frame, and crafting gives the frame's bytes.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
 
@@ -31,7 +31,7 @@ fn main() {
     load(&corpus);
 }
 
-/// Times what is done to a frame: on one of each kind, and on all of the corpus one after the other.
+/// Times an operation on one frame of each kind, and on all frames of the corpus.
 fn over(criterion: &mut Criterion, name: &str, corpus: &[Scenario], work: &dyn Fn(&Frame)) {
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(1));
@@ -53,7 +53,7 @@ fn assert_agreed(kind: &str, frame: &Frame) {
     assert_eq!(classify::<Sample>(frame.bytes.as_slice()), class, "{kind}");
 }
 
-/// Times making frames from layers, those whose bytes were given being left out. What is cut later is made whole.
+/// Times crafting frames from layers. Frames that are given as bytes are left out; truncated ones are crafted whole.
 fn craft(criterion: &mut Criterion, corpus: &[Scenario]) {
     let mut group = criterion.benchmark_group("craft");
     group.throughput(Throughput::Elements(1));
@@ -75,7 +75,7 @@ fn craft(criterion: &mut Criterion, corpus: &[Scenario]) {
     group.finish();
 }
 
-/// Times everything between the corpus's files and its scenarios: TOML, crafting, the oracle.
+/// Times loading the corpus from its files: TOML, crafting, the oracle.
 fn load(corpus: &[Scenario]) {
     let mut criterion = sampling::criterion(10, Duration::from_secs(1));
     let mut group = criterion.benchmark_group("load");

@@ -1,8 +1,8 @@
-//! What a frame takes from the injector into the counter's map, by mode, injector and frame size. On a veth the sender's CPU
-//! does the receiving too: these are path rates, and no driver's capacity.
+//! Times a frame from the injector into the counter's map, by mode, injector and frame size. On a veth the sender's CPU also
+//! receives: these are path rates, not the capacity of a driver.
 //!
-//! A figure is made of frames that were counted, in trials in which every frame is accounted for. A trial that something else
-//! on the machine has disturbed is done again; any other void one ends the bench with its reason.
+//! A figure is made of frames that were counted, in trials that account for every frame. A trial that another process disturbs
+//! is repeated; any other void one ends the bench with its reason.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot go on ends with what is wrong")]
 
@@ -37,10 +37,10 @@ use xdproof::{
     testbed::VethTestbed,
 };
 
-/// Frames of a burst at most, so that a trial takes milliseconds and is not likely to be disturbed.
+/// The most frames of a burst: a trial takes milliseconds, and is rarely disturbed.
 const BURST: u32 = 2048;
 
-/// Trials in a row that may be disturbed. A machine that disturbs more has no moment to measure in.
+/// The most disturbed trials in a row; a machine with more of them is too busy to measure on.
 const PATIENCE: u32 = 200;
 
 fn main() -> ExitCode {
@@ -85,17 +85,17 @@ fn cases() -> Vec<Case> {
     wanted.cases().expect("UDP has frames of these sizes")
 }
 
-/// The programs and the wires that were needed so far.
+/// The programs, and the paths that were needed so far.
 struct Stand {
-    // Taken off the wires before the programs go.
+    // Dropped before the programs.
     wires: HashMap<PathKind, MeasuredPath>,
     programs: Programs,
     cpus: Vec<usize>,
 }
 
 impl Stand {
-    /// What it takes until `frames` frames are counted: by as many trials as that needs. Injectors send whole bursts, so that
-    /// some more may have been counted, whose share is taken off.
+    /// Measures the time until `frames` frames are counted, in as many trials as that needs. Injectors send whole bursts: the share
+    /// of frames beyond `frames` is subtracted.
     fn time(&mut self, case: &Case, injector: InjectorKind, frames: u64) -> Result<Duration, String> {
         let kind = kind_of(&case.setup, &Facts::veth()).ok_or("it is not on a wire")?;
         let program = self.programs.get(ProgramRole::Subject, false).ok_or("no program is loaded")?;

@@ -1,7 +1,7 @@
-//! What a run of the counter costs by `BPF_PROG_TEST_RUN`: CPU time of the thread, with everything that the kernel does for a
-//! run. On the traffic of `xdproof bench`, beside a program that does nothing, and on each kind of frame.
+//! Times a run of the counter by `BPF_PROG_TEST_RUN`: CPU time of the thread, including the kernel's work around a run. It runs on
+//! the traffic of `xdproof bench`, next to a program that does nothing, and on each kind of frame.
 //!
-//! Nothing is timed that is not right: all runs are counted in the frame's slot, or none if the frame is dropped.
+//! Only correct results are timed: all runs are counted in the frame's slot, or none if the frame is dropped.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
 
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What `xdproof bench` measures the cost of a program on: a name and the frame.
+/// Returns the frames on which `xdproof bench` measures the cost of a program, with their names.
 fn traffic() -> Vec<(String, Vec<u8>)> {
     let (injectors, mixes) = (vec![InjectorKind::TestRun], vec![Mix::Udp, Mix::QinqIpv6]);
     let cases = Wanted { injectors, mixes, ..Wanted::default() }.cases().expect("each mix has a least size");
@@ -68,7 +68,7 @@ fn traffic() -> Vec<(String, Vec<u8>)> {
     cases.into_iter().filter_map(|case| named(case.setup.traffic)).collect()
 }
 
-/// What `runs` runs of the program take this thread.
+/// Measures the CPU time of `runs` runs of the program.
 fn cpu_time(program: &Loaded, frame: &[u8], runs: u64) -> Duration {
     let slots: Vec<u8> = match outcome(frame) {
         CounterOutcome::Counted(slot) => vec![slot],

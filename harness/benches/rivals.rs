@@ -1,9 +1,8 @@
-//! How fast the injectors are beside others': `trafgen` (netsniff-ng), and live frames with nothing around them.
+//! Compares the injectors with `trafgen` (netsniff-ng), and with live frames without any bookkeeping.
 //!
-//! One interleaved run for each attach mode: in every block each sender has its turn, and again in the opposite order. What
-//! is printed is a ratio of rates, the median over blocks with its 95 % interval. Each frame must be counted, whoever sent it.
-//! On one CPU, which on a veth does the receiving too. Without privilege, or without `trafgen`, it says so and measures
-//! nothing.
+//! There is one interleaved run for each attach mode: in every block each sender has its turn, and again in the opposite order. The
+//! output is a ratio of rates, the median over blocks with its 95 % interval. Each frame must be counted, whoever sends it.
+//! Everything runs on one CPU, which on a veth also receives. Without privilege, or without `trafgen`, nothing is measured.
 
 use std::{
     error::Error,
@@ -33,11 +32,11 @@ const FRAMES: u32 = 100_000;
 /// The senders, in the order of their first turns.
 const SENDERS: [&str; 4] = ["live_frames", "bare live frames", "trafgen", "ring"];
 
-/// What is said of whom: the first over the second, and by how much it is to be faster.
+/// Pairs to compare: the first over the second, with the least ratio.
 const CLAIMS: [(usize, usize, f64); 3] = [(0, 2, 3.0), (0, 1, 0.95), (3, 2, 1.2)];
 
 fn main() -> ExitCode {
-    // Only `cargo bench` says `--bench`; `cargo test --benches` wants to know that it starts, and `--list` what there is.
+    // Only `cargo bench` passes `--bench`; `cargo test --benches` checks that the bench starts, and `--list` lists it.
     let said = |name: &str| std::env::args().any(|argument| argument == name);
     if !said("--bench") || said("--test") || said("--list") {
         return ExitCode::SUCCESS;
@@ -73,10 +72,10 @@ fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), configuration(&frame))?;
 
-    // Where trafgen's only process puts itself.
+    // The CPU to which trafgen pins its only process.
     let _pinned = Pinned::on(0)?;
     let mut turn = |sender: usize| -> Result<f64, Box<dyn Error>> {
-        // Live frames need GRO in generic mode, and the others are not to have it.
+        // Live frames need GRO in generic mode; the others are measured without it.
         testbed.keep_frames_apart()?;
         if sender < 2 {
             testbed.take_redirected(mode)?;
@@ -129,12 +128,12 @@ fn race(mode: XdpMode) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends by trafgen's TX ring from one CPU, and says how long that took, by its own clock: starting it takes longer.
+/// Sends by trafgen's TX ring from one CPU. Returns the time by trafgen's own clock: starting it takes longer.
 fn trafgen(worker: &Worker, frame: &Path) -> Result<f64, Box<dyn Error>> {
     let mut command = Command::new("trafgen");
     command.args(["--cpus", "1", "--num", &FRAMES.to_string()]);
     command.args(["--dev", "tester", "--in"]).arg(frame);
-    // A child of the thread that lives in the namespace is in it too.
+    // A child inherits the namespace of the thread that starts it.
     let output = worker.run(move |_| command.output())??;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -145,7 +144,7 @@ fn trafgen(worker: &Worker, frame: &Path) -> Result<f64, Box<dyn Error>> {
     Ok(seconds.ok_or_else(said)? + microseconds.ok_or_else(said)? * 1e-6)
 }
 
-/// A frame in trafgen's language.
+/// Renders a frame in trafgen's language.
 fn configuration(frame: &[u8]) -> String {
     let bytes: Vec<String> = frame.iter().map(|byte| format!("0x{byte:02x}")).collect();
     format!("{{ {} }}\n", bytes.join(", "))

@@ -1,8 +1,8 @@
-//! What it takes to make ready for a trial and to take everything down again: namespaces with a veth pair, loading the counter,
-//! attaching it in each mode, and all of that in a row.
+//! Times the set-up and teardown of a trial: namespaces with a veth pair, loading the counter, attaching it in each mode, and all
+//! of that in a row.
 //!
-//! Taking down is timed until the last descriptor is closed. The kernel frees namespaces later and by itself; a new one may have
-//! to wait for that, as in a run of trials.
+//! Teardown is timed until the last descriptor is closed. The kernel frees namespaces later; a new one may have to wait for that,
+//! as in a run of trials.
 
 #![expect(clippy::expect_used, reason = "a bench that cannot go on ends with what is wrong")]
 

@@ -1,12 +1,12 @@
-//! How far `xdproof bench --against` can be trusted on this machine: how often it finds a program that was slowed by 5 % of
-//! its path, and how often it takes a program for slower or faster than itself, with the other CPUs idle and busy.
+//! Measures the error rates of `xdproof bench --against` on this machine: the share of runs that find a program slowed by 5 % of
+//! its path, and the share that judge a program slower or faster than itself, with the other CPUs idle and busy.
 //!
 //! ```text
 //! cargo bench -p xdproof --bench soundness -- --runs 100 --slowed 20 --budget 15s
 //! ```
 //!
-//! takes about half an hour, and an hour at most. Unless runs are asked for there are none: `cargo bench` has better things to
-//! do. Needs root and clang.
+//! takes about half an hour, and an hour at most. Without these options nothing runs, so that `cargo bench` stays short. Needs
+//! root and clang.
 
 #[path = "../tests/support/objects.rs"]
 #[expect(
@@ -33,7 +33,7 @@ use xdproof::error::chain;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// By how much of its path a program is slowed.
+/// Share of its path by which a program is slowed.
 const SHARE: f64 = 0.05;
 
 /// The least share of runs in which a slowed program must be found.
@@ -42,7 +42,7 @@ const LEAST_FOUND: f64 = 19.0 / 20.0;
 /// The greatest share of runs in which a program may differ from itself.
 const MOST_FALSE: f64 = 1.0 / 100.0;
 
-/// What is wanted.
+/// Runs to do.
 #[derive(Debug)]
 struct Wanted {
     runs: u32,
@@ -52,7 +52,7 @@ struct Wanted {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // Only `cargo bench` says `--bench`; `cargo test --benches` wants to know that it starts, and `--list` what there is.
+    // Only `cargo bench` passes `--bench`; `cargo test --benches` checks that the bench starts, and `--list` lists it.
     let said = |name: &str| arguments.iter().any(|argument| argument == name);
     if !said("--bench") || said("--test") || said("--list") {
         return ExitCode::SUCCESS;
@@ -142,13 +142,13 @@ fn slowed_by(wanted_ns: f64, base: &Compiled) -> Result<Compiled> {
     compile(Some(times))
 }
 
-/// What a program costs more than another, in nanoseconds a frame.
+/// Measures the cost of a program above that of another one, in nanoseconds a frame.
 fn extra_cost(slow: &Compiled, base: &Compiled) -> Result<f64> {
     let costs = bench(&["--budget", "6s", "--injector", "test_run"], slow, Some(base))?.1;
     Ok(figure(&costs, "value")? - figure(&costs, "reference_value")?)
 }
 
-/// Runs `xdproof bench`; gives its exit code and its result.
+/// Runs `xdproof bench`. Returns its exit code and its result.
 fn bench(arguments: &[&str], object: &Compiled, against: Option<&Compiled>) -> Result<(i32, Value)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xdproof"));
     command.args(["bench", "--json", "-q"]).args(arguments).arg("--object").arg(object.path());

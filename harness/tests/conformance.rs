@@ -1,7 +1,7 @@
 //! The corpus under `cargo test`: one trial a scenario, path and counting program, in parallel, each named like
 //! `vlan/qinq_ipv4_udp::native::pnet`.
 //!
-//! Without privilege they are ignored and the reason is said; `XDPROOF_REQUIRE_PRIVILEGED=1` makes that a failure, as is a
+//! Without privilege they are ignored and the reason is printed; `XDPROOF_REQUIRE_PRIVILEGED=1` makes that a failure, as is a
 //! run without any trial.
 
 #[path = "support/corpus.rs"]
@@ -35,7 +35,7 @@ use xdproof_scenarios::{
     oracle::{self, CounterOutcome},
 };
 
-/// Where the snapshots are, below this package.
+/// Directory of the snapshots, below this package.
 const SNAPSHOTS: &str = "tests/snapshots";
 
 fn main() -> ExitCode {
@@ -104,7 +104,7 @@ fn frags_counter() -> Result<Subject, ProgramError> {
     Subject::load(&Object::builtin(abi::FRAGS_PROGRAM))
 }
 
-/// Whether this kernel splits frames for a test run: 6.18 is the first.
+/// Returns whether this kernel splits frames for a test run: 6.18 is the first.
 fn can_split() -> bool {
     kernel_version().is_ok_and(|version| version >= KernelVersion { major: 6, minor: 18, patch: 0 })
 }
@@ -141,7 +141,7 @@ fn run_split(scenario: &Scenario) -> Result<(), Failed> {
     }
 }
 
-/// Holds what was observed against the one snapshot that the scenario has, whatever the path and the program.
+/// Compares the observation with the scenario's snapshot, which is one for all paths and programs.
 fn snapshot(scenario: &Scenario, observed: &Observed) {
     static SETTINGS: OnceLock<insta::Settings> = OnceLock::new();
     let settings = SETTINGS.get_or_init(|| {

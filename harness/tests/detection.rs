@@ -1,4 +1,4 @@
-//! How much a "pass" is worth: every mutant of the counter (`ebpf/src/mutants.rs`) must be found by the corpus.
+//! The detection power of a pass: the corpus must find every mutant of the counter (`ebpf/src/mutants.rs`).
 //!
 //! A trial a mutant: it passes if some scenario fails for the mutant, and if those that do are those of the table that reports
 //! go by (`report/src/detection.json`): of all scenarios of few frames in test runs, and of a few of them on the wire. A mutant
@@ -118,7 +118,7 @@ fn stored_form(found: &Table) -> String {
     format!("{{\n{}\n}}\n", found.iter().map(mutant).collect::<Vec<_>>().join(",\n"))
 }
 
-/// Whether a scenario that finds a mutant finds it every time. What slots hold is left from earlier scenarios, so that one of a
+/// Returns whether a scenario that finds a mutant finds it every time. What slots hold is left from earlier scenarios, so that one of a
 /// few frames may find by chance what shows once in a thousand, and so may one that runs on another CPU than the last time.
 fn is_sure(mutant: &str, scenario: &Scenario) -> bool {
     let Scenario { expect, preset, spread, .. } = scenario;

@@ -1,5 +1,5 @@
-//! The same bytes, read by everyone who reads them: the classifier on the host, the oracle, and the programs in the kernel,
-//! by `BPF_PROG_TEST_RUN`: the linear one, the multi-buffer one, and the multi-buffer one with the frame split anywhere.
+//! The same bytes, parsed by every parser: the classifier on the host, the oracle, and the programs in the kernel by
+//! `BPF_PROG_TEST_RUN`: the linear one, the multi-buffer one, and the multi-buffer one with the frame split anywhere.
 //!
 //! Frames are random, mutated from the corpus, and truncated. A case on which two readers differ is shrunk, kept in
 //! `regressions/` and tried first from then on. `XDPROOF_SEED` gives other frames than every day's, `XDPROOF_CASES` more
@@ -50,13 +50,13 @@ const BATCH: usize = 25_000;
 /// Cases within which a mutant must be found.
 const CASES_FOR_A_MUTANT: usize = 20_000;
 
-/// What is tried at most to make a failing case smaller.
+/// The most attempts to make a failing case smaller.
 const SHRINKING_STEPS: usize = 3_000;
 
 /// A linear program is given no longer frame: more than that does not fit in a page with what XDP keeps around a frame.
 const LONGEST_LINEAR: usize = 3_000;
 
-/// Where failing cases are kept.
+/// Directory of the failing cases.
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions");
 
 /// Counters with a fault in how they read a frame, and the most bytes that it takes to show it.
@@ -159,7 +159,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// What the map says, over all CPUs.
+    /// Reads the map, summed over all CPUs.
     fn read(&self) -> Result<Counts> {
         Ok(sum(&self.counters.counts()?))
     }
@@ -173,7 +173,7 @@ impl Reader {
         }
     }
 
-    /// What is wrong with the program's answer to a frame, if something is.
+    /// Returns what is wrong with the program's return for a frame, if anything.
     fn misread(&mut self, case: &Case, outcome: CounterOutcome) -> Option<String> {
         let short = case.bytes.len() < SHORTEST_FRAME;
         match self.answer(case) {
@@ -394,7 +394,7 @@ fn finds(mutant: &str, longest: usize) -> Result {
     }
 }
 
-/// Where frames come from.
+/// The source of frames.
 struct Source {
     random: Random,
     corpus: Vec<&'static [u8]>,
@@ -450,7 +450,7 @@ impl Source {
         bytes
     }
 
-    /// Tags and types as they come, and behind them a header that is random but for its length.
+    /// Random tags and types, followed by a header that is random but for its length.
     fn headers(&mut self) -> Vec<u8> {
         let mut bytes = self.random.bytes(12);
         for _ in 0..self.random.below(4) {

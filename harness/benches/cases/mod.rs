@@ -2,7 +2,7 @@
 
 use xdproof_scenarios::{Frame, Scenario, load};
 
-/// A scenario for each way through the classifier. Its first frame stands for the kind.
+/// Scenarios, one for each path through the classifier. The first frame represents the kind.
 const KINDS: [&str; 11] = [
     "boundary/ipv4_33_34",
     "boundary/tag_17",
@@ -17,12 +17,12 @@ const KINDS: [&str; 11] = [
     "vlan/three_tags",
 ];
 
-/// The built-in corpus.
+/// Returns the built-in corpus.
 pub(crate) fn corpus() -> Vec<Scenario> {
     load::builtin().expect("the corpus that is built in loads")
 }
 
-/// Each kind of frame by the id of its scenario.
+/// Returns a frame of each kind, with the id of its scenario.
 pub(crate) fn kinds(corpus: &[Scenario]) -> Vec<(&str, &Frame)> {
     let first = |id: &str| {
         let scenario = corpus.iter().find(|scenario| scenario.id.as_ref() == id)?;

@@ -1,14 +1,14 @@
-//! How the benches sample, so that all of them together take less than two minutes.
+//! Sampling of the benches: all of them together take less than two minutes.
 //!
-//! What criterion calls a change is more than this machine's tolerance; a verdict it is not. Whether one version of a program
-//! is slower than another is told by `xdproof bench --against`, which measures both in turn.
+//! A change that criterion reports is larger than this machine's tolerance, but no verdict: `xdproof bench --against` measures two
+//! versions of a program in turn and judges them.
 
 use std::time::Duration;
 
 use criterion::Criterion;
 use xdproof::bench::machine::tolerance;
 
-/// Takes `samples` of what is measured, in about `time`; the command line may say otherwise.
+/// Takes `samples` samples in about `time`, unless the command line has other values.
 pub(crate) fn criterion(samples: usize, time: Duration) -> Criterion {
     Criterion::default()
         .without_plots()

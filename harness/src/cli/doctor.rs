@@ -39,7 +39,7 @@ const CAPABILITIES: &[(&str, u32, &str)] = &[
 const OPTIONS: &[&str] =
     &["CONFIG_BPF_SYSCALL", "CONFIG_BPF_JIT", "CONFIG_NET_NS", "CONFIG_VETH", "CONFIG_PACKET"];
 
-/// Where the kernel shows its types.
+/// The kernel's BTF.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The sysctl by which the kernel counts the runs of every program.
