@@ -60,8 +60,8 @@ pub(crate) struct TrialArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     most_frames: u64,
     /// On NICs, skip the attach-semantics tests
-    #[arg(long)]
-    without_rules: bool,
+    #[arg(long, alias = "without-rules")]
+    without_attach_semantics: bool,
     /// On NICs, also measure frame rates for up to TIME, for example 30s
     #[arg(long, value_name = "TIME")]
     bench: Option<String>,
@@ -105,13 +105,13 @@ pub(crate) struct OutputArgs {
 impl TrialArgs {
     /// Returns the options of xdproof in the guests.
     pub(crate) fn options(&self) -> GuestOptions {
-        let Self { mode, scenario, most_frames, without_rules, bench, partition } = self;
+        let Self { mode, scenario, most_frames, without_attach_semantics, bench, partition } = self;
         let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect::<Vec<_>>();
         let mut validate: Vec<String> =
             scenario.iter().flat_map(|glob| words(&["--scenario", glob])).collect();
         validate.extend(partition.iter().flat_map(|part| words(&["--partition", part])));
         let mut nic = words(&["--mode", &mode.join(","), "--most-frames", &most_frames.to_string()]);
-        nic.extend((!without_rules).then(|| "--rules".to_owned()));
+        nic.extend((!without_attach_semantics).then(|| "--attach-semantics".to_owned()));
         let measure = ["--mode", "generic,native", "--size", "64", "--mix", "udp", "--budget"];
         let bench = bench.iter().flat_map(|time| words(&[&measure[..], &[time]].concat())).collect();
         GuestOptions { validate, nic, bench }
@@ -147,9 +147,14 @@ mod tests {
     fn options_reach_the_cells_that_they_are_for() {
         let GuestOptions { validate, nic, bench } = parse(&[]).trials.options();
         assert!(validate.is_empty() && bench.is_empty());
-        assert_eq!(nic, ["--mode", "generic,native,offload", "--most-frames", "10000", "--rules"]);
-        let given =
-            ["--without-rules", "--mode=native", "--scenario=vlan/*", "--partition=1/2", "--bench=9s"];
+        assert_eq!(nic, ["--mode", "generic,native,offload", "--most-frames", "10000", "--attach-semantics"]);
+        let given = [
+            "--without-attach-semantics",
+            "--mode=native",
+            "--scenario=vlan/*",
+            "--partition=1/2",
+            "--bench=9s",
+        ];
         let GuestOptions { validate, nic, bench } = parse(&given).trials.options();
         assert!(bench.ends_with(&["--budget".to_owned(), "9s".to_owned()]));
         assert_eq!(validate, ["--scenario", "vlan/*", "--partition", "1/2"]);
