@@ -18,8 +18,8 @@ use xdproof::{
         verdict::{Verdict, VerdictKind},
     },
     report::{
-        assessment::{Assessment, IssueSeverity, ObstacleKind, Place, Standing},
-        detection, html,
+        assessment::{Assessment, IssueKind, IssuePlace, IssueSeverity, Standing},
+        detection_power, html,
     },
 };
 
@@ -71,15 +71,15 @@ fn nothing_is_no_pass() {
 #[test]
 fn trials_that_were_all_skipped_prove_nothing() {
     let assessment = expect(&of(skipped(), Vec::new()), Standing::NothingProved, &["none of 3 trials"]);
-    assert!(assessment.obstacles.is_empty(), "a declared skip is no obstacle");
+    assert!(assessment.issues.is_empty(), "a declared skip is no issue");
 }
 
 #[test]
 fn what_came_out_as_it_had_to_is_a_pass_that_says_what_was_not_run() {
     let trials = [clean(), skipped()].concat();
-    let parts = ["8 trials came out exactly as they had to", "3 were not run, for declared reasons"];
+    let parts = ["8 trials passed", "3 skipped for declared reasons"];
     let assessment = expect(&of(trials, Vec::new()), Standing::Passed, &parts);
-    assert!(assessment.obstacles.is_empty(), "{:#?}", assessment.obstacles);
+    assert!(assessment.issues.is_empty(), "{:#?}", assessment.issues);
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn a_failed_trial_fails_the_whole() {
     let (all, bad) = (trials.len(), failed().len());
     let assessment =
         expect(&of(trials, Vec::new()), Standing::Failed, &[&format!("{bad} of {all} trials failed")]);
-    assert_eq!(assessment.obstacles.len(), bad);
-    assert!(assessment.obstacles.iter().all(|its| its.kind == ObstacleKind::Failure));
-    assert!(!assessment.obstacles[0].what.contains("0200000000"), "an overview has no bytes");
+    assert_eq!(assessment.issues.len(), bad);
+    assert!(assessment.issues.iter().all(|its| its.kind == IssueKind::Failure));
+    assert!(!assessment.issues[0].message.contains("0200000000"), "an overview has no bytes");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_was_never_begun_leaves_a_gap() {
     let trials = clean();
     let planned = trials.len() + 1;
     let result = RunResult::new(environment("6.12.0"), trials, Vec::new(), planned);
-    expect(&Collection::new(vec![result], Vec::new()), Standing::Incomplete, &["1 trial was never begun"]);
+    expect(&Collection::new(vec![result], Vec::new()), Standing::Incomplete, &["1 trial was not run"]);
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn a_machine_that_hung_leaves_a_gap_and_one_that_recovered_a_reservation() {
     };
     let mut its = of(clean(), Vec::new());
     its.infrastructure_failures = vec![breakdown(true)];
-    expect(&its, Standing::Reserved, &["8 trials came out", "1 thing to know"]);
+    expect(&its, Standing::PassedWithWarnings, &["8 trials passed", "1 warning"]);
     its.infrastructure_failures = vec![breakdown(false)];
-    expect(&its, Standing::Incomplete, &["1 part came to nothing"]);
+    expect(&its, Standing::Incomplete, &["1 part without a result"]);
 }
 
 #[test]
@@ -135,10 +135,10 @@ fn findings_weigh_what_they_say() {
         its.results[0].findings = vec![finding(severity)];
         its
     };
-    expect(&with(Severity::Fault), Standing::Failed, &["1 fault beside the trials"]);
-    expect(&with(Severity::Warning), Standing::Reserved, &["1 thing to know before relying on it"]);
-    let noted = expect(&with(Severity::Note), Standing::Passed, &["8 trials came out"]);
-    assert_eq!(noted.obstacles[0].kind, ObstacleKind::Note);
+    expect(&with(Severity::Fault), Standing::Failed, &["1 fault found beyond the trials"]);
+    expect(&with(Severity::Warning), Standing::PassedWithWarnings, &["1 warning"]);
+    let noted = expect(&with(Severity::Note), Standing::Passed, &["8 trials passed"]);
+    assert_eq!(noted.issues[0].kind, IssueKind::Note);
 }
 
 #[test]
@@ -149,16 +149,16 @@ fn a_deviation_that_is_declared_is_one_obstacle_and_no_failure() {
     let number = deviating.len();
     let its = of([clean(), deviating].concat(), Vec::new());
     let assessment = expect(&its, Standing::Passed, &[&format!("{number} deviate as declared")]);
-    assert_eq!(assessment.obstacles.len(), 1);
-    assert_eq!(assessment.obstacles[0].places.len(), number);
+    assert_eq!(assessment.issues.len(), 1);
+    assert_eq!(assessment.issues[0].places.len(), number);
 }
 
 #[test]
 fn a_rule_that_does_not_hold_fails_the_whole() {
     let mut its = of(clean(), Vec::new());
     its.results[0].attach_semantics = matrix(scenarios()).results[3].attach_semantics.clone();
-    let assessment = expect(&its, Standing::Failed, &["1 of 4 rules of attaching did not hold"]);
-    assert!(matches!(assessment.obstacles[0].places[..], [Place::Rule(0, _)]));
+    let assessment = expect(&its, Standing::Failed, &["1 of 4 attach-semantics tests failed"]);
+    assert!(matches!(assessment.issues[0].places[..], [IssuePlace::AttachTest(0, _)]));
 }
 
 #[test]
@@ -167,20 +167,20 @@ fn measurements_alone_are_judged_by_their_verdicts() {
     expect(
         &of(Vec::new(), regressed.clone()),
         Standing::Failed,
-        &["2 of 16 measurements slower than allowed"],
+        &["2 of 16 measurements slower than the tolerance allows"],
     );
     let is_pass = |its: &Measurement| its.verdict == Some(Judgement::Pass);
     let good: Vec<Measurement> = regressed.iter().filter(|its| is_pass(its)).cloned().collect();
     expect(
         &of(Vec::new(), good.clone()),
         Standing::Passed,
-        &["13 of 13 judged measurements as fast as allowed"],
+        &["13 of 13 judged measurements within the tolerance"],
     );
     let inconclusive = |its: &&Measurement| matches!(its.verdict, Some(Judgement::Inconclusive { .. }));
     let doubtful = regressed.iter().filter(inconclusive).cloned();
     expect(
         &of(Vec::new(), good.iter().cloned().chain(doubtful).collect()),
-        Standing::Reserved,
+        Standing::PassedWithWarnings,
         &["13 of 14"],
     );
     let mut unjudged = good;
@@ -195,35 +195,35 @@ fn a_summary_that_its_trials_do_not_bear_out_fails_the_whole() {
     for trial in &mut its.results[0].trials {
         trial.verdict = VerdictKind::Pass;
     }
-    expect(&its, Standing::Failed, &["contradict themselves"]);
+    expect(&its, Standing::Failed, &["result files are inconsistent"]);
     its.results[0].summary = claimed.clone();
-    expect(&its, Standing::Failed, &["1 file contradicts itself"]);
+    expect(&its, Standing::Failed, &["1 result file is inconsistent"]);
     its.summary = claimed;
-    expect(&its, Standing::Passed, &["came out"]);
+    expect(&its, Standing::Passed, &["passed"]);
 }
 
 #[test]
 fn what_weighs_most_comes_first() {
     let assessment = Assessment::of(&matrix(scenarios()));
     assert_eq!(assessment.standing, Standing::Failed);
-    let kinds: Vec<ObstacleKind> = assessment.by_kind().map(|(kind, _)| kind).collect();
+    let kinds: Vec<IssueKind> = assessment.by_kind().map(|(kind, _)| kind).collect();
     let expected = [
-        ObstacleKind::Failure,
-        ObstacleKind::Rule,
-        ObstacleKind::Fault,
-        ObstacleKind::Slower,
-        ObstacleKind::Error,
-        ObstacleKind::InfrastructureFailure,
-        ObstacleKind::Warning,
-        ObstacleKind::Inconclusive,
-        ObstacleKind::Recovered,
-        ObstacleKind::Deviation,
-        ObstacleKind::Note,
+        IssueKind::Failure,
+        IssueKind::AttachSemantics,
+        IssueKind::Fault,
+        IssueKind::Slower,
+        IssueKind::Error,
+        IssueKind::InfrastructureFailure,
+        IssueKind::Warning,
+        IssueKind::Inconclusive,
+        IssueKind::Recovered,
+        IssueKind::Deviation,
+        IssueKind::Note,
     ];
     assert_eq!(kinds, expected);
-    let severities: Vec<IssueSeverity> = assessment.obstacles.iter().map(|its| its.kind.severity()).collect();
+    let severities: Vec<IssueSeverity> = assessment.issues.iter().map(|its| its.kind.severity()).collect();
     assert!(severities.is_sorted(), "{severities:?}");
-    let warning = assessment.obstacles.iter().find(|its| its.kind == ObstacleKind::Warning).unwrap();
+    let warning = assessment.issues.iter().find(|its| its.kind == IssueKind::Warning).unwrap();
     assert_eq!(warning.places.len(), 3, "what three kernels show alike is said once");
 }
 
@@ -231,17 +231,17 @@ fn what_weighs_most_comes_first() {
 fn a_pass_is_worth_the_faults_that_its_scenarios_find() {
     let everything = |its| passed(its, TEST_RUN, None);
     let all = of(scenarios().iter().map(everything).collect(), Vec::new());
-    let power = detection::power(&all.results[0]);
+    let power = detection_power::power(&all.results[0]);
     assert_eq!(power.len(), 1);
-    assert_eq!(power[0].found + power[0].missed.len(), detection::table().len());
+    assert_eq!(power[0].found + power[0].missed.len(), detection_power::table().len());
     assert!(power[0].found > 100, "{:?}", power[0].missed);
     let one = of(clean().into_iter().take(1).collect(), Vec::new());
-    assert!(detection::power(&one.results[0])[0].found < power[0].found);
+    assert!(detection_power::power(&one.results[0])[0].found < power[0].found);
     // What failed vouches for nothing.
-    assert_eq!(detection::power(&of(failed(), Vec::new()).results[0])[0].found, 0);
+    assert_eq!(detection_power::power(&of(failed(), Vec::new()).results[0])[0].found, 0);
     assert!(page(&all).contains(&format!(
-        "Of {} counters with one planted fault each, the scenarios that ran here and passed would have found {}.",
-        detection::table().len(),
-        power[0].found
+        "The scenarios that passed here detect {} of {} planted faults.",
+        power[0].found,
+        detection_power::table().len()
     )));
 }

@@ -69,8 +69,8 @@ fn main() -> ExitCode {
     let tests = UNPRIVILEGED.iter().map(|&(name, test)| Test::test(name, test)).chain(
         PRIVILEGED.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some())),
     );
-    let conclusion = libtest_mimic::run(&arguments, tests.collect());
-    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
+    let outcome = libtest_mimic::run(&arguments, tests.collect());
+    privilege::conclude(&arguments, obstacle.as_deref(), &outcome)
 }
 
 const UNPRIVILEGED: &[Case] = &[
@@ -477,7 +477,7 @@ fn compare_same() -> Result {
     let (old, new) = (stored(&result)?, stored(&result)?);
     let quiet = compare_paths(old.path(), new.path(), &["-q"])?;
     expect_code(&quiet, 0)?;
-    expect(stdout(&quiet).starts_with("2 trials compared: 0 came out otherwise"), "not quiet", &quiet)
+    expect(stdout(&quiet).starts_with("2 trials compared: 0 changed"), "not quiet", &quiet)
 }
 
 fn compare_trials() -> Result {
@@ -492,11 +492,11 @@ fn compare_trials() -> Result {
         &new,
         1,
         &[
-            "BROKE        broken::native::pnet: pass -> fail: protocol 17: expected 4",
-            "mended       mended::native::pnet: fail -> pass",
-            "VANISHED     left_out::native::pnet: pass -> skip",
-            "VANISHED     gone::native::pnet: pass -> not there",
-            "new          new::native::pnet: not there -> pass",
+            "REGRESSED    broken::native::pnet: pass -> fail: protocol 17: expected 4",
+            "fixed        mended::native::pnet: fail -> pass",
+            "LOST         left_out::native::pnet: pass -> skip",
+            "LOST         gone::native::pnet: pass -> absent",
+            "new          new::native::pnet: absent -> pass",
         ],
     )?;
     let (old, new) = (stored(&old)?, stored(&new)?);
@@ -514,7 +514,7 @@ fn compare_better() -> Result {
     let new =
         result(new.into_iter().map(|(scenario, verdict)| trial(scenario, verdict)).collect(), Vec::new());
     let changes =
-        ["mended       a::native::pnet: fail -> pass", "new          c::native::pnet: not there -> pass"];
+        ["fixed        a::native::pnet: fail -> pass", "new          c::native::pnet: absent -> pass"];
     expect_changes(&old, &new, 0, &changes)
 }
 
@@ -545,10 +545,10 @@ fn compare_doubtful() -> Result {
     expect_changes(&old, &noise, 4, &["INCONCLUSIVE path/a: the ratio is"])?;
     let mut other = measurement("path/a", same_cost);
     other.reference.tag = "another's".to_owned();
-    expect_changes(&old, &of(other), 4, &["changed      path/a is held against something else"])?;
+    expect_changes(&old, &of(other), 4, &["changed      path/a has another reference"])?;
     let mut paced = measurement("path/a", same_cost);
     paced.offered_pps = Some(20_000.0);
-    expect_changes(&old, &of(paced), 4, &["changed      path/a is held against something else"])?;
+    expect_changes(&old, &of(paced), 4, &["changed      path/a has another reference"])?;
     let gone = result(vec![trial("a", VerdictKind::Pass)], Vec::new());
     expect_changes(&old, &gone, 4, &["changed      path/a was measured before"])?;
     let mut unmeasured = measurement("path/a", same_cost);
@@ -562,12 +562,7 @@ fn compare_nothing() -> Result {
     let empty = result(Vec::new(), Vec::new());
     expect_changes(&empty, &empty, 4, &[])?;
     let new = result(vec![trial("a", VerdictKind::Pass)], vec![measurement("path/a", same_cost)]);
-    expect_changes(
-        &empty,
-        &new,
-        4,
-        &["new          a::native::pnet: not there", "changed      path/a is new"],
-    )
+    expect_changes(&empty, &new, 4, &["new          a::native::pnet: absent", "changed      path/a is new"])
 }
 
 fn compare_broken() -> Result {

@@ -286,7 +286,7 @@ fn expect_found(program: &str, scenarios: &[&str], blind: Option<&str>) -> Resul
         }
     }
     expect(stdout(&output).contains("expected     observed"), "not side by side", &output)?;
-    let repeat = format!("repeat: xdproof validate --scenario {}", scenarios[0]);
+    let repeat = format!("reproduce: xdproof validate --scenario {}", scenarios[0]);
     expect(stdout(&output).contains(&repeat), "no command to repeat it", &output)
 }
 

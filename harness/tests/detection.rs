@@ -1,7 +1,7 @@
 //! The detection power of a pass: the corpus must find every mutant of the counter (`ebpf/src/mutants.rs`).
 //!
 //! A trial a mutant: it passes if some scenario fails for the mutant, and if those that do are those of the table that reports
-//! go by (`report/src/detection.json`): of all scenarios of few frames in test runs, and of a few of them on the wire. A mutant
+//! go by (`report/src/detection_power.json`): of all scenarios of few frames in test runs, and of a few of them on the wire. A mutant
 //! that none of these finds is tried with those of many frames. `XDPROOF_UPDATE_DETECTION=1` tries every scenario in every way,
 //! which takes minutes, and writes the table. Ignored without privilege, as in `conformance.rs`.
 
@@ -28,7 +28,7 @@ use xdproof::{
     },
     plan::selection::Trial,
     program::Object,
-    report::detection::{Finders, Table, table},
+    report::detection_power::{DetectionTable, Finders, table},
     trial::{Lab, LabOptions},
 };
 use xdproof_scenarios::Scenario;
@@ -48,7 +48,7 @@ const TRIED: usize = 2;
 const UPDATE: &str = "XDPROOF_UPDATE_DETECTION";
 
 /// Mutants and the scenarios that were seen to find them.
-type Found = Arc<Mutex<Table>>;
+type Found = Arc<Mutex<DetectionTable>>;
 
 fn main() -> ExitCode {
     let arguments = threads::arguments();
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     }
     let whole = found.len() == mutants.len() && conclusion.num_failed == 0;
     if is_update() && whole {
-        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/report/src/detection.json");
+        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/report/src/detection_power.json");
         if let Err(error) = fs::write(stored, stored_form(&found)) {
             return privilege::broken(&format!("{stored}: {error}"));
         }
@@ -100,7 +100,7 @@ fn is_update() -> bool {
 }
 
 /// A table with a line a list.
-fn stored_form(found: &Table) -> String {
+fn stored_form(found: &DetectionTable) -> String {
     let list = |name: &str, ids: &BTreeSet<String>| {
         (!ids.is_empty()).then(|| format!("    {name:?}: {:?}", ids.iter().collect::<Vec<_>>()))
     };

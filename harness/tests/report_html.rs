@@ -79,14 +79,14 @@ fn main() -> ExitCode {
         Err(error) => return privilege::broken(&error),
     };
     let browser = if arguments.list { Err("only listed".to_owned()) } else { Browser::find() };
-    let obstacle = browser.as_ref().err().cloned();
+    let issue = browser.as_ref().err().cloned();
     let unprivileged = privilege::obstacle();
     let browser = Arc::new(browser);
     let mut tests = Vec::new();
     let mut test = |name: &str, run: Box<dyn FnOnce(&Browser) -> Result + Send>| {
         let browser = Arc::clone(&browser);
         let run = move || run(browser.as_ref().as_ref().map_err(Failed::from)?);
-        tests.push(Test::test(name, run).with_ignored_flag(obstacle.is_some()));
+        tests.push(Test::test(name, run).with_ignored_flag(issue.is_some()));
     };
     for (name, check, (page, made_of)) in CHECKS {
         let collection = move || made_of(scenarios);
@@ -103,10 +103,10 @@ fn main() -> ExitCode {
     };
     tests.push(
         Test::test("real_results_make_one_page", real)
-            .with_ignored_flag(obstacle.is_some() || unprivileged.is_some()),
+            .with_ignored_flag(issue.is_some() || unprivileged.is_some()),
     );
     let conclusion = libtest_mimic::run(&arguments, tests);
-    if let Some(reason) = obstacle.filter(|_| !arguments.list) {
+    if let Some(reason) = issue.filter(|_| !arguments.list) {
         eprintln!("the page is not looked at: {reason}");
         if std::env::var("XDPROOF_REQUIRE_BROWSER").as_deref() == Ok("1") {
             return ExitCode::FAILURE;

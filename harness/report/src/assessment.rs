@@ -1,4 +1,4 @@
-//! What several results come to: a verdict in a sentence, and what keeps it from being clean, the weightiest first. Pure.
+//! The verdict on several results in a sentence, and their issues, the most severe first. Pure.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,27 +10,29 @@ use xdproof_core::model::{
     judgement::Judgement, measurement::Unmeasured, mismatch::FaultClass, verdict::VerdictKind,
 };
 
-/// What may be built on a collection of results.
+use crate::terminal_style::numbers;
+
+/// The verdict on a collection of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Something did not come out as it had to.
+    /// A trial, a test, a measurement or a finding failed.
     Failed,
-    /// Nothing did not, and a part is missing.
+    /// Nothing failed, but a part is missing.
     Incomplete,
-    /// There are trials, and none of them could be judged.
+    /// None of the trials could be judged.
     NothingProved,
-    /// There is nothing in it.
+    /// There are neither trials nor tests nor measurements.
     Empty,
-    /// Everything came out as it had to, and there is something to know about it.
-    Reserved,
-    /// There are figures, and nothing was judged.
+    /// Everything passed, with warnings.
+    PassedWithWarnings,
+    /// There are figures, but nothing to judge.
     Measured,
-    /// Everything came out as it had to.
+    /// Everything passed.
     Passed,
 }
 
 impl Standing {
-    /// One word or two, as the first of a sentence.
+    /// Returns the verdict as a heading.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,147 +40,145 @@ impl Standing {
             Self::Incomplete => "Incomplete",
             Self::NothingProved => "Nothing proved",
             Self::Empty => "Nothing tested",
-            Self::Reserved => "Passed, with reservations",
+            Self::PassedWithWarnings => "Passed with warnings",
             Self::Measured => "Measured",
             Self::Passed => "Passed",
         }
     }
 }
 
-/// How much an obstacle weighs.
+/// The effect of an issue on the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IssueSeverity {
-    /// It fails the whole.
+    /// Fails the whole.
     Fault,
-    /// It leaves a part untested.
+    /// Leaves a part untested.
     Gap,
-    /// It keeps a pass from being clean.
-    Reservation,
+    /// Adds a warning to a pass.
+    Warning,
     /// Good to know.
     Note,
 }
 
-/// What an obstacle is, the weightiest first.
+/// Kinds of issues, the most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ObstacleKind {
-    /// A file counts other verdicts than it has trials.
-    Disagreement,
-    /// Trials failed.
+pub enum IssueKind {
+    /// The summary of a file disagrees with its trials.
+    Contradiction,
+    /// Failed trials.
     Failure,
-    /// A program was refused, or taken, against what the support table says.
-    Refusal,
-    /// A rule of attaching does not hold.
-    Rule,
-    /// A finding that is a fault.
+    /// A device refused or accepted a program, contrary to the support table.
+    UnexpectedAttach,
+    /// A failed attach-semantics test.
+    AttachSemantics,
+    /// A finding of severity fault.
     Fault,
-    /// A measurement that is slower than it may be.
+    /// A measurement that is slower than the tolerance allows.
     Slower,
-    /// The testbed broke in trials.
+    /// Trials whose testbed broke.
     Error,
-    /// A part of a larger run came to nothing.
+    /// A part of a larger run without a result.
     InfrastructureFailure,
-    /// Trials of the plan that were never begun.
+    /// Planned trials that were not started.
     NotRun,
-    /// A measurement that broke.
+    /// A measurement that failed for technical reasons.
     Unmeasured,
-    /// A finding that is a warning.
+    /// A finding of severity warning.
     Warning,
-    /// A measurement that cannot be judged.
+    /// An inconclusive measurement.
     Inconclusive,
-    /// A part of a larger run that gave a result only when it was tried again.
+    /// A part of a larger run that gave a result after a retry.
     Recovered,
     /// Trials that deviate as declared.
     Deviation,
-    /// A finding that is good to know.
+    /// A finding of severity note.
     Note,
 }
 
-impl ObstacleKind {
-    /// How much it weighs.
+impl IssueKind {
     #[must_use]
     pub fn severity(self) -> IssueSeverity {
         match self {
-            Self::Disagreement | Self::Failure | Self::Refusal | Self::Rule | Self::Fault | Self::Slower => {
-                IssueSeverity::Fault
-            }
+            Self::Contradiction
+            | Self::Failure
+            | Self::UnexpectedAttach
+            | Self::AttachSemantics
+            | Self::Fault
+            | Self::Slower => IssueSeverity::Fault,
             Self::Error | Self::InfrastructureFailure | Self::NotRun | Self::Unmeasured => IssueSeverity::Gap,
-            Self::Warning | Self::Inconclusive | Self::Recovered => IssueSeverity::Reservation,
+            Self::Warning | Self::Inconclusive | Self::Recovered => IssueSeverity::Warning,
             Self::Deviation | Self::Note => IssueSeverity::Note,
         }
     }
 
-    /// What all of its kind are, as a heading.
+    /// Returns the heading of issues of this kind.
     #[must_use]
     pub fn heading(self) -> &'static str {
         match self {
-            Self::Disagreement => "Files that contradict themselves",
+            Self::Contradiction => "Inconsistent result files",
             Self::Failure => "Failed trials",
-            Self::Refusal => "Attached or refused against the support table",
-            Self::Rule => "Rules of attaching that do not hold",
-            Self::Fault => "Findings that are faults",
-            Self::Slower => "Slower than allowed",
-            Self::Error => "Trials whose testbed broke",
-            Self::InfrastructureFailure => "Parts that came to nothing",
-            Self::NotRun => "Never begun",
-            Self::Unmeasured => "Measurements that broke",
-            Self::Warning => "Findings",
-            Self::Inconclusive => "Measurements that cannot be judged",
-            Self::Recovered => "Parts that had to be tried again",
+            Self::UnexpectedAttach => "Unexpected attach results",
+            Self::AttachSemantics => "Failed attach-semantics tests",
+            Self::Fault => "Faults",
+            Self::Slower => "Performance regressions",
+            Self::Error => "Errors of the testbed",
+            Self::InfrastructureFailure => "Infrastructure failures",
+            Self::NotRun => "Trials not run",
+            Self::Unmeasured => "Failed measurements",
+            Self::Warning => "Warnings",
+            Self::Inconclusive => "Inconclusive measurements",
+            Self::Recovered => "Parts that were retried",
             Self::Deviation => "Known deviations",
-            Self::Note => "Good to know",
+            Self::Note => "Notes",
         }
     }
 }
 
-/// Where something stands in a collection.
+/// The place of an issue in a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum IssuePlace {
     /// A whole result.
     Result(usize),
     /// A trial of a result.
     Trial(usize, usize),
-    /// A rule of a result.
-    Rule(usize, usize),
+    /// An attach-semantics test of a result.
+    AttachTest(usize, usize),
     /// A measurement of a result.
     Measurement(usize, usize),
-    /// A breakdown.
     InfrastructureFailure(usize),
 }
 
-/// Something that keeps the verdict from being clean.
+/// Something that fails the verdict or that a reader has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// What it is.
-    pub kind: ObstacleKind,
-    /// What it is about: a scenario, a rule, a device.
+pub struct Issue {
+    pub kind: IssueKind,
+    /// A scenario, a test, a measurement or a device.
     pub subject: String,
-    /// What happened.
-    pub what: String,
-    /// Where, at least once.
-    pub places: Vec<Place>,
+    /// A sentence without its full stop.
+    pub message: String,
+    /// At least one.
+    pub places: Vec<IssuePlace>,
 }
 
-/// What a collection comes to.
+/// The verdict on a collection, and its issues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
-    /// What may be built on it.
     pub standing: Standing,
     /// The verdict in a sentence, without the [standing](Standing::name) and without its full stop.
     pub sentence: String,
-    /// What keeps it from being clean, the weightiest first.
-    pub obstacles: Vec<Obstacle>,
-    /// Trials by verdict, counted anew.
+    /// The most severe first.
+    pub issues: Vec<Issue>,
+    /// Trials by verdict, recounted.
     pub summary: Summary,
 }
 
 impl Assessment {
-    /// Assesses results.
     #[must_use]
     pub fn of(collection: &Collection) -> Self {
         let results = &collection.results;
         let summary = Summary::total(results);
-        let obstacles = obstacles(collection, &summary);
-        let worst = obstacles.iter().map(|obstacle| obstacle.kind.severity()).min();
+        let issues = issues(collection, &summary);
+        let worst = issues.iter().map(|issue| issue.kind.severity()).min();
         let tally = Tally::of(results, &summary);
         let standing = match worst {
             Some(IssueSeverity::Fault) => Standing::Failed,
@@ -186,22 +186,22 @@ impl Assessment {
             _ if tally.trials + tally.rules + tally.measurements == 0 => Standing::Empty,
             _ if tally.proved() == 0 && tally.measured == 0 => Standing::NothingProved,
             _ if tally.proved() == 0 => Standing::Measured,
-            Some(IssueSeverity::Reservation) => Standing::Reserved,
+            Some(IssueSeverity::Warning) => Standing::PassedWithWarnings,
             Some(IssueSeverity::Note) | None => Standing::Passed,
         };
-        let sentence = sentence(standing, &tally, &obstacles);
-        Self { standing, sentence, obstacles, summary }
+        let sentence = sentence(standing, &tally, &issues);
+        Self { standing, sentence, issues, summary }
     }
 
-    /// The obstacles by their kind, the weightiest first.
-    pub fn by_kind(&self) -> impl Iterator<Item = (ObstacleKind, &[Obstacle])> {
-        self.obstacles
+    /// Returns the issues by kind, the most severe first.
+    pub fn by_kind(&self) -> impl Iterator<Item = (IssueKind, &[Issue])> {
+        self.issues
             .chunk_by(|a, b| a.kind == b.kind)
             .filter_map(|group| group.first().map(|first| (first.kind, group)))
     }
 }
 
-/// What there is to be counted in results.
+/// Counts of trials, tests and measurements.
 struct Tally<'a> {
     summary: &'a Summary,
     trials: usize,
@@ -232,59 +232,68 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// What was tried and came out as it had to.
+    /// Returns how many trials, tests and measurements passed.
     fn proved(&self) -> usize {
         self.summary.pass + self.summary.xfail + self.rules_held + self.judged_well
     }
 }
 
-fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> String {
+fn sentence(standing: Standing, tally: &Tally<'_>, issues: &[Issue]) -> String {
     let Tally { summary, trials, rules, measurements, measured, judged, judged_well, .. } = tally;
     let Summary { pass, fail, skip, xfail, error, unreachable, not_run } = **summary;
-    let number = |kind| obstacles.iter().filter(|obstacle| obstacle.kind == kind).count();
+    let number = |kind| issues.iter().filter(|issue| issue.kind == kind).count();
     let mut parts = Vec::new();
     let mut part = |number: usize, text: String| {
         if number > 0 {
             parts.push(text);
         }
     };
-    let broken_rules = number(ObstacleKind::Rule);
-    let faults = number(ObstacleKind::Fault);
-    let slower = number(ObstacleKind::Slower);
-    let infrastructure_failures = number(ObstacleKind::InfrastructureFailure);
-    let unmeasured = number(ObstacleKind::Unmeasured);
+    let broken_rules = number(IssueKind::AttachSemantics);
+    let faults = number(IssueKind::Fault);
+    let slower = number(IssueKind::Slower);
+    let infrastructure_failures = number(IssueKind::InfrastructureFailure);
+    let unmeasured = number(IssueKind::Unmeasured);
     match standing {
         Standing::Failed | Standing::Incomplete => {
             part(fail, format!("{fail} of {} failed", Count(*trials, "trial")));
             part(
                 broken_rules,
-                format!("{broken_rules} of {} did not hold", Count(*rules, "rule of attaching")),
+                format!("{broken_rules} of {} failed", Count(*rules, "attach-semantics test")),
             );
-            part(faults, format!("{} beside the trials", Count(faults, "fault")));
-            part(slower, format!("{slower} of {} slower than allowed", Count(*measurements, "measurement")));
-            let contradictions = number(ObstacleKind::Disagreement);
+            part(faults, format!("{} found beyond the trials", Count(faults, "fault")));
+            part(
+                slower,
+                format!(
+                    "{slower} of {} slower than the tolerance allows",
+                    Count(*measurements, "measurement")
+                ),
+            );
+            let contradictions = number(IssueKind::Contradiction);
             part(
                 contradictions,
-                verb(contradictions, "file contradicts itself", "files contradict themselves"),
+                verb(contradictions, "result file is inconsistent", "result files are inconsistent"),
             );
             part(error, format!("the testbed broke in {error} of {}", Count(*trials, "trial")));
             part(
                 infrastructure_failures,
-                format!("{} came to nothing", Count(infrastructure_failures, "part")),
+                format!("{} without a result", Count(infrastructure_failures, "part")),
             );
-            part(not_run, format!("{} never begun", verb(not_run, "trial was", "trials were")));
-            part(unmeasured, format!("{} broke", Count(unmeasured, "measurement")));
+            part(not_run, format!("{} not run", verb(not_run, "trial was", "trials were")));
+            part(unmeasured, format!("{} failed", Count(unmeasured, "measurement")));
             if standing == Standing::Incomplete {
-                part(pass, verb(pass, "trial came out as it had to", "trials came out as they had to"));
+                part(pass, verb(pass, "trial passed", "trials passed"));
             }
         }
         Standing::NothingProved => {
             part(
                 1,
-                format!("none of {} was run and judged", Count(*trials + *rules + *measurements, "trial")),
+                format!(
+                    "none of {} could be run and judged",
+                    Count(*trials + *rules + *measurements, "trial")
+                ),
             );
         }
-        Standing::Empty => part(1, "the results have neither trials nor measurements".to_owned()),
+        Standing::Empty => part(1, "the results contain neither trials nor measurements".to_owned()),
         Standing::Measured => {
             part(
                 1,
@@ -294,32 +303,26 @@ fn sentence(standing: Standing, tally: &Tally<'_>, obstacles: &[Obstacle]) -> St
                 ),
             );
         }
-        Standing::Reserved | Standing::Passed => {
-            part(
-                pass,
-                verb(pass, "trial came out exactly as it had to", "trials came out exactly as they had to"),
-            );
+        Standing::PassedWithWarnings | Standing::Passed => {
+            part(pass, verb(pass, "trial passed", "trials passed"));
             part(xfail, format!("{} as declared", verb(xfail, "deviates", "deviate")));
-            part(*rules, format!("{} of {} hold", tally.rules_held, Count(*rules, "rule of attaching")));
+            part(
+                *rules,
+                format!("{} of {} passed", tally.rules_held, Count(*rules, "attach-semantics test")),
+            );
             part(
                 *judged,
-                format!("{judged_well} of {} as fast as allowed", Count(*judged, "judged measurement")),
+                format!("{judged_well} of {} within the tolerance", Count(*judged, "judged measurement")),
             );
-            part(
-                skip + unreachable,
-                format!("{} not run, for declared reasons", verb(skip + unreachable, "was", "were")),
-            );
-            let warnings = number(ObstacleKind::Warning) + number(ObstacleKind::Recovered);
-            part(
-                warnings,
-                verb(warnings, "thing to know before relying on it", "things to know before relying on it"),
-            );
+            part(skip + unreachable, format!("{} skipped for declared reasons", skip + unreachable));
+            let warnings = number(IssueKind::Warning) + number(IssueKind::Recovered);
+            part(warnings, verb(warnings, "warning", "warnings"));
         }
     }
     parts.join(", ")
 }
 
-/// A number with its noun, in the plural where it is not one.
+/// A number with its noun.
 struct Count(usize, &'static str);
 
 impl fmt::Display for Count {
@@ -333,41 +336,48 @@ impl fmt::Display for Count {
     }
 }
 
-/// A number with what agrees with it.
+/// Returns a number with the words that agree with it.
 fn verb(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
+fn issues(collection: &Collection, summary: &Summary) -> Vec<Issue> {
     let Collection { schema: _, results, infrastructure_failures, summary: stored } = collection;
-    let mut found = Found::default();
+    let mut found = IssueList::default();
     for (run, result) in results.iter().enumerate() {
         let counted =
             Summary::new(&result.trials, result.trials.len().saturating_add(result.summary.not_run));
         if counted != result.summary {
-            let what = format!("its summary says {}, and its trials {}", In(&result.summary), In(&counted));
-            found.add(ObstacleKind::Disagreement, "summary", what, Place::Result(run));
+            let message = format!(
+                "the summary counts {}, but the trials are {}",
+                counts(&result.summary),
+                counts(&counted)
+            );
+            found.add(IssueKind::Contradiction, "summary", message, IssuePlace::Result(run));
         }
         for (number, trial) in result.trials.iter().enumerate() {
             let Some(kind) = of_trial(trial) else { continue };
             let reason = brief(trial);
             // A deviation is one, however many scenarios show it.
-            let subject = if kind == ObstacleKind::Deviation { "" } else { &trial.scenario };
-            found.add(kind, subject, reason, Place::Trial(run, number));
+            let subject = if kind == IssueKind::Deviation { "" } else { &trial.scenario };
+            found.add(kind, subject, reason, IssuePlace::Trial(run, number));
         }
         for (number, rule) in result.attach_semantics.iter().enumerate() {
             if rule.verdict.is_bad() {
                 let reason = rule.reason.clone().unwrap_or_else(|| rule.fact.clone());
-                let kind =
-                    if rule.verdict == VerdictKind::Error { ObstacleKind::Error } else { ObstacleKind::Rule };
-                found.add(kind, &rule.id, reason, Place::Rule(run, number));
+                let kind = if rule.verdict == VerdictKind::Error {
+                    IssueKind::Error
+                } else {
+                    IssueKind::AttachSemantics
+                };
+                found.add(kind, &rule.id, reason, IssuePlace::AttachTest(run, number));
             }
         }
         for Finding { kind: _, severity, nic, mode, message } in &result.findings {
             let kind = match severity {
-                Severity::Fault => ObstacleKind::Fault,
-                Severity::Warning => ObstacleKind::Warning,
-                Severity::Note => ObstacleKind::Note,
+                Severity::Fault => IssueKind::Fault,
+                Severity::Warning => IssueKind::Warning,
+                Severity::Note => IssueKind::Note,
             };
             let subject = match (nic, mode) {
                 (Some(nic), Some(mode)) => format!("{nic}, {mode}"),
@@ -375,59 +385,63 @@ fn obstacles(collection: &Collection, summary: &Summary) -> Vec<Obstacle> {
                 (None, Some(mode)) => mode.to_string(),
                 (None, None) => "the machine".to_owned(),
             };
-            found.add(kind, &subject, message.clone(), Place::Result(run));
+            found.add(kind, &subject, message.clone(), IssuePlace::Result(run));
         }
         for (number, measurement) in result.measurements.iter().enumerate() {
-            let place = Place::Measurement(run, number);
+            let place = IssuePlace::Measurement(run, number);
             if let Some(Unmeasured { reason, declared: false }) = &measurement.unmeasured {
-                found.add(ObstacleKind::Unmeasured, &measurement.id, reason.clone(), place);
+                found.add(IssueKind::Unmeasured, &measurement.id, reason.clone(), place);
             }
             match &measurement.verdict {
                 Some(Judgement::Regression) => {
-                    let what = measurement.ratio.map_or_else(
-                        || "slower than allowed".to_owned(),
+                    let message = measurement.ratio.map_or_else(
+                        || "slower than the tolerance allows".to_owned(),
                         |its| format!("{:.3} times as fast ({})", its.ratio, its.interval),
                     );
-                    found.add(ObstacleKind::Slower, &measurement.id, what, place);
+                    found.add(IssueKind::Slower, &measurement.id, message, place);
                 }
                 Some(Judgement::Inconclusive { reason }) => {
-                    found.add(ObstacleKind::Inconclusive, &measurement.id, reason.to_string(), place);
+                    found.add(IssueKind::Inconclusive, &measurement.id, reason.to_string(), place);
                 }
                 Some(Judgement::Pass | Judgement::Improved) | None => {}
             }
             if let Some(change) = measurement.baseline.as_ref().filter(|change| change.is_slower()) {
-                found.add(ObstacleKind::Slower, &measurement.id, change.to_string(), place);
+                found.add(IssueKind::Slower, &measurement.id, change.to_string(), place);
             }
         }
         let not_run = result.summary.not_run;
         if not_run > 0 {
-            let what = format!("{} of the plan never begun", verb(not_run, "trial was", "trials were"));
-            found.add(ObstacleKind::NotRun, "interrupted", what, Place::Result(run));
+            let message = format!("{} not run", verb(not_run, "planned trial was", "planned trials were"));
+            found.add(IssueKind::NotRun, "interrupted", message, IssuePlace::Result(run));
         }
     }
     for (number, breakdown) in infrastructure_failures.iter().enumerate() {
         let InfrastructureFailure { cell, message, attempts, recovered, console: _ } = breakdown;
-        let kind = if *recovered { ObstacleKind::Recovered } else { ObstacleKind::InfrastructureFailure };
-        let what = format!("{message} ({} tried)", verb(*attempts as usize, "time", "times"));
-        found.add(kind, cell, what, Place::InfrastructureFailure(number));
+        let kind = if *recovered { IssueKind::Recovered } else { IssueKind::InfrastructureFailure };
+        let message = format!("{message} ({})", verb(*attempts as usize, "attempt", "attempts"));
+        found.add(kind, cell, message, IssuePlace::InfrastructureFailure(number));
     }
     if stored != summary {
-        let what = format!("the collection's summary says {}, and its trials {}", In(stored), In(summary));
-        found.add(ObstacleKind::Disagreement, "summary", what, Place::Result(0));
+        let message = format!(
+            "the summary of the collection counts {}, but the trials are {}",
+            counts(stored),
+            counts(summary)
+        );
+        found.add(IssueKind::Contradiction, "summary", message, IssuePlace::Result(0));
     }
     found.in_order()
 }
 
-/// What a trial keeps from being clean, if it does.
-fn of_trial(trial: &TrialRecord) -> Option<ObstacleKind> {
+/// Returns the kind of issue of a trial, if it is one.
+fn of_trial(trial: &TrialRecord) -> Option<IssueKind> {
     let mismatches = trial.failure.as_ref().map_or(&[][..], |failure| &failure.mismatches);
     match trial.verdict {
         VerdictKind::Fail if mismatches.iter().any(|its| its.class == FaultClass::UnexpectedAttach) => {
-            Some(ObstacleKind::Refusal)
+            Some(IssueKind::UnexpectedAttach)
         }
-        VerdictKind::Fail => Some(ObstacleKind::Failure),
-        VerdictKind::Error => Some(ObstacleKind::Error),
-        VerdictKind::Xfail => Some(ObstacleKind::Deviation),
+        VerdictKind::Fail => Some(IssueKind::Failure),
+        VerdictKind::Error => Some(IssueKind::Error),
+        VerdictKind::Xfail => Some(IssueKind::Deviation),
         VerdictKind::Pass | VerdictKind::Skip | VerdictKind::Unreachable => None,
     }
 }
@@ -436,50 +450,39 @@ fn of_trial(trial: &TrialRecord) -> Option<ObstacleKind> {
 fn brief(trial: &TrialRecord) -> String {
     match trial.failure.as_ref().filter(|_| trial.verdict == VerdictKind::Fail) {
         Some(failure) => failure.mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        None => trial.reason.clone().unwrap_or_else(|| "no reason is given".to_owned()),
+        None => trial.reason.clone().unwrap_or_else(|| "no reason given".to_owned()),
     }
 }
 
-/// Verdicts by number, as words.
-struct In<'a>(&'a Summary);
-
-impl fmt::Display for In<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers: Vec<String> = self
-            .0
-            .numbers()
-            .into_iter()
-            .filter(|(_, number)| *number > 0)
-            .map(|(name, number)| format!("{number} {name}"))
-            .collect();
-        f.write_str(if numbers.is_empty() { "nothing" } else { "" })?;
-        f.write_str(&numbers.join(", "))
-    }
+/// Returns trials by verdict in words.
+fn counts(summary: &Summary) -> String {
+    let counts = numbers(summary);
+    if counts.is_empty() { "nothing".to_owned() } else { counts }
 }
 
-/// Obstacles, those that say the same of the same put together.
+/// Issues; equal ones of the same subject are merged.
 #[derive(Default)]
-struct Found {
-    obstacles: Vec<Obstacle>,
-    known: BTreeMap<(ObstacleKind, String, String), usize>,
+struct IssueList {
+    issues: Vec<Issue>,
+    known: BTreeMap<(IssueKind, String, String), usize>,
 }
 
-impl Found {
-    fn add(&mut self, kind: ObstacleKind, subject: &str, what: String, place: Place) {
-        let key = (kind, subject.to_owned(), what);
+impl IssueList {
+    fn add(&mut self, kind: IssueKind, subject: &str, message: String, place: IssuePlace) {
+        let key = (kind, subject.to_owned(), message);
         if let Some(&at) = self.known.get(&key) {
-            self.obstacles[at].places.push(place);
+            self.issues[at].places.push(place);
             return;
         }
-        let (kind, subject, what) = key.clone();
-        self.known.insert(key, self.obstacles.len());
-        self.obstacles.push(Obstacle { kind, subject, what, places: vec![place] });
+        let (kind, subject, message) = key.clone();
+        self.known.insert(key, self.issues.len());
+        self.issues.push(Issue { kind, subject, message, places: vec![place] });
     }
 
-    /// By severity; what happened at more places first, then as it was found.
-    fn in_order(self) -> Vec<Obstacle> {
-        let mut obstacles = self.obstacles;
-        obstacles.sort_by_key(|obstacle| (obstacle.kind, std::cmp::Reverse(obstacle.places.len())));
-        obstacles
+    /// Sorts by severity, then by the number of places, then in the order of discovery.
+    fn in_order(self) -> Vec<Issue> {
+        let mut issues = self.issues;
+        issues.sort_by_key(|issue| (issue.kind, std::cmp::Reverse(issue.places.len())));
+        issues
     }
 }

@@ -1,7 +1,7 @@
-//! Two sets of results against each other: what broke, what was mended, what is new, what is gone, what became slower. Pure.
+//! Compares two sets of results: regressions, fixes, lost and new trials, slower and faster measurements. Pure.
 //!
-//! What differs between the sets (a kernel, a driver's version, a program) must not keep trials from being held against each
-//! other. So a trial is known by its device and its id, and by kernel and program only where both sides have several.
+//! The sets usually differ in a kernel, a driver version or a program, and trials must compare all the same. A trial is therefore
+//! identified by device and id, and by kernel and program only if both sides have several.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use xdproof_core::{
     },
 };
 
-use crate::{cases::kind_name, console::several, store};
+use crate::{store, terminal_style::several, test_cases::kind_name};
 
 mod html;
 mod markdown;
@@ -35,32 +35,29 @@ pub use crate::comparison::html::write as write_html;
 pub use crate::comparison::markdown::write as write_markdown;
 pub use crate::comparison::text::write as write_text;
 
-/// The version of the form that programs get.
-pub const SCHEMA: &str = "xdproof.comparison/1";
+/// Schema version of a comparison.
+pub const SCHEMA: &str = "xdproof.comparison/2";
 
-/// What two sets of results differ in.
+/// The differences of two sets of results.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Comparison {
-    /// The form's version.
     pub schema: &'static str,
-    /// What was compared with.
     pub old: Side,
-    /// What was compared.
     pub new: Side,
-    /// Trials that came out otherwise, or are in one set only.
+    /// Trials with another verdict, or in one set only.
     pub trials: Vec<VerdictChange>,
-    /// Trials that both have.
+    /// Number of trials in both sets.
     pub trials_compared: usize,
-    /// Rules of attaching, likewise.
-    pub rules: Vec<VerdictChange>,
-    /// Rules of attaching that both have.
-    pub rules_compared: usize,
-    /// Findings that one set has only.
+    /// Attach-semantics tests, likewise.
+    pub attach_semantics: Vec<VerdictChange>,
+    /// Number of attach-semantics tests in both sets.
+    pub attach_semantics_compared: usize,
+    /// Findings in one set only.
     pub findings: Vec<FindingChange>,
-    /// Measurements that both have, or one only.
+    /// Measurements of both sets.
     pub measurements: Vec<MeasurementChange>,
-    /// What the new set lacks to be whole, so that what is not in it has not vanished.
-    pub lacking: Vec<String>,
+    /// Reasons why the new set is incomplete, so that a missing trial is not lost.
+    pub incomplete: Vec<String>,
 }
 
 /// One of the two sets.
@@ -74,95 +71,89 @@ pub struct Side {
     pub devices: BTreeSet<String>,
 }
 
-/// What became of something.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// It is as it has to be, and was not.
-    Mended,
-    /// It was not there before, and is as it has to be.
+pub enum ChangeKind {
+    /// Failed before, passes now.
+    Fixed,
+    /// In the new set only, and not failed.
     New,
-    /// It came out otherwise, and neither is worse.
+    /// Another verdict, neither being worse.
     Changed,
-    /// It is not there any more, and nobody can tell why.
+    /// In the old set only; the new set is incomplete.
     Missing,
-    /// It is not there any more, or proves nothing any more.
-    Vanished,
-    /// It is not as it has to be, and was, or was not there.
-    Broke,
+    /// Passed before, and is absent or skipped now.
+    Lost,
+    /// Passed or was absent before, fails now.
+    Regressed,
 }
 
-impl Fate {
-    /// The word for it; in capitals for what is worse.
+impl ChangeKind {
+    /// Returns the word for it, in capitals for the worse ones.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Mended => "mended",
+            Self::Fixed => "fixed",
             Self::New => "new",
             Self::Changed => "changed",
             Self::Missing => "missing",
-            Self::Vanished => "VANISHED",
-            Self::Broke => "BROKE",
+            Self::Lost => "LOST",
+            Self::Regressed => "REGRESSED",
         }
     }
 
     fn is_worse(self) -> bool {
-        matches!(self, Self::Vanished | Self::Broke)
+        matches!(self, Self::Lost | Self::Regressed)
     }
 }
 
-/// A trial or a rule that came out otherwise.
+/// A trial or an attach-semantics test that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VerdictChange {
-    /// Its id.
     pub id: String,
-    /// Its device; none where there is no device.
+    /// None where there is no device.
     pub nic: Option<String>,
-    /// Kernel and program, where both sets have several.
+    /// Kernel and program, if both sets have several.
     pub place: Option<String>,
-    /// How it came out before; none where it was not there.
+    /// None if it is in the new set only.
     pub old: Option<VerdictKind>,
-    /// How it comes out now; none where it is not there.
+    /// None if it is in the old set only.
     pub new: Option<VerdictKind>,
-    /// What that means.
-    pub fate: Fate,
-    /// Whether it got worse.
+    pub kind: ChangeKind,
     pub worse: bool,
-    /// Why it came out as it does now, or did before if it is not there now.
+    /// Reason of the new verdict, or of the old one if there is no new one.
     pub reason: Option<String>,
 }
 
-/// A finding that one set has only, or that weighs otherwise.
+/// A finding in one set only, or with another severity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FindingChange {
-    /// The finding.
     pub finding: Finding,
-    /// Kernel and program, where both sets have several.
+    /// Kernel and program, if both sets have several.
     pub place: Option<String>,
-    /// [`Fate::New`], [`Fate::Broke`] for a fault, [`Fate::Mended`] for what is gone.
-    pub fate: Fate,
-    /// Whether it got worse.
+    /// [`ChangeKind::New`], [`ChangeKind::Regressed`] for a fault, [`ChangeKind::Fixed`] for a finding that is gone.
+    pub kind: ChangeKind,
     pub worse: bool,
 }
 
-/// A measurement that both sets have, or one only.
+/// A measurement of either set or of both.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct MeasurementChange {
-    /// Its id.
     pub id: String,
-    /// Kernel and program, where both sets have several.
+    /// Kernel and program, if both sets have several.
     pub place: Option<String>,
-    /// What became of it, where both have it and it compares.
+    /// The change, if both sets have it and it compares.
     pub change: Option<Change>,
-    /// Why it does not compare.
+    /// The reason why it does not compare.
     pub reason: Option<&'static str>,
-    /// Whether it was there before, so that nobody can tell what became of it.
+    /// Whether the old set has it, and it does not compare.
     #[serde(skip)]
     is_lost: bool,
 }
 
 impl MeasurementChange {
-    /// What the change is, in a word: in capitals, as the measuring rules say.
+    /// Returns the change in a word, verdicts in capitals.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.change {
@@ -176,13 +167,13 @@ impl MeasurementChange {
         self.change.as_ref().is_some_and(|change| wanted(&change.verdict))
     }
 
-    /// Whether it is the same as before, by the measuring rules.
+    /// Returns whether the speeds are the same within the tolerance.
     #[must_use]
     pub fn is_same(&self) -> bool {
         self.is(|verdict| *verdict == Judgement::Pass) && !self.is_slower()
     }
 
-    /// Whether it is slower than it may be.
+    /// Returns whether it is slower than the tolerance allows.
     #[must_use]
     pub fn is_slower(&self) -> bool {
         self.change.as_ref().is_some_and(Change::is_slower)
@@ -198,25 +189,25 @@ impl fmt::Display for MeasurementChange {
     }
 }
 
-/// How a comparison ends.
+/// The outcome of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conclusion {
+pub enum ComparisonOutcome {
     /// Nothing got worse.
     AsExpected,
-    /// Something did.
+    /// Something got worse.
     Worse,
-    /// It cannot be told.
+    /// Too little compares.
     Inconclusive,
 }
 
 impl Comparison {
-    /// Compares. `tolerance` is what two speeds may differ by and still be the same; none: what the new measurement says.
+    /// Compares two sets. `tolerance` replaces that of the new measurements.
     #[must_use]
     pub fn of(old: &Collection, new: &Collection, tolerance: Option<Tolerance>) -> Self {
-        let lacking = lacking(new);
+        let incomplete = incomplete(new);
         let places = Places::of(&old.results, &new.results);
-        let trials = |results: &'_ [RunResult]| -> Table {
-            let mut table = Table::default();
+        let trials = |results: &'_ [RunResult]| -> VerdictIndex {
+            let mut table = VerdictIndex::default();
             for result in results {
                 for trial in &result.trials {
                     table.add(
@@ -231,8 +222,8 @@ impl Comparison {
             }
             table
         };
-        let rules = |results: &'_ [RunResult]| -> Table {
-            let mut table = Table::default();
+        let rules = |results: &'_ [RunResult]| -> VerdictIndex {
+            let mut table = VerdictIndex::default();
             for result in results {
                 for rule in &result.attach_semantics {
                     table.add(&places, result, Some(&rule.nic), &rule.id, rule.verdict, rule.reason.as_ref());
@@ -240,44 +231,44 @@ impl Comparison {
             }
             table
         };
-        let whole = lacking.is_empty();
+        let whole = incomplete.is_empty();
         let (trials, trials_compared) = trials(&old.results).against(trials(&new.results), whole);
-        let (rules, rules_compared) = rules(&old.results).against(rules(&new.results), whole);
+        let (rules, attach_semantics_compared) = rules(&old.results).against(rules(&new.results), whole);
         Self {
             schema: SCHEMA,
             old: Side::of(&old.results),
             new: Side::of(&new.results),
             trials,
             trials_compared,
-            rules,
-            rules_compared,
+            attach_semantics: rules,
+            attach_semantics_compared,
             findings: findings(&places, old, new),
             measurements: measurements(&places, old, new, tolerance),
-            lacking,
+            incomplete,
         }
     }
 
-    /// Trials and rules that came out otherwise, what got worse last.
+    /// Returns changed trials and tests, the worse ones last.
     pub fn verdicts(&self) -> impl Iterator<Item = &VerdictChange> {
-        let both = || self.trials.iter().chain(&self.rules);
+        let both = || self.trials.iter().chain(&self.attach_semantics);
         both().filter(|change| !change.worse).chain(both().filter(|change| change.worse))
     }
 
-    /// How it ends. Only what got worse fails; where nothing compares, or a figure is in doubt or gone, it cannot be told.
+    /// Returns the outcome. It is inconclusive if nothing got worse, but nothing compares, or a figure is doubtful or missing.
     #[must_use]
-    pub fn conclusion(&self) -> Conclusion {
+    pub fn outcome(&self) -> ComparisonOutcome {
         let worse = self.worse() > 0;
-        let compared = self.trials_compared + self.rules_compared + self.rates_compared();
+        let compared = self.trials_compared + self.attach_semantics_compared + self.rates_compared();
         let lost = self.measurements.iter().filter(|its| its.is_lost).count();
-        let missing = self.verdicts().filter(|change| change.fate == Fate::Missing).count();
+        let missing = self.verdicts().filter(|change| change.kind == ChangeKind::Missing).count();
         match (worse, compared == 0 || self.doubtful() + lost + missing > 0) {
-            (true, _) => Conclusion::Worse,
-            (false, true) => Conclusion::Inconclusive,
-            (false, false) => Conclusion::AsExpected,
+            (true, _) => ComparisonOutcome::Worse,
+            (false, true) => ComparisonOutcome::Inconclusive,
+            (false, false) => ComparisonOutcome::AsExpected,
         }
     }
 
-    /// How much got worse.
+    /// Returns how many trials, tests, findings and measurements got worse.
     #[must_use]
     pub fn worse(&self) -> usize {
         let findings = self.findings.iter().filter(|change| change.worse).count();
@@ -302,39 +293,39 @@ impl Comparison {
         self.measurements.iter().filter(doubtful).count()
     }
 
-    /// The verdict in a few words.
+    /// Returns the outcome in a few words.
     #[must_use]
     pub fn headline(&self) -> String {
-        match self.conclusion() {
-            Conclusion::AsExpected => "Nothing got worse".to_owned(),
-            Conclusion::Worse => format!("{} got worse", several(self.worse(), "thing")),
-            Conclusion::Inconclusive => "It cannot be told".to_owned(),
+        match self.outcome() {
+            ComparisonOutcome::AsExpected => "Nothing got worse".to_owned(),
+            ComparisonOutcome::Worse => format!("{}", several(self.worse(), "regression")),
+            ComparisonOutcome::Inconclusive => "Inconclusive".to_owned(),
         }
     }
 
-    /// What was compared, and what came of it, on one line.
+    /// Returns the numbers of compared and changed items on one line.
     #[must_use]
     pub fn summary(&self) -> String {
         let worse = self.trials.iter().filter(|change| change.worse).count();
         let mut text = format!(
-            "{} compared: {} came out otherwise, {worse} of them worse",
+            "{} compared: {} changed, {worse} worse",
             several(self.trials_compared, "trial"),
             self.trials.len()
         );
-        if self.rules_compared + self.rules.len() > 0 {
-            let worse = self.rules.iter().filter(|change| change.worse).count();
+        if self.attach_semantics_compared + self.attach_semantics.len() > 0 {
+            let worse = self.attach_semantics.iter().filter(|change| change.worse).count();
             text.push_str(&format!(
-                "; {} compared: {} otherwise, {worse} worse",
-                several(self.rules_compared, "rule"),
-                self.rules.len()
+                "; {} compared: {} changed, {worse} worse",
+                several(self.attach_semantics_compared, "attach-semantics test"),
+                self.attach_semantics.len()
             ));
         }
         if !self.findings.is_empty() {
-            let gone = self.findings.iter().filter(|change| change.fate == Fate::Mended).count();
+            let gone = self.findings.iter().filter(|change| change.kind == ChangeKind::Fixed).count();
             text.push_str(&format!("; findings: {} new, {gone} gone", self.findings.len() - gone));
         }
         text.push_str(&format!(
-            "; {} compared: {} slower, {} faster, {} cannot be told",
+            "; {} compared: {} slower, {} faster, {} inconclusive",
             several(self.rates_compared(), "measurement"),
             self.slower(),
             self.faster(),
@@ -377,24 +368,24 @@ fn program(result: &RunResult) -> String {
     format!("{} {}", program.name, program.tag)
 }
 
-/// What a collection lacks to be whole.
-fn lacking(collection: &Collection) -> Vec<String> {
-    let mut lacking: Vec<String> = store::missing(collection).iter().map(ToString::to_string).collect();
+/// Returns the reasons why a collection is incomplete.
+fn incomplete(collection: &Collection) -> Vec<String> {
+    let mut incomplete: Vec<String> = store::missing(collection).iter().map(ToString::to_string).collect();
     for result in &collection.results {
         if result.summary.not_run > 0 {
-            lacking.push(format!(
-                "{}: {} never begun",
+            incomplete.push(format!(
+                "{}: {} not run",
                 kernel(result),
                 several(result.summary.not_run, "trial")
             ));
         }
     }
     let broken = collection.infrastructure_failures.iter().filter(|breakdown| !breakdown.recovered);
-    lacking.extend(broken.map(|breakdown| format!("{}: {}", breakdown.cell, breakdown.message)));
-    lacking
+    incomplete.extend(broken.map(|breakdown| format!("{}: {}", breakdown.cell, breakdown.message)));
+    incomplete
 }
 
-/// What tells results of one set apart: kernel and program, where both sets have several.
+/// The properties that identify results within a set: kernel and program, if both sets have several.
 struct Places {
     kernels: bool,
     programs: bool,
@@ -421,11 +412,11 @@ impl Places {
 /// Place, device and id.
 type Key = (Option<String>, Option<String>, String);
 
-/// Verdicts by what they are of. There are several of one where a set has several kernels or programs and the other has not.
+/// Verdicts by place, device and id; several of one key if only one of the sets has several kernels or programs.
 #[derive(Default)]
-struct Table(BTreeMap<Key, Vec<(VerdictKind, Option<String>)>>);
+struct VerdictIndex(BTreeMap<Key, Vec<(VerdictKind, Option<String>)>>);
 
-impl Table {
+impl VerdictIndex {
     fn add(
         &mut self,
         places: &Places,
@@ -439,14 +430,14 @@ impl Table {
         self.0.entry(key).or_default().push((verdict, reason.cloned()));
     }
 
-    /// What came out otherwise, and how many both have.
+    /// Returns the changes, and the number of keys in both sets.
     fn against(self, new: Self, whole: bool) -> (Vec<VerdictChange>, usize) {
         let (Self(old), Self(mut new)) = (self, new);
         let mut changes = Vec::new();
         let mut compared = 0;
         for (key, olds) in old {
             let news = new.remove(&key).unwrap_or_default();
-            // The one is held against each of the many; of many and many, each against that in its place.
+            // One compares with each of many; many compare with many by position.
             let number = olds.len().max(news.len());
             let at = |of: &[(VerdictKind, Option<String>)], index: usize| match of {
                 [one] => Some(one.clone()),
@@ -470,26 +461,26 @@ type Came = Option<(VerdictKind, Option<String>)>;
 
 fn change((place, nic, id): &Key, old: Came, new: Came, whole: bool) -> Option<VerdictChange> {
     let [was, is] = [&old, &new].map(|came| came.as_ref().map(|(verdict, _)| *verdict));
-    let fate = fate(was, is, whole)?;
+    let kind = kind(was, is, whole)?;
     let reason = new.or(old).and_then(|(_, reason)| reason);
     let (place, nic, id) = (place.clone(), nic.clone(), id.clone());
-    Some(VerdictChange { id, nic, place, old: was, new: is, fate, worse: fate.is_worse(), reason })
+    Some(VerdictChange { id, nic, place, old: was, new: is, kind, worse: kind.is_worse(), reason })
 }
 
-/// What it means that something came out so and so; none where it came out as before.
-fn fate(old: Option<VerdictKind>, new: Option<VerdictKind>, whole: bool) -> Option<Fate> {
+/// Returns the kind of a change; none if the verdict is the same.
+fn kind(old: Option<VerdictKind>, new: Option<VerdictKind>, whole: bool) -> Option<ChangeKind> {
     if old == new {
         return None;
     }
     let proves = |verdict: VerdictKind| matches!(verdict, VerdictKind::Pass | VerdictKind::Xfail);
     Some(match (old, new) {
-        (old, Some(new)) if new.is_bad() && !old.is_some_and(VerdictKind::is_bad) => Fate::Broke,
-        (None, Some(_)) => Fate::New,
-        (Some(old), Some(new)) if old.is_bad() && proves(new) => Fate::Mended,
-        (Some(_), None) if !whole => Fate::Missing,
-        // It proved something, and does not any more.
-        (Some(VerdictKind::Pass), new) if !new.is_some_and(proves) => Fate::Vanished,
-        _ => Fate::Changed,
+        (old, Some(new)) if new.is_bad() && !old.is_some_and(VerdictKind::is_bad) => ChangeKind::Regressed,
+        (None, Some(_)) => ChangeKind::New,
+        (Some(old), Some(new)) if old.is_bad() && proves(new) => ChangeKind::Fixed,
+        (Some(_), None) if !whole => ChangeKind::Missing,
+        // The coverage is lost.
+        (Some(VerdictKind::Pass), new) if !new.is_some_and(proves) => ChangeKind::Lost,
+        _ => ChangeKind::Changed,
     })
 }
 
@@ -501,7 +492,7 @@ fn findings(places: &Places, old: &Collection, new: &Collection) -> Vec<FindingC
             .collect()
     };
     let (mut old, mut new) = (all(old), all(new));
-    // What is the same word by word goes first; then what is about the same, for numbers in it change from run to run.
+    // Equal findings are paired first, then those of one subject, whose numbers change from run to run.
     take_pairs(&mut old, &mut new, |a, b| a == b);
     let about = |its: &(Option<String>, Finding)| {
         (its.0.clone(), its.1.kind, its.1.nic.clone(), its.1.mode, its.1.severity)
@@ -510,17 +501,17 @@ fn findings(places: &Places, old: &Collection, new: &Collection) -> Vec<FindingC
     let gone = old.into_iter().map(|(place, finding)| FindingChange {
         finding,
         place,
-        fate: Fate::Mended,
+        kind: ChangeKind::Fixed,
         worse: false,
     });
     let came = new.into_iter().map(|(place, finding)| {
-        let fate = if finding.severity == Severity::Fault { Fate::Broke } else { Fate::New };
-        FindingChange { finding, place, fate, worse: fate.is_worse() }
+        let kind = if finding.severity == Severity::Fault { ChangeKind::Regressed } else { ChangeKind::New };
+        FindingChange { finding, place, kind, worse: kind.is_worse() }
     });
     gone.chain(came).collect()
 }
 
-/// Takes out what has a match on the other side, each once.
+/// Removes pairs of items that match.
 fn take_pairs<T>(old: &mut Vec<T>, new: &mut Vec<T>, same: impl Fn(&T, &T) -> bool) {
     old.retain(|one| match new.iter().position(|other| same(one, other)) {
         Some(index) => {
@@ -578,27 +569,25 @@ fn measured(
 ) -> Option<MeasurementChange> {
     let (id, change, reason) = match pair {
         (Some(new), None) => (&new.id, None, Some("is new")),
-        (None, Some(old)) => (&old.id, None, Some("was measured before, and is not any more")),
-        // What was not measured then and is not now is no change.
+        (None, Some(old)) => (&old.id, None, Some("is in the old set only")),
+        // Not measured in either set is no change.
         (Some(new), Some(old)) if new.unmeasured.is_some() && old.unmeasured.is_some() => return None,
         (Some(new), Some(old)) if is_comparable(new, old) => {
             (&new.id, Some(against(new, old, tolerance.unwrap_or(new.tolerance))), None)
         }
-        (Some(new), Some(_)) => {
-            (&new.id, None, Some("is held against something else, or at another load, than before"))
-        }
+        (Some(new), Some(_)) => (&new.id, None, Some("has another reference or another load than before")),
         (None, None) => return None,
     };
     let is_lost = pair.1.is_some() && change.is_none();
     Some(MeasurementChange { id: id.clone(), place: place.cloned(), change, reason, is_lost })
 }
 
-/// How a verdict reads, or that there is none.
+/// Returns the name of a verdict, or that there is none.
 fn named(verdict: Option<VerdictKind>) -> &'static str {
-    verdict.map_or("not there", VerdictKind::name)
+    verdict.map_or("absent", VerdictKind::name)
 }
 
-/// Where something is that is named by its id: device and place, where ids do not tell.
+/// Returns device and place, as far as an id does not tell them.
 fn suffix(nic: Option<&str>, place: Option<&str>, several_nics: bool) -> String {
     let nic = nic.filter(|_| several_nics);
     let parts: Vec<&str> = nic.into_iter().chain(place).collect();
@@ -606,9 +595,9 @@ fn suffix(nic: Option<&str>, place: Option<&str>, several_nics: bool) -> String 
 }
 
 impl Comparison {
-    /// Whether changes are of several devices, so that each has to say which.
+    /// Returns whether the changes are of several devices.
     fn has_several_nics(&self) -> bool {
-        let nics = self.trials.iter().chain(&self.rules).filter_map(|change| change.nic.as_ref());
+        let nics = self.trials.iter().chain(&self.attach_semantics).filter_map(|change| change.nic.as_ref());
         nics.collect::<BTreeSet<_>>().len() > 1
     }
 }

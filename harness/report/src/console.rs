@@ -1,9 +1,8 @@
-//! A run for people: the table of verdicts, each failure with what is needed to understand it, and the summary.
+//! A run on a terminal: the table of verdicts, each failure with its details, and the summary.
 
 use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, time::Instant};
 
-use anstyle::{AnsiColor, Style};
-use xdproof_ebpf::abi::protocol_name;
+use anstyle::Style;
 
 use xdproof_core::model::{
     environment::Environment, expectation::ExpectedTotals, mode::TrialPath, observation::side_by_side,
@@ -11,24 +10,17 @@ use xdproof_core::model::{
 };
 use xdproof_core::model::{
     finding::{Finding, Severity},
-    result::{AttachTestRecord, Observed, RunResult, Summary, TrialRecord},
+    result::{AttachTestRecord, Observed, RunResult, TrialRecord},
 };
 
-use crate::{Event, Reporter, frame_diff, json::JsonFile, table};
+use crate::{
+    Event, Reporter, frame_diff,
+    json::JsonFile,
+    table,
+    terminal_style::{Verbosity, numbers, protocol_label, several, shown, style_of, wrapped},
+};
 
-/// How much is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// Failures and the summary.
-    Quiet,
-    /// The table too.
-    #[default]
-    Normal,
-    /// Each trial when it ends, too.
-    Verbose,
-}
-
-/// Writes to a terminal, or to whatever strips colours for one that has none.
+/// Writes to a terminal, or through a filter that strips colours.
 #[derive(Debug)]
 pub struct Console<W> {
     to: W,
@@ -37,28 +29,27 @@ pub struct Console<W> {
     started: Instant,
 }
 
-/// Bytes of a frame that are printed; a longer one is in the result file in full.
+/// Printed bytes of a frame; the result file has all of them.
 const SHOWN_BYTES: usize = 256;
 
-/// Failed trials that are explained where a screen is to hold the summary.
+/// Explained failures, so that the summary fits a screen.
 const EXPLAINED: usize = 3;
 
-/// Failed trials that are explained where nothing else is said.
+/// Explained failures if nothing else is printed.
 const EXPLAINED_ALONE: usize = 16;
 
 /// Lines of a kind beyond those.
 const LISTED: usize = 5;
 
-/// Frames of a scenario that are printed for a failure.
+/// Printed frames of a failed scenario.
 const SHOWN_FRAMES: usize = 16;
 
 impl<W: io::Write> Console<W> {
-    /// Writes to `to`.
     pub fn new(to: W, verbosity: Verbosity) -> Self {
         Self { to, verbosity, frames_in: None, started: Instant::now() }
     }
 
-    /// Says with each failure where in this directory a [`JsonFile`] keeps its frames.
+    /// Adds to each failure the file in this directory to which a [`JsonFile`] writes its frames.
     #[must_use]
     pub fn with_frames_in(mut self, directory: Option<PathBuf>) -> Self {
         self.frames_in = directory;
@@ -68,13 +59,10 @@ impl<W: io::Write> Console<W> {
     fn started(&mut self, environment: &Environment, paths: &[TrialPath], trials: usize) -> io::Result<()> {
         let Environment { xdproof, kernel_release, program, .. } = environment;
         let object = program.object.as_deref().unwrap_or("built in");
-        writeln!(
-            self.to,
-            "xdproof {xdproof} on kernel {kernel_release}: program {} ({object}, tag {}), {trials} to run: {}",
-            program.name,
-            program.tag,
-            paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        )
+        let paths = paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        writeln!(self.to, "xdproof {xdproof} on kernel {kernel_release}: {}", several(trials, "trial"))?;
+        writeln!(self.to, "  program {} ({object}, tag {})", program.name, program.tag)?;
+        writeln!(self.to, "  {}", wrapped(&format!("mode::injector {paths}"), 2, 4))
     }
 
     fn ended(&mut self, result: &RunResult) -> io::Result<()> {
@@ -82,9 +70,9 @@ impl<W: io::Write> Console<W> {
             table::write(&mut self.to, &result.trials, self.verbosity)?;
         }
         self.reasons(&result.trials)?;
-        self.undecided(&result.trials)?;
+        self.unobservable(&result.trials)?;
         self.findings(&result.findings)?;
-        self.rules(&result.attach_semantics)?;
+        self.attach_semantics(&result.attach_semantics)?;
         self.failures(&result.trials)?;
         let style = match (result.is_bad(), result.summary.not_run > 0) {
             (true, _) => style_of(VerdictKind::Fail),
@@ -101,7 +89,7 @@ impl<W: io::Write> Console<W> {
         )
     }
 
-    /// What did not come out as it had to: the first in full, some more on a line each, and how many more there are.
+    /// Writes failures: the first ones in full, some more on a line each, and the number of the others.
     fn failures(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
         let bad: Vec<&TrialRecord> = trials.iter().filter(|trial| trial.verdict.is_bad()).collect();
         let (explained, listed) = match self.verbosity {
@@ -137,7 +125,7 @@ impl<W: io::Write> Console<W> {
         Ok(())
     }
 
-    /// What was found out beside the trials, the weightiest first.
+    /// Writes findings, the most severe first.
     fn findings(&mut self, findings: &[Finding]) -> io::Result<()> {
         let least = if self.verbosity == Verbosity::Verbose { Severity::Note } else { Severity::Warning };
         let told: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= least).collect();
@@ -151,7 +139,9 @@ impl<W: io::Write> Console<W> {
             let of = [nic.clone(), mode.map(|mode| mode.to_string())];
             let of = of.into_iter().flatten().collect::<Vec<_>>().join(", ");
             let of = if of.is_empty() { of } else { format!(" ({of})") };
-            writeln!(self.to, "{style}{}{style:#}{}: {}", severity.name(), shown(&of), shown(message))?;
+            let heading = format!("{}{}", severity.name(), shown(&of));
+            let message = wrapped(&shown(message), heading.len() + 2, 2);
+            writeln!(self.to, "{style}{}{style:#}{}: {message}", severity.name(), shown(&of))?;
         }
         if let Some(more @ 1..) = told.len().checked_sub(limit) {
             writeln!(self.to, "and {} more", several(more, "finding"))?;
@@ -159,36 +149,36 @@ impl<W: io::Write> Console<W> {
         Ok(())
     }
 
-    /// How the rules of attaching came out, where they were tried.
-    fn rules(&mut self, rules: &[AttachTestRecord]) -> io::Result<()> {
-        if rules.is_empty() {
+    /// Writes the attach-semantics tests that failed and how many passed.
+    fn attach_semantics(&mut self, tests: &[AttachTestRecord]) -> io::Result<()> {
+        if tests.is_empty() {
             return Ok(());
         }
-        let bad: Vec<&AttachTestRecord> = rules.iter().filter(|rule| rule.verdict.is_bad()).collect();
+        let bad: Vec<&AttachTestRecord> = tests.iter().filter(|test| test.verdict.is_bad()).collect();
         let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
-        for rule in bad.iter().take(limit) {
-            let style = style_of(rule.verdict);
-            let reason = rule.reason.as_deref().unwrap_or(&rule.fact);
-            let name = rule.verdict.name().to_uppercase();
+        for test in bad.iter().take(limit) {
+            let style = style_of(test.verdict);
+            let reason = test.reason.as_deref().unwrap_or(&test.fact);
+            let name = test.verdict.name().to_uppercase();
             writeln!(
                 self.to,
                 "{style}{name}{style:#} {} on {}: {}",
-                shown(&rule.id),
-                shown(&rule.nic),
+                shown(&test.id),
+                shown(&test.nic),
                 shown(reason)
             )?;
         }
         if let Some(more @ 1..) = bad.len().checked_sub(limit) {
-            writeln!(self.to, "and {} more", several(more, "rule"))?;
+            writeln!(self.to, "and {} more", several(more, "attach-semantics test"))?;
         }
         if self.verbosity >= Verbosity::Normal {
-            let held = rules.iter().filter(|rule| rule.verdict == VerdictKind::Pass).count();
-            writeln!(self.to, "{held} of {} of attaching hold", several(rules.len(), "rule"))?;
+            let passed = tests.iter().filter(|test| test.verdict == VerdictKind::Pass).count();
+            writeln!(self.to, "{passed} of {} passed", several(tests.len(), "attach-semantics test"))?;
         }
         Ok(())
     }
 
-    /// Why trials were not run or not held to the expectation: each reason once, with how often it was given.
+    /// Writes why trials were skipped, deviated or could not be sent: each reason once, with its number of trials.
     fn reasons(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
         let mut reasons: BTreeMap<(VerdictKind, &str), usize> = BTreeMap::new();
         for trial in trials {
@@ -200,7 +190,9 @@ impl<W: io::Write> Console<W> {
         let more = reasons.len().saturating_sub(limit);
         for ((verdict, reason), times) in reasons.into_iter().take(limit) {
             let style = style_of(verdict);
-            writeln!(self.to, "{style}{verdict}{style:#} {times} x: {}", shown(reason))?;
+            let heading = format!("{times} {}", explained(verdict));
+            let reason = wrapped(&shown(reason), heading.len() + 2, 2);
+            writeln!(self.to, "{style}{heading}{style:#}: {reason}")?;
         }
         if more > 0 {
             writeln!(self.to, "and {} more", several(more, "reason"))?;
@@ -208,19 +200,20 @@ impl<W: io::Write> Console<W> {
         Ok(())
     }
 
-    /// What the verdicts do not rest on.
-    fn undecided(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
+    /// Writes how many frames the verdicts leave out.
+    fn unobservable(&mut self, trials: &[TrialRecord]) -> io::Result<()> {
         let unseen =
             trials.iter().filter_map(|trial| trial.observed.as_ref()).map(|observed| observed.unobservable);
         let (trials, frames) = unseen
             .filter(|frames| *frames > 0)
             .fold((0, 0), |(trials, sum), frames| (trials + 1, sum + frames));
         if trials > 0 {
-            writeln!(
-                self.to,
-                "note: {frames} frames of {trials} trials may have passed or not: the stack discards a tagged frame of fewer \
-                 than 20 bytes before any socket gets it; only test_run shows what the program answers"
-            )?;
+            let note = format!(
+                "note: {frames} frames in {} are not observable: the stack discards a tagged frame of less than 20 bytes \
+                 before any socket receives it; only test_run shows the program's verdict",
+                several(trials, "trial")
+            );
+            writeln!(self.to, "{}", wrapped(&note, 0, 2))?;
         }
         Ok(())
     }
@@ -248,38 +241,20 @@ impl<W: io::Write> Reporter for Console<W> {
     }
 }
 
-/// How many trials came out how, as in `3 pass, 1 fail`.
-#[must_use]
-pub fn numbers(summary: &Summary) -> String {
-    let numbers = summary.numbers().into_iter().filter(|(_, number)| *number > 0);
-    numbers.map(|(name, number)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
+/// Returns a trial's verdict in words.
+fn explained(verdict: VerdictKind) -> &'static str {
+    match verdict {
+        VerdictKind::Pass => "passed",
+        VerdictKind::Fail => "failed",
+        VerdictKind::Skip => "skipped",
+        VerdictKind::Xfail => "deviated as declared (xfail)",
+        VerdictKind::Error => "errored",
+        VerdictKind::Unreachable => "unreachable: no injector can send the frames",
+    }
 }
 
-/// A text on one line, as it can be shown on any terminal: what would steer it is left out.
-#[must_use]
-pub fn shown(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
-/// A number of things, as in `1 trial` and `2 trials`.
-#[must_use]
-pub fn several(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// The colour of a verdict.
-pub(super) fn style_of(verdict: VerdictKind) -> Style {
-    let color = match verdict {
-        VerdictKind::Pass => AnsiColor::Green,
-        VerdictKind::Fail | VerdictKind::Error => return AnsiColor::Red.on_default().bold(),
-        VerdictKind::Skip | VerdictKind::Unreachable => AnsiColor::Yellow,
-        VerdictKind::Xfail => AnsiColor::Magenta,
-    };
-    color.on_default()
-}
-
-/// A trial that did not come out as expected: its frames by layer and in hexadecimal, expected and observed side by side,
-/// and the command that repeats it.
+/// Explains a failed trial: its frames by layer and in hexadecimal, expected and observed side by side, and the command that
+/// reproduces it.
 #[must_use]
 pub fn explain(trial: &TrialRecord) -> String {
     let mut text = String::new();
@@ -290,7 +265,7 @@ pub fn explain(trial: &TrialRecord) -> String {
 
 fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     let style = style_of(trial.verdict);
-    let reason = shown(trial.reason.as_deref().unwrap_or("no reason was given"));
+    let reason = shown(trial.reason.as_deref().unwrap_or("no reason given"));
     writeln!(to, "{style}{}{style:#} {}", trial.verdict.name().to_uppercase(), shown(&trial.id))?;
     let Some(failure) = &trial.failure else {
         return writeln!(to, "  {reason}");
@@ -302,13 +277,13 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
         writeln!(to, "      {}{rest}", shown(begin))?;
     }
     if let Some(more @ 1..) = failure.frames.len().checked_sub(SHOWN_FRAMES) {
-        writeln!(to, "  and {more} frames more, in the result file")?;
+        writeln!(to, "  and {more} more frames, in the result file")?;
     }
     if let Some(observed) = &trial.observed {
         write_side_by_side(to, &trial.expected, observed)?;
     }
     frame_diff::write(to, &failure.mismatches)?;
-    writeln!(to, "  repeat: {}", shown(&failure.reproducer))
+    writeln!(to, "  reproduce: {}", shown(&failure.reproducer))
 }
 
 fn write_side_by_side(to: &mut String, expected: &ExpectedTotals, observed: &Observed) -> std::fmt::Result {
@@ -329,13 +304,4 @@ fn write_side_by_side(to: &mut String, expected: &ExpectedTotals, observed: &Obs
         writeln!(to, "  {:24} {:>12} {:12}", "not observable", "", observed.unobservable)?;
     }
     Ok(())
-}
-
-/// A protocol's number and name, as in `17 udp`.
-#[must_use]
-pub fn protocol_label(protocol: u8) -> String {
-    match protocol_name(protocol) {
-        Some(name) => format!("{protocol} {name}"),
-        None => protocol.to_string(),
-    }
 }

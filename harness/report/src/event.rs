@@ -1,20 +1,20 @@
-//! What happens in a run, in the order in which it happens: the only thing between running and reporting.
+//! Events of a run in the order of their occurrence: the only thing between running and reporting.
 
 use std::time::Duration;
 
 use xdproof_core::model::result::{RunResult, TrialRecord};
 use xdproof_core::model::{environment::Environment, mode::TrialPath};
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// The plan is made; trials begin.
+    /// Trials begin.
     Started {
         /// The machine and the program.
         environment: &'a Environment,
-        /// The columns: each mode with its injector.
+        /// Attach modes with their injectors.
         paths: &'a [TrialPath],
-        /// How many trials there are.
+        /// Number of planned trials.
         trials: usize,
     },
     /// A trial ended. Trials run in parallel and end in any order.
@@ -23,33 +23,33 @@ pub enum Event<'a> {
     Measuring {
         /// The machine and the program.
         environment: &'a Environment,
-        /// How many comparisons there are.
+        /// Number of comparisons.
         cases: usize,
-        /// How long it may take.
+        /// Time that measuring may take.
         budget: Duration,
     },
     /// Measuring goes on.
     Progress {
-        /// The round, from 1: in each, every comparison has its turn.
+        /// From 1; every comparison has a turn in each round.
         round: u32,
-        /// The share of the budget that is spent.
+        /// Spent share of the budget.
         spent: f64,
-        /// The comparison whose turn it is.
+        /// Id of the current comparison.
         case: &'a str,
     },
     /// The run ended.
     Ended {
-        /// Everything, in the order of the plan.
+        /// Everything in the order of the plan.
         result: &'a RunResult,
     },
 }
 
-/// Someone who is told what happens.
+/// A receiver of events.
 pub trait Reporter {
-    /// Takes in one event.
+    /// Handles an event.
     ///
     /// # Errors
     ///
-    /// When it cannot be passed on, as to a closed pipe or a full disk.
+    /// When it cannot be passed on, for instance to a closed pipe or a full disk.
     fn report(&mut self, event: Event<'_>) -> std::io::Result<()>;
 }

@@ -6,7 +6,7 @@ use xdproof_scenarios::describe;
 
 use xdproof_core::model::mismatch::{Delta, FrameDelta, Mismatch};
 
-use crate::console::shown;
+use crate::terminal_style::shown;
 
 /// Bytes in a row.
 const ROW: usize = 16;

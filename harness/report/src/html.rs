@@ -1,8 +1,7 @@
-//! The report on one page: a file that needs nothing else and asks for nothing, for a validation engineer to hand over and a
-//! kernel maintainer to read.
+//! The report as one self-contained page, for a validation engineer to hand over and a kernel maintainer to read.
 //!
-//! The verdict, what keeps it from being clean, the matrix and everything but the single trials is plain HTML; trials are
-//! data, which the page's script filters and draws. Templates are in `templates/`.
+//! The verdict, the issues, the matrix and everything but the single trials is plain HTML; trials are data, which the script of
+//! the page filters and draws. Templates are in `templates/`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +21,8 @@ use xdproof_core::model::{
 use xdproof_core::model::{environment::Environment, mode::Mode, verdict::VerdictKind};
 
 use crate::{
-    assessment::{Assessment, IssueSeverity, Obstacle, ObstacleKind, Place, Standing},
-    detection::{self, Power},
+    assessment::{Assessment, Issue, IssueKind, IssuePlace, IssueSeverity, Standing},
+    detection_power::{self, Power},
 };
 
 mod columns;
@@ -101,17 +100,17 @@ struct Page<'a> {
     sentence: String,
     numbers: Vec<(Mark, usize)>,
     facts: Vec<Fact>,
-    obstacles: Vec<ObstacleGroup>,
+    issues: Vec<IssueGroup>,
     trials: usize,
     facets: Vec<Facet>,
     matrix: Matrix,
-    breakdowns: &'a [InfrastructureFailure],
+    infrastructure_failures: &'a [InfrastructureFailure],
     support: Vec<SupportRow<'a>>,
-    rules: Vec<RuleRow<'a>>,
+    attach_semantics: Vec<AttachTestRow<'a>>,
     devices: Vec<DevicesOf<'a>>,
     rates: Vec<Rates>,
     faults: usize,
-    worth: String,
+    summary_of_power: String,
     power: Vec<(String, Power)>,
     environments: Vec<EnvironmentOf<'a>>,
 }
@@ -124,25 +123,25 @@ struct Fact {
     more: usize,
 }
 
-/// Obstacles of a kind: those that are shown, and the others.
-struct ObstacleGroup {
+/// Issues of a kind: those that are shown, and the others.
+struct IssueGroup {
     heading: &'static str,
     badge: Badge,
     number: usize,
-    shown: Vec<ObstacleItem>,
-    hidden: Vec<ObstacleItem>,
+    shown: Vec<IssueItem>,
+    hidden: Vec<IssueItem>,
 }
 
-struct ObstacleItem {
+struct IssueItem {
     subject: String,
     about: String,
-    what: String,
+    message: String,
     places: Vec<Link>,
     more: Option<Link>,
     repeat: String,
 }
 
-impl ObstacleItem {
+impl IssueItem {
     /// The link of what is at one place, and called as that is.
     fn itself(&self) -> Option<&Link> {
         match self.places.as_slice() {
@@ -180,15 +179,15 @@ impl SupportRow<'_> {
 }
 
 /// A rule, wherever it was tried.
-struct RuleRow<'a> {
+struct AttachTestRow<'a> {
     id: &'a str,
-    row: &'a str,
+    fact: &'a str,
     numbers: Vec<(Mark, usize)>,
     bad: bool,
-    tries: Vec<RuleTry<'a>>,
+    tries: Vec<AttachTestRun<'a>>,
 }
 
-struct RuleTry<'a> {
+struct AttachTestRun<'a> {
     anchor: String,
     place: String,
     mark: Mark,
@@ -221,10 +220,10 @@ struct Message<'a> {
     text: &'a str,
 }
 
-/// Obstacles of a kind that are shown at once.
-const SHOWN_OBSTACLES: usize = 8;
+/// Issues of a kind that are shown at once.
+const SHOWN_ISSUES: usize = 8;
 
-/// Places of an obstacle that are linked.
+/// Places of an issue that are linked.
 const SHOWN_PLACES: usize = 16;
 
 /// Characters of a reason that are shown in an overview.
@@ -241,7 +240,9 @@ impl<'a> Page<'a> {
         let power: Vec<(String, Power)> = results
             .iter()
             .zip(&labels)
-            .flat_map(|(result, label)| detection::power(result).into_iter().map(|its| (label.clone(), its)))
+            .flat_map(|(result, label)| {
+                detection_power::power(result).into_iter().map(|its| (label.clone(), its))
+            })
             .collect();
         Self {
             style: STYLE,
@@ -253,13 +254,13 @@ impl<'a> Page<'a> {
             sentence: assessment.sentence.clone(),
             numbers: numbers(&assessment),
             facts: facts(results),
-            obstacles: obstacles(collection, &assessment, columns, known, &labels),
+            issues: issues(collection, &assessment, columns, known, &labels),
             trials: results.iter().map(|result| result.trials.len()).sum(),
             facets: facets(results, columns, known),
             matrix: Matrix::of(collection, columns),
-            breakdowns: &collection.infrastructure_failures,
+            infrastructure_failures: &collection.infrastructure_failures,
             support: support(results),
-            rules: rules(results, &labels),
+            attach_semantics: attach_semantics(results, &labels),
             devices: devices(results, &labels),
             rates: results
                 .iter()
@@ -267,8 +268,8 @@ impl<'a> Page<'a> {
                 .enumerate()
                 .filter_map(|(run, (result, label))| Rates::of(run, result, label.clone()))
                 .collect(),
-            faults: detection::table().len(),
-            worth: worth(&power),
+            faults: detection_power::table().len(),
+            summary_of_power: detection_power(&power),
             power,
             environments: environments(results, &labels),
         }
@@ -313,7 +314,7 @@ fn standing(standing: Standing) -> Badge {
         Standing::Failed => ("fail", "✗"),
         Standing::Incomplete => ("error", "!"),
         Standing::NothingProved | Standing::Empty => ("skip", "–"),
-        Standing::Reserved => ("xfail", "≈"),
+        Standing::PassedWithWarnings => ("xfail", "≈"),
         Standing::Measured => ("skip", "="),
         Standing::Passed => ("pass", "✓"),
     };
@@ -383,7 +384,7 @@ fn facts(results: &[RunResult]) -> Vec<Fact> {
     });
     let machines = each(&|result| {
         let Environment { architecture, cpu_model, cpus_available, .. } = &result.environment;
-        let model = cpu_model.as_deref().unwrap_or("processor unknown");
+        let model = cpu_model.as_deref().unwrap_or("unknown CPU");
         vec![format!("{architecture}, {model}, {cpus_available} CPUs")]
     });
     vec![
@@ -412,16 +413,16 @@ fn device_in_words(device: &DeviceRecord) -> String {
     words.join(", ")
 }
 
-fn obstacles(
+fn issues(
     collection: &Collection,
     assessment: &Assessment,
     columns: &Columns,
     known: &Known,
     labels: &[String],
-) -> Vec<ObstacleGroup> {
-    let item = |obstacle: &Obstacle| {
-        let Obstacle { kind, subject, what, places } = obstacle;
-        let is_deviation = *kind == ObstacleKind::Deviation;
+) -> Vec<IssueGroup> {
+    let item = |issue: &Issue| {
+        let Issue { kind, subject, message, places } = issue;
+        let is_deviation = *kind == IssueKind::Deviation;
         let links = places.iter().take(SHOWN_PLACES).map(|place| {
             let link = link(*place, collection, columns, labels);
             match trial_at(collection, *place).filter(|_| is_deviation) {
@@ -432,77 +433,77 @@ fn obstacles(
         let hidden = places.len().saturating_sub(SHOWN_PLACES);
         let repeat = places.iter().find_map(|place| trial_at(collection, *place)?.failure.as_ref());
         let (subject, about) = if is_deviation {
-            (named(&paths(obstacle, collection, columns), columns), format!("{} trials", places.len()))
+            (named(&paths(issue, collection, columns), columns), format!("{} trials", places.len()))
         } else {
             (subject.clone(), known.get(subject).map(|(summary, _)| summary.clone()).unwrap_or_default())
         };
-        ObstacleItem {
+        IssueItem {
             subject,
             about,
-            what: shortened(what),
+            message: shortened(message),
             places: links.collect(),
             more: (hidden > 0)
-                .then(|| Link { text: format!("and {hidden} more"), href: rest(obstacle, collection) }),
+                .then(|| Link { text: format!("and {hidden} more"), href: rest(issue, collection) }),
             repeat: repeat.map(|failure| failure.reproducer.clone()).unwrap_or_default(),
         }
     };
     // Scenarios that came out otherwise on the same paths have most likely one cause: they are one item.
-    let items = |all: &[Obstacle]| -> Vec<ObstacleItem> {
-        let mut by_paths: Vec<(Vec<usize>, Vec<&Obstacle>)> = Vec::new();
-        for obstacle in all {
-            let paths = paths(obstacle, collection, columns);
+    let items = |all: &[Issue]| -> Vec<IssueItem> {
+        let mut by_paths: Vec<(Vec<usize>, Vec<&Issue>)> = Vec::new();
+        for issue in all {
+            let paths = paths(issue, collection, columns);
             match by_paths.iter_mut().find(|(known, _)| !paths.is_empty() && *known == paths) {
-                Some((_, obstacles)) => obstacles.push(obstacle),
-                None => by_paths.push((paths, vec![obstacle])),
+                Some((_, issues)) => issues.push(issue),
+                None => by_paths.push((paths, vec![issue])),
             }
         }
-        by_paths.sort_by_key(|(_, obstacles)| std::cmp::Reverse(obstacles.len()));
-        let several = |(paths, obstacles): &(Vec<usize>, Vec<&Obstacle>)| match obstacles.as_slice() {
+        by_paths.sort_by_key(|(_, issues)| std::cmp::Reverse(issues.len()));
+        let several = |(paths, issues): &(Vec<usize>, Vec<&Issue>)| match issues.as_slice() {
             [one] => item(one),
             many => together(paths, many, collection, columns),
         };
         by_paths.iter().map(several).collect()
     };
-    let group = |(kind, all): (ObstacleKind, &[Obstacle])| {
+    let group = |(kind, all): (IssueKind, &[Issue])| {
         let mut shown = items(all);
-        let hidden = shown.split_off(shown.len().min(SHOWN_OBSTACLES));
+        let hidden = shown.split_off(shown.len().min(SHOWN_ISSUES));
         let (class, symbol) = match kind.severity() {
             IssueSeverity::Fault => ("fail", "✗"),
             IssueSeverity::Gap => ("error", "!"),
-            IssueSeverity::Reservation => ("xfail", "≈"),
+            IssueSeverity::Warning => ("xfail", "≈"),
             IssueSeverity::Note => ("skip", "i"),
         };
-        let places: usize = all.iter().map(|obstacle| obstacle.places.len()).sum();
+        let places: usize = all.iter().map(|issue| issue.places.len()).sum();
         let badge = Badge { class, symbol, name: String::new() };
-        ObstacleGroup { heading: kind.heading(), badge, number: places, shown, hidden }
+        IssueGroup { heading: kind.heading(), badge, number: places, shown, hidden }
     };
     assessment.by_kind().map(group).collect()
 }
 
-fn trial_at(collection: &Collection, place: Place) -> Option<&TrialRecord> {
+fn trial_at(collection: &Collection, place: IssuePlace) -> Option<&TrialRecord> {
     match place {
-        Place::Trial(run, number) => collection.results.get(run)?.trials.get(number),
+        IssuePlace::Trial(run, number) => collection.results.get(run)?.trials.get(number),
         _ => None,
     }
 }
 
 /// The columns in which trials came out so, in order; none where it is about no trial.
-fn paths(obstacle: &Obstacle, collection: &Collection, columns: &Columns) -> Vec<usize> {
-    let at = |place: &Place| match *place {
-        Place::Trial(run, _) => Some(columns.at(run, trial_at(collection, *place)?)),
+fn paths(issue: &Issue, collection: &Collection, columns: &Columns) -> Vec<usize> {
+    let at = |place: &IssuePlace| match *place {
+        IssuePlace::Trial(run, _) => Some(columns.at(run, trial_at(collection, *place)?)),
         _ => None,
     };
-    let mut paths: Vec<usize> = obstacle.places.iter().filter_map(at).collect();
+    let mut paths: Vec<usize> = issue.places.iter().filter_map(at).collect();
     paths.sort_unstable();
     paths.dedup();
     paths
 }
 
-/// What shows the places of an obstacle for which there was no room.
-fn rest(obstacle: &Obstacle, collection: &Collection) -> String {
-    match obstacle.places.first().and_then(|place| trial_at(collection, *place)) {
-        Some(trial) if obstacle.subject.is_empty() => format!("#list&verdict={}", trial.verdict),
-        Some(trial) => format!("#list&verdict={}&q={}", trial.verdict, encoded(&visible(&obstacle.subject))),
+/// What shows the places of an issue for which there was no room.
+fn rest(issue: &Issue, collection: &Collection) -> String {
+    match issue.places.first().and_then(|place| trial_at(collection, *place)) {
+        Some(trial) if issue.subject.is_empty() => format!("#list&verdict={}", trial.verdict),
+        Some(trial) => format!("#list&verdict={}&q={}", trial.verdict, encoded(&visible(&issue.subject))),
         None => "#environment".to_owned(),
     }
 }
@@ -525,7 +526,7 @@ fn named(paths: &[usize], columns: &Columns) -> String {
         let mut each: Vec<String> =
             all.iter().take(SHOWN_PATHS).map(|parts| words(parts, &apart, " ")).collect();
         if all.len() > SHOWN_PATHS {
-            each.push(format!("{} paths more", all.len() - SHOWN_PATHS));
+            each.push(format!("{} more paths", all.len() - SHOWN_PATHS));
         }
         names.push(each.join(", "));
     }
@@ -534,31 +535,26 @@ fn named(paths: &[usize], columns: &Columns) -> String {
 }
 
 /// Several scenarios that came out otherwise on the same paths.
-fn together(
-    paths: &[usize],
-    obstacles: &[&Obstacle],
-    collection: &Collection,
-    columns: &Columns,
-) -> ObstacleItem {
-    let links = obstacles.iter().filter_map(|obstacle| {
-        let Place::Trial(run, _) = *obstacle.places.first()? else { return None };
-        let trial = trial_at(collection, *obstacle.places.first()?)?;
+fn together(paths: &[usize], issues: &[&Issue], collection: &Collection, columns: &Columns) -> IssueItem {
+    let links = issues.iter().filter_map(|issue| {
+        let IssuePlace::Trial(run, _) = *issue.places.first()? else { return None };
+        let trial = trial_at(collection, *issue.places.first()?)?;
         let href = format!("#trial={}", encoded(&columns.key(run, trial)));
-        Some(Link { text: obstacle.subject.clone(), href })
+        Some(Link { text: issue.subject.clone(), href })
     });
-    let hidden = obstacles.len().saturating_sub(SHOWN_PLACES);
-    let first = obstacles.first().map_or("", |first| &first.what);
+    let hidden = issues.len().saturating_sub(SHOWN_PLACES);
+    let first = issues.first().map_or("", |first| &first.message);
     let filter = paths.first().and_then(|path| columns.all.get(*path)).map(|its| its.filter(columns.several));
     let verdict =
-        obstacles.first().and_then(|its| trial_at(collection, *its.places.first()?)).map(|its| its.verdict);
-    let repeat = obstacles
+        issues.first().and_then(|its| trial_at(collection, *its.places.first()?)).map(|its| its.verdict);
+    let repeat = issues
         .iter()
         .flat_map(|its| &its.places)
         .find_map(|place| trial_at(collection, *place)?.failure.as_ref());
-    ObstacleItem {
+    IssueItem {
         subject: named(paths, columns),
-        about: format!("{} scenarios", obstacles.len()),
-        what: format!("the first: {}", shortened(first)),
+        about: format!("{} scenarios", issues.len()),
+        message: format!("the first: {}", shortened(first)),
         places: links.take(SHOWN_PLACES).collect(),
         more: (hidden > 0).then(|| Link {
             text: format!("and {hidden} more"),
@@ -582,26 +578,26 @@ fn shortened(text: &str) -> String {
     short
 }
 
-fn link(place: Place, collection: &Collection, columns: &Columns, labels: &[String]) -> Link {
+fn link(place: IssuePlace, collection: &Collection, columns: &Columns, labels: &[String]) -> Link {
     let label = |run: usize| labels.get(run).cloned().unwrap_or_default();
     match place {
-        Place::Result(run) => Link { text: label(run), href: format!("#environment-{}", run + 1) },
-        Place::Trial(run, number) => {
+        IssuePlace::Result(run) => Link { text: label(run), href: format!("#environment-{}", run + 1) },
+        IssuePlace::Trial(run, number) => {
             let trial = &collection.results[run].trials[number];
             let text = columns.label(run, trial);
             Link { text, href: format!("#trial={}", encoded(&columns.key(run, trial))) }
         }
-        Place::Rule(run, number) => Link {
+        IssuePlace::AttachTest(run, number) => Link {
             text: format!("{} · {}", label(run), collection.results[run].attach_semantics[number].nic),
-            href: format!("#rule-{}-{}", run + 1, number + 1),
+            href: format!("#attach-test-{}-{}", run + 1, number + 1),
         },
-        Place::Measurement(run, number) => {
+        IssuePlace::Measurement(run, number) => {
             let measurement = &collection.results[run].measurements[number];
             rates::link(run, number, measurement)
         }
-        Place::InfrastructureFailure(number) => {
+        IssuePlace::InfrastructureFailure(number) => {
             let text = collection.infrastructure_failures[number].cell.clone();
-            Link { text, href: format!("#breakdown-{}", number + 1) }
+            Link { text, href: format!("#infrastructure-failure-{}", number + 1) }
         }
     }
 }
@@ -672,15 +668,15 @@ fn support_of(result: &RunResult) -> impl Iterator<Item = SupportRow<'_>> {
     by_path.into_values()
 }
 
-fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
-    let mut rows: Vec<RuleRow<'a>> = Vec::new();
+fn attach_semantics<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<AttachTestRow<'a>> {
+    let mut rows: Vec<AttachTestRow<'a>> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for (run, (result, label)) in results.iter().zip(labels).enumerate() {
         for (number, rule) in result.attach_semantics.iter().enumerate() {
             let at = *known.entry(&rule.id).or_insert_with(|| {
-                rows.push(RuleRow {
+                rows.push(AttachTestRow {
                     id: &rule.id,
-                    row: &rule.fact,
+                    fact: &rule.fact,
                     numbers: Vec::new(),
                     bad: false,
                     tries: Vec::new(),
@@ -693,8 +689,8 @@ fn rules<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<RuleRow<'a>> {
                 Some((_, times)) => *times += 1,
                 None => row.numbers.push((mark, 1)),
             }
-            row.tries.push(RuleTry {
-                anchor: format!("rule-{}-{}", run + 1, number + 1),
+            row.tries.push(AttachTestRun {
+                anchor: format!("attach-test-{}-{}", run + 1, number + 1),
                 place: format!("{label} · {}", rule.nic),
                 mark,
                 bad: rule.verdict.is_bad(),
@@ -717,19 +713,18 @@ fn devices<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<DevicesOf<'a>
 }
 
 /// What a pass is worth, in a sentence.
-fn worth(power: &[(String, Power)]) -> String {
+fn detection_power(power: &[(String, Power)]) -> String {
     let found = power.iter().filter(|(_, its)| its.passed > 0).map(|(_, its)| its.found);
     let (least, most) = (found.clone().min(), found.max());
-    let faults = detection::table().len();
+    let faults = detection_power::table().len();
     match (least, most) {
-        (Some(least), Some(most)) if least == most => format!(
-            "Of {faults} counters with one planted fault each, the scenarios that ran here and passed would have found {least}."
-        ),
+        (Some(least), Some(most)) if least == most => {
+            format!("The scenarios that passed here detect {least} of {faults} planted faults.")
+        }
         (Some(least), Some(most)) => format!(
-            "Of {faults} counters with one planted fault each, the scenarios that ran here and passed would have found {least} to \
-             {most}, depending on the path."
+            "The scenarios that passed here detect {least} to {most} of {faults} planted faults, depending on the path."
         ),
-        _ => "No scenario passed, so that nothing can be said of what a pass is worth.".to_owned(),
+        _ => "No scenario passed, so that no planted fault would be detected.".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 use xdproof_core::model::environment::{Environment, ProgramIdentity};
 use xdproof_core::model::result::Collection;
 
-use crate::cases::{Case, Group, Outcome, groups};
+use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 
 /// Writes a collection.
 ///
@@ -22,8 +22,8 @@ pub fn write(collection: &Collection, to: impl io::Write) -> Result<(), Serializ
     report.serialize(to)
 }
 
-fn suite(group: &Group<'_>) -> TestSuite {
-    let Group { name, result, cases } = group;
+fn suite(group: &CaseGroup<'_>) -> TestSuite {
+    let CaseGroup { name, result, cases } = group;
     let mut suite = TestSuite::new(name.as_str());
     if let Some(result) = result {
         let Environment { xdproof, kernel_release, kernel_version, architecture, cpu_model, program, .. } =
@@ -48,19 +48,19 @@ fn suite(group: &Group<'_>) -> TestSuite {
     suite
 }
 
-fn test_case(place: &str, case: &Case<'_>) -> TestCase {
-    let mut status = match case.outcome {
-        Outcome::Pass => TestCaseStatus::success(),
-        Outcome::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Outcome::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
-        Outcome::Skip | Outcome::Xfail => TestCaseStatus::skipped(),
+fn test_case(place: &str, case: &ReportCase<'_>) -> TestCase {
+    let mut status = match case.status {
+        CaseStatus::Pass => TestCaseStatus::success(),
+        CaseStatus::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        CaseStatus::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        CaseStatus::Skip | CaseStatus::Xfail => TestCaseStatus::skipped(),
     };
-    match case.outcome {
-        Outcome::Pass => {}
-        Outcome::Fail => drop(status.set_type("fail")),
-        Outcome::Error => drop(status.set_type("error")),
-        Outcome::Skip => drop(status.set_type("skip")),
-        Outcome::Xfail => drop(status.set_type("xfail")),
+    match case.status {
+        CaseStatus::Pass => {}
+        CaseStatus::Fail => drop(status.set_type("fail")),
+        CaseStatus::Error => drop(status.set_type("error")),
+        CaseStatus::Skip => drop(status.set_type("skip")),
+        CaseStatus::Xfail => drop(status.set_type("xfail")),
     }
     if let Some(reason) = &case.reason {
         status.set_message(reason.as_ref());
@@ -75,7 +75,7 @@ fn test_case(place: &str, case: &Case<'_>) -> TestCase {
         test_case.set_time(time);
     }
     // A case that passes has no room for a reason.
-    if let (Outcome::Pass, Some(reason)) = (case.outcome, &case.reason) {
+    if let (CaseStatus::Pass, Some(reason)) = (case.status, &case.reason) {
         test_case.set_system_out(format!("{reason}\n{detail}"));
     }
     test_case

@@ -7,7 +7,7 @@ use std::io;
 
 use xdproof_core::model::result::Collection;
 
-use crate::cases::{Case, Group, Outcome, groups};
+use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 
 /// One level of subtests.
 const INDENT: &str = "  ";
@@ -26,35 +26,35 @@ pub fn write(collection: &Collection, mut to: impl io::Write) -> io::Result<()> 
     to.flush()
 }
 
-fn write_group(to: &mut impl io::Write, number: usize, group: &Group<'_>) -> io::Result<()> {
-    let Group { name, result: _, cases } = group;
+fn write_group(to: &mut impl io::Write, number: usize, group: &CaseGroup<'_>) -> io::Result<()> {
+    let CaseGroup { name, result: _, cases } = group;
     writeln!(to, "{INDENT}KTAP version 1\n{INDENT}1..{}", cases.len())?;
     for (number, case) in (1..).zip(cases) {
         write_case(to, number, case)?;
     }
-    let bad = cases.iter().any(|case| case.outcome.is_bad());
-    let skipped = cases.iter().all(|case| case.outcome == Outcome::Skip);
+    let bad = cases.iter().any(|case| case.status.is_bad());
+    let skipped = cases.iter().all(|case| case.status == CaseStatus::Skip);
     let ok = if bad { "not ok" } else { "ok" };
     writeln!(to, "{ok} {number} {}{}", in_result(name), if skipped { " # SKIP" } else { "" })
 }
 
-fn write_case(to: &mut impl io::Write, number: usize, case: &Case<'_>) -> io::Result<()> {
+fn write_case(to: &mut impl io::Write, number: usize, case: &ReportCase<'_>) -> io::Result<()> {
     for line in case.detail().lines() {
         // A parser would take a header of subtests for one.
         let guard = if line.trim_start().starts_with("Subtest:") { "\\" } else { "" };
         writeln!(to, "{INDENT}# {guard}{}", escaped(line))?;
     }
-    let ok = if case.outcome.is_bad() { "not ok" } else { "ok" };
-    let directive = match case.outcome {
+    let ok = if case.status.is_bad() { "not ok" } else { "ok" };
+    let directive = match case.status {
         // No directives: what follows is for people, and must not begin as one does.
-        Outcome::Pass => "note: ",
-        Outcome::Fail => "fail: ",
-        Outcome::Error => "ERROR ",
-        Outcome::Skip => "SKIP ",
-        Outcome::Xfail => "XFAIL ",
+        CaseStatus::Pass => "note: ",
+        CaseStatus::Fail => "fail: ",
+        CaseStatus::Error => "ERROR ",
+        CaseStatus::Skip => "SKIP ",
+        CaseStatus::Xfail => "XFAIL ",
     };
-    let behind = match (case.reason.as_deref(), case.outcome) {
-        (None, Outcome::Pass | Outcome::Fail) => String::new(),
+    let behind = match (case.reason.as_deref(), case.status) {
+        (None, CaseStatus::Pass | CaseStatus::Fail) => String::new(),
         (reason, _) => format!(" # {directive}{}", in_result(reason.unwrap_or(""))),
     };
     writeln!(to, "{INDENT}{ok} {number} {}{}", in_result(&case.name), behind.trim_end())

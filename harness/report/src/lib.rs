@@ -1,20 +1,18 @@
-//! What a run says of itself: one event enum between running and reporting, and the reporters behind it.
+//! Reports: one event enum between running and reporting, and the reporters behind it.
 //!
-//! * [`event`]: what happens in a run.
-//! * [`json`]: the result file.
-//! * [`schema`]: the result file's JSON Schema.
-//! * [`store`]: reads results back, and joins them.
-//! * [`markdown`], [`junit`] and [`ktap`]: many results for continuous integration.
-//! * [`comparison`]: two sets of results against each other.
-//! * [`console`]: the table, the failures and the summary on a terminal.
-//! * [`progress`]: how far a run is.
-//! * [`rates`]: what was measured, as a table on a terminal.
-//! * [`assessment`]: what several results come to; [`html`]: all that there is to know about them, on one page.
+//! * [`event`]: events of a run.
+//! * [`json`], [`schema`]: the result file and its JSON Schema. [`store`]: reads results back and merges them.
+//! * [`console`], [`rates`], [`progress`]: trials, measurements and progress on a terminal.
+//! * [`assessment`]: the verdict on results and their issues. [`html`]: the report page. [`markdown`]: the short report.
+//! * [`junit`], [`ktap`]: results as test cases. [`comparison`]: two sets of results compared.
+//! * [`detection_power`]: planted faults that the passed scenarios detect.
+//!
+//! Promises: reports are made from results alone; only `event`, `json` and `progress` see a run.
 
 pub mod assessment;
 pub mod comparison;
 pub mod console;
-pub mod detection;
+pub mod detection_power;
 pub mod event;
 pub mod html;
 pub mod json;
@@ -25,9 +23,10 @@ pub mod progress;
 pub mod rates;
 pub mod schema;
 pub mod store;
+pub mod terminal_style;
 
-mod cases;
 mod frame_diff;
 mod table;
+mod test_cases;
 
 pub use crate::event::{Event, Reporter};

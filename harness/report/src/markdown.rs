@@ -15,17 +15,18 @@ use xdproof_core::model::{
 use xdproof_core::model::{measurement::Measurement, mode::TrialPath};
 
 use crate::{
-    assessment::{Assessment, Obstacle, ObstacleKind, Place},
-    cases::{labels, nic},
-    console::{explain, numbers, several},
+    assessment::{Assessment, Issue, IssueKind, IssuePlace},
+    console::explain,
     rates,
+    terminal_style::{numbers, several},
+    test_cases::{labels, nic},
 };
 
-/// How much of each is shown.
+/// Limits of what is shown.
 mod limit {
-    /// Obstacles of one kind that stand open; the others are folded.
+    /// Open issues of a kind; the others are folded.
     pub(super) const OPEN: usize = 5;
-    /// Obstacles of one kind that are there at all.
+    /// Listed issues of a kind.
     pub(super) const LISTED: usize = 50;
     /// Failed trials that are explained.
     pub(super) const EXPLAINED: usize = 3;
@@ -33,9 +34,9 @@ mod limit {
     pub(super) const LINES: (usize, usize) = (16, 12);
     /// Characters of a line of an explanation.
     pub(super) const COLUMNS: usize = 160;
-    /// Rows of a table that stand open.
+    /// Open rows of a table.
     pub(super) const ROWS: usize = 60;
-    /// Rows of a table that are there at all.
+    /// All rows of a table.
     pub(super) const ALL_ROWS: usize = 500;
 }
 
@@ -58,20 +59,20 @@ fn render(to: &mut String, collection: &Collection) -> fmt::Result {
     writeln!(to, "{}.\n", prose(&capitalized(&assessment.sentence)))?;
     tested(to, results)?;
     matrix(to, results)?;
-    for (kind, obstacles) in assessment.by_kind() {
-        list(to, kind, obstacles, results)?;
+    for (kind, issues) in assessment.by_kind() {
+        list(to, kind, issues, results)?;
     }
     explanations(to, &assessment, results)?;
     measured(to, results)
 }
 
-/// As the beginning of a sentence.
+/// Capitalizes the first letter.
 fn capitalized(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
-/// What was tested, a line for each program and for each device.
+/// Writes a line for each program and each device.
 fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
     let mut lines: Vec<String> = Vec::new();
     for result in results {
@@ -137,7 +138,7 @@ fn matrix(to: &mut String, results: &[RunResult]) -> fmt::Result {
     table(to, &header, &rows.collect::<Vec<_>>())
 }
 
-/// How trials of one cell came out, as in `**1 fail**, 203 pass`.
+/// Returns trials of a cell by verdict, as in `**1 fail**, 203 pass`.
 fn verdicts(trials: &[&TrialRecord]) -> String {
     let summary = Summary::of(trials.iter().copied(), 0);
     let bad = Summary { fail: summary.fail, error: summary.error, ..Summary::default() };
@@ -147,16 +148,16 @@ fn verdicts(trials: &[&TrialRecord]) -> String {
     parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ")
 }
 
-/// What keeps the verdict from being clean, of one kind.
-fn list(to: &mut String, kind: ObstacleKind, obstacles: &[Obstacle], results: &[RunResult]) -> fmt::Result {
-    let number: usize = obstacles.iter().map(|obstacle| obstacle.places.len()).sum();
+/// Writes the issues of one kind.
+fn list(to: &mut String, kind: IssueKind, issues: &[Issue], results: &[RunResult]) -> fmt::Result {
+    let number: usize = issues.iter().map(|issue| issue.places.len()).sum();
     writeln!(to, "### {} ({number})\n", kind.heading())?;
     let labels = labels(results);
-    let line = |obstacle: &Obstacle| {
-        let Obstacle { kind: _, subject, what, places } = obstacle;
+    let line = |issue: &Issue| {
+        let Issue { kind: _, subject, message, places } = issue;
         let subject = if subject.is_empty() { String::new() } else { format!("{}: ", code(subject)) };
-        let mut line = format!("- {subject}{}", prose(&shortened(what)));
-        if let Some(first) = places.first().and_then(|place| where_it_is(*place, &labels, results)) {
+        let mut line = format!("- {subject}{}", prose(&shortened(message)));
+        if let Some(first) = places.first().and_then(|place| place_name(*place, &labels, results)) {
             line.push_str(&format!(" ({}", prose(&first)));
             if places.len() > 1 {
                 line.push_str(&format!(" and {} more", places.len() - 1));
@@ -165,43 +166,43 @@ fn list(to: &mut String, kind: ObstacleKind, obstacles: &[Obstacle], results: &[
         }
         line
     };
-    for obstacle in obstacles.iter().take(limit::OPEN) {
-        writeln!(to, "{}", line(obstacle))?;
+    for issue in issues.iter().take(limit::OPEN) {
+        writeln!(to, "{}", line(issue))?;
     }
-    let rest = obstacles.get(limit::OPEN..).unwrap_or_default();
+    let rest = issues.get(limit::OPEN..).unwrap_or_default();
     if !rest.is_empty() {
         writeln!(to, "\n<details><summary>and {} more</summary>\n", rest.len())?;
-        for obstacle in rest.iter().take(limit::LISTED) {
-            writeln!(to, "{}", line(obstacle))?;
+        for issue in rest.iter().take(limit::LISTED) {
+            writeln!(to, "{}", line(issue))?;
         }
         if rest.len() > limit::LISTED {
-            writeln!(to, "- {} are left out here", rest.len() - limit::LISTED)?;
+            writeln!(to, "- {} more not shown", rest.len() - limit::LISTED)?;
         }
         writeln!(to, "\n</details>")?;
     }
     writeln!(to)
 }
 
-fn where_it_is(place: Place, labels: &[String], results: &[RunResult]) -> Option<String> {
+fn place_name(place: IssuePlace, labels: &[String], results: &[RunResult]) -> Option<String> {
     match place {
-        Place::Trial(run, trial) => {
+        IssuePlace::Trial(run, trial) => {
             let trial = results.get(run)?.trials.get(trial)?;
             Some(format!("{}/{}/{}", labels.get(run)?, nic(trial), trial.path()))
         }
-        Place::Rule(run, rule) => {
+        IssuePlace::AttachTest(run, rule) => {
             Some(format!("{}/{}", labels.get(run)?, results.get(run)?.attach_semantics.get(rule)?.nic))
         }
-        Place::Result(run) | Place::Measurement(run, _) => labels.get(run).cloned(),
-        Place::InfrastructureFailure(_) => None,
+        IssuePlace::Result(run) | IssuePlace::Measurement(run, _) => labels.get(run).cloned(),
+        IssuePlace::InfrastructureFailure(_) => None,
     }
 }
 
-/// The first trials that did not come out as they had to, in full.
+/// Writes the first failed trials in full.
 fn explanations(to: &mut String, assessment: &Assessment, results: &[RunResult]) -> fmt::Result {
-    // One for each thing that went wrong.
-    let places = assessment.obstacles.iter().filter_map(|obstacle| obstacle.places.first());
+    // One for each issue.
+    let places = assessment.issues.iter().filter_map(|issue| issue.places.first());
     let trials = places.filter_map(|place| match place {
-        Place::Trial(run, trial) => results.get(*run)?.trials.get(*trial),
+        IssuePlace::Trial(run, trial) => results.get(*run)?.trials.get(*trial),
         _ => None,
     });
     let failed = trials.filter(|trial| trial.verdict.is_bad() && trial.failure.is_some());
@@ -230,7 +231,7 @@ fn measured(to: &mut String, results: &[RunResult]) -> fmt::Result {
     if measurements.is_empty() {
         return Ok(());
     }
-    writeln!(to, "### Rates\n")?;
+    writeln!(to, "### Measurements\n")?;
     let header: Vec<String> = rates::HEADER.iter().map(|name| prose(name)).collect();
     let rows = measurements.iter().map(|measurement| {
         let [id, rest @ .., verdict] = rates::row(measurement);
@@ -242,7 +243,7 @@ fn measured(to: &mut String, results: &[RunResult]) -> fmt::Result {
     table(to, &header, &rows.collect::<Vec<_>>())?;
     writeln!(
         to,
-        "speed: of the program over what it is held against, above 1 is faster. A/A: the same held against itself.\n"
+        "speed: of the program over the reference, above 1 is faster. A/A: control, the reference against itself.\n"
     )
 }
 
@@ -256,7 +257,7 @@ pub(super) fn table(to: &mut String, header: &[String], rows: &[Vec<String>]) ->
         writeln!(to, "\n<details><summary>and {} more</summary>\n", several(folded.len(), "row"))?;
         write_rows(to, header, shown)?;
         if shown.len() < folded.len() {
-            writeln!(to, "\n{} are left out here", several(folded.len() - shown.len(), "row"))?;
+            writeln!(to, "\n{} not shown", several(folded.len() - shown.len(), "row"))?;
         }
         writeln!(to, "\n</details>")?;
     }

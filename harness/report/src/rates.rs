@@ -1,4 +1,4 @@
-//! Measurements for people: a table, and what keeps figures from being believed.
+//! Measurements on a terminal: a table, and remarks on doubtful figures.
 
 use std::io;
 
@@ -10,7 +10,10 @@ use xdproof_core::model::{
     measurement::{Figure, Measured, Measurement, Quantity, SideStats, Unmeasured},
 };
 
-use crate::{Event, Reporter, console::Verbosity};
+use crate::{
+    Event, Reporter,
+    terminal_style::{Verbosity, several, wrapped},
+};
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ impl<W: io::Write> Rates<W> {
     fn ended(&mut self, result: &RunResult) -> io::Result<()> {
         table(&mut self.to, &result.measurements)?;
         if self.verbosity >= Verbosity::Verbose {
-            result.measurements.iter().try_for_each(|measurement| beside(&mut self.to, measurement))?;
+            result.measurements.iter().try_for_each(|measurement| side_stats(&mut self.to, measurement))?;
         }
         remarks(&mut self.to, &result.measurements)?;
         self.to.flush()
@@ -41,13 +44,14 @@ impl<W: io::Write> Reporter for Rates<W> {
             Event::Measuring { environment, cases, budget } if self.verbosity >= Verbosity::Normal => {
                 writeln!(
                     self.to,
-                    "xdproof {} on kernel {}: program {} ({}, tag {}), {cases} to measure in {}",
+                    "xdproof {} on kernel {}: {} in {}\n  program {} ({}, tag {})",
                     environment.xdproof,
                     environment.kernel_release,
+                    several(cases, "measurement"),
+                    humantime::format_duration(budget),
                     environment.program.name,
                     environment.program.object.as_deref().unwrap_or("built in"),
-                    environment.program.tag,
-                    humantime::format_duration(budget)
+                    environment.program.tag
                 )
             }
             Event::Ended { result } => self.ended(result),
@@ -58,7 +62,7 @@ impl<W: io::Write> Reporter for Rates<W> {
     }
 }
 
-/// What is above a [row].
+/// Column headings of a [row].
 pub(super) const HEADER: [&str; 9] = ["", "figure", "95 %", "speed", "95 %", "of", "A/A 95 %", "blocks", ""];
 
 /// A row a measurement.
@@ -119,11 +123,11 @@ pub(super) fn row(measurement: &Measurement) -> [String; 9] {
     ]
 }
 
-/// What the speed is held against.
+/// Returns the name of the reference.
 pub(super) fn reference(measurement: &Measurement) -> String {
     match measurement.quantity {
         Quantity::NativeToGeneric => "generic".to_owned(),
-        Quantity::SizeToSmallest => "the smallest".to_owned(),
+        Quantity::SizeToSmallest => "smallest size".to_owned(),
         Quantity::ProgramCost | Quantity::PathRate => match &measurement.reference.object {
             Some(object) => std::path::Path::new(object)
                 .file_name()
@@ -147,8 +151,8 @@ pub(super) fn span(interval: Interval, digits: usize) -> String {
     format!("{low:.digits$}..{high:.digits$}")
 }
 
-/// What stands beside a figure.
-fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> {
+/// Writes the side statistics.
+fn side_stats(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> {
     let Measurement { id, subject, side_stats, trials, .. } = measurement;
     let SideStats { cpu_ns_per_frame, steal, losses, per_cpu, .. } = side_stats;
     let Measured { instructions, verified_instructions, machine_code_bytes, .. } = subject;
@@ -170,7 +174,7 @@ fn beside(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<()> 
     )
 }
 
-/// What the table has no room for.
+/// Writes remarks below the table.
 fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<()> {
     let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
     for measurement in measurements {
@@ -179,7 +183,7 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
             let Estimate { ratio, interval, .. } = net;
             writeln!(
                 to,
-                "{id}: net of the null program {ratio:.3} times as fast ({}), which is {:.3} times the cost ({})",
+                "{id}: net of the null program: {ratio:.3} times as fast ({}), which is {:.3} times the cost ({})",
                 span(*interval, 3),
                 1.0 / ratio,
                 span(Interval { low: 1.0 / interval.high, high: 1.0 / interval.low }, 3)
@@ -187,10 +191,10 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
         }
         if let Some(Unmeasured { reason, declared }) = unmeasured {
             let what = if *declared { "not measured" } else { "NOT MEASURED" };
-            writeln!(to, "{what} {id}: {reason}")?;
+            writeln!(to, "{}", wrapped(&format!("{what} {id}: {reason}"), 0, 2))?;
         }
         if let Some(Judgement::Inconclusive { reason }) = verdict {
-            writeln!(to, "INCONCLUSIVE {id}: {reason}")?;
+            writeln!(to, "{}", wrapped(&format!("INCONCLUSIVE {id}: {reason}"), 0, 2))?;
             if !side_stats.void_blocks.is_empty() {
                 let each: Vec<String> =
                     side_stats.void_blocks.iter().map(|(name, times)| format!("{times} by {name}")).collect();
@@ -198,7 +202,8 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
             }
         }
         if let Some(baseline) = baseline {
-            writeln!(to, "{} {id}: {baseline}", baseline.verdict.name().to_uppercase())?;
+            let verdict = baseline.verdict.name().to_uppercase();
+            writeln!(to, "{}", wrapped(&format!("{verdict} {id}: {baseline}"), 0, 2))?;
         }
         for note in &measurement.notes {
             match notes.iter_mut().find(|(text, _)| text == note) {
@@ -208,14 +213,12 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
         }
     }
     for (note, ids) in notes {
-        writeln!(to, "note, for {} of {}: {note}", ids.len(), measurements.len())?;
+        let note = format!("note on {} of {} measurements: {note}", ids.len(), measurements.len());
+        writeln!(to, "{}", wrapped(&note, 0, 2))?;
     }
     if let Some(Measurement { tolerance, .. }) = measurements.first() {
-        writeln!(
-            to,
-            "speed: of the program over what it is held against, above 1 is faster; tolerance {tolerance}. A/A: the same held \
-             against itself."
-        )?;
+        writeln!(to, "speed: program over reference, above 1 is faster; tolerance {tolerance}")?;
+        writeln!(to, "A/A: control, the reference against itself")?;
     }
     Ok(())
 }

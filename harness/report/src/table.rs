@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io};
 use xdproof_core::model::result::{Summary, TrialRecord};
 use xdproof_core::model::{mode::TrialPath, verdict::VerdictKind};
 
-use crate::console::{Verbosity, numbers, several, shown, style_of};
+use crate::terminal_style::{Verbosity, numbers, several, shown, style_of};
 
 /// Rows that fit a screen of 24 lines with what else is on it.
 const ROWS: usize = 12;
@@ -15,11 +15,12 @@ const COLUMNS: usize = 80;
 
 /// Writes it: as it is where everything is asked for, or where it fits a screen.
 pub(super) fn write(to: &mut impl io::Write, trials: &[TrialRecord], verbosity: Verbosity) -> io::Result<()> {
-    let scenarios = Table::of(trials, |scenario| scenario);
+    let scenarios = ConsoleTable::of(trials, |scenario| scenario);
     if verbosity == Verbosity::Verbose || scenarios.fits(Row::verdict) {
         return scenarios.write(to, "scenario", Row::verdict);
     }
-    let groups = Table::of(trials, |scenario| scenario.split_once('/').map_or(scenario, |(group, _)| group));
+    let groups =
+        ConsoleTable::of(trials, |scenario| scenario.split_once('/').map_or(scenario, |(group, _)| group));
     if groups.fits(Row::numbers) {
         return groups.write(to, "group", Row::numbers);
     }
@@ -27,7 +28,7 @@ pub(super) fn write(to: &mut impl io::Write, trials: &[TrialRecord], verbosity: 
 }
 
 /// Trials by name and by path.
-struct Table<'a> {
+struct ConsoleTable<'a> {
     paths: Vec<TrialPath>,
     rows: BTreeMap<&'a str, Row<'a>>,
 }
@@ -58,7 +59,7 @@ fn worst(trials: &[&TrialRecord]) -> VerdictKind {
 
 type Cell = fn(&[&TrialRecord]) -> (String, VerdictKind);
 
-impl<'a> Table<'a> {
+impl<'a> ConsoleTable<'a> {
     fn of(trials: &'a [TrialRecord], name: fn(&'a str) -> &'a str) -> Self {
         let mut paths: Vec<TrialPath> = trials.iter().map(TrialRecord::path).collect();
         paths.sort_unstable();

@@ -320,7 +320,7 @@
         button.textContent = "Copied";
       } catch { getSelection().selectAllChildren(code); }
     } }, "Copy");
-    return section("Repeat it", h("div", { class: "command" }, code, button));
+    return section("Reproduce", h("div", { class: "command" }, code, button));
   };
 
   const show = (at) => {
@@ -409,7 +409,7 @@
     measure();
     if (before !== selected) reveal(); else list.scrollTop = 0;
     draw();
-    if (!shown.length) rows.replaceChildren(h("p", { class: "none" }, "No trial is like this."));
+    if (!shown.length) rows.replaceChildren(h("p", { class: "none" }, "No trial matches."));
   };
 
   for (const facet of facets) facet.addEventListener("change", () => go({ [facet.name]: facet.value }, true));

@@ -15,7 +15,7 @@ use xdproof_scenarios::{Scenario, capture, capture_file, load};
 use crate::{
     cli::Failure,
     program::Object,
-    report::{console::Verbosity, json::write_pretty, progress::Progress},
+    report::{json::write_pretty, progress::Progress, terminal_style::Verbosity},
     trial::Origin,
 };
 

@@ -11,7 +11,7 @@ use crate::{
     cli::{Exit, Failure, Output, args::write_file},
     model::judgement::Tolerance,
     report::{
-        comparison::{Comparison, Conclusion, write_html, write_markdown, write_text},
+        comparison::{Comparison, ComparisonOutcome, write_html, write_markdown, write_text},
         json::write_pretty,
         store,
     },
@@ -74,10 +74,10 @@ impl Compare {
         if output.json {
             Output::print_json(&comparison)?;
         }
-        Ok(match comparison.conclusion() {
-            Conclusion::AsExpected => Exit::AsExpected,
-            Conclusion::Worse => Exit::Failed,
-            Conclusion::Inconclusive => Exit::Inconclusive,
+        Ok(match comparison.outcome() {
+            ComparisonOutcome::AsExpected => Exit::AsExpected,
+            ComparisonOutcome::Worse => Exit::Failed,
+            ComparisonOutcome::Inconclusive => Exit::Inconclusive,
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     model::{mode::InjectorKind, verdict::VerdictKind},
     plan::selection::{Selection, Trial},
     program::{LINK_KERNEL, Object, Program, RunCounting},
-    report::console::Verbosity,
+    report::terminal_style::Verbosity,
     testbed::{PortPair, Spec},
     trial::{Lab, LabOptions},
 };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::{Exit, Failure, Output, args::CorpusArgs},
     plan::selection::Selection,
-    report::console::Verbosity,
+    report::terminal_style::Verbosity,
 };
 
 #[derive(Debug, Args)]

@@ -9,9 +9,9 @@ use crate::{
     cli::{Exit, Failure, Output, args::write_file},
     model::result::Collection,
     report::{
-        console::{numbers, several},
         json::{JsonFile, write_collection},
         store::{gather, missing},
+        terminal_style::{numbers, several},
     },
 };
 

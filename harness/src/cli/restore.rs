@@ -9,7 +9,7 @@ use xdproof_netns::NetNs;
 
 use crate::{
     cli::{Exit, Failure, Output},
-    report::console::Verbosity,
+    report::terminal_style::Verbosity,
     testbed::devices::{
         journal::{self, Recovery, RunState},
         step::{RestoreOutcome, RestoredItem},

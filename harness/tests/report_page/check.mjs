@@ -46,9 +46,9 @@ const checks = {
     const heading = page.locator("h1");
     assert.match(await heading.innerText(), /Failed/);
     assert.match(await page.locator(".sentence").innerText(), /\d+ of \d+ trials failed/);
-    const box = await page.locator(".obstacles h3").first().boundingBox();
-    assert.ok(box.y + box.height < 900, `the first obstacle is ${box.y} down`);
-    const order = await page.locator(".obstacles h3").allInnerTexts();
+    const box = await page.locator(".issues h3").first().boundingBox();
+    assert.ok(box.y + box.height < 900, `the first issue is ${box.y} down`);
+    const order = await page.locator(".issues h3").allInnerTexts();
     assert.ok(order[0].includes("Failed trials"), order.join());
     assert.ok(order.at(-1).includes("Good to know"), order.join());
     for (const words of ["igb", "firmware 3.25", "6.18.44+deb14-amd64", "native", "xdproof_count", "ac51964683292ff9"]) {
@@ -57,9 +57,9 @@ const checks = {
   },
 
   async two_clicks() {
-    // From the top by an obstacle: one click. From the matrix: two.
+    // From the top by an issue: one click. From the matrix: two.
     const page = await open();
-    await page.locator(".obstacles .places a").first().click();
+    await page.locator(".issues .places a").first().click();
     await page.locator("#trial h3").waitFor();
     assert.match(await page.locator("#trial").innerText(), /Expected and observed/);
     await page.goto(url);
@@ -104,10 +104,10 @@ const checks = {
 
   async links() {
     const page = await open();
-    const link = await page.locator(".obstacles .places a").first().getAttribute("href");
+    const link = await page.locator(".issues .places a").first().getAttribute("href");
     const there = await open({}, link);
     const title = await there.locator("#trial h3").innerText();
-    await page.locator(".obstacles .places a").first().click();
+    await page.locator(".issues .places a").first().click();
     assert.equal(await page.locator("#trial h3").innerText(), title);
     await page.goBack();
     await page.locator("#trial").waitFor({ state: "hidden" });

@@ -182,7 +182,7 @@ fn report_refuses_what_is_wrong_and_writes_nothing() {
     said(&run(&["report", path(broken.path()), "--format", "pdf", "--out", path(&out)]), 2);
     let results = directory(&[("result.json", &everything())]);
     let told = said(&run(&["report", path(results.path()), "--out", "/proc/self/none"]), 2);
-    assert!(told.contains("failed to make /proc/self/none"), "{told}");
+    assert!(told.contains("failed to write /proc/self/none"), "{told}");
 }
 
 #[test]

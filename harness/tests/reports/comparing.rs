@@ -11,7 +11,7 @@ use xdproof::{
         result::{Collection, RunResult, TrialRecord},
         verdict::VerdictKind::{self, Fail, Pass, Skip, Xfail},
     },
-    report::comparison::{Comparison, Conclusion, Fate},
+    report::comparison::{ChangeKind, Comparison, ComparisonOutcome},
 };
 
 use super::{
@@ -68,13 +68,13 @@ fn planted() -> [RunResult; 2] {
 fn exactly_what_was_planted_is_reported() {
     let [old, new] = planted();
     let found = compare(&of(vec![old]), &of(vec![new]));
-    let fates: Vec<(&str, Fate)> =
-        found.trials.iter().map(|its| (its.id.strip_suffix("::native::pnet").unwrap(), its.fate)).collect();
+    let fates: Vec<(&str, ChangeKind)> =
+        found.trials.iter().map(|its| (its.id.strip_suffix("::native::pnet").unwrap(), its.kind)).collect();
     let planted = [
-        ("breaks", Fate::Broke),
-        ("comes", Fate::New),
-        ("mends", Fate::Mended),
-        ("vanishes", Fate::Vanished),
+        ("breaks", ChangeKind::Regressed),
+        ("comes", ChangeKind::New),
+        ("mends", ChangeKind::Fixed),
+        ("vanishes", ChangeKind::Lost),
     ];
     assert_eq!(fates, planted);
     assert_eq!(found.trials_compared, 4);
@@ -87,69 +87,73 @@ fn exactly_what_was_planted_is_reported() {
         ("path/noisy", "INCONCLUSIVE"),
     ];
     assert_eq!(rates, planted.map(|(id, name)| (id, name.to_owned())));
-    let findings: Vec<(&str, Fate)> =
-        found.findings.iter().map(|its| (its.finding.message.as_str(), its.fate)).collect();
-    assert_eq!(findings, [("gone", Fate::Mended), ("came", Fate::New)]);
-    assert_eq!((found.conclusion(), found.worse()), (Conclusion::Worse, 3));
+    let findings: Vec<(&str, ChangeKind)> =
+        found.findings.iter().map(|its| (its.finding.message.as_str(), its.kind)).collect();
+    assert_eq!(findings, [("gone", ChangeKind::Fixed), ("came", ChangeKind::New)]);
+    assert_eq!((found.outcome(), found.worse()), (ComparisonOutcome::Worse, 3));
 }
 
 #[test]
 fn only_what_got_worse_fails() {
     let with = |changes: &[(&str, VerdictKind)]| of(vec![result("6.1", trials(changes), Vec::new())]);
     let cases = [
-        (Some(Pass), Some(Fail), Conclusion::Worse),
-        (Some(Pass), Some(Skip), Conclusion::Worse),
-        (Some(Pass), None, Conclusion::Worse),
-        (None, Some(Fail), Conclusion::Worse),
-        (Some(Xfail), Some(Fail), Conclusion::Worse),
-        (Some(Fail), Some(Pass), Conclusion::AsExpected),
-        (Some(Fail), Some(Fail), Conclusion::AsExpected),
-        (Some(Fail), Some(VerdictKind::Error), Conclusion::AsExpected),
-        (Some(Fail), None, Conclusion::AsExpected),
-        (Some(Skip), Some(Pass), Conclusion::AsExpected),
-        (None, Some(Pass), Conclusion::AsExpected),
+        (Some(Pass), Some(Fail), ComparisonOutcome::Worse),
+        (Some(Pass), Some(Skip), ComparisonOutcome::Worse),
+        (Some(Pass), None, ComparisonOutcome::Worse),
+        (None, Some(Fail), ComparisonOutcome::Worse),
+        (Some(Xfail), Some(Fail), ComparisonOutcome::Worse),
+        (Some(Fail), Some(Pass), ComparisonOutcome::AsExpected),
+        (Some(Fail), Some(Fail), ComparisonOutcome::AsExpected),
+        (Some(Fail), Some(VerdictKind::Error), ComparisonOutcome::AsExpected),
+        (Some(Fail), None, ComparisonOutcome::AsExpected),
+        (Some(Skip), Some(Pass), ComparisonOutcome::AsExpected),
+        (None, Some(Pass), ComparisonOutcome::AsExpected),
     ];
-    for (old, new, conclusion) in cases {
+    for (old, new, outcome) in cases {
         let [old, new] = [old, new].map(|verdict| {
             let changing = verdict.map(|verdict| ("a", verdict));
             with(&changing.into_iter().chain([("same", Pass)]).collect::<Vec<_>>())
         });
-        assert_eq!(compare(&old, &new).conclusion(), conclusion, "{old:?} -> {new:?}");
+        assert_eq!(compare(&old, &new).outcome(), outcome, "{old:?} -> {new:?}");
     }
     let with = |findings| RunResult { findings, ..result("6.1", trials(&[("same", Pass)]), Vec::new()) };
-    let compare = |old, new| compare(&of(vec![with(old)]), &of(vec![with(new)])).conclusion();
+    let compare = |old, new| compare(&of(vec![with(old)]), &of(vec![with(new)])).outcome();
     let fault = || finding(Severity::Fault, "a fault");
-    assert_eq!(compare(vec![], vec![fault()]), Conclusion::Worse);
-    assert_eq!(compare(vec![fault()], vec![fault()]), Conclusion::AsExpected);
-    assert_eq!(compare(vec![fault()], vec![]), Conclusion::AsExpected);
+    assert_eq!(compare(vec![], vec![fault()]), ComparisonOutcome::Worse);
+    assert_eq!(compare(vec![fault()], vec![fault()]), ComparisonOutcome::AsExpected);
+    assert_eq!(compare(vec![fault()], vec![]), ComparisonOutcome::AsExpected);
     let graver = [finding(Severity::Warning, "it"), finding(Severity::Fault, "it")].map(|its| vec![its]);
     let [warning, graver] = graver;
-    assert_eq!(compare(warning, graver), Conclusion::Worse);
+    assert_eq!(compare(warning, graver), ComparisonOutcome::Worse);
 }
 
 #[test]
 fn what_differs_does_not_keep_trials_from_being_matched() {
     let one = |kernel: &str, verdict| result(kernel, trials(&[("a", verdict)]), Vec::new());
-    let places = |old: Vec<RunResult>, new: Vec<RunResult>| -> Vec<(Option<String>, Fate)> {
+    let places = |old: Vec<RunResult>, new: Vec<RunResult>| -> Vec<(Option<String>, ChangeKind)> {
         let found = compare(&of(old), &of(new));
-        found.trials.iter().map(|its| (its.place.clone(), its.fate)).collect()
+        found.trials.iter().map(|its| (its.place.clone(), its.kind)).collect()
     };
     // Another kernel, or another program.
-    assert_eq!(places(vec![one("6.1", Pass)], vec![one("6.12", Fail)]), [(None, Fate::Broke)]);
+    assert_eq!(places(vec![one("6.1", Pass)], vec![one("6.12", Fail)]), [(None, ChangeKind::Regressed)]);
     let mut program = one("6.1", Fail);
     program.environment.program.tag = "another".to_owned();
-    assert_eq!(places(vec![one("6.1", Pass)], vec![program]), [(None, Fate::Broke)]);
+    assert_eq!(places(vec![one("6.1", Pass)], vec![program]), [(None, ChangeKind::Regressed)]);
     // Several kernels on either side.
     let old = || vec![one("6.1", Pass), one("6.12", Fail)];
     let new = || vec![one("6.12", Fail), one("6.1", Fail)];
-    assert_eq!(places(old(), new()), [(Some("6.1".to_owned()), Fate::Broke)]);
+    assert_eq!(places(old(), new()), [(Some("6.1".to_owned()), ChangeKind::Regressed)]);
     // One against several: each of them is held against it.
-    assert_eq!(places(vec![one("6.1", Pass)], new()), [(None, Fate::Broke), (None, Fate::Broke)]);
+    assert_eq!(
+        places(vec![one("6.1", Pass)], new()),
+        [(None, ChangeKind::Regressed), (None, ChangeKind::Regressed)]
+    );
     // Another device is another trial.
     let mut igb = one("6.1", Pass);
     igb.trials[0].nic = Some("igb".to_owned());
-    let fates: Vec<Fate> = places(vec![one("6.1", Pass)], vec![igb]).into_iter().map(|its| its.1).collect();
-    assert_eq!(fates, [Fate::New, Fate::Vanished]);
+    let fates: Vec<ChangeKind> =
+        places(vec![one("6.1", Pass)], vec![igb]).into_iter().map(|its| its.1).collect();
+    assert_eq!(fates, [ChangeKind::New, ChangeKind::Lost]);
 }
 
 #[test]
@@ -168,10 +172,13 @@ fn where_the_new_results_are_not_whole_what_is_not_there_has_not_vanished() {
     let broken = Collection::new(vec![whole()], vec![breakdown]);
     for new in [of(vec![interrupted]), broken] {
         let found = compare(&old, &new);
-        assert_eq!((found.trials[0].fate, found.conclusion()), (Fate::Missing, Conclusion::Inconclusive));
-        assert_eq!(found.lacking.len(), 1);
+        assert_eq!(
+            (found.trials[0].kind, found.outcome()),
+            (ChangeKind::Missing, ComparisonOutcome::Inconclusive)
+        );
+        assert_eq!(found.incomplete.len(), 1);
     }
-    assert_eq!(compare(&old, &of(vec![whole()])).conclusion(), Conclusion::Worse);
+    assert_eq!(compare(&old, &of(vec![whole()])).outcome(), ComparisonOutcome::Worse);
 }
 
 #[test]
@@ -184,9 +191,13 @@ fn rules_are_compared_as_trials_are() {
         };
     }
     let found = compare(&old, &new);
-    let fates: Vec<(&str, Fate)> = found.rules.iter().map(|its| (its.id.as_str(), its.fate)).collect();
-    assert_eq!(fates, [("attach/one::netlink", Fate::Broke), ("attach/two::netlink", Fate::Mended)]);
-    assert_eq!((found.rules_compared, found.trials.len()), (2, 0));
+    let fates: Vec<(&str, ChangeKind)> =
+        found.attach_semantics.iter().map(|its| (its.id.as_str(), its.kind)).collect();
+    assert_eq!(
+        fates,
+        [("attach/one::netlink", ChangeKind::Regressed), ("attach/two::netlink", ChangeKind::Fixed)]
+    );
+    assert_eq!((found.attach_semantics_compared, found.trials.len()), (2, 0));
 }
 
 #[test]
@@ -200,18 +211,18 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
     let lines: Vec<&str> = told.lines().collect();
     // What got worse stands last, above the summary.
     let starts = [
-        "gone         finding: statistics disagree on veth: gone",
-        "new          finding: statistics disagree on veth: came",
+        "gone         finding: wrong statistics on veth: gone",
+        "new          finding: wrong statistics on veth: came",
         "PASS         path/same",
         "IMPROVED     path/faster",
         "INCONCLUSIVE path/noisy",
-        "new          comes::native::pnet: not there -> pass",
-        "mended       mends::native::pnet: fail -> pass",
+        "new          comes::native::pnet: absent -> pass",
+        "fixed        mends::native::pnet: fail -> pass",
         "REGRESSION   path/slower",
-        "BROKE        breaks::native::pnet: pass -> fail: protocol 17 (udp): expected 4, got 3",
-        "VANISHED     vanishes::native::pnet: pass -> not there",
-        "4 trials compared: 4 came out otherwise, 2 of them worse; findings: 1 new, 1 gone; 4 measurements compared: 1 slower, \
-         1 faster, 1 cannot be told",
+        "REGRESSED    breaks::native::pnet: pass -> fail: protocol 17 (udp): expected 4, got 3",
+        "LOST         vanishes::native::pnet: pass -> absent",
+        "4 trials compared: 4 changed, 2 worse; findings: 1 new, 1 gone; 4 measurements compared: 1 slower, \
+         1 faster, 1 inconclusive",
     ];
     assert_eq!(lines.len(), starts.len(), "{told}");
     for (line, start) in lines.iter().zip(starts) {
@@ -225,7 +236,7 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
     for name in ["comparison.md", "comparison.html"] {
         let text = written(name);
         for word in
-            ["3 things got worse", "BROKE", "breaks::native::pnet", "6.12", "REGRESSION", "path/slower"]
+            ["3 regressions", "REGRESSED", "breaks::native::pnet", "6.12", "REGRESSION", "path/slower"]
         {
             assert!(text.contains(word), "{name} has no `{word}`:\n{text}");
         }

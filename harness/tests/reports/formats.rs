@@ -68,12 +68,12 @@ fn junit_has_a_case_for_everything_and_counts_each_as_what_it_is() {
             "6.1/veth/generic::pnet",
             "6.1/veth/native::pnet",
             "6.1/veth/offload::pnet",
-            "6.1/veth/rules of attaching",
+            "6.1/veth/attach semantics",
             "6.1/measurements",
             "6.1/findings",
-            "6.1/never begun",
+            "6.1/not run",
             "6.12/veth/generic::pnet",
-            "parts that came to nothing",
+            "infrastructure failures",
         ]
     );
 }
@@ -112,7 +112,7 @@ fn junit_gives_a_failure_with_its_bytes_and_its_command_and_a_skip_with_its_reas
         "FAIL a/b::native::pnet",
         "02000000000202000000000108004500001c",
         "17 udp                              4            3",
-        "repeat: xdproof validate --scenario a/b --mode native --injector pnet",
+        "reproduce: xdproof validate --scenario a/b --mode native --injector pnet",
     ] {
         assert!(failure.text.contains(word), "{}", failure.text);
     }
@@ -231,7 +231,7 @@ fn ktap_has_a_result_for_everything_and_counts_each_as_what_it_is() {
         let skip = groups[2].1[0].directive.as_ref().and_then(|directive| directive.reason);
         assert_eq!(skip, Some("there is no device to offload to: Invalid argument"));
     });
-    assert!(text.contains("  #   repeat: xdproof validate --scenario group/fails"), "{text}");
+    assert!(text.contains("  #   reproduce: xdproof validate --scenario group/fails"), "{text}");
     assert!(text.contains("  not ok 2 group/fails # fail: protocol 17 (udp): expected 4, got 3\n"), "{text}");
 }
 
@@ -304,8 +304,8 @@ fn markdown_says_the_verdict_what_was_tested_and_what_is_wrong() {
         "- `attach/two::netlink`: expected EINVAL, observed done (6.1/veth)",
         "- `veth, native`: native is advertised, and refused (6.1)",
         "- `5.10`: the machine hung",
-        "trials were of the plan never begun",
-        "repeat: xdproof validate --scenario group/fails",
+        "planned trials were not run",
+        "reproduce: xdproof validate --scenario group/fails",
         "| `path/slower` |",
     ] {
         assert!(text.contains(word), "no `{word}` in\n{text}");
@@ -321,7 +321,7 @@ fn markdown_folds_and_cuts_what_is_many() {
     let (few, many) = (markdown_of(&trials(5)), markdown_of(&trials(2000)));
     assert_eq!((few.matches("<details>").count(), many.matches("<details>").count()), (3, 4));
     assert!(!few.contains("more</summary>") && many.contains("<details><summary>and 1995 more</summary>"));
-    assert!(many.contains("- 1945 are left out here"));
+    assert!(many.contains("- 1945 more not shown"));
     assert!(many.len() < 20_000, "{}", many.len());
 }
 
@@ -342,10 +342,10 @@ fn hostile_names_stay_names_in_markdown() {
     let ours = [
         "## xdproof: Failed",
         "### Failed trials (18)",
-        "### Rules of attaching that do not hold (1)",
-        "### Findings that are faults (1)",
-        "### Parts that came to nothing (1)",
-        "### Rates",
+        "### Failed attach-semantics tests (1)",
+        "### Faults (1)",
+        "### Infrastructure failures (1)",
+        "### Measurements",
     ];
     assert_eq!(headings, ours);
     let headings = Parser::new(&text).filter(|event| matches!(event, Event::Start(Tag::Heading { .. })));

@@ -40,8 +40,8 @@ fn a_hundred_thousand_trials_are_reported_merged_and_compared() {
     assert!(told.contains("100000 trials: 99000 pass, 1000 fail"), "{told}");
     let told = timed("compare", &["compare", path(&old), path(&new), "--out", path(&out)], 1);
     assert!(told.ends_with(
-        "100000 trials compared: 2000 came out otherwise, 1000 of them worse; 0 measurements compared: 0 slower, 0 faster, 0 \
-         cannot be told\n"
+        "100000 trials compared: 2000 changed, 1000 worse; 0 measurements compared: 0 slower, 0 faster, 0 \
+         inconclusive\n"
     ));
     let size = |name: &str| fs::metadata(out.join(name)).unwrap().len();
     assert!(size("report.md") < 20_000, "{}", size("report.md"));

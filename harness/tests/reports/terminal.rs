@@ -17,11 +17,7 @@ use xdproof::{
         result::{RunResult, TrialRecord},
         verdict::VerdictKind::{self, Fail, Pass, Skip},
     },
-    report::{
-        Event, Reporter as _,
-        console::{Console, Verbosity},
-        progress::Progress,
-    },
+    report::{Event, Reporter as _, console::Console, progress::Progress, terminal_style::Verbosity},
 };
 
 use super::{
@@ -73,7 +69,7 @@ fn three_thousand_trials_fit_a_screen() {
     let bad = told(&many(|index| if index < 100 { Fail } else { Pass }), Verbosity::Normal);
     let (before, rest) = bad.split_once("\nFAIL ").unwrap();
     let (explained, after) = rest.rsplit_once("\n\n").unwrap();
-    assert_eq!(explained.matches("  repeat: ").count(), 3, "{bad}");
+    assert_eq!(explained.matches("  reproduce: ").count(), 3, "{bad}");
     assert!(lines(before) + lines(after) <= 24, "{bad}");
     assert!(after.contains("and 492 failures more: -v shows them all, --out DIR keeps them\n"), "{after}");
     assert!(after.lines().last().unwrap().starts_with("3000 trials: 2500 pass, 500 fail in "), "{after}");
@@ -84,10 +80,10 @@ fn three_thousand_trials_fit_a_screen() {
 fn everything_is_told_where_it_is_asked_for() {
     let result = many(|index| if index < 10 { Fail } else { Pass });
     let verbose = told(&result, Verbosity::Verbose);
-    assert_eq!(verbose.matches("  repeat: ").count(), 50);
+    assert_eq!(verbose.matches("  reproduce: ").count(), 50);
     assert!(verbose.contains("\ngroup_5/scenario_599 "), "no row a scenario");
     let quiet = told(&result, Verbosity::Quiet);
-    assert_eq!(quiet.matches("  repeat: ").count(), 16);
+    assert_eq!(quiet.matches("  reproduce: ").count(), 16);
     assert!(!quiet.contains("failures in") && quiet.contains("and 29 failures more"), "{quiet}");
 }
 
@@ -170,7 +166,7 @@ fn help_names_every_verb_once_by_what_it_is_for() {
         let lines = help.lines().filter(|line| line.starts_with(&format!("  {verb} "))).count();
         assert_eq!(lines, 1, "{verb} in\n{help}");
     }
-    for word in ["Prove and measure:", "Read results:", "Exit codes: 0 as expected", "Examples:"] {
+    for word in ["Test and measure:", "Read results:", "Exit codes: 0 as expected", "Examples:"] {
         assert!(help.contains(word), "{help}");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use askama::Template;
 
 use crate::comparison::{
-    Comparison, Conclusion, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix,
+    ChangeKind, Comparison, ComparisonOutcome, FindingChange, MeasurementChange, VerdictChange, named, suffix,
 };
 use crate::html::{STYLE, policy_hash};
 
@@ -21,7 +21,7 @@ struct Page<'a> {
     symbol: &'static str,
     headline: String,
     summary: String,
-    lacking: &'a [String],
+    incomplete: &'a [String],
     sides: Vec<(&'static str, String, String)>,
     verdicts: Vec<Verdict<'a>>,
     findings: Vec<(Word, String)>,
@@ -50,14 +50,14 @@ struct Verdict<'a> {
 ///
 /// When it cannot be written.
 pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> {
-    let (class, symbol) = match comparison.conclusion() {
-        Conclusion::AsExpected => ("pass", "\u{2713}"),
-        Conclusion::Worse => ("fail", "\u{2717}"),
-        Conclusion::Inconclusive => ("xfail", "?"),
+    let (class, symbol) = match comparison.outcome() {
+        ComparisonOutcome::AsExpected => ("pass", "\u{2713}"),
+        ComparisonOutcome::Worse => ("fail", "\u{2717}"),
+        ComparisonOutcome::Inconclusive => ("xfail", "?"),
     };
     let several = comparison.has_several_nics();
     let mut verdicts: Vec<&VerdictChange> = comparison.verdicts().collect();
-    verdicts.sort_by_key(|change| std::cmp::Reverse(change.fate));
+    verdicts.sort_by_key(|change| std::cmp::Reverse(change.kind));
     let mut rates: Vec<&MeasurementChange> = comparison.measurements.iter().collect();
     rates.sort_by_key(|change| (!change.is_slower(), change.is_same()));
     let over = |number: usize| number.saturating_sub(SHOWN);
@@ -71,7 +71,7 @@ pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> 
         symbol,
         headline: comparison.headline(),
         summary: comparison.summary(),
-        lacking: &comparison.lacking,
+        incomplete: &comparison.incomplete,
         sides: vec![
             ("Kernel", list(&old.kernels), list(&new.kernels)),
             ("Program", list(&old.programs), list(&new.programs)),
@@ -86,20 +86,20 @@ pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> 
     to.flush()
 }
 
-fn word(fate: Fate) -> Word {
-    let class = match fate {
-        Fate::Mended => "pass",
-        Fate::New | Fate::Changed => "skip",
-        Fate::Missing => "xfail",
-        Fate::Vanished | Fate::Broke => "fail",
+fn word(kind: ChangeKind) -> Word {
+    let class = match kind {
+        ChangeKind::Fixed => "pass",
+        ChangeKind::New | ChangeKind::Changed => "skip",
+        ChangeKind::Missing => "xfail",
+        ChangeKind::Lost | ChangeKind::Regressed => "fail",
     };
-    Word { name: fate.name().to_owned(), class }
+    Word { name: kind.name().to_owned(), class }
 }
 
 fn verdict(change: &VerdictChange, several: bool) -> Verdict<'_> {
-    let VerdictChange { id, nic, place, old, new, fate, worse: _, reason } = change;
+    let VerdictChange { id, nic, place, old, new, kind, worse: _, reason } = change;
     Verdict {
-        word: word(*fate),
+        word: word(*kind),
         id,
         place: suffix(nic.as_deref(), place.as_deref(), several),
         old: named(*old),
@@ -109,8 +109,8 @@ fn verdict(change: &VerdictChange, several: bool) -> Verdict<'_> {
 }
 
 fn finding(change: &FindingChange) -> (Word, String) {
-    let mut word = word(change.fate);
-    if change.fate == Fate::Mended {
+    let mut word = word(change.kind);
+    if change.kind == ChangeKind::Fixed {
         "gone".clone_into(&mut word.name);
     }
     (word, format!("{change}{}", suffix(None, change.place.as_deref(), false)))

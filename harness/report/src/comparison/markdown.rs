@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io};
 
-use crate::comparison::{Comparison, Fate, Side, named, suffix};
+use crate::comparison::{ChangeKind, Comparison, Side, named, suffix};
 use crate::markdown::{code, prose, table};
 
 /// Writes it.
@@ -30,22 +30,22 @@ fn render(to: &mut String, comparison: &Comparison) -> std::fmt::Result {
         row("device", |side| side.devices.iter().cloned().collect()),
     ];
     table(to, &["", "old", "new"].map(str::to_owned), &rows)?;
-    for lacking in &comparison.lacking {
-        writeln!(to, "- incomplete: {}", prose(lacking))?;
+    for incomplete in &comparison.incomplete {
+        writeln!(to, "- incomplete: {}", prose(incomplete))?;
     }
-    if !comparison.lacking.is_empty() {
+    if !comparison.incomplete.is_empty() {
         writeln!(to)?;
     }
     let several = comparison.has_several_nics();
-    // Here the weightiest comes first.
+    // The worst come first.
     let mut verdicts: Vec<_> = comparison.verdicts().collect();
-    verdicts.sort_by_key(|change| std::cmp::Reverse(change.fate));
+    verdicts.sort_by_key(|change| std::cmp::Reverse(change.kind));
     let verdicts: Vec<Vec<String>> = verdicts
         .into_iter()
         .map(|change| {
             let place = suffix(change.nic.as_deref(), change.place.as_deref(), several);
             vec![
-                mark(change.fate.name(), change.worse),
+                mark(change.kind.name(), change.worse),
                 format!("{}{}", code(&change.id).replace('|', "\\|"), prose(&place)),
                 named(change.old).to_owned(),
                 named(change.new).to_owned(),
@@ -53,12 +53,12 @@ fn render(to: &mut String, comparison: &Comparison) -> std::fmt::Result {
             ]
         })
         .collect();
-    section(to, "Trials and rules", &["", "id", "old", "new", "why"], &verdicts)?;
+    section(to, "Trials and attach-semantics tests", &["", "id", "old", "new", "reason"], &verdicts)?;
     let findings: Vec<Vec<String>> = comparison
         .findings
         .iter()
         .map(|change| {
-            let name = if change.fate == Fate::Mended { "gone" } else { change.fate.name() };
+            let name = if change.kind == ChangeKind::Fixed { "gone" } else { change.kind.name() };
             let place = suffix(None, change.place.as_deref(), false);
             vec![mark(name, change.worse), prose(&format!("{change}{place}"))]
         })
@@ -78,7 +78,7 @@ fn render(to: &mut String, comparison: &Comparison) -> std::fmt::Result {
             ]
         })
         .collect();
-    section(to, "Rates", &["", "measurement", "change"], &rates)
+    section(to, "Measurements", &["", "measurement", "change"], &rates)
 }
 
 fn mark(name: &str, worse: bool) -> String {

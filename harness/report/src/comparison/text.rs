@@ -1,21 +1,26 @@
-//! A comparison on a terminal: a line for each difference, what got worse last, then the summary.
+//! A comparison on a terminal: a line for each difference, the worse ones last, then the summary.
 
 use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::comparison::{Comparison, Fate, FindingChange, MeasurementChange, VerdictChange, named, suffix};
-use crate::console::{Verbosity, shown};
+use crate::comparison::{
+    ChangeKind, Comparison, FindingChange, MeasurementChange, VerdictChange, named, suffix,
+};
+use crate::terminal_style::{Verbosity, shown, wrapped};
 
-/// Writes it. Where little is to be said, measurements that are as before are left out; where much is, reasons are added.
+/// Columns in front of the text of a line.
+const INDENT: usize = 13;
+
+/// Writes a comparison: quiet without unchanged measurements, verbose with the reasons of all changes.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
 pub fn write(comparison: &Comparison, verbosity: Verbosity, to: &mut impl io::Write) -> io::Result<()> {
     let several = comparison.has_several_nics();
-    for lacking in &comparison.lacking {
-        writeln!(to, "{:12} {}", "incomplete", shown(lacking))?;
+    for incomplete in &comparison.incomplete {
+        writeln!(to, "{:12} {}", "incomplete", shown(incomplete))?;
     }
     for worse in [false, true] {
         for change in comparison.findings.iter().filter(|change| change.worse == worse) {
@@ -33,12 +38,12 @@ pub fn write(comparison: &Comparison, verbosity: Verbosity, to: &mut impl io::Wr
     writeln!(to, "{}", comparison.summary())
 }
 
-fn style(fate: Fate) -> Style {
-    match fate {
-        Fate::Mended => AnsiColor::Green.on_default(),
-        Fate::New | Fate::Changed => Style::new(),
-        Fate::Missing => AnsiColor::Yellow.on_default(),
-        Fate::Vanished | Fate::Broke => AnsiColor::Red.on_default().bold(),
+fn style(kind: ChangeKind) -> Style {
+    match kind {
+        ChangeKind::Fixed => AnsiColor::Green.on_default(),
+        ChangeKind::New | ChangeKind::Changed => Style::new(),
+        ChangeKind::Missing => AnsiColor::Yellow.on_default(),
+        ChangeKind::Lost | ChangeKind::Regressed => AnsiColor::Red.on_default().bold(),
     }
 }
 
@@ -48,22 +53,22 @@ fn verdict(
     several: bool,
     verbosity: Verbosity,
 ) -> io::Result<()> {
-    let VerdictChange { id, nic, place, old, new, fate, worse, reason } = change;
-    let style = style(*fate);
+    let VerdictChange { id, nic, place, old, new, kind, worse, reason } = change;
+    let style = style(*kind);
     let place = suffix(nic.as_deref(), place.as_deref(), several);
-    write!(to, "{style}{:12}{style:#} {}: {} -> {}", fate.name(), shown(id), named(*old), named(*new))?;
-    write!(to, "{}", shown(&place))?;
-    match reason {
-        Some(reason) if *worse || verbosity >= Verbosity::Verbose => writeln!(to, ": {}", shown(reason)),
-        _ => writeln!(to),
+    let mut text = format!("{id}: {} -> {}{place}", named(*old), named(*new));
+    if let Some(reason) = reason.as_ref().filter(|_| *worse || verbosity >= Verbosity::Verbose) {
+        text.push_str(&format!(": {reason}"));
     }
+    writeln!(to, "{style}{:12}{style:#} {}", kind.name(), wrapped(&shown(&text), INDENT, INDENT))
 }
 
 fn finding(to: &mut impl io::Write, change: &FindingChange) -> io::Result<()> {
-    let style = style(change.fate);
-    let name = if change.fate == Fate::Mended { "gone" } else { change.fate.name() };
+    let style = style(change.kind);
+    let name = if change.kind == ChangeKind::Fixed { "gone" } else { change.kind.name() };
     let place = suffix(None, change.place.as_deref(), false);
-    writeln!(to, "{style}{name:12}{style:#} finding: {}{}", shown(&change.to_string()), shown(&place))
+    let text = wrapped(&shown(&format!("finding: {change}{place}")), INDENT, INDENT);
+    writeln!(to, "{style}{name:12}{style:#} {text}")
 }
 
 fn measurement(to: &mut impl io::Write, change: &MeasurementChange) -> io::Result<()> {

@@ -95,12 +95,12 @@ struct ShownFailure {
 }
 
 /// Values, each once, by number.
-struct Table<T> {
+struct Interner<T> {
     values: Vec<T>,
     numbers: HashMap<T, usize>,
 }
 
-impl<T: Clone + Eq + Hash> Table<T> {
+impl<T: Clone + Eq + Hash> Interner<T> {
     fn new() -> Self {
         Self { values: Vec::new(), numbers: HashMap::new() }
     }
@@ -116,21 +116,21 @@ impl<T: Clone + Eq + Hash> Table<T> {
 }
 
 /// What is put into tables while trials are gone through.
-struct Tables {
-    scenarios: Table<String>,
-    reasons: Table<String>,
-    numbers: Table<Numbers>,
-    frames: Table<ShownFrame>,
+struct Interners {
+    scenarios: Interner<String>,
+    reasons: Interner<String>,
+    numbers: Interner<Numbers>,
+    frames: Interner<ShownFrame>,
     failures: Vec<ShownFailure>,
 }
 
 impl<'a> Data<'a> {
     pub(super) fn of(collection: &Collection, columns: &'a Columns, known: &Known) -> Self {
-        let mut tables = Tables {
-            scenarios: Table::new(),
-            reasons: Table::new(),
-            numbers: Table::new(),
-            frames: Table::new(),
+        let mut tables = Interners {
+            scenarios: Interner::new(),
+            reasons: Interner::new(),
+            numbers: Interner::new(),
+            frames: Interner::new(),
             failures: Vec::new(),
         };
         let mut trials = Vec::new();
@@ -139,7 +139,7 @@ impl<'a> Data<'a> {
                 trials.push(tables.row(columns.at(run, trial), trial));
             }
         }
-        let Tables { scenarios, reasons, numbers, frames, failures } = tables;
+        let Interners { scenarios, reasons, numbers, frames, failures } = tables;
         let protocols = numbers.values.iter().flat_map(|Numbers(counts, ..)| counts.keys().copied());
         let protocols = protocols.filter_map(|number| Some((number, protocol_name(number)?))).collect();
         let messages = collection.results.iter().map(|result| {
@@ -166,7 +166,7 @@ impl<'a> Data<'a> {
     }
 }
 
-impl Tables {
+impl Interners {
     fn row(&mut self, column: usize, trial: &TrialRecord) -> Row {
         let TrialRecord { scenario, verdict, reason, expected, observed, sent, duration_us, failure, .. } =
             trial;

@@ -147,7 +147,7 @@ impl Rates {
         let rows = measurements.iter().enumerate();
         Some(Self {
             title,
-            telling: telling(measurements),
+            telling: capability(measurements),
             sizes: size_charts(measurements),
             scale: [1.0 - scale, 1.0 + scale].map(|end| format!("{end:.2}")),
             rows: rows.map(|(number, measurement)| row(anchor(run, number), measurement, scale)).collect(),
@@ -208,7 +208,7 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
     let mut remarks = Vec::new();
     if let Some(net) = net_ratio {
         remarks.push(format!(
-            "net of the null program {:.3} times as fast ({}), which is {:.3} times the cost",
+            "net of the null program: {:.3} times as fast ({}), which is {:.3} times the cost",
             net.ratio,
             span(net.interval, 3),
             1.0 / net.ratio
@@ -240,23 +240,24 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
     }
 }
 
-/// What a machine with such measurements can tell and what it cannot.
-fn telling(measurements: &[Measurement]) -> Vec<String> {
+/// Returns sentences about the differences that the machine can show.
+fn capability(measurements: &[Measurement]) -> Vec<String> {
     let mut sentences = Vec::new();
     let halves = |intervals: Vec<Interval>| -> Vec<f64> {
         intervals.iter().map(|interval| interval.width() / 2.0).filter(|half| half.is_finite()).collect()
     };
-    let gates = halves(measurements.iter().filter_map(|its| Some(its.control?.interval)).collect());
+    let controls = halves(measurements.iter().filter_map(|its| Some(its.control?.interval)).collect());
     let ratios = halves(measurements.iter().filter_map(|its| Some(its.ratio?.interval)).collect());
-    let widest = gates.iter().copied().fold(0.0, f64::max);
-    if let (Some(control), Some(ratio), Some(first)) = (median(&gates), median(&ratios), measurements.first())
+    let widest = controls.iter().copied().fold(0.0, f64::max);
+    if let (Some(control), Some(ratio), Some(first)) =
+        (median(&controls), median(&ratios), measurements.first())
     {
         let [control, widest, ratio] = [control, widest, ratio].map(|half| format!("{:.1} %", half * 100.0));
         sentences.push(format!(
-            "Held against itself (A/A), the reference came out within ±{control} in the median and ±{widest} at the widest, of {} \
-             comparisons. A ratio is known to ±{ratio} in the median: differences below that cannot be told here, and those \
-             within the tolerance of {} count as none.",
-            gates.len(),
+            "The A/A control agrees within ±{control} in the median and ±{widest} at worst, of {} comparisons. A ratio is \
+             known to ±{ratio} in the median: smaller differences cannot be seen here, and those within the tolerance of {} \
+             count as none.",
+            controls.len(),
             first.tolerance
         ));
     }
@@ -273,7 +274,7 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
         counts.push(judged.join(", "));
     }
     if unjudged > 0 {
-        counts.push(format!("{unjudged} of which the figures can be believed and nothing is to be judged"));
+        counts.push(format!("{unjudged} with valid figures and nothing to judge"));
     }
     if unmeasured > 0 {
         counts.push(format!("{unmeasured} not measured"));
@@ -281,8 +282,7 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
     sentences.push(format!("Of {} comparisons: {}.", measurements.len(), counts.join("; ")));
     if measurements.iter().any(|its| its.fingerprint.virtual_machine) {
         sentences.push(
-            "This is a virtual machine: its speed is not its own from one run to the next, so that ratios compare and \
-             absolute figures do not."
+            "This is a virtual machine, whose speed varies from run to run: ratios compare, absolute figures do not."
                 .to_owned(),
         );
     }
@@ -290,7 +290,7 @@ fn telling(measurements: &[Measurement]) -> Vec<String> {
         |its: &&Measurement| its.fingerprint.device.as_ref().is_some_and(|device| device.driver == "veth");
     if measurements.iter().any(|its| veth(&its)) {
         sentences.push(
-            "On a veth the sender's CPU does the receiving too: a rate is that of the whole path, not what a driver can do."
+            "On a veth the CPU of the sender also does the receive side: a rate is that of the whole path, not of a driver."
                 .to_owned(),
         );
     }

@@ -1,7 +1,7 @@
-//! Everything that a collection holds as test cases in groups, for forms that know nothing else (JUnit, KTAP). Pure.
+//! A collection as test cases in groups, for formats that have nothing else (JUnit, KTAP). Pure.
 //!
-//! What did not come out as it had to is a case that did not pass, whatever it is: a trial, a rule, a measurement, a finding, a
-//! part of a run that is missing. Nobody who counts cases can take an incomplete run for a good one.
+//! Promises: everything that failed or is missing is a case that did not pass, so that nobody who counts cases mistakes an
+//! incomplete run for a complete one.
 
 use std::{
     borrow::Cow,
@@ -25,78 +25,77 @@ use xdproof_core::model::{
     result::{AttachTestRecord, Collection, RunResult, TrialRecord},
 };
 
-use crate::console::{explain, several};
+use crate::{console::explain, terminal_style::several};
 
-/// What was tried in one place.
+/// Test cases of one place.
 #[derive(Debug)]
-pub(super) struct Group<'a> {
-    /// The place: kernel, device, mode and injector.
+pub(super) struct CaseGroup<'a> {
+    /// Kernel, device, mode and injector.
     pub(super) name: String,
-    /// The result that it is from; none for what is from no result.
+    /// None for infrastructure failures.
     pub(super) result: Option<&'a RunResult>,
     /// In the order of the plan.
-    pub(super) cases: Vec<Case<'a>>,
+    pub(super) cases: Vec<ReportCase<'a>>,
 }
 
-/// One thing that was tried.
+/// A test case.
 #[derive(Debug)]
-pub(super) struct Case<'a> {
+pub(super) struct ReportCase<'a> {
     pub(super) name: Cow<'a, str>,
-    pub(super) outcome: Outcome,
-    /// Why it came out so, in one line; none where there is nothing to say.
+    pub(super) status: CaseStatus,
+    /// Reason on one line.
     pub(super) reason: Option<Cow<'a, str>>,
-    /// How long it took, if that is known.
     pub(super) time: Option<Duration>,
-    detail: Detail<'a>,
+    detail: CaseDetail<'a>,
 }
 
-/// How a case came out.
+/// The status of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CaseStatus {
     Pass,
     Fail,
-    /// What was to try it broke.
+    /// The infrastructure broke.
     Error,
-    /// It was not run, for a declared reason, or nothing can be said.
+    /// Not run for a declared reason, or inconclusive.
     Skip,
-    /// It deviates, as is known.
+    /// Deviates as declared.
     Xfail,
 }
 
-impl Outcome {
-    /// Whether it is not as it has to be.
+impl CaseStatus {
+    /// Returns whether it failed or errored.
     pub(super) fn is_bad(self) -> bool {
         matches!(self, Self::Fail | Self::Error)
     }
 }
 
 #[derive(Debug)]
-enum Detail<'a> {
+enum CaseDetail<'a> {
     None,
     Trial(&'a TrialRecord),
     Steps(&'a [StepRecord]),
     Text(&'a str),
 }
 
-impl Case<'_> {
-    /// What is needed to understand it, several lines without colours; empty where there is nothing.
+impl ReportCase<'_> {
+    /// Returns details in several lines without colours.
     pub(super) fn detail(&self) -> String {
         match &self.detail {
-            Detail::None => String::new(),
-            Detail::Trial(trial) => strip_str(&explain(trial)).to_string(),
-            Detail::Steps(steps) => {
+            CaseDetail::None => String::new(),
+            CaseDetail::Trial(trial) => strip_str(&explain(trial)).to_string(),
+            CaseDetail::Steps(steps) => {
                 let step = |StepRecord { action, expected, observed }: &StepRecord| {
                     format!("{action}\n  expected: {expected}\n  observed: {observed}\n")
                 };
                 steps.iter().map(step).collect()
             }
-            Detail::Text(text) => (*text).to_owned(),
+            CaseDetail::Text(text) => (*text).to_owned(),
         }
     }
 }
 
-/// The groups of a collection: its results one after the other, then what came to nothing.
-pub(super) fn groups(collection: &Collection) -> Vec<Group<'_>> {
+/// Returns the groups of all results, then that of the infrastructure failures.
+pub(super) fn groups(collection: &Collection) -> Vec<CaseGroup<'_>> {
     let Collection { schema: _, results, infrastructure_failures, summary: _ } = collection;
     let mut groups = Vec::new();
     for (label, result) in labels(results).into_iter().zip(results) {
@@ -104,13 +103,13 @@ pub(super) fn groups(collection: &Collection) -> Vec<Group<'_>> {
     }
     if !infrastructure_failures.is_empty() {
         let cases = infrastructure_failures.iter().map(of_breakdown).collect();
-        groups.push(Group { name: "parts that came to nothing".to_owned(), result: None, cases });
+        groups.push(CaseGroup { name: "infrastructure failures".to_owned(), result: None, cases });
     }
     groups
 }
 
-/// What each result is called: by its kernel, and where that is not enough by its program, and by a number. Results of one
-/// environment have one name: no trial is in two of them.
+/// Names each result by its kernel, and if that is ambiguous by its program and a number. Results of one environment share a
+/// name, because no trial is in two of them.
 pub(super) fn labels(results: &[RunResult]) -> Vec<String> {
     let environments: Vec<&Environment> = results.iter().map(|result| &result.environment).collect();
     let named =
@@ -140,7 +139,7 @@ pub(super) fn labels(results: &[RunResult]) -> Vec<String> {
     environments.iter().map(|its| label(its)).collect()
 }
 
-fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {
+fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<CaseGroup<'a>> {
     let RunResult {
         schema: _,
         environment: _,
@@ -153,146 +152,152 @@ fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<Group<'a>> {
         measurements,
         summary,
     } = result;
-    let mut cells: BTreeMap<(&str, TrialPath), Vec<Case<'_>>> = BTreeMap::new();
+    let mut cells: BTreeMap<(&str, TrialPath), Vec<ReportCase<'_>>> = BTreeMap::new();
     for trial in trials {
         cells.entry((nic(trial), trial.path())).or_default().push(of_trial(trial));
     }
-    let mut tried: BTreeMap<&str, Vec<Case<'_>>> = BTreeMap::new();
+    let mut tried: BTreeMap<&str, Vec<ReportCase<'_>>> = BTreeMap::new();
     for rule in attach_semantics {
         tried.entry(&rule.nic).or_default().push(of_rule(rule));
     }
-    let mut places: Vec<(String, Vec<Case<'_>>)> = Vec::new();
+    let mut places: Vec<(String, Vec<ReportCase<'_>>)> = Vec::new();
     places.extend(cells.into_iter().map(|((nic, path), cases)| (format!("{nic}/{path}"), cases)));
-    places.extend(tried.into_iter().map(|(nic, cases)| (format!("{nic}/rules of attaching"), cases)));
+    places.extend(tried.into_iter().map(|(nic, cases)| (format!("{nic}/attach semantics"), cases)));
     places.push(("measurements".to_owned(), measurements.iter().map(of_measurement).collect()));
     places.push(("findings".to_owned(), findings.iter().map(of_finding).collect()));
-    places.push(("never begun".to_owned(), not_run(summary.not_run).into_iter().collect()));
+    places.push(("not run".to_owned(), not_run(summary.not_run).into_iter().collect()));
     let filled = places.into_iter().filter(|(_, cases)| !cases.is_empty());
     filled
-        .map(|(place, cases)| Group { name: format!("{label}/{place}"), result: Some(result), cases })
+        .map(|(place, cases)| CaseGroup { name: format!("{label}/{place}"), result: Some(result), cases })
         .collect()
 }
 
-/// What a trial's device is called.
+/// Returns the name of a trial's device.
 pub(super) fn nic(trial: &TrialRecord) -> &str {
     trial.nic.as_deref().unwrap_or("no device")
 }
 
-fn outcome(verdict: VerdictKind) -> Outcome {
+fn status(verdict: VerdictKind) -> CaseStatus {
     match verdict {
-        VerdictKind::Pass => Outcome::Pass,
-        VerdictKind::Fail => Outcome::Fail,
-        VerdictKind::Error => Outcome::Error,
-        VerdictKind::Skip | VerdictKind::Unreachable => Outcome::Skip,
-        VerdictKind::Xfail => Outcome::Xfail,
+        VerdictKind::Pass => CaseStatus::Pass,
+        VerdictKind::Fail => CaseStatus::Fail,
+        VerdictKind::Error => CaseStatus::Error,
+        VerdictKind::Skip | VerdictKind::Unreachable => CaseStatus::Skip,
+        VerdictKind::Xfail => CaseStatus::Xfail,
     }
 }
 
-fn of_trial(trial: &TrialRecord) -> Case<'_> {
+fn of_trial(trial: &TrialRecord) -> ReportCase<'_> {
     let unreachable = trial.verdict == VerdictKind::Unreachable;
-    Case {
+    ReportCase {
         name: Cow::from(&trial.scenario),
-        outcome: outcome(trial.verdict),
+        status: status(trial.verdict),
         reason: match &trial.reason {
             Some(reason) if unreachable => Some(format!("unreachable: {reason}").into()),
             reason => reason.as_deref().map(Cow::from),
         },
         time: Some(Duration::from_micros(trial.duration_us)),
         detail: if trial.failure.is_some() || trial.verdict.is_bad() {
-            Detail::Trial(trial)
+            CaseDetail::Trial(trial)
         } else {
-            Detail::None
+            CaseDetail::None
         },
     }
 }
 
-fn of_rule(rule: &AttachTestRecord) -> Case<'_> {
-    Case {
+fn of_rule(rule: &AttachTestRecord) -> ReportCase<'_> {
+    ReportCase {
         name: Cow::from(&rule.id),
-        outcome: outcome(rule.verdict),
+        status: status(rule.verdict),
         reason: rule.reason.as_deref().map(Cow::from),
         time: None,
-        detail: if rule.verdict.is_bad() { Detail::Steps(&rule.steps) } else { Detail::None },
+        detail: if rule.verdict.is_bad() { CaseDetail::Steps(&rule.steps) } else { CaseDetail::None },
     }
 }
 
-fn of_measurement(measurement: &Measurement) -> Case<'_> {
+fn of_measurement(measurement: &Measurement) -> ReportCase<'_> {
     let inconclusive =
-        |reason: &dyn std::fmt::Display| (Outcome::Skip, Some(format!("inconclusive: {reason}").into()));
+        |reason: &dyn std::fmt::Display| (CaseStatus::Skip, Some(format!("inconclusive: {reason}").into()));
     let slower = |against: &dyn std::fmt::Display| {
-        (Outcome::Fail, Some(format!("slower than allowed: {against}").into()))
+        (CaseStatus::Fail, Some(format!("slower than the tolerance allows: {against}").into()))
     };
     let baseline = measurement.baseline.as_ref();
-    let (outcome, reason): (Outcome, Option<Cow<'_, str>>) =
+    let (status, reason): (CaseStatus, Option<Cow<'_, str>>) =
         match (&measurement.unmeasured, &measurement.verdict) {
-            (Some(Unmeasured { reason, declared: true }), _) => (Outcome::Skip, Some(Cow::from(reason))),
-            (Some(Unmeasured { reason, declared: false }), _) => (Outcome::Error, Some(Cow::from(reason))),
+            (Some(Unmeasured { reason, declared: true }), _) => (CaseStatus::Skip, Some(Cow::from(reason))),
+            (Some(Unmeasured { reason, declared: false }), _) => (CaseStatus::Error, Some(Cow::from(reason))),
             (None, Some(Judgement::Regression)) => match measurement.ratio {
                 Some(its) => slower(&format!("{:.3} times as fast ({})", its.ratio, its.interval)),
-                None => slower(&"no ratio is given"),
+                None => slower(&"no ratio given"),
             },
             (None, verdict) => match (baseline, verdict) {
                 (Some(change), _) if change.is_slower() => slower(change),
                 (_, Some(Judgement::Inconclusive { reason })) => inconclusive(reason),
                 (Some(change), _) => match &change.verdict {
                     Judgement::Inconclusive { reason } => inconclusive(reason),
-                    Judgement::Pass | Judgement::Improved | Judgement::Regression => (Outcome::Pass, None),
+                    Judgement::Pass | Judgement::Improved | Judgement::Regression => (CaseStatus::Pass, None),
                 },
                 (None, Some(Judgement::Pass | Judgement::Improved | Judgement::Regression) | None) => {
-                    (Outcome::Pass, None)
+                    (CaseStatus::Pass, None)
                 }
             },
         };
-    Case { name: Cow::from(&measurement.id), outcome, reason, time: None, detail: Detail::None }
+    ReportCase { name: Cow::from(&measurement.id), status, reason, time: None, detail: CaseDetail::None }
 }
 
-fn of_finding(finding: &Finding) -> Case<'_> {
+fn of_finding(finding: &Finding) -> ReportCase<'_> {
     let Finding { kind, severity, nic, mode, message } = finding;
     let mut name = kind_name(*kind).to_owned();
     for of in [nic.clone(), mode.map(|mode| mode.to_string())].into_iter().flatten() {
         name.push_str(", ");
         name.push_str(&of);
     }
-    let outcome = match severity {
-        Severity::Fault => Outcome::Fail,
-        Severity::Warning | Severity::Note => Outcome::Pass,
+    let status = match severity {
+        Severity::Fault => CaseStatus::Fail,
+        Severity::Warning | Severity::Note => CaseStatus::Pass,
     };
-    Case { name: name.into(), outcome, reason: Some(Cow::from(message)), time: None, detail: Detail::None }
+    ReportCase {
+        name: name.into(),
+        status,
+        reason: Some(Cow::from(message)),
+        time: None,
+        detail: CaseDetail::None,
+    }
 }
 
-/// What a finding is about, in words.
+/// Returns the subject of a finding in words.
 pub(super) fn kind_name(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::KernelFault => "kernel fault",
-        FindingKind::AdvertisedNotWorking => "advertised and not so",
+        FindingKind::AdvertisedNotWorking => "advertised but not working",
         FindingKind::NotAdvertised => "not advertised",
-        FindingKind::SupportTable => "against the support table",
+        FindingKind::SupportTable => "contradicts the support table",
         FindingKind::UnknownSupport => "unknown support",
-        FindingKind::UnexpectedPass => "no deviation any more",
+        FindingKind::UnexpectedPass => "unexpected pass",
         FindingKind::UnsafeMtu => "unsafe MTU",
-        FindingKind::Statistics => "statistics disagree",
-        FindingKind::ModifiedFrames => "altered frames",
+        FindingKind::Statistics => "wrong statistics",
+        FindingKind::ModifiedFrames => "frames modified in transit",
         FindingKind::NotRestored => "not restored",
     }
 }
 
-fn not_run(number: usize) -> Option<Case<'static>> {
-    (number > 0).then(|| Case {
-        name: "the whole plan".into(),
-        outcome: Outcome::Error,
-        reason: Some(format!("{} of the plan never begun", several(number, "trial")).into()),
+fn not_run(number: usize) -> Option<ReportCase<'static>> {
+    (number > 0).then(|| ReportCase {
+        name: "the rest of the plan".into(),
+        status: CaseStatus::Error,
+        reason: Some(format!("{} not run", several(number, "planned trial")).into()),
         time: None,
-        detail: Detail::None,
+        detail: CaseDetail::None,
     })
 }
 
-fn of_breakdown(breakdown: &InfrastructureFailure) -> Case<'_> {
+fn of_breakdown(breakdown: &InfrastructureFailure) -> ReportCase<'_> {
     let InfrastructureFailure { cell, message, attempts: _, recovered, console } = breakdown;
-    Case {
+    ReportCase {
         name: Cow::from(cell),
-        outcome: if *recovered { Outcome::Pass } else { Outcome::Error },
+        status: if *recovered { CaseStatus::Pass } else { CaseStatus::Error },
         reason: Some(Cow::from(message)),
         time: None,
-        detail: if console.is_empty() { Detail::None } else { Detail::Text(console) },
+        detail: if console.is_empty() { CaseDetail::None } else { CaseDetail::Text(console) },
     }
 }

@@ -12,10 +12,10 @@ use xdproof_core::model::result::RunResult;
 use xdproof_core::model::{mode::Mode, verdict::VerdictKind};
 
 /// The table as it is stored.
-pub const STORED: &str = include_str!("detection.json");
+pub const STORED: &str = include_str!("detection_power.json");
 
 /// Mutants by their names.
-pub type Table = BTreeMap<String, Finders>;
+pub type DetectionTable = BTreeMap<String, Finders>;
 
 /// The scenarios that find a mutant, by how the program is run. On a wire they are those that find it when it is attached to
 /// a veth and frames are sent one by one.
@@ -62,11 +62,11 @@ impl Finders {
     }
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| serde_json::from_str(STORED).unwrap_or_default());
+static TABLE: LazyLock<DetectionTable> = LazyLock::new(|| serde_json::from_str(STORED).unwrap_or_default());
 
 /// The table; empty only if what is stored is none, which a test sees to.
 #[must_use]
-pub fn table() -> &'static Table {
+pub fn table() -> &'static DetectionTable {
     &TABLE
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_stored_table_is_one_and_each_mutant_of_it_is_found() {
-        let table: Table = serde_json::from_str(STORED).unwrap();
+        let table: DetectionTable = serde_json::from_str(STORED).unwrap();
         assert!(table.len() > 100, "{}", table.len());
         for (mutant, finders) in &table {
             let found = Mode::ATTACHED
