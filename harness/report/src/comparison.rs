@@ -298,7 +298,7 @@ impl Comparison {
     pub fn headline(&self) -> String {
         match self.outcome() {
             ComparisonOutcome::AsExpected => "Nothing got worse".to_owned(),
-            ComparisonOutcome::Worse => format!("{}", several(self.worse(), "regression")),
+            ComparisonOutcome::Worse => several(self.worse(), "regression"),
             ComparisonOutcome::Inconclusive => "Inconclusive".to_owned(),
         }
     }
