@@ -2,15 +2,21 @@
 //! carry and on kernels without rings, by `sendmmsg` on a packet socket. Both bypass the qdisc. [`TxRing`] has the measurements
 //! behind this choice.
 
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use rustix::io::Errno;
-use xdproof_netns::{PacketOptions, PacketSocket, TxOutcome, TxRing, Worker};
+use xdproof_netns::{Host, IfIndex, PacketOptions, PacketSocket, TxOutcome, TxRing, Worker};
 
 use crate::ports::Port;
 
 /// Most frames that one system call sends. More gain nothing.
 pub const BURST: u32 = 64;
+
+/// Time that the kernel may take to free the queue of a ring that was closed; it takes milliseconds.
+const QUEUE_RELEASE: Duration = Duration::from_secs(2);
 
 /// A sender at the tester's port: a ring for each transmit queue, used in turn.
 #[derive(Debug)]
@@ -53,7 +59,7 @@ impl RingSender {
             let packet = host.packet_socket(index, options)?;
             let mut rings = Vec::new();
             for queue in queues {
-                match host.tx_ring(index, queue, BURST) {
+                match ring_on_free_queue(host, index, queue) {
                     Ok(ring) => rings.push(Ring { ring, loaded: Vec::new(), order: Vec::new() }),
                     // A kernel without AF_XDP, or a driver that refuses it: the packet socket sends alone.
                     Err(error) if is_unsupported(&error) => break,
@@ -165,6 +171,22 @@ impl Ring {
         }
         Ok(slots)
     }
+}
+
+/// Opens a ring on a queue, waiting for one that was just closed: the kernel frees a queue from a work queue, and answers EBUSY
+/// until then (`xp_put_pool()` and `xp_assign_dev()` of `net/xdp/xsk_buff_pool.c`).
+fn ring_on_free_queue(host: &mut Host, index: IfIndex, queue: u32) -> Result<TxRing, xdproof_netns::Error> {
+    let deadline = Instant::now() + QUEUE_RELEASE;
+    loop {
+        match host.tx_ring(index, queue, BURST) {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+fn is_busy(error: &xdproof_netns::Error) -> bool {
+    error.errno() == Some(Errno::BUSY.raw_os_error())
 }
 
 /// Returns true if this kernel or driver has no such socket.
