@@ -112,7 +112,7 @@ fn renamed_values_mean_the_same() {
             old["trials"].as_array().unwrap().iter().filter(|its| its["gate"] == true).count()
         });
         let preempted = read.side_stats.void_blocks.get("preempted").copied().unwrap_or(0);
-        assert_eq!(preempted, old["beside"]["void"]["away"].as_u64().unwrap_or(0) as usize);
+        assert_eq!(preempted, usize::try_from(old["beside"]["void"]["away"].as_u64().unwrap_or(0)).unwrap());
     }
     let [finding] = &*read_one(&stored("macvlan")).unwrap().findings else { panic!("one finding") };
     assert!(finding.message.starts_with("outer VLAN tags"), "{finding:?}");
