@@ -25,12 +25,14 @@ use crate::{
     detection_power::{self, Power},
 };
 
+mod badge;
 mod columns;
 mod data;
 mod matrix;
 mod rates;
 mod text;
 
+use crate::html::badge::{Badge, Link};
 use crate::html::columns::{Columns, NO_DEVICE, encoded};
 use crate::html::data::{Data, Known};
 use crate::html::matrix::{Mark, Matrix, mark};
@@ -74,18 +76,6 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 /// The name under which a policy lets an inline element run (CSP level 3, `hash-source`).
 pub(super) fn policy_hash(content: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(content)))
-}
-
-/// A word with a symbol, so that its colour is not what tells it.
-struct Badge {
-    class: &'static str,
-    symbol: &'static str,
-    name: String,
-}
-
-struct Link {
-    text: String,
-    href: String,
 }
 
 #[derive(Template)]

@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod gather;
 mod join;
+mod keyed;
 mod missing;
 mod parse;
 mod upgrade;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::html::{Badge, Link};
+use crate::html::badge::{Badge, Link};
 use xdproof_core::{
     measure::median,
     model::{

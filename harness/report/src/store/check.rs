@@ -8,7 +8,7 @@ use xdproof_core::model::{
     verdict::VerdictKind,
 };
 
-use crate::store::{error::StoreError, join::Keyed as _};
+use crate::store::{error::StoreError, keyed::Keyed as _};
 
 /// Checks a result; `at` is the JSON path of the result within its file.
 pub(super) fn check(file: &Path, at: &str, result: &RunResult) -> Result<(), StoreError> {

@@ -1,12 +1,12 @@
 //! Merging: parts of a run that was split become one result, what is there twice is taken once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
 };
 
 use xdproof_core::model::{
-    device::{DeviceRecord, PortRole, Statistic},
+    device::{DeviceRecord, Statistic},
     environment::Environment,
     result::{AttachTestRecord, Collection, PartitionRecord, RunResult, Summary, TrialRecord},
 };
@@ -14,6 +14,7 @@ use xdproof_core::model::{
 use crate::store::{
     error::{Conflict, StoreError},
     gather::Gathered,
+    keyed::{Key, Keyed, nics},
     missing::missing_parts,
 };
 
@@ -182,26 +183,6 @@ impl Joined {
     }
 }
 
-/// Device and id, which identify a trial or a test within one environment.
-type Key<'a> = (Option<&'a str>, &'a str);
-
-/// A trial or an attach-semantics test.
-pub(super) trait Keyed: PartialEq {
-    fn key(&self) -> Key<'_>;
-}
-
-impl Keyed for TrialRecord {
-    fn key(&self) -> Key<'_> {
-        (self.nic.as_deref(), &self.id)
-    }
-}
-
-impl Keyed for AttachTestRecord {
-    fn key(&self) -> Key<'_> {
-        (Some(&self.nic), &self.id)
-    }
-}
-
 fn by_key<T: Keyed>(of: &[T]) -> HashMap<Key<'_>, &T> {
     of.iter().map(|its| (its.key(), its)).collect()
 }
@@ -247,16 +228,6 @@ fn is_same_run(one: &RunResult, other: &RunResult) -> bool {
     let [nics, others] = [one, other].map(nics);
     let same_nics = nics == others || nics.is_empty() || others.is_empty();
     counts[0].is_some() && counts[0] == counts[1] && places[0] == places[1] && same_nics
-}
-
-/// Returns the tested devices, as trials call them.
-pub(super) fn nics(result: &RunResult) -> BTreeSet<&str> {
-    let tested = result.devices.iter().filter(|device| device.role == PortRole::Dut);
-    let tested: BTreeSet<&str> = tested.map(|device| device.nic.as_str()).collect();
-    if tested.is_empty() {
-        return result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
-    }
-    tested
 }
 
 /// Lists all CPU models, and keeps the lowest number of CPUs.

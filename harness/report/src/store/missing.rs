@@ -4,7 +4,7 @@ use std::fmt;
 
 use xdproof_core::model::result::{Collection, PartitionRecord, RunResult};
 
-use crate::store::join::nics;
+use crate::store::keyed::nics;
 
 /// The missing parts of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,13 @@
+//! Small pieces that several parts of the page share.
+
+/// A word with a symbol, so that it does not depend on its colour.
+pub(super) struct Badge {
+    pub(super) class: &'static str,
+    pub(super) symbol: &'static str,
+    pub(super) name: String,
+}
+
+pub(super) struct Link {
+    pub(super) text: String,
+    pub(super) href: String,
+}
