@@ -147,7 +147,7 @@ pub struct MeasurementChange {
     pub change: Option<Change>,
     /// The reason why it does not compare.
     pub reason: Option<&'static str>,
-    /// Whether the old set has it, and it does not compare.
+    /// Set if the old set has it, and it cannot be compared.
     #[serde(skip)]
     is_lost: bool,
 }

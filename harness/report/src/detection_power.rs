@@ -1,4 +1,4 @@
-//! What a pass is worth: which scenarios find which planted fault (`ebpf/src/mutants.rs`), and how many of the faults those
+//! Detection power of a pass: which scenarios find which planted fault (`ebpf/src/mutants.rs`), and how many of the faults those
 //! would have found that passed. The test `detection` holds the table true. Pure.
 
 use std::{
@@ -70,12 +70,12 @@ pub fn table() -> &'static DetectionTable {
     &TABLE
 }
 
-/// What the passes on one path are worth.
+/// Detection power of the passes on one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Power {
     /// The device, as trials call it; none where there is none.
     pub nic: Option<String>,
-    /// Where the program sat.
+    /// Attach mode of the passes.
     pub mode: Mode,
     /// Scenarios that passed.
     pub passed: usize,
@@ -85,7 +85,7 @@ pub struct Power {
     pub missed: Vec<&'static str>,
 }
 
-/// What the passes of a result are worth, by device and mode.
+/// Detection power of a result's passes, by device and mode.
 #[must_use]
 pub fn power(result: &RunResult) -> Vec<Power> {
     let mut passed: BTreeMap<(Option<&str>, Mode), BTreeSet<&str>> = BTreeMap::new();

@@ -40,7 +40,7 @@ use crate::html::rates::Rates;
 pub(crate) use crate::html::text::Visible;
 use crate::html::text::{in_script, visible};
 
-/// Why there is no page.
+/// An error that leaves no page.
 #[derive(Debug, thiserror::Error)]
 pub enum HtmlError {
     /// The trials cannot be written down.
@@ -67,7 +67,7 @@ pub fn write(collection: &Collection, to: &mut impl io::Write) -> Result<(), Htm
     page.write_into(&mut to).and_then(|()| io::Write::flush(&mut to)).map_err(HtmlError::Write)
 }
 
-/// What the built-in scenarios say of themselves.
+/// Summaries of the built-in scenarios.
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let scenarios = xdproof_scenarios::load::builtin().unwrap_or_default();
     scenarios.into_iter().map(|its| (its.id.to_string(), (its.summary, its.tags))).collect()
@@ -148,7 +148,7 @@ struct Facet {
     values: Vec<String>,
 }
 
-/// What a device made of a mode.
+/// The outcome of a mode on a device.
 struct SupportRow<'a> {
     kernels: Vec<String>,
     nic: &'a str,
@@ -160,7 +160,7 @@ struct SupportRow<'a> {
 }
 
 impl SupportRow<'_> {
-    /// Whether it says the same, of whatever kernels.
+    /// Returns true if it says the same, on whatever kernels.
     fn same(&self, other: &Self) -> bool {
         let Self { kernels: _, nic, mode, ran, tried, advertised, reasons } = self;
         let theirs = (other.nic, other.mode, other.ran, other.tried, other.advertised);
@@ -196,7 +196,7 @@ struct EnvironmentOf<'a> {
     anchor: String,
     title: String,
     environment: &'a Environment,
-    /// Of a run that was split, the parts that are here.
+    /// Parts that are present of a run that was split.
     parts: String,
     virtual_machine: Option<bool>,
     mitigations: Vec<(&'a str, &'a str)>,
@@ -266,7 +266,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// What to call each result: by its kernel, its NICs and its program, as far as they differ, else by its number.
+/// Returns a name for each result: its kernel, NICs and program, as far as they differ, otherwise its number.
 fn labels(results: &[RunResult]) -> Vec<String> {
     let parts = results.iter().zip(columns::programs(results)).map(|(result, program)| {
         let mut nics: Vec<&str> = result.trials.iter().filter_map(|trial| trial.nic.as_deref()).collect();
@@ -489,7 +489,7 @@ fn paths(issue: &Issue, collection: &Collection, columns: &Columns) -> Vec<usize
     paths
 }
 
-/// What shows the places of an issue for which there was no room.
+/// Returns the element that shows the remaining places of an issue.
 fn rest(issue: &Issue, collection: &Collection) -> String {
     match issue.places.first().and_then(|place| trial_at(collection, *place)) {
         Some(trial) if issue.subject.is_empty() => format!("#list&verdict={}", trial.verdict),
@@ -689,7 +689,7 @@ fn attach_semantics<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<Atta
             });
         }
     }
-    // What does not hold is looked at first.
+    // Failed tests come first.
     rows.sort_by_key(|row| !row.bad);
     for row in &mut rows {
         row.tries.sort_by_key(|its| !its.bad);
@@ -702,7 +702,7 @@ fn devices<'a>(results: &'a [RunResult], labels: &[String]) -> Vec<DevicesOf<'a>
     all.map(|(result, label)| DevicesOf { title: label.clone(), records: &result.devices }).collect()
 }
 
-/// What a pass is worth, in a sentence.
+/// Returns a sentence about the detection power of a pass.
 fn detection_power(power: &[(String, Power)]) -> String {
     let found = power.iter().filter(|(_, its)| its.passed > 0).map(|(_, its)| its.found);
     let (least, most) = (found.clone().min(), found.max());

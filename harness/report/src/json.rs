@@ -36,7 +36,7 @@ impl JsonFile {
     /// When they cannot be made.
     pub fn create_in(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        // What an earlier run has left stays until there is something to put in its place.
+        // The file of an earlier run stays until there is something to replace it with.
         let mut options = fs::OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).open(directory.join(Self::NAME))?;
         Ok(Self { directory: directory.to_owned(), file })

@@ -65,7 +65,7 @@ fn in_result(text: &str) -> String {
     escaped(text).replace('#', "\\x23")
 }
 
-/// What the kernel's parser takes for the end of a log, wherever it stands (`KTAP_END` in `kunit_parser.py`).
+/// The end of a log for the kernel's parser, wherever it stands (`KTAP_END` in `kunit_parser.py`).
 const ENDS: [&str; 3] =
     ["List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted"];
 
@@ -91,7 +91,7 @@ fn on_one_line(text: &str) -> String {
     escaped
 }
 
-/// What some reader takes for the end of a line, or a terminal for a command.
+/// Characters that a reader takes for the end of a line, or a terminal for a command.
 fn is_break(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }

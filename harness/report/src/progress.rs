@@ -1,4 +1,4 @@
-//! How far a run is, for whoever waits: a bar where there is a terminal, else a plain line now and then.
+//! Progress of a run: a bar on a terminal, otherwise a plain line now and then.
 
 use std::{
     fmt, io,
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::Event;
 
-/// How often a plain line is written.
+/// Interval between plain lines.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Steps of a bar that has no trials to count.

@@ -38,13 +38,13 @@ struct ConsoleTable<'a> {
 struct Row<'a>(BTreeMap<TrialPath, Vec<&'a TrialRecord>>);
 
 impl Row<'_> {
-    /// What a cell says of its one trial, and the verdict that it has the colour of.
+    /// Returns the text of a cell with one trial, and the verdict that colours it.
     fn verdict(trials: &[&TrialRecord]) -> (String, VerdictKind) {
         let worst = worst(trials);
         (worst.name().to_owned(), worst)
     }
 
-    /// What a cell says of its trials.
+    /// Returns the text of a cell with several trials.
     fn numbers(trials: &[&TrialRecord]) -> (String, VerdictKind) {
         (numbers(&Summary::of(trials.iter().copied(), 0)), worst(trials))
     }

@@ -1,4 +1,4 @@
-//! Where trials were run: each kernel, NIC, mode and injector of each result once, and the names that links find trials by.
+//! Columns of trials: each kernel, NIC, mode and injector of each result once, and the names by which links find trials.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use xdproof_core::model::{
     result::{Collection, RunResult, TrialRecord},
 };
 
-/// What stands for a NIC where there is none.
+/// Shown where there is no NIC.
 pub(super) const NO_DEVICE: &str = "no device";
 
-/// Where trials were run.
+/// The columns of trials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Column {
     /// The result that it is of.
@@ -24,7 +24,7 @@ pub(super) struct Column {
     pub(super) mode: Mode,
     pub(super) injector: InjectorKind,
     pub(super) program: String,
-    /// What the keys of its trials end in. No two columns have the same.
+    /// Suffix of the keys of its trials, unique among columns.
     pub(super) suffix: String,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Columns {
     pub(super) several: Several,
 }
 
-/// Whether there is more than one.
+/// Returns true if there is more than one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Several {
     pub(super) kernel: bool,
@@ -145,7 +145,7 @@ impl Column {
         self.parts(several).into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
-    /// What tells it from others: kernel, program, NIC, mode, injector.
+    /// Returns the attributes that distinguish it: kernel, program, NIC, mode, injector.
     pub(super) fn parts(&self, several: Several) -> [Option<&str>; 5] {
         let part = |needed: bool, text| if needed { Some(text) } else { None };
         [

@@ -34,7 +34,7 @@ const SHOWN_BYTES: usize = 2048;
 /// Kernel messages that are shown of a result with each of its trials.
 const SHOWN_MESSAGES: usize = 50;
 
-/// What is known of scenarios beside their trials, by id: a sentence and tags.
+/// Summary and tags of scenarios, by id.
 pub(super) type Known = BTreeMap<String, (String, Vec<String>)>;
 
 #[derive(Serialize)]
@@ -115,7 +115,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
     }
 }
 
-/// What is put into tables while trials are gone through.
+/// Tables that are filled while the trials are read.
 struct Interners {
     scenarios: Interner<String>,
     reasons: Interner<String>,

@@ -52,11 +52,11 @@ pub(super) struct Row {
 }
 
 pub(super) struct Cell {
-    /// Of the verdict that matters most.
+    /// The verdict that matters most.
     pub(super) mark: Mark,
-    /// How many trials have it.
+    /// Trials with that verdict.
     pub(super) number: usize,
-    /// How many there are, where that is more.
+    /// All trials, if there are more.
     pub(super) of: Option<usize>,
     /// Verdicts by number, in words.
     pub(super) words: String,

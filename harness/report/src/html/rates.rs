@@ -1,4 +1,4 @@
-//! What was measured, as tables and charts. Text comes from results, numbers in drawings are computed here.
+//! Measurements as tables and charts. Text comes from results, numbers in drawings are computed here.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -18,14 +18,14 @@ use crate::rates::{figure, reference, span};
 /// The measurements of a result.
 pub(super) struct Rates {
     pub(super) title: String,
-    /// What the machine can tell and what it cannot.
+    /// Precision of the machine.
     pub(super) telling: Vec<String>,
     pub(super) sizes: Vec<SizeChart>,
-    /// What the ends of the drawn ratios stand for.
+    /// Labels of the ends of the drawn ratios.
     pub(super) scale: [String; 2],
     pub(super) rows: Vec<Row>,
     pub(super) strips: Vec<Strip>,
-    /// What had to be done, and for how many of the measurements.
+    /// Notes, and the number of measurements to which each applies.
     pub(super) notes: Vec<(String, usize)>,
 }
 
@@ -100,7 +100,7 @@ const CHART: Frame = Frame { left: 46.0, right: 560.0, top: 14.0, bottom: 236.0 
 /// Size of the drawing of raw trials.
 const STRIP: Frame = Frame { left: 4.0, right: 316.0, top: 5.0, bottom: 67.0 };
 
-/// Where points may be.
+/// The area of points.
 #[derive(Clone, Copy)]
 struct Frame {
     left: f64,
@@ -110,12 +110,12 @@ struct Frame {
 }
 
 impl Frame {
-    /// Where a share from 0 to 1 lies across.
+    /// Returns the horizontal position of a share from 0 to 1.
     fn x(self, share: f64) -> f64 {
         self.left + share * (self.right - self.left)
     }
 
-    /// Where a share from 0 to 1 lies up.
+    /// Returns the vertical position of a share from 0 to 1.
     fn y(self, share: f64) -> f64 {
         self.bottom - share.clamp(0.0, 1.0) * (self.bottom - self.top)
     }
@@ -157,12 +157,12 @@ impl Rates {
     }
 }
 
-/// What the words of a measurement's verdict link to.
+/// Returns the anchor to which the verdict of a measurement links.
 pub(super) fn link(run: usize, number: usize, measurement: &Measurement) -> Link {
     Link { text: measurement.id.clone(), href: format!("#{}", anchor(run, number)) }
 }
 
-/// How far from 1 the ends of the drawn ratios are: as far as the furthest interval, but never further than half.
+/// Returns the distance from 1 of the ends of the drawn ratios: that of the furthest interval, but at most a half.
 fn scale(measurements: &[Measurement]) -> f64 {
     let intervals =
         measurements.iter().flat_map(|measurement| [measurement.ratio, measurement.control]).flatten();
@@ -302,7 +302,7 @@ fn value(what: Quantity, sample: &Sample) -> f64 {
     if what == Quantity::ProgramCost { sample.ns_per_frame } else { 1e9 / sample.ns_per_frame }
 }
 
-/// What was measured, by the size of its frames in bytes.
+/// Groups measurements by frame size in bytes.
 type BySize<'a> = BTreeMap<usize, &'a Measurement>;
 
 /// Charts of everything that was measured at several sizes.

@@ -7,7 +7,7 @@ use askama::filters::{Escaper, Html};
 /// Characters of a string that are shown; a longer one says how many more it has.
 const SHOWN: usize = 16_384;
 
-/// What templates escape by: as HTML wants it, and with [`visible`] instead of what would not be seen.
+/// The escaper of the templates: escapes for HTML, and makes invisible characters [`visible`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Visible;
 

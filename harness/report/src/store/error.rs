@@ -6,7 +6,7 @@ use xdproof_core::model::result::{COLLECTION_SCHEMA, SCHEMA};
 
 use crate::json::JsonFile;
 
-/// Why results cannot be read or merged.
+/// An error in reading or merging results.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("failed to read {}", file.display())]

@@ -83,7 +83,7 @@ pub(super) fn upgrade(mut document: Value) -> Result<Value, BrokenTrial> {
 }
 
 fn upgrade_result(document: &mut Value, at: &[String]) -> Result<(), BrokenTrial> {
-    // What is of another version stays, and is rejected.
+    // A value of another version stays, and is rejected.
     if !matches!(document.get("schema").and_then(Value::as_str), Some(RESULT_V1 | COLLECTION_V1)) {
         return Ok(());
     }
