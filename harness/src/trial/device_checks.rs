@@ -11,7 +11,7 @@ use crate::{
     error::chain,
     exchange::{self, ExchangeError, ExchangePorts, SendOptions},
     host::kernel_log::KernelLog,
-    judge::findings::{self, Attached, Known},
+    judge::findings::{self, Attached, Outcomes},
     model::{
         device::DeviceRecord,
         facts::Facts,
@@ -114,13 +114,13 @@ impl Watch {
         let on_devices = !lab.testbed().devices().is_empty();
         if on_devices {
             let attached = lab.pool.attached();
-            let known = Known {
+            let outcomes = Outcomes {
                 nic: &facts.label,
                 advertised: facts.advertises_native,
                 attached: &attached,
                 unknown: &unknown(lab),
             };
-            examined.findings.extend(findings::of_device(known, trials));
+            examined.findings.extend(findings::of_device(outcomes, trials));
             for (&mode, _) in attached.iter().filter(|(_, outcome)| **outcome == Attached::Yes) {
                 if go_on() {
                     examined.note(facts, mode, "statistics", statistics(lab, mode));

@@ -112,7 +112,7 @@ impl Pool {
         let outcome = match rig {
             Ok(Rig::Attached(_)) => Attached::Yes,
             Err(NoRig::Refused(Refusal { answer, .. })) => Attached::Refused(answer.clone()),
-            Err(NoRig::NoTraffic(reason)) => Attached::Mute(reason.clone()),
+            Err(NoRig::NoTraffic(reason)) => Attached::NoTraffic(reason.clone()),
             Ok(Rig::Detached(_)) | Err(NoRig::Incapable(_) | NoRig::Failed(_)) => return,
         };
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.path.mode, outcome);

@@ -95,12 +95,19 @@ impl CounterTrial {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::model::rx_transform::Strips;
 
+    fn corpus() -> &'static [Scenario] {
+        static CORPUS: LazyLock<Vec<Scenario>> =
+            LazyLock::new(|| xdproof_scenarios::load::builtin().unwrap());
+        &CORPUS
+    }
+
     fn scenario(id: &str) -> Scenario {
-        let corpus = xdproof_scenarios::load::builtin().unwrap();
-        corpus.into_iter().find(|scenario| scenario.id.to_string() == id).unwrap()
+        corpus().iter().find(|scenario| scenario.id.to_string() == id).unwrap().clone()
     }
 
     fn on_path(transform: RxTransform) -> CounterTrial {
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_faithful_path_changes_nothing() {
-        for scenario in &xdproof_scenarios::load::builtin().unwrap() {
+        for scenario in corpus() {
             let arriving = CounterTrial::default().arriving(scenario);
             assert!(matches!(arriving, Cow::Borrowed(same) if same == scenario));
         }
@@ -119,11 +126,7 @@ mod tests {
     #[test]
     fn the_expectation_follows_from_the_padded_bytes() {
         let path = on_path(RxTransform { padded_to: 60, ..RxTransform::default() });
-        let changed = xdproof_scenarios::load::builtin()
-            .unwrap()
-            .iter()
-            .filter(|sent| path.arriving(sent).expect != sent.expect)
-            .count();
+        let changed = corpus().iter().filter(|sent| path.arriving(sent).expect != sent.expect).count();
         assert!(changed > 5, "{changed}");
         let unpadded = scenario("vlan/qinq_full_mtu");
         assert_eq!(path.arriving(&unpadded).expect, unpadded.expect);
@@ -155,12 +158,11 @@ mod tests {
 
     #[test]
     fn the_frames_at_each_sink_add_up_to_the_totals() {
-        let corpus = xdproof_scenarios::load::builtin().unwrap();
         for (action, attached) in
             [(CountedAction::Pass, true), (CountedAction::Pass, false), (CountedAction::Drop, true)]
         {
             let trial = CounterTrial { action, attached, ..CounterTrial::default() };
-            for scenario in corpus.iter().filter(|scenario| !scenario.is_unreachable()) {
+            for scenario in corpus().iter().filter(|scenario| !scenario.is_unreachable()) {
                 let expected = trial.expectation(scenario);
                 for (&sink, frames) in &expected.frames {
                     assert_eq!(frames.len(), expected.observable(sink), "{} at {sink}", scenario.id);

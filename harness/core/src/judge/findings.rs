@@ -1,5 +1,4 @@
-//! What a reader of the result has to know beside the verdicts of single trials: where a driver's word and its deeds part, and
-//! what differs between modes. Pure.
+//! Findings about a driver: contradictions between its advertised features and its trials, and differences between modes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,35 +10,34 @@ use crate::model::{
     verdict::VerdictKind,
 };
 
-/// How attaching in a mode came out.
+/// Result of attaching in a mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attached {
     /// The program is attached and frames reach it.
     Yes,
-    /// The kernel or the driver refused, with these words.
+    /// The kernel or the driver refused, with this reply.
     Refused(String),
     /// It is attached, and no frame reaches it.
-    Mute(String),
+    NoTraffic(String),
 }
 
-/// What is known of a device when its trials are over.
+/// Everything about a device that findings follow from, beside its trials.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
-    /// What trials call it.
+pub struct Outcomes<'a> {
+    /// Its name in trials.
     pub nic: &'a str,
-    /// Whether it advertised native XDP (`NETDEV_XDP_ACT_BASIC`) before a program was attached; none where the kernel
-    /// cannot be asked.
+    /// It advertised native XDP (`NETDEV_XDP_ACT_BASIC`) before a program was attached; none where the kernel cannot be asked.
     pub advertised: Option<bool>,
-    /// How attaching came out at the usual MTU, by mode.
+    /// Results of attaching at the usual MTU, by mode.
     pub attached: &'a BTreeMap<Mode, Attached>,
-    /// Modes in which the driver's support is in no table.
+    /// Modes for which the support table has no entry.
     pub unknown: &'a BTreeSet<Mode>,
 }
 
-/// What the trials of a device and its own word come to.
+/// Returns the findings about a device.
 #[must_use]
-pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
-    let Known { nic, advertised, attached, unknown } = known;
+pub fn of_device(outcomes: Outcomes<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
+    let Outcomes { nic, advertised, attached, unknown } = outcomes;
     let finding = |kind, severity, mode, message: String| Finding {
         kind,
         severity,
@@ -64,9 +62,11 @@ pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
                 FindingKind::UnknownSupport,
                 Severity::Warning,
                 mode,
-                format!("nothing is known of this driver, which refuses: {answer}"),
+                format!(
+                    "the support table has no entry for this driver, which refuses the program: {answer}"
+                ),
             )),
-            (Attached::Mute(what), _) => {
+            (Attached::NoTraffic(what), _) => {
                 found.push(finding(FindingKind::AdvertisedNotWorking, Severity::Fault, mode, what.clone()));
             }
             (Attached::Yes, Some(false)) => found.push(finding(
@@ -83,7 +83,7 @@ pub fn of_device(known: Known<'_>, trials: &[TrialRecord]) -> Vec<Finding> {
     found
 }
 
-/// Departures from what is known beforehand: each once, however many trials it has.
+/// Contradictions to the support table and to declared deviations: each once, however many trials show it.
 fn support(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
     let mut seen = BTreeMap::<(FindingKind, Mode, String), usize>::new();
     for trial in trials {
@@ -103,10 +103,10 @@ fn support(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
     seen.into_iter().map(one).collect()
 }
 
-/// How many scenarios a finding names.
+/// The number of scenarios that a finding names.
 const NAMED: usize = 3;
 
-/// The same frames, program and devices, and another outcome: what a mode loses, drops or changes is the driver's doing.
+/// Faults of one mode that the other does not have, with the same frames, program and devices: the driver causes them.
 fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
     let passes = |mode: Mode| -> BTreeSet<(&str, &str)> {
         let passed = trials.iter().filter(|trial| trial.mode == mode && trial.verdict == VerdictKind::Pass);
@@ -144,7 +144,7 @@ fn between_modes(nic: &str, trials: &[TrialRecord]) -> Vec<Finding> {
     found
 }
 
-/// The faults of the kernel's own among what it printed: each line that tells one.
+/// Returns a finding for each line in which the kernel reports a fault of its own.
 #[must_use]
 pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
     let fault = |message: &KernelMessage| Finding {
@@ -157,7 +157,7 @@ pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
     messages.iter().filter(|message| is_fault(message)).map(fault).collect()
 }
 
-/// The weightiest first, and what is said twice once.
+/// Sorts findings by severity, and removes duplicates.
 pub fn sort(findings: &mut Vec<Finding>) {
     findings.sort_by(|a, b| {
         (b.severity, a.kind, &a.nic, a.mode, &a.message)
@@ -166,8 +166,8 @@ pub fn sort(findings: &mut Vec<Finding>) {
     findings.dedup();
 }
 
-/// Marks of a fault of the kernel's own: what `__warn()` of `kernel/panic.c`, the oops paths of the architectures, KASAN, KCSAN, UBSAN,
-/// lockdep, the watchdogs and `refcount_warn_saturate()` print.
+/// Strings by which a fault of the kernel is recognized: those that `__warn()` of `kernel/panic.c`, the oops paths of the architectures,
+/// KASAN, KCSAN, UBSAN, lockdep, the watchdogs and `refcount_warn_saturate()` print.
 const FAULTS: [&str; 17] = [
     "WARNING: ",
     "BUG: ",
@@ -188,7 +188,7 @@ const FAULTS: [&str; 17] = [
     "scheduling while atomic",
 ];
 
-/// Whether a message tells a fault of the kernel's own.
+/// Returns true if a message reports a fault of the kernel.
 #[must_use]
 pub fn is_fault(message: &KernelMessage) -> bool {
     FAULTS.iter().any(|mark| message.text.contains(mark))
@@ -233,18 +233,18 @@ mod tests {
     ) -> Vec<(FindingKind, Severity)> {
         let attached = BTreeMap::from([(Mode::Generic, Attached::Yes), (Mode::Native, native)]);
         let unknown = BTreeSet::from([Mode::Native]);
-        let known = Known { nic: "x", advertised, attached: &attached, unknown: &unknown };
-        of_device(known, trials).into_iter().map(|finding| (finding.kind, finding.severity)).collect()
+        let outcomes = Outcomes { nic: "x", advertised, attached: &attached, unknown: &unknown };
+        of_device(outcomes, trials).into_iter().map(|finding| (finding.kind, finding.severity)).collect()
     }
 
     #[test]
-    fn a_driver_is_held_to_what_it_advertises() {
+    fn a_driver_that_contradicts_its_advertised_features_is_a_finding() {
         let refused = || Attached::Refused("no".to_owned());
         let lies = (FindingKind::AdvertisedNotWorking, Severity::Fault);
         let none = Some(false);
         assert_eq!(found(Some(true), refused(), &[]), [lies]);
         assert_eq!(found(Some(true), Attached::Yes, &[]), []);
-        assert_eq!(found(Some(true), Attached::Mute("nothing".to_owned()), &[]), [lies]);
+        assert_eq!(found(Some(true), Attached::NoTraffic("nothing".to_owned()), &[]), [lies]);
         assert_eq!(found(none, Attached::Yes, &[]), [(FindingKind::NotAdvertised, Severity::Warning)]);
         assert_eq!(found(none, refused(), &[]), [(FindingKind::UnknownSupport, Severity::Warning)]);
         assert_eq!(found(None, refused(), &[]), [(FindingKind::UnknownSupport, Severity::Warning)]);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_mode_loses_and_the_other_does_not_is_named_once() {
+    fn a_loss_in_one_mode_only_is_one_finding_with_its_scenarios() {
         let lost = || {
             vec![
                 Mismatch::new(CheckId::new("counts"), FaultClass::Miscounted, "protocol 17", 4, 3),
@@ -264,13 +264,14 @@ mod tests {
             trial("a", Mode::Native, lost()),
             trial("b", Mode::Generic, vec![]),
             trial("b", Mode::Native, lost()),
-            // What is lost in both modes says nothing about either.
+            // A loss in both modes says nothing about either.
             trial("c", Mode::Generic, lost()),
             trial("c", Mode::Native, lost()),
         ];
         let attached = BTreeMap::from([(Mode::Generic, Attached::Yes), (Mode::Native, Attached::Yes)]);
-        let known = Known { nic: "x", advertised: None, attached: &attached, unknown: &BTreeSet::new() };
-        let findings = of_device(known, &trials);
+        let outcomes =
+            Outcomes { nic: "x", advertised: None, attached: &attached, unknown: &BTreeSet::new() };
+        let findings = of_device(outcomes, &trials);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(
             (findings[0].kind, findings[0].mode),
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_departure_from_the_table_is_told_once_for_all_trials() {
+    fn a_contradiction_to_the_support_table_is_one_finding_for_all_trials() {
         let refused = || vec![unexpected_attach("attached", "refused")];
         let trials = [trial("a", Mode::Native, refused()), trial("b", Mode::Native, refused())];
         let findings = support("x", &trials);
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weightiest_finding_is_the_first() {
+    fn findings_are_sorted_by_severity_without_duplicates() {
         let finding = |severity, message: &str| Finding {
             kind: FindingKind::Statistics,
             severity,
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_from_a_complaint() {
+    fn a_kernel_fault_is_distinguished_from_other_messages() {
         for fault in [
             "WARNING: CPU: 0 PID: 1 at net/core/dev.c:5 dev_watchdog+0x1/0x2",
             "BUG: KASAN: slab-out-of-bounds in igb_clean_rx_irq",

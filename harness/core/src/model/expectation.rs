@@ -41,7 +41,7 @@ pub struct TrialExpectation {
     pub totals: ExpectedTotals,
     /// The frames that can be observed at each sink, in the order in which they are sent.
     pub frames: BTreeMap<Sink, FrameSequence>,
-    /// Of the frames of each sink, those that nothing can observe there: the stack discards them before any socket gets them.
+    /// Frames by sink that nothing can observe there: the stack discards them before any socket gets them.
     pub unobservable: BTreeMap<Sink, u64>,
     /// `XDP_*` actions that the program may return.
     pub verdicts: BTreeSet<u32>,

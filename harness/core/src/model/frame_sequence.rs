@@ -54,13 +54,13 @@ impl FrameSequence {
         self.len
     }
 
-    /// Whether there is no frame.
+    /// Returns true if there is no frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether there is a frame of these bytes.
+    /// Returns true if there is a frame of these bytes.
     #[must_use]
     pub fn contains(&self, bytes: &[u8]) -> bool {
         self.numbers.contains_key(bytes)

@@ -83,7 +83,7 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
-    /// Whether a declared deviation can account for it: other numbers, other bytes or another order. A lost frame, or a path that does
+    /// Returns true if a declared deviation can account for it: other numbers, other bytes or another order. A lost frame, or a path that does
     /// not come to rest, is never how a driver counts.
     #[must_use]
     pub fn is_excusable(self) -> bool {

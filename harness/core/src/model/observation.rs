@@ -25,7 +25,7 @@ pub struct Observation {
     pub unobservable: u64,
     /// The order in which the path delivers frames to a sink.
     pub order: ArrivalOrder,
-    /// Whether the closing frame came through. It is sent after everything else was counted and proves that no frame is still in
+    /// The closing frame came through. It is sent after everything else was counted and proves that no frame is still in
     /// flight; `None` where the path needs none.
     pub closed: Option<bool>,
     /// The CPUs from which frames were to be sent, where the scenario spreads them over all.

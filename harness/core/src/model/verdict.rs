@@ -7,52 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use super::mismatch::Mismatch;
 
-/// How a trial came out.
+/// Verdict of a trial. [`VerdictKind`] explains each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything was as it had to be.
     Pass,
-    /// Something was not.
     Fail(Vec<Mismatch>),
-    /// It was not run, for a reason that was declared beforehand.
     Skip {
         /// The declared reason.
         reason: String,
     },
-    /// It deviated as a reviewed entry says that it does.
     Xfail {
         /// The declared reason.
         reason: String,
-        /// In what it deviated.
         mismatches: Vec<Mismatch>,
     },
-    /// The testbed broke; this says nothing about the program, the driver or the mode.
     Error {
-        /// What broke.
         reason: String,
     },
-    /// No injector can produce these frames; the kernel was asked, and refused them.
     Unreachable {
-        /// What the kernel answered.
+        /// The reply of the kernel, or the limit of the path.
         reason: String,
     },
 }
 
-/// The kind of a verdict, by the name that results use.
+/// Kind of a verdict, by the name that results use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictKind {
-    /// See [`Verdict::Pass`].
+    /// The observation agrees with the expectation.
     Pass,
-    /// See [`Verdict::Fail`].
+    /// It does not.
     Fail,
-    /// See [`Verdict::Skip`].
+    /// The trial was not run, for a reason that was declared beforehand.
     Skip,
-    /// See [`Verdict::Xfail`].
+    /// The trial deviated as a reviewed entry declares.
     Xfail,
-    /// See [`Verdict::Error`].
+    /// The testbed failed; this says nothing about the program, the driver or the mode.
     Error,
-    /// See [`Verdict::Unreachable`].
+    /// No injector can produce these frames on this path; the kernel was asked, and refused them.
     Unreachable,
 }
 
@@ -70,7 +62,7 @@ impl VerdictKind {
         }
     }
 
-    /// Whether a run with such a verdict has not come out as expected.
+    /// Returns true for a verdict that fails the run.
     #[must_use]
     pub fn is_bad(self) -> bool {
         matches!(self, Self::Fail | Self::Error)
@@ -97,7 +89,7 @@ impl Verdict {
         }
     }
 
-    /// Why, where there is something to say.
+    /// Returns the reason of the verdict, if it has one.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self {
@@ -112,7 +104,7 @@ impl Verdict {
         }
     }
 
-    /// In what the trial departed from what was expected.
+    /// Returns the mismatches of the trial.
     #[must_use]
     pub fn mismatches(&self) -> &[Mismatch] {
         match self {
