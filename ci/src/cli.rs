@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct CellArgs {
-    /// Boot these kernels: series, or IMAGE[:MODULES] [default: all series]
+    /// Boot these kernels: series, or `IMAGE[:MODULES]` [default: all series]
     #[arg(long, value_delimiter = ',', value_name = "KERNEL,..")]
     pub(crate) kernel: Vec<String>,
     /// Test these NICs [default: all that --list shows without a reason]

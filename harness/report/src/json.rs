@@ -120,7 +120,7 @@ pub fn write_collection(collection: &Collection, to: impl io::Write) -> io::Resu
 /// Bytes of a document that are written at once.
 const AT_ONCE: usize = 1 << 16;
 
-/// Writes a result or a [`Collection`](xdproof_core::model::result::Collection) as files have it: indented, with a newline at the end.
+/// Writes a result or a [`Collection`] as files have it: indented, with a newline at the end.
 ///
 /// # Errors
 ///

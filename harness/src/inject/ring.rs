@@ -100,7 +100,7 @@ impl RingSender {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send).
+    /// Those of `send`.
     pub fn load(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let carried = frames.iter().all(|frame| frame.len() <= TxRing::MAX_FRAME);
         for ring in &mut self.rings {

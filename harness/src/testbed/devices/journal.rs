@@ -5,7 +5,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | `journal.json` | the [settings](DeviceSettings) of its devices |
+//! | `journal.json` | the settings of its devices |
 //! | `tester`, `dut` | the namespaces of the devices, bound to these files: they outlive the run, for the kernel deletes virtual devices together with their namespace; that of a device which stays in place is empty |
 //! | `bpf` | a bpf file system with the XDP programs that were attached by netlink |
 //!
