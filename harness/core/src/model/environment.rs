@@ -1,4 +1,4 @@
-//! What this machine is: what a result must say for its figures to mean anything to someone else.
+//! The machine, its kernel and the program under test: without them, figures of a result mean nothing to others.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
