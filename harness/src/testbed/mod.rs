@@ -30,7 +30,8 @@ pub use crate::testbed::veth::{Spec, VethTestbed};
 
 /// A place to attach programs to and to send frames through.
 ///
-/// To add one (a tester on another host, say), implement this trait and construct it in `cli`; nothing else asks what it is.
+/// To add one, implement this trait and construct it in `cli/devices.rs`; nothing else asks what it is. Both ports must be
+/// interfaces of this host, because a [`PortPair`] has a thread in the namespace of each.
 pub trait Testbed: fmt::Debug + Send + Sync {
     /// Returns what is known of it without asking the kernel again.
     fn facts(&self) -> &Facts;

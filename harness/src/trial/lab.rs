@@ -53,7 +53,7 @@ use crate::{
     },
 };
 
-/// Retries of a trial during which link-local control frames arrived: switches and devices send them every
+/// Attempts at a trial during which link-local control frames arrive: switches and devices send them every
 /// second at most.
 const TRIES: u32 = 5;
 
