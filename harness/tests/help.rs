@@ -75,7 +75,7 @@ fn verbs_options_and_defaults_are_a_contract() {
             ),
         ),
         ("compare", "<old> <new> --tolerance --format=json,markdown,html --out".to_owned()),
-        ("restore", String::new()),
+        ("restore", "--discard".to_owned()),
         ("merge", "<results> --out".to_owned()),
         ("report", "<results> --format=html,markdown,junit,ktap --out".to_owned()),
         ("schema", "<document>=result".to_owned()),

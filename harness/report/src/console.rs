@@ -230,9 +230,11 @@ impl<W: io::Write> Reporter for Console<W> {
                 let TrialRecord { id, verdict, duration_us, .. } = trial;
                 writeln!(self.to, "{style}{verdict:11}{style:#} {id} ({duration_us} us)")
             }
-            Event::Started { .. } | Event::Trial(_) | Event::Measuring { .. } | Event::Progress { .. } => {
-                Ok(())
-            }
+            Event::Started { .. }
+            | Event::Surveying { .. }
+            | Event::Trial(_)
+            | Event::Measuring { .. }
+            | Event::Progress { .. } => Ok(()),
             Event::Ended { result } => {
                 self.ended(result)?;
                 self.to.flush()

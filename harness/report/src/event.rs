@@ -17,6 +17,15 @@ pub enum Event<'a> {
         /// Number of planned trials.
         trials: usize,
     },
+    /// Before the first trial, all frames are sent without the program.
+    Surveying {
+        /// Number of frames.
+        frames: usize,
+        /// Number of frames that were sent so far.
+        sent: usize,
+        /// Number of those that were lost.
+        lost: usize,
+    },
     /// A trial ended. Trials run in parallel and end in any order.
     Trial(&'a TrialRecord),
     /// Measuring begins.

@@ -71,6 +71,14 @@ impl<W: io::Write> Progress<W> {
                 );
                 Ok(())
             }
+            Event::Surveying { frames, sent, lost } => {
+                let lost = if lost > 0 { format!(", {lost} lost") } else { String::new() };
+                if let Shape::Bar(bar) = &self.shape {
+                    bar.set_message(format!(", surveying {sent} of {frames} frames{lost}"));
+                    return Ok(());
+                }
+                self.line(format_args!("surveying {sent} of {frames} frames{lost}"))
+            }
             Event::Trial(trial) => {
                 self.done += 1;
                 self.bad += usize::from(trial.verdict.is_bad());

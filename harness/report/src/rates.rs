@@ -55,9 +55,11 @@ impl<W: io::Write> Reporter for Rates<W> {
                 )
             }
             Event::Ended { result } => self.ended(result),
-            Event::Started { .. } | Event::Trial(_) | Event::Measuring { .. } | Event::Progress { .. } => {
-                Ok(())
-            }
+            Event::Started { .. }
+            | Event::Surveying { .. }
+            | Event::Trial(_)
+            | Event::Measuring { .. }
+            | Event::Progress { .. } => Ok(()),
         }
     }
 }

@@ -278,6 +278,7 @@ pub(super) fn kind_name(kind: FindingKind) -> &'static str {
         FindingKind::Statistics => "wrong statistics",
         FindingKind::ModifiedFrames => "frames modified in transit",
         FindingKind::NotRestored => "not restored",
+        FindingKind::TestbedFailure => "testbed failure",
     }
 }
 

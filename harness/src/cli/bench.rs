@@ -33,6 +33,7 @@ use crate::{
     plan::selection::Selection,
     program::Object,
     report::{Event, Reporter as _, rates::Rates, store},
+    trial::preconditions,
 };
 
 /// The longest budget.
@@ -169,15 +170,16 @@ impl Bench {
         if cases.is_empty() {
             return Err(Failure::input(anyhow!("no measurement fits the options")));
         }
+        preconditions::check(1)?;
         let file = result_args.create()?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
-        let testbed = devices.testbed(&claimed)?;
+        let testbed = devices.testbed(&claimed, &[])?;
         let order =
             Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate, testbed };
         let text = Rates::new(output.people(), output.verbosity());
         let mut reporters = FanOut { progress: output.progress(false), text, file };
-        let mut result = run::run(&order, &cancelled, &mut reporters)?;
+        let mut result = run::run(&order, cancelled, &mut reporters)?;
         result.findings.extend(claimed.restore());
         let judged = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;

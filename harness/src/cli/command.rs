@@ -107,11 +107,12 @@ enum Verb {
     /// A run on devices of this host (`validate --dut DEV --tester DEV`) journals the settings of the devices below /run/xdproof
     /// before it changes any of them, and restores them when it ends. This command restores the devices of runs that were killed;
     /// so does the next run on devices. Runs that are alive are left alone. Each setting is printed, and with the reason if it
-    /// cannot be restored. Call it in the network namespace that the devices belong to.
+    /// cannot be restored. Call it in the network namespace that the devices belong to. A journal of which something cannot be restored
+    /// is kept; --discard removes it.
     ///
     /// The environment variable `XDPROOF_RUN_DIR` replaces /run/xdproof, for tests.
     ///
-    /// Exit codes: 0 nothing to restore, or everything is restored; 1 something is not; 3 without privilege.
+    /// Exit codes: 0 nothing to restore, everything is restored, or the rest is discarded; 1 something is not; 3 without privilege.
     Restore(restore::Restore),
     /// Join the parts of a split run, or results of several machines.
     Merge(merge::Merge),

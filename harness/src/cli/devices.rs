@@ -9,7 +9,7 @@ use crate::{
     cli::{Failure, Output, restore},
     model::{
         finding::{Finding, FindingKind, Severity},
-        mode::InjectorKind,
+        mode::{InjectorKind, Mode},
     },
     testbed::{ClaimOptions, DevicePair, DeviceTestbed, NotRestored, Testbed, VethTestbed},
 };
@@ -62,10 +62,17 @@ impl DeviceArgs {
     }
 
     /// Returns the testbed, the path between the devices explored.
-    pub(super) fn testbed(&self, claimed: &ClaimedDevices) -> Result<Arc<dyn Testbed>, Failure> {
+    ///
+    /// `modes` are those in which the tags of the frames that a program gets matter.
+    pub(super) fn testbed(
+        &self,
+        claimed: &ClaimedDevices,
+        modes: &[Mode],
+    ) -> Result<Arc<dyn Testbed>, Failure> {
         let pair = claimed.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = pair.as_ref() else { return Ok(Arc::new(VethTestbed::default())) };
         let testbed = DeviceTestbed::explore(Arc::clone(&pair.testbed), self.label.clone())
+            .and_then(|testbed| testbed.with_strips_seen(modes))
             .map_err(Failure::machine)?;
         let window = usize::from(self.window.unwrap_or(u16::MAX));
         Ok(Arc::new(testbed.with_window(window)))

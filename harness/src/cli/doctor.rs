@@ -24,16 +24,11 @@ use crate::{
     program::{LINK_KERNEL, Object, Program, RunCounting},
     report::terminal_style::Verbosity,
     testbed::{PortPair, Spec},
-    trial::{Lab, LabOptions},
+    trial::{
+        Lab, LabOptions,
+        preconditions::{self, CAPABILITIES, PreconditionError},
+    },
 };
-
-/// Capabilities that a run needs: name, bit (include/uapi/linux/capability.h), purpose.
-const CAPABILITIES: &[(&str, u32, &str)] = &[
-    ("CAP_NET_ADMIN", 12, "to create links and attach programs"),
-    ("CAP_NET_RAW", 13, "to send and receive frames"),
-    ("CAP_SYS_ADMIN", 21, "to create network namespaces and count program runs"),
-    ("CAP_BPF", 39, "to load programs"),
-];
 
 /// Kernel options that a run needs.
 const OPTIONS: &[&str] =
@@ -155,7 +150,7 @@ fn check_kernel(checks: &mut Checks) {
 /// Other capabilities include some of them; the trials show whether that is enough.
 fn check_capabilities(checks: &mut Checks) {
     let held = Process::myself().and_then(|process| process.status()).map(|status| status.capeff);
-    for &(name, bit, purpose) in CAPABILITIES {
+    for (name, bit, purpose) in CAPABILITIES {
         let found = match &held {
             Ok(held) if held >> bit & 1 == 1 => Ok(purpose.to_owned()),
             Ok(_) => Err(purpose.to_owned()),
@@ -188,7 +183,13 @@ fn check_options(checks: &mut Checks) {
 
 /// Does each thing that a run does, as far as the things that it builds upon work.
 fn run_trials(checks: &mut Checks) {
-    let root = "run as root, on a kernel with the options above";
+    // What keeps everything from running is no sign of an old kernel.
+    let obstacle = preconditions::check(1).err();
+    let fix = |fix| if obstacle.is_some() { "fix the preconditions first" } else { fix };
+    let root = fix("run as root, on a kernel with the options above");
+    let met = obstacle.as_ref().map_or(Ok("they are met".to_owned()), |error| Err(chain(error)));
+    let remedy = obstacle.as_ref().map_or("", PreconditionError::fix);
+    checks.need("preconditions", met, remedy);
     let object = Object::default();
     checks.need("network namespaces", found(NetNs::create(), "created one"), root);
     let testbed = PortPair::veth(Spec::default()).map_err(|error| chain(&error));
@@ -198,7 +199,7 @@ fn run_trials(checks: &mut Checks) {
     checks.need("loading the counter", loaded.map_err(|error| chain(&error)), root);
     checks.need("counting program runs", found(RunCounting::enable(), "BPF_ENABLE_STATS"), root);
     let features = testbed.as_ref().map_err(Clone::clone).and_then(advertised);
-    checks.want("XDP features of veth", features, "boot a kernel of 6.3 or later");
+    checks.want("XDP features of veth", features, fix("boot a kernel of 6.3 or later"));
     for mode in [XdpMode::Generic, XdpMode::Native] {
         let attached = testbed.as_ref().map_err(Clone::clone).and_then(|testbed| {
             let (worker, index) = (&testbed.dut, testbed.topology.dut.index);
@@ -210,13 +211,13 @@ fn run_trials(checks: &mut Checks) {
     }
     let scenarios = load::builtin().map_err(|errors| format!("{} scenarios are invalid", errors.len()));
     let smoke_test = |injectors: &[InjectorKind]| smoke_test(scenarios.as_ref()?, injectors);
-    let fix = "fix what is missing above; else see: xdproof validate";
-    checks.need("end-to-end smoke test", smoke_test(&[]), fix);
-    for (injector, fix) in [
+    let else_see = "fix what is missing above; else see: xdproof validate";
+    checks.need("end-to-end smoke test", smoke_test(&[]), else_see);
+    for (injector, remedy) in [
         (InjectorKind::Ring, "boot a kernel with CONFIG_XDP_SOCKETS=y; or send by pnet, which is slower"),
         (InjectorKind::LiveFrames, "boot a kernel of 5.18 or later; or send by ring, which is slower"),
     ] {
-        checks.want(format!("injector {injector}"), smoke_test(&[injector]), fix);
+        checks.want(format!("injector {injector}"), smoke_test(&[injector]), fix(remedy));
     }
 }
 

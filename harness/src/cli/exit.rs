@@ -5,11 +5,12 @@ use std::{io, process::ExitCode};
 use crate::{
     bench::BenchError,
     error::chain,
+    host::interrupt,
     plan::selection::PlanError,
     program::ProgramError,
     report::store::StoreError,
     testbed::DeviceError,
-    trial::{LabError, RunError},
+    trial::{LabError, RunError, preconditions::PreconditionError},
 };
 
 /// Exit codes of every verb. Scripts rely on them.
@@ -52,7 +53,7 @@ impl Failure {
 
     /// Wraps a failure to write output.
     pub(super) fn output(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
+        if is_closed(&error) {
             Self::ClosedPipe
         } else {
             Self::Machine(anyhow::Error::new(error).context("failed to write the output"))
@@ -64,11 +65,20 @@ impl Failure {
         let (exit, error) = match self {
             Self::ClosedPipe => return Exit::Inconclusive,
             Self::Input(error) => (Exit::Input, error),
+            // A wait that a signal has cut short.
+            Self::Machine(error) if interrupt::is_requested() => (Exit::Inconclusive, error),
             Self::Machine(error) => (Exit::Machine, error),
         };
         anstream::eprintln!("error: {}", chain(error.as_ref()));
         exit
     }
+}
+
+/// Returns true if the reader of our output has closed it, or the terminal is gone: the kernel answers a write to a terminal that was
+/// hung up with EIO (`hung_up_tty_write()` of `drivers/tty/tty_io.c`).
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+        || (interrupt::is_requested() && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
 }
 
 /// Decides for each error of the library whether the input or the machine is at fault.
@@ -87,6 +97,7 @@ failures! {
     DeviceError: |error| {
         if matches!(error, DeviceError::Same { .. }) { Self::input(error) } else { Self::machine(error) }
     },
+    PreconditionError: |error| Self::Machine(anyhow::anyhow!("{}; {}", chain(&error), error.fix())),
     LabError: |error| match error {
         LabError::Attach(error) => error.into(),
         LabError::Environment(_) => Self::machine(error),
@@ -97,7 +108,7 @@ failures! {
     },
     BenchError: |error| match error {
         BenchError::Attach(error) => error.into(),
-        BenchError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+        BenchError::Io(error) if is_closed(&error) => Self::ClosedPipe,
         BenchError::Io(error) => Self::machine(error),
     },
     StoreError: |error| Self::input(error),

@@ -17,14 +17,21 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub(super) struct Restore {}
+pub(super) struct Restore {
+    /// Remove the journals of killed runs that cannot be restored.
+    ///
+    /// The kernel deletes virtual devices that such a run has left in its namespaces, and moves the others to the machine's first
+    /// network namespace.
+    #[arg(long)]
+    discard: bool,
+}
 
 impl Restore {
-    #[expect(clippy::unused_self, reason = "every verb is called alike")]
     pub(super) fn run(self, output: Output) -> Result<Exit, Failure> {
         // Without the privilege, every device would be printed as "not restored".
         NetNs::create().context("failed to restore devices; run as root").map_err(Failure::Machine)?;
-        let found = journal::recover_dead(&journal::directory()).map_err(Failure::machine)?;
+        let recover = if self.discard { journal::discard_dead } else { journal::recover_dead };
+        let found = recover(&journal::directory()).map_err(Failure::machine)?;
         if output.json {
             Output::print_json(&found)?;
         }
@@ -42,9 +49,13 @@ pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
         let process = process.map(|process| format!(" (process {process})")).unwrap_or_default();
         let state = match state {
             RunState::Alive => "is alive and keeps its devices".to_owned(),
-            RunState::Ended => "was killed; its devices are restored".to_owned(),
+            RunState::Ended if restored.iter().all(|item| item.outcome == RestoreOutcome::Done) => {
+                "was killed; its devices are restored".to_owned()
+            }
+            RunState::Ended => "was killed; its devices are restored but for what is lost".to_owned(),
             RunState::Kept => {
-                "was killed; not everything could be restored: run this again, or restore the rest by hand"
+                "was killed; not everything could be restored: run `xdproof restore` again,\n  \
+                               or restore the rest by hand and run `xdproof restore --discard`"
                     .to_owned()
             }
             RunState::Unreadable(problem) => format!("cannot be restored: {problem}"),
@@ -52,6 +63,7 @@ pub(super) fn print(found: &[Recovery], output: Output) -> io::Result<()> {
                 format!("has devices of the network namespace net:[{inode}]: run this in that namespace")
             }
             RunState::EarlierBoot => "is from an earlier boot, which ended its changes".to_owned(),
+            RunState::Discarded => "was killed; its journal is discarded".to_owned(),
         };
         writeln!(to, "run {run}{process} {state}")?;
         for RestoredItem { device, what, outcome } in restored {

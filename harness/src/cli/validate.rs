@@ -13,6 +13,7 @@ use crate::{
     },
     model::{
         action::CountedAction,
+        finding::{FindingKind, Severity},
         mode::{InjectorKind, Mode},
         partition::Partition,
         result::RunResult,
@@ -20,7 +21,7 @@ use crate::{
     plan::selection::Selection,
     report::console::Console,
     suites::attach_semantics,
-    trial::{Lab, LabOptions, Order, Suite, run},
+    trial::{Lab, LabOptions, Order, Suite, preconditions, run},
 };
 
 #[derive(Debug, Args)]
@@ -111,14 +112,16 @@ impl Validate {
         let (scenarios, origin) = (corpus.load()?, corpus.origin());
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
+        preconditions::check(jobs)?;
         let file = result_args.create()?;
         let options = LabOptions { counted: expect_action, origin, part: partition, most_frames };
         let lab = Lab::open(object.object(), options)?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
-        let lab = lab.on(devices.testbed(&claimed)?);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
+        let modes: Vec<Mode> = selection.paths().iter().map(|path| path.mode).collect();
+        let lab = lab.on(devices.testbed(&claimed, &modes)?);
         let console = Console::new(output.people(), output.verbosity());
         let mut reporters = FanOut {
             progress: output.progress(true),
@@ -128,7 +131,7 @@ impl Validate {
         let (plan, paths) = (&plan, &selection.paths());
         let give_back = || claimed.restore();
         let suites: &[Suite<'_>] = if with_attach_semantics { &[&attach_semantics::run] } else { &[] };
-        let order = Order { plan, paths, jobs, suites, cancelled: &cancelled, give_back: &give_back };
+        let order = Order { plan, paths, jobs, suites, cancelled, give_back: &give_back };
         let result = run(&lab, order, &mut reporters)?;
         result_args.write_reports()?;
         if output.json {
@@ -150,6 +153,13 @@ impl Validate {
 fn exit(result: &RunResult) -> Exit {
     let summary = &result.summary;
     let proved = summary.pass + summary.xfail > 0;
+    let is_broken = result
+        .findings
+        .iter()
+        .any(|finding| finding.kind == FindingKind::TestbedFailure && finding.severity == Severity::Fault);
+    if is_broken && summary.fail == 0 {
+        return Exit::Machine;
+    }
     match (result.is_bad(), proved && summary.not_run == 0) {
         (true, _) => Exit::Failed,
         (false, true) => Exit::AsExpected,

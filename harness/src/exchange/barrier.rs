@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
-use super::{Capture, ExchangeError};
-use crate::program::Program;
+use super::{Capture, ExchangeError, link_traffic::PROBE_TYPE};
+use crate::{host::interrupt, program::Program};
 
 /// Time within which a frame has to arrive: it normally takes microseconds; a machine under load may take much longer.
 pub(super) const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -16,9 +16,6 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 /// Time after a [`barrier`] in which a device may still hand up a frame: tun runs the program in the writer's call and hands the frame up
 /// behind that, outside of any section that a grace period would outlast (`tun_build_skb()`, `tun_get_user()` of `drivers/net/tun.c`).
 pub(super) const HAND_UP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// `EtherType` of all frames that probe a path: the one for local experiments (IEEE 802, clause 9.2.4).
-pub const PROBE_TYPE: [u8; 2] = [0x88, 0xb5];
 
 /// A frame of 60 bytes from the tester to the DUT that nothing else sends.
 pub fn closing_frame(nonce: u64) -> Vec<u8> {
@@ -46,6 +43,9 @@ pub(super) fn wait_closing(
         capture.drain()?;
         if capture.has_seen(closing) {
             return Ok(true);
+        }
+        if interrupt::is_requested() {
+            return Err(ExchangeError::Interrupted);
         }
         if program.runs()? != runs || Instant::now() > deadline {
             barrier(capture)?;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use xdproof_netns::PacketSocket;
 
-use super::{ExchangeError, is_link_control};
-use crate::model::frame_sequence::FrameSequence;
+use super::{ExchangeError, is_link_control, link_traffic::PROBE_TYPE};
+use crate::{host::interrupt, model::frame_sequence::FrameSequence};
 
 /// Bytes of room in the socket of a capture: many times a window of frames.
 pub const CAPTURE_BUFFER: usize = 4 << 20;
@@ -51,11 +51,16 @@ impl Capture {
         Ok(())
     }
 
-    /// Returns a frame that was received since the last observation, if there is one that is no link-local control frame.
-    pub(crate) fn late_frame(&mut self) -> Result<Option<&[u8]>, xdproof_netns::Error> {
+    /// Returns a frame that was received since the last observation, if there is one. Where others share the link, it has to be a probe
+    /// or one that was sent.
+    pub(crate) fn late_frame(
+        &mut self,
+        is_sent: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<&[u8]>, xdproof_netns::Error> {
         self.drain()?;
         if self.is_shared {
-            self.seen.retain(|frame| !is_link_control(frame));
+            let is_probe = |frame: &[u8]| frame.get(12..14) == Some(&PROBE_TYPE[..]);
+            self.seen.retain(|frame| is_probe(frame) || is_sent(frame) && !is_link_control(frame));
         }
         Ok(self.seen.distinct().next())
     }
@@ -70,9 +75,10 @@ impl Capture {
         self.drain()?;
         while !is_enough(&self.seen) {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !self.socket.wait_readable(left)? {
+            if left.is_zero() || interrupt::is_requested() {
                 break;
             }
+            self.socket.wait_readable(left.min(interrupt::SLICE))?;
             self.drain()?;
         }
         Ok(())
@@ -88,16 +94,17 @@ impl Capture {
         self.take()
     }
 
-    /// Receives frames until a certain one has arrived, or `within` has passed; then takes all the others.
+    /// Receives frames until a certain one has arrived, or `within` has passed; then takes all the others, and tells whether it has.
     pub(crate) fn take_until(
         &mut self,
         last: &[u8],
         within: Duration,
-    ) -> Result<FrameSequence, ExchangeError> {
+    ) -> Result<(FrameSequence, bool), ExchangeError> {
         self.drain_until(within, |seen| seen.contains(last))?;
+        let has_arrived = self.has_seen(last);
         let mut seen = self.take()?;
         seen.retain(|frame| frame != last);
-        Ok(seen)
+        Ok((seen, has_arrived))
     }
 
     /// Takes everything that was received since the last call.

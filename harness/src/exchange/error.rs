@@ -25,14 +25,19 @@ pub enum ExchangeError {
     /// The capture failed.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
-    /// A frame arrived at the DUT that was not sent and that may be link-local control traffic: the program has counted it.
-    #[error("a foreign frame arrived during the trial: {frame}")]
-    ForeignFrame {
-        /// Its layers.
-        frame: String,
+    /// Frames arrived that nobody of the trial sent: the program has counted them.
+    #[error("foreign frames arrived during the trial: {frames}")]
+    ForeignFrames {
+        /// Their layers.
+        frames: String,
+        /// They are link-local control traffic.
+        is_control: bool,
         /// Everything that was observed.
         observed: Box<Observation>,
     },
+    /// A signal asked the run to end.
+    #[error("the run was interrupted")]
+    Interrupted,
     /// A capture lost frames, so that it proves nothing.
     #[error("a capture lost {frames} frames")]
     CaptureLost { frames: u32 },

@@ -11,11 +11,11 @@ mod offer;
 mod probe;
 mod send;
 
-pub use barrier::{PROBE_TYPE, closing_frame};
+pub use barrier::closing_frame;
 pub use capture::{CAPTURE_BUFFER, Capture};
 pub use detached::{difference, run_detached};
 pub use error::ExchangeError;
-pub use link_traffic::is_link_control;
+pub use link_traffic::{PROBE_TYPE, is_link_control};
 pub use offer::{Offered, offer_each};
 pub use probe::{first_frame, two_in_a_row, until_first_frame};
 pub use send::{ExchangePorts, SendOptions, run_attached};

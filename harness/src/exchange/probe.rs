@@ -7,6 +7,7 @@ use super::{
     barrier::{HAND_UP_TIMEOUT, barrier, closing_frame},
 };
 use crate::{
+    host::interrupt,
     inject::sender::Sender,
     program::{Program, Subject},
 };
@@ -22,7 +23,8 @@ pub struct Probed {
 }
 
 /// Sends probes, one at a time, until two in a row have arrived: a device that was just set up may drop the first ones (igb and e1000
-/// do). `arrives` sends one and tells whether it arrived. `Err(Probed)` if no two did `within` that time.
+/// do). `arrives` sends one and tells whether it arrived. `Err(Probed)` if no two did `within` that time, or until a signal asked the run
+/// to end.
 ///
 /// # Errors
 ///
@@ -34,7 +36,7 @@ pub fn two_in_a_row<E>(
     let deadline = Instant::now() + within;
     let (mut in_a_row, mut probed) = (0, Probed { sent: 0, lost: 0 });
     while in_a_row < 2 {
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || interrupt::is_requested() {
             return Ok(Err(probed));
         }
         probed.sent += 1;
@@ -95,7 +97,10 @@ pub fn until_first_frame(
         }
         Ok::<_, ExchangeError>(program.runs()? != start)
     })?;
-    Ok(reached.ok().map(|probed| probed.lost))
+    match reached {
+        Err(_) if interrupt::is_requested() => Err(ExchangeError::Interrupted),
+        reached => Ok(reached.ok().map(|probed| probed.lost)),
+    }
 }
 
 fn probe() -> Vec<u8> {

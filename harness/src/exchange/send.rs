@@ -14,6 +14,7 @@ use super::{
     is_link_control,
 };
 use crate::{
+    host::interrupt,
     inject::{cpu::Pinned, cpu_rotation::CpuRotation, sender::Sender},
     model::{
         facts::WINDOW,
@@ -27,6 +28,12 @@ use crate::{
 /// Polls of a capture without a pause, and the pause between further ones.
 const BUSY_POLLS: u32 = 8;
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Time in which a link that others use carries a frame of theirs.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The most foreign frames that an error describes.
+const MOST_SHOWN: usize = 3;
 
 /// Both ends of a link: the tester's sender, and the captures of both.
 #[derive(Debug)]
@@ -84,8 +91,14 @@ struct Exchange<'a> {
 /// The frames that arrived.
 struct Arrived {
     frames: BTreeMap<Sink, FrameSequence>,
-    /// A foreign one, described.
-    foreign: Option<String>,
+    foreign: Option<Foreign>,
+}
+
+/// Foreign frames: those that others have sent.
+struct Foreign {
+    /// Some of them, described.
+    frames: String,
+    is_control: bool,
 }
 
 /// Sends frames (bytes, and how many times) and observes what the attached program does with them.
@@ -96,9 +109,15 @@ struct Arrived {
 /// are [spread](SendOptions::spread), where the closing frame does not come, and for a program that passes nothing, an RCU
 /// grace period proves the same at a price of some milliseconds.
 ///
+/// On a link that others may share, frames with bytes that nobody of the trial has sent are foreign if the trial alone cannot explain
+/// them, so that a program or a driver that makes such frames is not taken for a noisy link:
+/// * at the stack, if the program has run once more for each. A program that alters a frame runs once for it, and the frame that was
+///   sent is missing;
+/// * at the tester, and where the program does not pass what it gets, if more follow while nothing is sent.
+///
 /// # Errors
 ///
-/// A frame that cannot be sent, counters that cannot be read, a capture that lost frames, a link-local control frame.
+/// A frame that cannot be sent, counters that cannot be read, a capture that lost frames, foreign frames.
 pub fn run_attached<'a>(
     subject: &Subject,
     ports: ExchangePorts<'_>,
@@ -118,8 +137,11 @@ pub fn run_attached<'a>(
     let closed = exchange.come_to_rest(passes, &closing, ran)?;
     // Bytes may have been appended to it on the way.
     let is_sent = |one: &[u8]| frames.clone().any(|(frame, _)| one.starts_with(frame));
-    let is_foreign = |frame: &[u8]| is_link_control(frame) && !is_sent(frame);
-    let Arrived { frames, foreign } = exchange.collect(&closing, closed, is_foreign)?;
+    let Arrived { frames, foreign } = exchange.collect(&closing, closed, passes, is_sent)?;
+    if interrupt::is_requested() {
+        // A wait may have been cut short.
+        return Err(ExchangeError::Interrupted);
+    }
     let observed = Observation {
         sent: exchange.sent,
         ran,
@@ -131,7 +153,9 @@ pub fn run_attached<'a>(
     };
     match foreign {
         None => Ok(observed),
-        Some(frame) => Err(ExchangeError::ForeignFrame { frame, observed: Box::new(observed) }),
+        Some(Foreign { frames, is_control }) => {
+            Err(ExchangeError::ForeignFrames { frames, is_control, observed: Box::new(observed) })
+        }
     }
 }
 
@@ -169,6 +193,9 @@ impl Exchange<'_> {
             if self.program.runs()?.wrapping_sub(self.start) >= self.sent {
                 return Ok(true);
             }
+            if interrupt::is_requested() {
+                return Err(ExchangeError::Interrupted);
+            }
             if Instant::now() > deadline {
                 return Ok(false);
             }
@@ -201,25 +228,85 @@ impl Exchange<'_> {
         wait_closing(self.program, capture, self.start.wrapping_add(ran), closing, late).map(Some)
     }
 
-    /// Takes the frames that arrived at each sink, and describes a foreign one, if there is one.
+    /// Takes the frames that arrived at each sink, and describes foreign ones, if there are some.
     fn collect(
         &mut self,
         closing: &[u8],
         closed: Option<bool>,
-        is_foreign: impl Fn(&[u8]) -> bool,
+        passes: bool,
+        is_sent: impl Fn(&[u8]) -> bool,
     ) -> Result<Arrived, ExchangeError> {
+        let is_control = |frame: &[u8]| is_link_control(frame) && !is_sent(frame);
+        let is_unsent = |frame: &[u8]| frame != closing && !is_sent(frame);
         let ExchangePorts { capture, returned, .. } = &mut self.ports;
+        let is_shared = capture.is_shared();
         let mut passed = capture.take()?;
-        let foreign = passed.distinct().find(|frame| capture.is_shared() && is_foreign(frame)).map(describe);
-        // It may have been taken for the last of ours, which then are still in flight.
-        if foreign.is_some() && (closed != Some(true) || self.options.spread) {
+        // One of them may have been taken for the last of ours, which then are still in flight.
+        let is_disturbed = is_shared && passed.distinct().any(is_unsent);
+        if is_disturbed && (closed != Some(true) || self.options.spread) {
             capture.drain_until(HAND_UP_TIMEOUT, |_| false)?;
             passed.append(&capture.take()?);
         }
-        passed.retain(|frame| frame != closing);
         let mut sent_back = returned.take()?;
-        sent_back.retain(|frame| frame != closing && !(returned.is_shared() && is_foreign(frame)));
+        let shared = returned.is_shared();
+        sent_back.retain(|frame| frame != closing && !(shared && is_control(frame)));
+        let control = listed(&passed, |frame| is_shared && is_control(frame));
+        let foreign = match control {
+            Some(frames) => Some(Foreign { frames, is_control: true }),
+            None if is_shared => {
+                let closing = u64::from(closed == Some(true));
+                let foreign = self.foreign([&passed, &sent_back], closing, passes, is_unsent)?;
+                foreign.map(|frames| Foreign { frames, is_control: false })
+            }
+            None => None,
+        };
+        passed.retain(|frame| frame != closing);
         let frames = [(Sink::Stack, passed), (Sink::Tester, sent_back)].into();
         Ok(Arrived { frames, foreign })
     }
+
+    /// Describes frames that others have sent; `closing` is the number of closing frames among the runs.
+    fn foreign(
+        &mut self,
+        [passed, sent_back]: [&FrameSequence; 2],
+        closing: u64,
+        passes: bool,
+        is_unsent: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<String>, ExchangeError> {
+        let unsent =
+            passed.totals().iter().filter(|(frame, _)| is_unsent(frame)).map(|(_, times)| *times).sum();
+        let runs = self.program.runs()?.wrapping_sub(self.start).saturating_sub(closing);
+        let unexplained = runs.saturating_sub(self.sent);
+        if unsent > 0 && unexplained >= unsent {
+            return Ok(listed(passed, is_unsent));
+        }
+        if !passes && unsent == 0 && unexplained > 0 && self.runs_idly()? {
+            return Ok(Some("the program, which passes none, also runs while nothing is sent".to_owned()));
+        }
+        let Some(seen) = listed(sent_back, &is_unsent) else { return Ok(None) };
+        let returned = &mut self.ports.returned;
+        returned.drain_until(IDLE, |seen| seen.distinct().any(&is_unsent))?;
+        Ok(returned.take()?.distinct().any(is_unsent).then_some(seen))
+    }
+
+    /// Returns true if the program runs while nothing is sent.
+    fn runs_idly(&self) -> Result<bool, ExchangeError> {
+        let (runs, deadline) = (self.program.runs()?, Instant::now() + IDLE);
+        while Instant::now() < deadline && !interrupt::is_requested() {
+            if self.program.runs()? != runs {
+                return Ok(true);
+            }
+            self.ports.capture.wait_readable(POLL_INTERVAL)?;
+        }
+        Ok(false)
+    }
+}
+
+/// Describes the first of the frames that are meant, and says how many different ones there are.
+fn listed(frames: &FrameSequence, is_meant: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let meant: Vec<&[u8]> = frames.distinct().filter(|frame| is_meant(frame)).collect();
+    let shown: Vec<String> = meant.iter().take(MOST_SHOWN).map(|frame| describe(frame)).collect();
+    let more = meant.len().saturating_sub(MOST_SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!meant.is_empty()).then(|| format!("{}{more}", shown.join("; ")))
 }

@@ -8,7 +8,7 @@
 pub mod devices;
 pub mod veth;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use xdproof_netns::Error;
 
@@ -65,12 +65,18 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     /// When it stays.
     fn wait_released(&self) -> Result<(), TestbedError>;
 
-    /// Finds out, before any program is attached, which of these frames do not arrive as they should at an MTU.
+    /// Finds out, before any program is attached, which of these frames do not arrive as they should at an MTU. `tell` is told how many
+    /// were sent, and how many of them were lost so far.
     ///
     /// # Errors
     ///
     /// When frames cannot be sent or seen.
-    fn survey(&self, mtu: u32, frames: &[&[u8]]) -> Result<(), TestbedError>;
+    fn survey(
+        &self,
+        mtu: u32,
+        frames: &[&[u8]],
+        tell: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), TestbedError>;
 
     /// Returns the longest frame in bytes, without FCS, that arrives at an MTU for which ports have been acquired.
     ///
@@ -89,6 +95,11 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     /// [`TestbedError::Incapable`] where an end does not accept it.
     fn set_mtu(&self, ports: &PortPair, mtu: u32) -> Result<(), TestbedError>;
 
+    /// Returns what keeps the devices from carrying frames, once it has lasted for a time: one is gone, down or has no carrier.
+    fn fault(&self, _lasting: Duration) -> Option<Fault> {
+        None
+    }
+
     /// Returns the ports, where they are always the same pair.
     fn pair(&self) -> Option<Arc<PortPair>> {
         None
@@ -103,6 +114,15 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
     }
+}
+
+/// A state of the devices in which no trial proves anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The device and its state, as a clause: `d0 has no carrier`.
+    pub what: String,
+    /// Set if waiting does not help.
+    pub is_final: bool,
 }
 
 /// An error that leaves ports of no use.

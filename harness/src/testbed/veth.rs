@@ -55,7 +55,7 @@ impl Testbed for VethTestbed {
         Ok(())
     }
 
-    fn survey(&self, _: u32, _: &[&[u8]]) -> Result<(), TestbedError> {
+    fn survey(&self, _: u32, _: &[&[u8]], _: &mut dyn FnMut(usize, usize)) -> Result<(), TestbedError> {
         Ok(())
     }
 

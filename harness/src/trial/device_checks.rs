@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
+use xdproof_netns::Host;
+
 use crate::{
     error::chain,
     exchange::{self, ExchangeError, ExchangePorts, SendOptions},
-    host::kernel_log::KernelLog,
+    host::{interrupt, kernel_log::KernelLog},
     judge::findings::{self, Attached, Outcomes},
     model::{
         device::DeviceRecord,
@@ -264,7 +266,10 @@ fn rx_packets_once(
     predicate: impl Fn(&xdproof_netns::Link) -> bool + Send + 'static,
 ) -> Result<Option<u64>, CheckError> {
     let index = ports.topology.dut.index;
-    match ports.dut.call(move |host| host.wait_link(index, awaited, STATS_UPDATE, predicate)) {
+    let wait = move |host: &mut Host| {
+        interrupt::wait(STATS_UPDATE, |slice| host.wait_link(index, awaited, slice, &predicate))
+    };
+    match ports.dut.call(wait) {
         Ok(link) => Ok(Some(link.statistics.rx_packets)),
         Err(xdproof_netns::Error::Timeout { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -4,7 +4,7 @@
 //! trial.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc,
@@ -30,6 +30,7 @@ use crate::{
         action::CountedAction,
         environment::Environment,
         expectation::TrialExpectation,
+        finding::{Finding, FindingKind, Severity},
         frame_sequence::FrameSequence,
         mode::{Mode, TrialPath},
         observation::{ArrivalOrder, Counts, Observation},
@@ -46,6 +47,7 @@ use crate::{
     testbed::{Testbed, TestbedError},
     trial::{
         attaching::NoRig,
+        health::Health,
         options::LabOptions,
         pool::Pool,
         reproduce,
@@ -73,6 +75,7 @@ pub struct Lab {
     pub(super) options: LabOptions,
     pub(super) pool: Pool,
     nonce: AtomicU64,
+    health: Health,
     _counting: RunCounting,
 }
 
@@ -98,7 +101,14 @@ impl Lab {
         let (identity, takes_frags) = (program.identity().clone(), program.takes_frags());
         let kernel = kernel::kernel_version()?;
         let object = LoadableObject { object, identity, takes_frags, kernel };
-        Ok(Self { object, options, pool: Pool::default(), nonce: AtomicU64::new(0), _counting: counting })
+        Ok(Self {
+            object,
+            options,
+            pool: Pool::default(),
+            nonce: AtomicU64::new(0),
+            health: Health::default(),
+            _counting: counting,
+        })
     }
 
     /// Uses another testbed than veth pairs.
@@ -165,11 +175,55 @@ impl Lab {
         } else {
             let expected = counter.expectation(&arriving);
             let outcome = self.outcome(trial, &expected);
-            (expected.totals, outcome)
+            (expected.totals, self.health.judged(self.testbed(), trial, outcome))
         };
         let nic = trial.path.mode.is_attached().then_some(facts.label.as_str());
         let repeat = || reproduce::command(trial, facts, self.object(), &self.options);
         TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
+    }
+
+    /// Observes until no foreign frame has interfered. One attempt is judged by itself: the first one in which an
+    /// expected frame is missing, because that frame may have been turned into what looks like a foreign one.
+    fn undisturbed(
+        &self,
+        expected: Option<&TrialExpectation>,
+        mut observe: impl FnMut() -> Result<Observation, ExchangeError>,
+    ) -> Result<Observation, ExchangeError> {
+        let mut tries = 1;
+        loop {
+            match observe() {
+                Err(ExchangeError::ForeignFrames { observed: seen, .. }) if !is_whole(expected, &seen) => {
+                    return Ok(*seen);
+                }
+                Err(ExchangeError::ForeignFrames { frames, is_control, .. }) if tries < TRIES => {
+                    tries += 1;
+                    if !is_control {
+                        self.health.disturbed(frames);
+                    }
+                }
+                observed => return observed,
+            }
+        }
+    }
+
+    /// Returns what a reader of the result has to know about disturbances of the trials.
+    pub(super) fn disturbances(&self) -> Option<Finding> {
+        let (attempts, frames) = self.health.disturbances()?;
+        let message = format!(
+            "frames that nobody of the run sent arrived during {attempts} attempts of trials, which were retried: {frames}"
+        );
+        Some(Finding {
+            kind: FindingKind::TestbedFailure,
+            severity: Severity::Warning,
+            nic: Some(self.testbed().facts().label.clone()),
+            mode: None,
+            message,
+        })
+    }
+
+    /// Returns why no further trial should run, if the testbed is broken.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.health.broken(self.testbed())
     }
 
     /// Publishes the namespaces of one rig of each kind under names that outlive this process and begin with
@@ -201,7 +255,7 @@ impl Lab {
         let started = Instant::now();
         let (mut verdict, observation, rig) = self.observe_and_judge(rig, trial, expected, queues);
         if let Some(rig) = rig
-            && let Err(what) = self.pool.hand_back(&kind, rig)
+            && let Err(what) = self.pool.hand_back(&kind, rig, &trial.scenario.frames)
         {
             let mut mismatches = verdict.mismatches().to_vec();
             mismatches.push(testbed_changed(what));
@@ -241,7 +295,9 @@ impl Lab {
     /// pool and gives the verdict.
     fn prepare(&self, trial: &Trial<'_>, kind: &RigKind, rig: Rig) -> Result<(Rig, Counts), Verdict> {
         let error = |reason| Verdict::Error { reason };
-        let without = |rig, verdict| self.pool.hand_back(kind, rig).err().map_or(verdict, error);
+        let without = |rig, verdict| {
+            self.pool.hand_back(kind, rig, &trial.scenario.frames).err().map_or(verdict, error)
+        };
         match self.not_carried(trial, kind) {
             Ok(None) => {}
             Ok(Some(reason)) => return Err(without(rig, Verdict::Unreachable { reason })),
@@ -325,7 +381,8 @@ impl Lab {
         };
         let showing = RigKind::for_trial(trial, RigRole::CountsQueues, self.testbed().facts());
         let mut shows = take(self.object(), &showing)?;
-        let observation = undisturbed(None, || self.observe(&mut shows, trial.scenario, CountedAction::Pass));
+        let observation =
+            self.undisturbed(None, || self.observe(&mut shows, trial.scenario, CountedAction::Pass));
         let observation = observation.map_err(|error| chain(&error))?;
         let queues = observation.counts().unwrap_or_default();
         let counted: u64 = queues.values().sum();
@@ -333,7 +390,7 @@ impl Lab {
             let Observation { sent, ran, .. } = observation;
             return Err(format!("of {sent} frames {ran} arrived and {counted} were counted by their queue"));
         }
-        self.pool.hand_back(&showing, shows)?;
+        self.pool.hand_back(&showing, shows, &trial.scenario.frames)?;
         let rig = waiting.map_or_else(|| take(self.object(), kind), Ok)?;
         Ok((rig, queues))
     }
@@ -345,7 +402,7 @@ impl Lab {
         scenario: &Scenario,
         expected: &TrialExpectation,
     ) -> Result<Observation, ExchangeError> {
-        undisturbed(Some(expected), || {
+        self.undisturbed(Some(expected), || {
             for (&protocol, &start) in &scenario.preset {
                 rig.counter().preset(protocol, start)?;
             }
@@ -399,13 +456,19 @@ impl Lab {
         }
     }
 
-    /// Finds out which frames of a plan do not arrive as they should, before any program is attached.
-    pub(super) fn survey(&self, plan: &[Trial<'_>], cancelled: &AtomicBool) -> Result<(), TestbedError> {
+    /// Finds out which frames of a plan do not arrive as they should, before any program is attached. `tell` is told the number of
+    /// frames, how many were sent, and how many of them were lost so far.
+    pub(super) fn survey(
+        &self,
+        plan: &[Trial<'_>],
+        cancelled: &AtomicBool,
+        tell: &mut dyn FnMut(usize, usize, usize),
+    ) -> Result<(), TestbedError> {
         let facts = self.testbed().facts();
         if !facts.asynchronous {
             return Ok(());
         }
-        let mut by_mtu = BTreeMap::<u32, Vec<&[u8]>>::new();
+        let mut by_mtu = BTreeMap::<u32, BTreeSet<&[u8]>>::new();
         let conditions = self.conditions();
         let is_sent = |trial: &&Trial<'_>| {
             trial.path.mode.is_attached() && conditions.unmet_requirement(trial).is_none()
@@ -418,7 +481,8 @@ impl Lab {
             if cancelled.load(Ordering::Relaxed) {
                 break;
             }
-            self.testbed().survey(mtu, &frames)?;
+            let frames: Vec<&[u8]> = frames.into_iter().collect();
+            self.testbed().survey(mtu, &frames, &mut |sent, lost| tell(frames.len(), sent, lost))?;
         }
         Ok(())
     }
@@ -448,25 +512,11 @@ impl Lab {
     }
 }
 
-/// Observes until no foreign frame has interfered. One attempt is judged by itself: the first one in which an
-/// expected frame is missing, because that frame may have been turned into what looks like a foreign one.
-fn undisturbed(
-    expected: Option<&TrialExpectation>,
-    mut observe: impl FnMut() -> Result<Observation, ExchangeError>,
-) -> Result<Observation, ExchangeError> {
-    let is_whole = |seen: &Observation| {
-        let mut sinks = expected.iter().flat_map(|expected| &expected.frames);
-        sinks.all(|(sink, frames)| {
-            let (wanted, came) = (frames.totals(), seen.frames.get(sink).map(FrameSequence::totals));
-            wanted.iter().all(|(frame, times)| came.as_ref().and_then(|came| came.get(frame)) == Some(times))
-        })
-    };
-    let mut tries = 1;
-    loop {
-        match observe() {
-            Err(ExchangeError::ForeignFrame { observed: seen, .. }) if !is_whole(&seen) => return Ok(*seen),
-            Err(ExchangeError::ForeignFrame { .. }) if tries < TRIES => tries += 1,
-            observed => return observed,
-        }
-    }
+/// Returns true if all expected frames are among those that were observed.
+fn is_whole(expected: Option<&TrialExpectation>, seen: &Observation) -> bool {
+    let mut sinks = expected.iter().flat_map(|expected| &expected.frames);
+    sinks.all(|(sink, frames)| {
+        let (wanted, came) = (frames.totals(), seen.frames.get(sink).map(FrameSequence::totals));
+        wanted.iter().all(|(frame, times)| came.as_ref().and_then(|came| came.get(frame)) == Some(times))
+    })
 }

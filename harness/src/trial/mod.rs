@@ -7,9 +7,11 @@
 
 pub(crate) mod attaching;
 mod device_checks;
+mod health;
 mod lab;
 mod options;
 pub(crate) mod pool;
+pub mod preconditions;
 mod reproduce;
 pub(crate) mod rig;
 mod schedule;

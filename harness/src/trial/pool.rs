@@ -7,6 +7,7 @@ use std::{
 };
 
 use xdproof_ebpf::abi;
+use xdproof_scenarios::Frame;
 
 use crate::{
     judge::findings::Attached,
@@ -78,12 +79,22 @@ impl Pool {
                 Rig::bring_up(&Object { program, ..Object::default() }, kind, self.testbed.as_ref())
             }
         };
+        let rig = rig.map_err(|reason| self.blamed(reason));
         self.note(kind, &rig);
         if let Err(reason @ (NoRig::Refused(_) | NoRig::Incapable(_) | NoRig::NoTraffic(_))) = &rig {
             // The answer of a device does not change from trial to trial.
             self.slots().insert(kind.clone(), PoolSlot::Barred(reason.clone()));
         }
         rig
+    }
+
+    /// Blames a device that is gone, down or without a carrier for what its driver did. A link that was reset comes up again.
+    fn blamed(&self, reason: NoRig) -> NoRig {
+        if matches!(reason, NoRig::Failed(_)) {
+            return reason;
+        }
+        let fault = self.testbed.fault(self.testbed.facts().link_up);
+        fault.map_or(reason, |fault| NoRig::Failed(fault.what))
     }
 
     /// Returns the refusal of a mode at the usual MTU: a driver that rejects the program there (EOPNOTSUPP, EINVAL) rejects it at a
@@ -118,9 +129,9 @@ impl Pool {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.path.mode, outcome);
     }
 
-    /// Returns a rig to the pool if it is clean; otherwise says what is wrong with it.
-    pub(crate) fn hand_back(&self, kind: &RigKind, mut rig: Rig) -> Result<(), String> {
-        rig.check_clean()?;
+    /// Returns a rig to the pool if it is clean after a trial that has sent these frames; otherwise says what is wrong with it.
+    pub(crate) fn hand_back(&self, kind: &RigKind, mut rig: Rig, sent: &[Frame]) -> Result<(), String> {
+        rig.check_clean(sent)?;
         if let PoolSlot::Ready(rigs) =
             self.slots().entry(kind.clone()).or_insert_with(|| PoolSlot::Ready(Vec::new()))
         {

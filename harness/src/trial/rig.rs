@@ -8,7 +8,7 @@ use xdproof_scenarios::{Frame, KernelVersion, SHORTEST_FRAME, describe};
 use crate::{
     error::chain,
     exchange::{self, Capture, ExchangeError, Offered},
-    host::{kernel, xdp_mode},
+    host::{interrupt, kernel, xdp_mode},
     inject::sender::Sender,
     model::{
         facts::Facts,
@@ -145,10 +145,10 @@ impl Rig {
         }
     }
 
-    /// Checks that the next trial finds everything as this one did.
-    pub(super) fn check_clean(&mut self) -> Result<(), String> {
+    /// Checks that the next trial finds everything as this one did, which has sent these frames.
+    pub(super) fn check_clean(&mut self, sent: &[Frame]) -> Result<(), String> {
         match self {
-            Self::Attached(rig) => rig.check_clean(),
+            Self::Attached(rig) => rig.check_clean(sent),
             Self::Detached(_) => Ok(()),
         }
     }
@@ -212,10 +212,11 @@ impl AttachedRig {
         first.map(drop).ok_or_else(silent)
     }
 
-    fn check_clean(&mut self) -> Result<(), String> {
+    fn check_clean(&mut self, sent: &[Frame]) -> Result<(), String> {
+        let is_sent = |late: &[u8]| sent.iter().any(|frame| late.starts_with(&frame.bytes));
         self.runs = self.counter.runs().map_err(|error| chain(&error))?;
         for (capture, port) in [(&mut self.capture, "DUT"), (&mut self.returned, "tester")] {
-            if let Some(frame) = capture.late_frame().map_err(|error| chain(&error))? {
+            if let Some(frame) = capture.late_frame(is_sent).map_err(|error| chain(&error))? {
                 let frame = describe(frame);
                 return Err(format!("a frame arrived at the {port} after the trial had ended: {frame}"));
             }
@@ -228,7 +229,7 @@ impl AttachedRig {
                 return Ok(link);
             }
             // Changing an offload resets some devices (e1000e), whose link then takes seconds.
-            match host.wait_running(index, within) {
+            match interrupt::wait(within, |slice| host.wait_running(index, slice)) {
                 Ok(_) | Err(xdproof_netns::Error::Timeout { .. }) => host.link_state(index),
                 Err(error) => Err(error),
             }

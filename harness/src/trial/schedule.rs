@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{
+        OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
@@ -11,9 +12,10 @@ use std::{
 use crate::{
     judge::findings,
     model::{
-        finding::Finding,
+        finding::{Finding, FindingKind, Severity},
         mode::TrialPath,
         result::{RunResult, TrialRecord},
+        verdict::VerdictKind,
     },
     plan::selection::Trial,
     report::{Event, Reporter},
@@ -70,10 +72,15 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     let environment = lab.environment()?;
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let watch = Watch::begin(lab);
-    lab.survey(plan, cancelled)?;
-    let trials = run_trials(lab, order, reporter)?;
+    survey(lab, order, reporter)?;
+    let (trials, broken) = run_trials(lab, order, reporter)?;
+    // Nothing can be examined at a broken testbed.
+    let over = AtomicBool::new(true);
     let Examined { devices, mut findings, kernel_messages, attach_semantics } =
-        watch.end(lab, &trials, suites, cancelled);
+        watch.end(lab, &trials, suites, if broken.is_some() { &over } else { cancelled });
+    let left = plan.len() - trials.len();
+    findings.extend(broken.map(|what| testbed_failure(lab, &what, left)));
+    findings.extend(lab.disturbances());
     lab.detach();
     findings.extend(give_back());
     findings::sort(&mut findings);
@@ -88,20 +95,59 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     Ok(result)
 }
 
-/// Runs the trials of a plan; gives those that ended, in the order of the plan.
-fn run_trials(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::Result<Vec<TrialRecord>> {
+/// Finds out which frames of the plan arrive without the program. A signal ends it without an error.
+fn survey(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<(), RunError> {
+    let mut told = Ok(());
+    let mut tell = |frames, sent, lost| {
+        if told.is_ok() {
+            told = reporter.report(Event::Surveying { frames, sent, lost });
+        }
+    };
+    match lab.survey(order.plan, order.cancelled, &mut tell) {
+        Err(_) if order.cancelled.load(Ordering::Relaxed) => {}
+        surveyed => surveyed?,
+    }
+    Ok(told?)
+}
+
+fn testbed_failure(lab: &Lab, what: &str, left: usize) -> Finding {
+    Finding {
+        kind: FindingKind::TestbedFailure,
+        severity: Severity::Fault,
+        nic: Some(lab.testbed().facts().label.clone()),
+        mode: None,
+        message: format!("the run ended early, {left} trials were not run: {what}"),
+    }
+}
+
+/// Runs the trials of a plan; gives those that ended, in the order of the plan, and why the others were not begun if the testbed is
+/// broken.
+fn run_trials(
+    lab: &Lab,
+    order: Order<'_>,
+    reporter: &mut dyn Reporter,
+) -> io::Result<(Vec<TrialRecord>, Option<String>)> {
     let Order { plan, cancelled, .. } = order;
     let (order, jobs) = in_turn(lab, order);
     let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
     let next = AtomicUsize::new(0);
+    let broken = OnceLock::new();
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, plan.len().max(1)) {
-            let (order, next, done) = (&order, &next, done.clone());
+            let (order, next, done, broken) = (&order, &next, done.clone(), &broken);
             scope.spawn(move || {
-                while !cancelled.load(Ordering::Relaxed) {
+                while !cancelled.load(Ordering::Relaxed) && broken.get().is_none() {
                     let Some((index, trial)) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    if done.send((*index, lab.run(trial))).is_err() {
+                    let record = lab.run(trial);
+                    // A signal cuts waits short, so that a trial which did not pass has not run.
+                    if cancelled.load(Ordering::Relaxed) && record.verdict != VerdictKind::Pass {
+                        break;
+                    }
+                    if let Some(what) = lab.broken() {
+                        broken.get_or_init(|| what);
+                    }
+                    if done.send((*index, record)).is_err() {
                         break;
                     }
                 }
@@ -114,7 +160,7 @@ fn run_trials(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> io::R
         }
         Ok::<(), io::Error>(())
     })?;
-    Ok(records.into_iter().flatten().collect())
+    Ok((records.into_iter().flatten().collect(), broken.into_inner()))
 }
 
 /// The trials in the order in which they are begun, each with its place in the plan, and how many at once.

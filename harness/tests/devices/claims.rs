@@ -15,7 +15,7 @@ use xdproof::{
         },
     },
 };
-use xdproof_netns::{LinkSetting, NetNs, Worker, XdpFlags, XdpMode};
+use xdproof_netns::{LinkSetting, Mounts, NetNs, Worker, XdpFlags, XdpMode};
 
 use crate::{
     cli::{self, Result, expect_code, stdout},
@@ -101,6 +101,72 @@ pub(crate) fn killed_anywhere() -> Result {
             .map_err(|error| format!("killed after {step:?}: {}", error.message().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// The mount namespace of a process that `ip netns exec` or `unshare` starts ends with the process.
+pub(crate) fn killed_in_private_mounts() -> Result {
+    const STEPS: [Option<ClaimStep>; 4] =
+        [Some(ClaimStep::ProgramsDetached), Some(ClaimStep::DutMoved), None, Some(ClaimStep::LinksSet)];
+    for step in STEPS {
+        let host = TestHost::configured()?;
+        let before = host.state()?;
+        let (mut child, _) = host.start_in_private_mounts(step)?;
+        match step {
+            None => kill(child)?,
+            Some(step) => {
+                drop(child.stdin.take());
+                expect(!child.wait()?.success(), &format!("it lived on after {step:?}"))?;
+            }
+        }
+        let mut private = Command::new("unshare");
+        private.arg("--mount").arg(cli::xdproof().get_program()).arg("restore").env("NO_COLOR", "1");
+        let output = if step.is_none() { host.run(private)? } else { host.xdproof(&["restore"])? };
+        expect_code(&output, 0)?;
+        host.expect_state(&before)
+            .map_err(|error| format!("killed after {step:?}: {}", error.message().unwrap_or_default()))?;
+        expect(host.runs()?.is_empty(), "the journal is left")?;
+    }
+    Ok(())
+}
+
+/// Process 1 of a PID namespace takes everything in it along.
+pub(crate) fn first_process() -> Result {
+    let host = TestHost::plain()?;
+    let run = |force: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).arg(cli::xdproof().get_program());
+        command.args(["validate", "--dut", "d0", "--tester", "t0", "--scenario", "ipv4/udp"]).args(force);
+        command.env("NO_COLOR", "1");
+        host.run(command)
+    };
+    let output = run(&[])?;
+    cli::expect_one_error(&output, 3, &["a killed run would lose the devices", "--force", "process 1"])?;
+    expect(host.has("d0")? && host.runs()?.is_empty(), "something was changed")?;
+    expect_code(&run(&["--force"])?, 0)?;
+    expect(host.has("d0")? && host.has("t0")?, "the devices are not restored")
+}
+
+/// Whatever held the namespaces of a killed run is gone.
+pub(crate) fn unheld() -> Result {
+    let host = TestHost::configured()?;
+    let (child, _) = host.start(None)?;
+    kill(child)?;
+    let run = host.runs()?.pop().ok_or("no journal")?;
+    for name in ["tester", "dut"] {
+        let path = run.join(name);
+        let file = path.clone();
+        Mounts::lasting()?.run(move || NetNs::release(&file))??;
+        fs::write(&path, "")?;
+    }
+    for _ in 0..2 {
+        let printed = host.restore(1)?;
+        expect(printed.contains("d0: network namespace: not restored: the device has vanished"), &printed)?;
+        expect(printed.contains("--discard") && run.join("journal.json").exists(), &printed)?;
+    }
+    let output = host.xdproof(&["restore", "--discard"])?;
+    expect_code(&output, 0)?;
+    expect(stdout(&output).contains("its journal is discarded"), &stdout(&output))?;
+    expect(host.restore(0)? == "There is nothing to restore.\n", "it is still there")
 }
 
 pub(crate) fn next_run() -> Result {
@@ -200,8 +266,11 @@ pub(crate) fn vanished() -> Result {
         let index = host.link(&"d0".parse()?)?.index;
         host.delete_link(index)
     })?;
-    let printed = host.restore(1)?;
-    expect(printed.contains("t0") && printed.contains("the device has vanished"), &printed)?;
+    for _ in 0..2 {
+        let printed = host.restore(1)?;
+        expect(printed.contains("t0") && printed.contains("the device has vanished"), &printed)?;
+    }
+    expect_code(&host.xdproof(&["restore", "--discard"])?, 0)?;
     expect(host.restore(0)? == "There is nothing to restore.\n", "it is reported again")
 }
 

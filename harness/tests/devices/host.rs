@@ -18,7 +18,7 @@ use xdproof::{
         devices::{journal, preflight::Objection, step::ClaimStep},
     },
 };
-use xdproof_netns::{LinkName, NetNs, Record, RecordKind, Worker, XdpFlags, XdpMode};
+use xdproof_netns::{LinkName, Mounts, NetNs, Record, RecordKind, Worker, XdpFlags, XdpMode};
 
 use crate::{
     child::ORDER,
@@ -275,8 +275,18 @@ impl TestHost {
 
     /// Starts a process that claims the devices, and waits until it has, or until it has ended.
     pub(crate) fn start(&self, step: Option<ClaimStep>) -> Result<(Child, bool)> {
+        self.start_by(Command::new(std::env::current_exe()?), step)
+    }
+
+    /// Starts such a process in a mount namespace of its own, which ends with it.
+    pub(crate) fn start_in_private_mounts(&self, step: Option<ClaimStep>) -> Result<(Child, bool)> {
+        let mut command = Command::new("unshare");
+        command.arg("--mount").arg(std::env::current_exe()?);
+        self.start_by(command, step)
+    }
+
+    fn start_by(&self, mut command: Command, step: Option<ClaimStep>) -> Result<(Child, bool)> {
         let order = format!("d0 t0 {}", step.map(|step| format!("{step:?}")).unwrap_or_default());
-        let mut command = Command::new("/proc/self/exe");
         command.env(ORDER, order).env(journal::DIRECTORY_VARIABLE, self.journals.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = self.worker.run(move |_| command.spawn())??;
@@ -304,8 +314,13 @@ impl TestHost {
 
     /// Starts `xdproof validate` on the devices, and waits until a line has such a part.
     pub(crate) fn validate_until(&self, part: &str) -> Result<(Child, JoinHandle<String>)> {
+        self.validate_with(&["--mode", "generic,native"], part)
+    }
+
+    /// Starts `xdproof validate` on the devices with further arguments, and waits until a line has such a part.
+    pub(crate) fn validate_with(&self, words: &[&str], part: &str) -> Result<(Child, JoinHandle<String>)> {
         let mut command = cli::xdproof();
-        command.args(["validate", "-v", "--dut", "d0", "--tester", "t0", "--mode", "generic,native"]);
+        command.args(["validate", "-v", "--dut", "d0", "--tester", "t0"]).args(words);
         command.env(journal::DIRECTORY_VARIABLE, self.journals.path());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.worker.run(move |_| command.spawn())??;
@@ -322,10 +337,10 @@ impl TestHost {
         Ok(stdout(&output))
     }
 
-    /// Directories of runs that are there.
+    /// Directories of runs that are there, with their mounts.
     pub(crate) fn runs(&self) -> Result<Vec<std::path::PathBuf>> {
         let mut runs = Vec::new();
-        for entry in fs::read_dir(self.journals.path())? {
+        for entry in fs::read_dir(Mounts::lasting()?.reach(self.journals.path())?)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 runs.push(entry.path());
@@ -360,10 +375,13 @@ impl TestHost {
 impl Drop for TestHost {
     fn drop(&mut self) {
         for run in self.runs().unwrap_or_default() {
-            for mount in ["tester", "dut"] {
-                NetNs::release(&run.join(mount)).ok();
-            }
-            rustix::mount::unmount(run.join("bpf"), rustix::mount::UnmountFlags::DETACH).ok();
+            let release = move || {
+                for mount in ["tester", "dut"] {
+                    NetNs::release(&run.join(mount)).ok();
+                }
+                rustix::mount::unmount(run.join("bpf"), rustix::mount::UnmountFlags::DETACH).ok();
+            };
+            Mounts::lasting().and_then(|mounts| mounts.run(release)).ok();
         }
     }
 }

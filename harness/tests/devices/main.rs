@@ -3,6 +3,7 @@
 //!
 //! The host is a namespace of each test's own. Ignored without privileges, as in `conformance.rs`.
 
+mod broken;
 mod checks;
 mod child;
 mod claims;
@@ -15,6 +16,7 @@ mod inventory_case;
 mod links;
 #[path = "../support/privilege.rs"]
 mod privilege;
+mod switch;
 #[path = "../support/threads.rs"]
 mod threads;
 mod validate;
@@ -49,6 +51,9 @@ const CASES: &[Case] = &[
     ("a_pair_is_restored_when_a_thread_panics", claims::panicked),
     ("restore_undoes_a_killed_run", claims::killed),
     ("restore_undoes_a_run_killed_after_any_step", claims::killed_anywhere),
+    ("restore_undoes_a_run_killed_in_a_mount_namespace_of_its_own", claims::killed_in_private_mounts),
+    ("a_run_that_would_lose_the_devices_when_killed_is_rejected", claims::first_process),
+    ("a_journal_that_cannot_be_undone_is_kept_until_it_is_discarded", claims::unheld),
     ("the_next_run_undoes_a_killed_run", claims::next_run),
     ("restore_leaves_a_living_run_alone", claims::living),
     ("restore_in_json_lists_each_thing", claims::restore_json),
@@ -56,7 +61,7 @@ const CASES: &[Case] = &[
     ("restore_without_privilege_exits_3", claims::unprivileged_restore),
     ("a_damaged_journal_is_reported_and_kept", claims::damaged),
     ("a_journal_of_another_namespace_is_reported_and_kept", claims::elsewhere),
-    ("a_device_that_has_vanished_is_reported_once", claims::vanished),
+    ("a_device_that_has_vanished_is_reported_until_it_is_discarded", claims::vanished),
     ("an_index_in_use_is_reported_once", claims::index_in_use),
     ("settings_that_a_trial_leaves_at_a_device_are_removed", claims::leftovers),
     ("a_name_in_use_is_reported_and_the_device_restored_later", claims::name_in_use),
@@ -84,8 +89,20 @@ const CASES: &[Case] = &[
     ("claimed_devices_are_silent", links::silent),
     ("validate_proves_devices_and_restores_them", validate::validated),
     ("validate_restores_devices_when_it_is_interrupted", validate::interrupted),
+    ("validate_restores_devices_on_hangup_and_quit", validate::hung_up),
+    ("validate_restores_devices_when_its_terminal_goes", validate::terminal_gone),
     ("restore_undoes_a_killed_validate", validate::killed),
     ("validate_says_why_it_rejects_devices", validate::rejected),
+    ("a_link_that_dies_ends_the_run_and_is_named", broken::no_carrier),
+    ("a_dut_that_is_set_down_ends_the_run_and_is_named", broken::down),
+    ("a_dut_that_is_deleted_ends_the_run_and_is_named", broken::deleted),
+    ("a_dut_that_is_moved_ends_the_run_and_is_restored_later", broken::moved),
+    ("a_path_across_a_switch_is_surveyed_and_carries_the_corpus", switch::corpus),
+    ("a_survey_is_interrupted_within_seconds", switch::interrupted),
+    ("short_tagged_frames_that_a_switch_loses_are_unreachable", switch::short_tagged),
+    ("tags_that_a_switch_takes_out_are_found_by_frames", switch::stripping),
+    ("foreign_frames_during_trials_are_retried_and_reported", switch::foreign),
+    ("a_switch_port_in_stp_learning_is_waited_for", switch::learning),
     ("taps_are_claimed_and_restored", links::taps),
     ("a_bridge_stays_in_place_and_is_restored", in_place::bridge),
     ("restore_undoes_a_run_on_a_bridge_killed_after_any_step", in_place::bridge_killed_anywhere),

@@ -1,12 +1,17 @@
 //! `xdproof validate --dut --tester`.
 
-use std::{process::Child, thread::JoinHandle};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+};
 
 use rustix::process::Signal;
+use xdproof::testbed::devices::journal;
 
 use crate::{
     cli::{self, Result, expect_code},
-    host::{TestHost, expect, kill},
+    host::{TestHost, expect, kill, wait_until},
 };
 
 pub(crate) fn validated() -> Result {
@@ -62,6 +67,47 @@ pub(crate) fn expect_interruptible(
     let printed = printed.join().map_err(|_| "the reader panicked")?;
     expect(status.code() == Some(4), &format!("it ended with {status}\n{printed}"))?;
     expect(host.runs()?.is_empty(), "the journal is left")?;
+    host.expect_state(&before)
+}
+
+/// The kernel and the shell both send SIGHUP, so that a second one is no second request.
+pub(crate) fn hung_up() -> Result {
+    for signals in [&[Signal::HUP, Signal::HUP][..], &[Signal::QUIT], &[Signal::TERM]] {
+        let host = TestHost::configured()?;
+        let before = host.state()?;
+        let (mut child, printed) = host.validate_until("::generic::")?;
+        for signal in signals {
+            cli::signal(&child, *signal)?;
+        }
+        let status = child.wait()?;
+        let printed = printed.join().map_err(|_| "the reader panicked")?;
+        expect(status.code() == Some(4), &format!("{signals:?} ended it with {status}\n{printed}"))?;
+        expect(host.runs()?.is_empty(), "the journal is left")?;
+        host.expect_state(&before)?;
+    }
+    Ok(())
+}
+
+/// A terminal that is closed sends SIGHUP, and answers every write with EIO.
+pub(crate) fn terminal_gone() -> Result {
+    let host = TestHost::configured()?;
+    let before = host.state()?;
+    let program = cli::xdproof();
+    let line = format!(
+        "exec {} validate -v --dut d0 --tester t0 --mode generic,native",
+        program.get_program().display()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.env("NO_COLOR", "1").env(journal::DIRECTORY_VARIABLE, host.journals.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut terminal = host.worker.run(move |_| command.spawn())??;
+    let lines = BufReader::new(terminal.stdout.take().ok_or("no output")?).lines();
+    let at_trials = lines.map_while(std::result::Result::ok).any(|line| line.contains("::generic::"));
+    expect(at_trials && !host.has("d0")?, "the devices are not claimed")?;
+    // The end of script(1) closes the terminal.
+    kill(terminal)?;
+    wait_until("the journal is left", || Ok(host.runs()?.is_empty()))?;
     host.expect_state(&before)
 }
 

@@ -119,4 +119,6 @@ pub enum FrameFate {
     Lost,
     /// Something else arrives in its place.
     Altered,
+    /// Nothing has shown that it arrives.
+    Unseen,
 }

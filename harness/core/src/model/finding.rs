@@ -45,6 +45,8 @@ pub enum FindingKind {
     ModifiedFrames,
     /// A setting could not be restored.
     NotRestored,
+    /// The testbed broke, so that trials were not run, or others sent frames on the link, so that trials were retried.
+    TestbedFailure,
 }
 
 /// Severity of a finding.

@@ -156,6 +156,12 @@ impl Conditions<'_> {
         let what = match fate {
             FrameFate::Lost => "does not arrive",
             FrameFate::Altered => "is modified in transit",
+            FrameFate::Unseen => {
+                let frame = describe(&frame.bytes);
+                return Some(format!(
+                    "nothing shows that the path carries it, with or without a program: {frame}"
+                ));
+            }
         };
         Some(format!("{what}, with or without a program: {}", describe(&frame.bytes)))
     }

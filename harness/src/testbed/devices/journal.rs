@@ -11,8 +11,12 @@
 //!
 //! A run is alive as long as its directory is locked (`flock`), which the kernel ends with the process; process ids prove
 //! nothing. The file `lock` next to the runs serializes the processes that claim or restore devices.
+//!
+//! Files and mounts are those of process 1 ([`Mounts::lasting`]): in a mount namespace of its own, a killed run would lose them.
+//! A journal is deleted when everything in it is restored or beyond restoring, or when a user [discards](discard_dead) it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
@@ -27,13 +31,13 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use xdproof_netns::{LinkName, NetNs, Worker};
+use xdproof_netns::{LinkName, Mounts, NetNs, Worker};
 
 use crate::{
     error::chain,
     model::device::PortRole,
     testbed::devices::{
-        restore::{RestoreContext, restore},
+        restore::{Away, RestoreContext, restore},
         snapshot::{DeviceSettings, StoredRecord},
         step::{ClaimStep, RestoreOutcome, RestoredItem},
     },
@@ -126,6 +130,7 @@ fn nest_link_settings(journal: &mut Value) {
 #[derive(Debug)]
 pub(super) struct Journals {
     directory: PathBuf,
+    mounts: Mounts,
     /// Closing it releases the lock.
     _lock: File,
 }
@@ -142,23 +147,26 @@ enum RunDirectory {
     Blank {
         lock: File,
     },
+    /// Locked by this process now.
     Unreadable {
+        lock: File,
         problem: String,
     },
 }
 
 impl Journals {
-    /// Waits until no other process claims or restores devices.
-    pub(super) fn lock(directory: &Path) -> Result<Self, JournalError> {
+    /// Waits until no other process claims or restores devices. `directory` is a path in these mounts.
+    pub(super) fn lock(directory: &Path, mounts: Mounts) -> Result<Self, JournalError> {
+        let directory = mounts.reach(directory)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(directory)
-            .map_err(at("create the directory", directory))?;
+            .create(&directory)
+            .map_err(at("create the directory", &directory))?;
         let path = directory.join(LOCK);
         let lock = File::create(&path).map_err(at("open", &path))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(at("lock", &path))?;
-        Ok(Self { directory: directory.to_owned(), _lock: lock })
+        Ok(Self { directory, mounts, _lock: lock })
     }
 
     /// Begins a run: when this returns, the settings are on disk.
@@ -190,7 +198,7 @@ impl Journals {
             .map_err(at("create a directory in", &self.directory))?;
         let lock = File::open(&directory).map_err(at("open", &directory))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(at("lock", &directory))?;
-        let run = JournaledRun { directory, journal, lock };
+        let run = JournaledRun { directory, mounts: self.mounts.clone(), journal, lock };
         run.write()?;
         Ok(run)
     }
@@ -206,8 +214,9 @@ impl Journals {
         }))
     }
 
-    /// Restores the devices of this namespace that dead runs have left changed.
-    pub(super) fn recover(&self, origin: &Worker) -> Result<Vec<Recovery>, JournalError> {
+    /// Restores the devices of this namespace that dead runs have left changed, and keeps the journals of those that cannot be
+    /// restored, unless they are to be discarded.
+    pub(super) fn recover(&self, origin: &Worker, discard: bool) -> Result<Vec<Recovery>, JournalError> {
         let (boot, namespace) = (boot()?, origin.namespace().inode()?);
         let mut recoveries = Vec::new();
         for (directory, run) in self.runs()? {
@@ -215,23 +224,35 @@ impl Journals {
                 RunDirectory::Alive(journal) => {
                     (RunState::Alive, journal.map(|journal| journal.process), Vec::new())
                 }
-                RunDirectory::Unreadable { problem } => (RunState::Unreadable(problem), None, Vec::new()),
+                RunDirectory::Unreadable { lock, .. } if discard => {
+                    clear(&directory, &self.mounts, &lock)?;
+                    (RunState::Discarded, None, Vec::new())
+                }
+                RunDirectory::Unreadable { problem, .. } => (RunState::Unreadable(problem), None, Vec::new()),
                 RunDirectory::Blank { lock } => {
-                    clear(&directory, &lock)?;
+                    clear(&directory, &self.mounts, &lock)?;
                     continue;
                 }
                 RunDirectory::Dead { lock, journal } => {
                     let process = Some(journal.process);
                     if journal.boot != boot {
-                        clear(&directory, &lock)?;
+                        clear(&directory, &self.mounts, &lock)?;
                         (RunState::EarlierBoot, process, Vec::new())
+                    } else if journal.namespace != namespace && discard {
+                        clear(&directory, &self.mounts, &lock)?;
+                        (RunState::Discarded, process, Vec::new())
                     } else if journal.namespace != namespace {
                         (RunState::Elsewhere(journal.namespace), process, Vec::new())
                     } else {
-                        let run = JournaledRun { directory: directory.clone(), journal, lock };
+                        let mounts = self.mounts.clone();
+                        let mut run = JournaledRun { directory: directory.clone(), mounts, journal, lock };
                         let restored = run.restore(origin, |_| ());
                         let state = match run.finish(&restored) {
                             Ok(true) => RunState::Ended,
+                            Ok(false) if discard => {
+                                clear(&directory, &self.mounts, &run.lock)?;
+                                RunState::Discarded
+                            }
                             Ok(false) => RunState::Kept,
                             Err(error) => RunState::Unreadable(chain(&error)),
                         };
@@ -292,7 +313,7 @@ fn examine(directory: &Path) -> Result<Option<RunDirectory>, JournalError> {
         (true, journal) => RunDirectory::Alive(journal.ok()),
         (false, Ok(journal)) => RunDirectory::Dead { lock, journal },
         (false, Err(problem)) => {
-            RunDirectory::Unreadable { problem: format!("{} {problem}", path.display()) }
+            RunDirectory::Unreadable { lock, problem: format!("{} {problem}", path.display()) }
         }
     }))
 }
@@ -301,15 +322,17 @@ fn examine(directory: &Path) -> Result<Option<RunDirectory>, JournalError> {
 #[derive(Debug)]
 pub(super) struct JournaledRun {
     directory: PathBuf,
+    mounts: Mounts,
     journal: Journal,
     /// Closing it releases the lock.
     lock: File,
 }
 
 impl JournaledRun {
-    /// Returns the file that holds a device's namespace.
-    pub(super) fn namespace(&self, role: PortRole) -> PathBuf {
-        namespace_file(&self.directory, role)
+    /// Holds the namespace of a device until the run has ended or its device is restored.
+    pub(super) fn hold(&self, role: PortRole, namespace: &NetNs) -> Result<(), JournalError> {
+        let (namespace, path) = (namespace.clone(), namespace_file(&self.directory, role));
+        Ok(self.mounts.run(move || namespace.hold_at(&path)).flatten()?)
     }
 
     /// Mounts a bpf file system of the run, for the pins of programs.
@@ -317,7 +340,9 @@ impl JournaledRun {
         let path = self.directory.join(PROGRAMS);
         DirBuilder::new().mode(0o700).create(&path).map_err(at("create the directory", &path))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount("bpf", &path, "bpf", flags, None).map_err(at("mount a bpf file system on", &path))?;
+        let target = path.clone();
+        let mounted = self.mounts.run(move || mount("bpf", &target, "bpf", flags, None))?;
+        mounted.map_err(at("mount a bpf file system on", &path))?;
         Ok(path)
     }
 
@@ -348,22 +373,35 @@ impl JournaledRun {
     pub(super) fn restore(&self, origin: &Worker, after_step: fn(ClaimStep)) -> Vec<RestoredItem> {
         let age = since_boot().saturating_sub(Duration::from_secs(self.journal.since_boot_s));
         let away = |role| {
-            // A run that ended before it had created the namespace has left nothing in it.
-            let namespace = NetNs::at(&self.namespace(role)).ok()?;
-            Worker::spawn(&namespace, "away").ok()
+            let path = namespace_file(&self.directory, role);
+            match NetNs::at(&path).and_then(|namespace| Worker::spawn(&namespace, "away")) {
+                Ok(worker) => Away::Held(worker),
+                // A run that ended before it had created the namespace has left nothing in it.
+                Err(error) if error.errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Away::Unused,
+                Err(error) => Away::Gone(error),
+            }
         };
         let Journal { devices, competing_routes, .. } = &self.journal;
         let context = RestoreContext { pins: self.directory.join(PROGRAMS), age, after_step };
         restore(devices, competing_routes, origin, &away, &context)
     }
 
-    /// Ends a run whose devices were restored, unless another attempt may restore more; returns true if it has ended.
-    pub(super) fn finish(&self, restored: &[RestoredItem]) -> Result<bool, JournalError> {
-        if restored.iter().any(|item| matches!(item.outcome, RestoreOutcome::Failed(_))) {
-            return Ok(false);
+    /// Ends a run whose devices were restored; returns true if it has ended. Otherwise the journal keeps the devices of which
+    /// another attempt may restore more, and forgets the others: whoever changes them from now on means it.
+    pub(super) fn finish(&mut self, restored: &[RestoredItem]) -> Result<bool, JournalError> {
+        let failed = restored.iter().filter(|item| matches!(item.outcome, RestoreOutcome::Failed(_)));
+        let failed: BTreeSet<&str> = failed.map(|item| item.device.as_str()).collect();
+        let devices = &mut self.journal.devices;
+        // What failed may concern all of them, as the order of their routes does.
+        if failed.iter().all(|name| devices.iter().any(|device| device.name.as_ref() == *name)) {
+            devices.retain(|device| failed.contains(device.name.as_ref()));
         }
-        clear(&self.directory, &self.lock)?;
-        Ok(true)
+        if devices.is_empty() {
+            clear(&self.directory, &self.mounts, &self.lock)?;
+            return Ok(true);
+        }
+        self.write()?;
+        Ok(false)
     }
 }
 
@@ -375,7 +413,13 @@ fn namespace_file(directory: &Path, role: PortRole) -> PathBuf {
 }
 
 /// Removes a run's directory, the journal last. Only the owner of the lock may do so.
-fn clear(directory: &Path, _lock: &File) -> Result<(), JournalError> {
+fn clear(directory: &Path, mounts: &Mounts, _lock: &File) -> Result<(), JournalError> {
+    let directory = directory.to_owned();
+    mounts.run(move || remove(&directory))?
+}
+
+/// Unmounts and removes everything in a run's directory, and the directory.
+fn remove(directory: &Path) -> Result<(), JournalError> {
     for role in [PortRole::Tester, PortRole::Dut] {
         NetNs::release(&namespace_file(directory, role))?;
     }
@@ -427,6 +471,8 @@ pub enum RunState {
     Elsewhere(u64),
     /// It was of an earlier boot, which no setting has outlived; its journal is gone.
     EarlierBoot,
+    /// It was dead, something could not be restored, and its journal was removed as the user wished.
+    Discarded,
 }
 
 impl Recovery {
@@ -434,7 +480,7 @@ impl Recovery {
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match self.state {
-            RunState::Alive | RunState::EarlierBoot => false,
+            RunState::Alive | RunState::EarlierBoot | RunState::Discarded => false,
             RunState::Kept | RunState::Unreadable(_) | RunState::Elsewhere(_) => true,
             RunState::Ended => self.restored.iter().any(|item| item.outcome != RestoreOutcome::Done),
         }
@@ -448,8 +494,25 @@ impl Recovery {
 ///
 /// The directory of the journals cannot be locked or read. A thing that could not be restored is reported, and no error.
 pub fn recover_dead(directory: &Path) -> Result<Vec<Recovery>, JournalError> {
+    recover(directory, false)
+}
+
+/// Restores devices as [`recover_dead`] does, and removes the journals of killed runs that cannot be restored, those of other
+/// namespaces too. The kernel then deletes the virtual devices that such a run has left in its namespaces, and moves the others to
+/// the machine's first namespace.
+///
+/// # Errors
+///
+/// The directory of the journals cannot be locked, read or cleared.
+pub fn discard_dead(directory: &Path) -> Result<Vec<Recovery>, JournalError> {
+    recover(directory, true)
+}
+
+fn recover(directory: &Path, discard: bool) -> Result<Vec<Recovery>, JournalError> {
     let origin = Worker::spawn(&NetNs::current()?, "origin")?;
-    Journals::lock(directory)?.recover(&origin)
+    // Without lasting mounts, a run was claimed by force, and its mounts are those of this process.
+    let mounts = Mounts::lasting().unwrap_or_default();
+    Journals::lock(directory, mounts)?.recover(&origin, discard)
 }
 
 fn boot() -> Result<String, JournalError> {

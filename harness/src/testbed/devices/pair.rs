@@ -20,11 +20,12 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use xdproof_netns::{Error, IfIndex, LinkName, NetNs, PacketOptions, Worker};
+use xdproof_netns::{Error, IfIndex, LinkName, Mounts, NetNs, PacketOptions, Worker};
 
 use crate::{
     error::chain,
     exchange::PROBE_TYPE,
+    host::interrupt,
     model::device::PortRole,
     testbed::{
         PortPair, Topology,
@@ -33,6 +34,7 @@ use crate::{
             preflight::{self, Objection, PreflightError},
             route_order,
             snapshot::DeviceSettings,
+            spanning_tree::{self, SpanningTree},
             step::{ClaimStep, RestoreOutcome, RestoredItem},
         },
         veth::bring_up,
@@ -97,9 +99,15 @@ pub enum DeviceError {
     NoCarrier { device: LinkName, other: LinkName, waited: Duration },
     /// No probe arrived.
     #[error(
-        "no frame from {tester} reached {dut} within {waited:?}: check that they are connected to each other"
+        "no frame from {tester} reached {dut} within {waited:?}: check that they are connected to each other{stp}"
     )]
-    NoPeer { tester: LinkName, dut: LinkName, waited: Duration },
+    NoPeer { tester: LinkName, dut: LinkName, waited: Duration, stp: SpanningTree },
+    /// A killed run would take the namespaces of the devices with it, and virtual devices with them.
+    #[error("a killed run would lose the devices, which only --force accepts: failed to {0}")]
+    NotLasting(#[source] Error),
+    /// A signal asked the run to end.
+    #[error("interrupted before the devices were ready")]
+    Interrupted,
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("failed to {0}")]
@@ -132,7 +140,7 @@ impl fmt::Display for NotRestored {
         let items: Vec<_> = self.left.iter().map(each).collect();
         write!(f, "not everything could be restored: {}", items.join("; "))?;
         if self.kept {
-            f.write_str(" (`xdproof restore` tries again)")?;
+            f.write_str(" (`xdproof restore` tries again, and `xdproof restore --discard` gives up)")?;
         }
         Ok(())
     }
@@ -165,8 +173,12 @@ impl DevicePair {
             return Err(DeviceError::Same { device: dut.clone() });
         }
         let origin = Worker::spawn(&NetNs::current()?, "origin")?;
-        let journals = Journals::lock(&journals)?;
-        let recovered = journals.recover(&origin)?;
+        let mounts = match Mounts::lasting() {
+            Err(_) if force => Mounts::default(),
+            found => found.map_err(DeviceError::NotLasting)?,
+        };
+        let journals = Journals::lock(&journals, mounts)?;
+        let recovered = journals.recover(&origin, false)?;
         let here = origin.namespace().inode()?;
         let examine = |role, device: &LinkName| match journals.holder_of(device, here)? {
             Some(process) => Err(DeviceError::InUse { device: device.clone(), process }),
@@ -221,7 +233,7 @@ impl Claim {
         let Self { run, origin, after_step, .. } = self;
         let spawn = |role, label| -> Result<Worker, DeviceError> {
             let namespace = NetNs::create()?;
-            namespace.hold_at(&run.namespace(role))?;
+            run.hold(role, &namespace)?;
             Ok(Worker::spawn(&namespace, label)?)
         };
         let mut workers = [spawn(PortRole::Tester, "tester")?, spawn(PortRole::Dut, "dut")?];
@@ -320,12 +332,15 @@ fn link_up(
         [(tester, &topology.tester, &topology.dut), (dut, &topology.dut, &topology.tester)]
     {
         let (index, left) = (port.index, waited.saturating_sub(begun.elapsed()));
-        match worker.call(move |host| host.wait_running(index, left)) {
+        let running =
+            worker.call(move |host| interrupt::wait(left, |slice| host.wait_running(index, slice).map(drop)));
+        match running {
+            Err(Error::Timeout { .. }) if interrupt::is_requested() => return Err(DeviceError::Interrupted),
             Err(Error::Timeout { .. }) => {
                 let (device, other) = (port.name.clone(), other.name.clone());
                 return Err(DeviceError::NoCarrier { device, other, waited });
             }
-            running => drop(running?),
+            running => running?,
         }
     }
     after_step(ClaimStep::Running);
@@ -355,19 +370,30 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker, waited: Duration) -
     frame.extend(PROBE_TYPE.iter().chain(b"xdproof probe ").chain(&nonce));
     frame.resize(PROBE_LENGTH, 0);
     let begun = Instant::now();
+    let (mut waited, mut learning) = (waited, None);
     let mut buffer = [0; 2048];
     while begun.elapsed() < waited {
+        if interrupt::is_requested() {
+            return Err(DeviceError::Interrupted);
+        }
         // The next attempt follows if the ring is full or the link is not ready yet.
         drop(to.send(&frame));
         if !from.wait_readable(PROBE_INTERVAL)? {
             continue;
         }
         while let Some(received) = from.receive(&mut buffer)? {
-            if buffer[..received.len].windows(nonce.len()).any(|window| window == nonce) {
+            let received = &buffer[..received.len];
+            if received.windows(nonce.len()).any(|window| window == nonce) {
                 return Ok(());
+            }
+            if let (None, Some(delay)) = (learning, spanning_tree::forward_delay(received)) {
+                // The port listens for one delay and learns for another one.
+                learning = Some(delay);
+                waited += delay * 2;
             }
         }
     }
     let (tester, dut) = (topology.tester.name.clone(), topology.dut.name.clone());
-    Err(DeviceError::NoPeer { tester, dut, waited })
+    let stp = learning.map_or(SpanningTree::Silent, SpanningTree::Delays);
+    Err(DeviceError::NoPeer { tester, dut, waited, stp })
 }

@@ -11,6 +11,7 @@ use xdproof_scenarios::{DUT_MAC, SHORTEST_FRAME, TESTER_MAC, describe};
 
 use crate::{
     exchange::{self, Capture, ExchangeError, PROBE_TYPE, two_in_a_row},
+    host::interrupt,
     model::{
         facts::{FrameFate, WINDOW},
         frame_sequence::FrameSequence,
@@ -35,6 +36,9 @@ pub(super) const HEADER: usize = 14;
 
 /// Filler of a frame, which no padding has.
 const FILLER: u8 = 0xa5;
+
+/// The most foreign frames while a property of the path is explored.
+const MOST_FOREIGN: u64 = 10;
 
 /// Number of bursts of one length that must all arrive before the length is trusted.
 const BURSTS: u32 = 3;
@@ -66,16 +70,32 @@ pub enum PathError {
     Lossy { sent: u32, arrived: u64 },
     #[error("{device} rejects an MTU of {mtu} bytes: {answer}")]
     Mtu { device: String, mtu: u32, answer: String },
+    /// A device is gone, down or without a carrier.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// What became of frames that were sent at once.
+pub(super) struct Exchanged {
+    pub(super) arrived: FrameSequence,
+    /// The tester's device has taken all of them.
+    pub(super) accepted: bool,
+    /// The frame that was sent after them arrived.
+    pub(super) closed: bool,
 }
 
 /// Sends and receives frames while no program is attached.
 pub(super) struct Prober<'a> {
     socket: PacketSocket,
+    /// Sends from the DUT.
+    answers: PacketSocket,
     capture: Capture,
     ports: &'a PortPair,
     /// Receive queues of the DUT.
     queues: u32,
     sent: u32,
+    /// Frames that others have sent.
+    foreign: u64,
 }
 
 impl<'a> Prober<'a> {
@@ -84,8 +104,11 @@ impl<'a> Prober<'a> {
         let socket = ports.tester.call(move |host| host.packet_socket(index, PacketOptions::default()))?;
         let capture = Capture::new(ports.watch_dut(exchange::CAPTURE_BUFFER)?);
         let index = ports.topology.dut.index;
-        let queues = ports.dut.call(move |host| host.link_by_index(index))?.rx_queues;
-        Ok(Self { socket, capture, ports, queues, sent: 0 })
+        let (queues, answers) = ports.dut.call(move |host| {
+            let queues = host.link_by_index(index)?.rx_queues;
+            Ok((queues, host.packet_socket(index, PacketOptions::default())?))
+        })?;
+        Ok(Self { socket, answers, capture, ports, queues, sent: 0, foreign: 0 })
     }
 
     /// Returns a frame of a length in bytes; each is unique if it has room for a number.
@@ -117,9 +140,10 @@ impl<'a> Prober<'a> {
         }
         let deadline = Instant::now() + LONE_FRAME_TIMEOUT;
         loop {
+            reject_interrupted()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let arrived = self.capture.take_within(1, left)?;
-            reject_foreign(&arrived)?;
+            self.reject_foreign(&arrived)?;
             if let Some(bytes) = arrived.distinct().find(|bytes| bytes.starts_with(frame)) {
                 return Ok(Some(bytes.to_vec()));
             }
@@ -135,6 +159,7 @@ impl<'a> Prober<'a> {
             let frame = self.frame(60, false);
             Ok::<_, PathError>(self.send_alone(&frame)?.is_some())
         })?;
+        reject_interrupted()?;
         arrived.map(drop).map_err(|probed| {
             let topology = &self.ports.topology;
             let (tester, dut) = (topology.tester.name.to_string(), topology.dut.name.to_string());
@@ -170,23 +195,32 @@ impl<'a> Prober<'a> {
 
     /// Sends frames at once and one more after them, and returns the frames that arrived until that one did: frames of one
     /// queue keep their order. Where there are several queues, the others get some time.
-    pub(super) fn exchange(&mut self, frames: &[&[u8]]) -> Result<FrameSequence, PathError> {
+    pub(super) fn exchange(&mut self, frames: &[&[u8]]) -> Result<Exchanged, PathError> {
+        reject_interrupted()?;
         let last = self.frame(60, false);
-        // If one of them is too long, each is tried alone afterwards.
-        self.send(frames)?;
+        let accepted = self.send(frames)?;
         self.send(&[&last])?;
-        let mut arrived = self.capture.take_until(&last, LONE_FRAME_TIMEOUT)?;
+        let (mut arrived, closed) = self.capture.take_until(&last, LONE_FRAME_TIMEOUT)?;
         if self.queues > 1 && arrived.len() < frames.len() as u64 {
             arrived.append(&self.capture.take_within(frames.len() as u64, QUEUE_SKEW)?);
         }
-        Ok(arrived)
+        reject_interrupted()?;
+        Ok(Exchanged { arrived, accepted, closed })
+    }
+
+    /// Sends a frame from the DUT, so that a switch learns on which port the DUT's address is.
+    pub(super) fn announce(&self) -> Result<(), PathError> {
+        let mut frame = [TESTER_MAC, DUT_MAC].concat();
+        frame.extend(PROBE_TYPE);
+        frame.resize(60, 0);
+        Ok(self.answers.send(&frame).map(drop)?)
     }
 
     /// Returns the fate of a frame that is sent alone, unless it arrives as it should.
     pub(super) fn fate(&mut self, frame: &[u8], arriving: &[u8]) -> Result<Option<FrameFate>, PathError> {
         let mut fate = FrameFate::Lost;
         for _ in 0..2 {
-            let arrived = self.exchange(&[frame])?;
+            let arrived = self.exchange(&[frame])?.arrived;
             if arrived.contains(arriving) {
                 return Ok(None);
             }
@@ -224,20 +258,43 @@ impl<'a> Prober<'a> {
         let frames: Vec<Vec<u8>> = (0..window).map(|_| self.frame(length, false)).collect();
         let each: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.socket.send_all(&each)?;
-        let mut arrived = self.capture.take_within(window as u64, LONE_FRAME_TIMEOUT)?;
-        arrived.retain(|frame| !exchange::is_link_control(frame));
-        reject_foreign(&arrived)?;
-        Ok(arrived.len())
+        let deadline = Instant::now() + LONE_FRAME_TIMEOUT;
+        let mut ours = 0;
+        while ours < window as u64 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut arrived = self.capture.take_within(window as u64 - ours, left)?;
+            reject_interrupted()?;
+            self.reject_foreign(&arrived)?;
+            arrived.retain(is_ours);
+            ours += arrived.len();
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Rejects a link on which others send many frames. Hosts and bridges that have just come up send a few.
+    fn reject_foreign(&mut self, arrived: &FrameSequence) -> Result<(), PathError> {
+        let foreign = |bytes: &&[u8]| !is_ours(bytes) && !exchange::is_link_control(bytes);
+        let Some(bytes) = arrived.distinct().find(foreign) else { return Ok(()) };
+        self.foreign +=
+            arrived.totals().iter().filter(|(frame, _)| foreign(frame)).map(|(_, times)| times).sum::<u64>();
+        if self.foreign <= MOST_FOREIGN {
+            return Ok(());
+        }
+        Err(PathError::NotQuiet { frame: describe(bytes), frames: self.foreign })
     }
 }
 
-fn reject_foreign(arrived: &FrameSequence) -> Result<(), PathError> {
-    let ours = [DUT_MAC, TESTER_MAC].concat();
-    let foreign = |bytes: &&[u8]| !bytes.starts_with(&ours) && !exchange::is_link_control(bytes);
-    match arrived.distinct().find(foreign) {
-        None => Ok(()),
-        Some(bytes) => Err(PathError::NotQuiet { frame: describe(bytes), frames: arrived.len() }),
-    }
+/// Returns an error once a signal has asked the run to end, which cuts waits short.
+fn reject_interrupted() -> Result<(), PathError> {
+    if interrupt::is_requested() { Err(ExchangeError::Interrupted.into()) } else { Ok(()) }
+}
+
+/// Returns true for a frame from one end to the other.
+fn is_ours(frame: &[u8]) -> bool {
+    frame.starts_with(&[DUT_MAC, TESTER_MAC].concat())
 }
 
 /// The way in which short frames arrive.

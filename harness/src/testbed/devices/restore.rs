@@ -59,19 +59,29 @@ const STEPS: [(RestoreStep, ClaimStep); 5] = [
 ];
 type RestoreStep = fn(&mut DeviceRestore, &mut Host, IfIndex) -> Result<(), Error>;
 
-/// Restores devices and the order of their routes among `competing` ones. `away` returns the thread in the namespace that a
-/// device may still be in.
+/// The namespace to which a device was moved.
+pub(super) enum Away {
+    /// It was never made.
+    Unused,
+    /// A thread in it.
+    Held(Worker),
+    /// Nothing holds it any more: the error of opening it.
+    Gone(Error),
+}
+
+/// Restores devices and the order of their routes among `competing` ones. `away` returns the namespace that a device may still be
+/// in.
 pub(super) fn restore(
     devices: &[DeviceSettings],
     competing: &[Vec<StoredRecord>],
     origin: &Worker,
-    away: &dyn Fn(PortRole) -> Option<Worker>,
+    away: &dyn Fn(PortRole) -> Away,
     context: &RestoreContext,
 ) -> Vec<RestoredItem> {
     let mut all: Vec<DeviceRestore> = Vec::new();
     for settings in devices {
         let mut device = DeviceRestore::new(settings.clone(), context.clone());
-        device.return_home(origin, away(settings.role).as_ref());
+        device.return_home(origin, &away(settings.role));
         all.push(device);
         (context.after_step)(match settings.role {
             PortRole::Tester => ClaimStep::TesterReturned,
@@ -151,18 +161,30 @@ impl DeviceRestore {
     }
 
     /// Moves the device back to the host's namespace, if it is in another one, and finds it there.
-    fn return_home(&mut self, origin: &Worker, away: Option<&Worker>) {
+    fn return_home(&mut self, origin: &Worker, away: &Away) {
         const PLACE: &str = "network namespace";
-        match away.map_or(Ok(false), |away| self.move_home(origin, away)) {
-            Ok(moved) => self.moved = moved,
-            Err(error) => return self.failed(PLACE, &error),
+        match away {
+            Away::Unused | Away::Gone(_) => {}
+            Away::Held(away) => match self.move_home(origin, away) {
+                Ok(moved) => self.moved = moved,
+                Err(error) => return self.failed(PLACE, &error),
+            },
         }
         let name = self.was.name.clone();
-        let link = match origin.call(move |host| host.link(&name)) {
-            Ok(link) if self.was.is(&link) => link,
-            Ok(_) => return self.lost(PLACE, "the device has vanished, and another one has its name"),
-            Err(Error::NoSuchLink { .. }) => return self.lost(PLACE, "the device has vanished"),
+        let missing = match origin.call(move |host| host.link(&name)) {
+            Ok(link) if self.was.is(&link) => Ok(link),
+            Ok(_) => Err("the device has vanished, and another one has its name"),
+            Err(Error::NoSuchLink { .. }) => Err("the device has vanished"),
             Err(error) => return self.failed(PLACE, &error),
+        };
+        // Somebody may have moved it or may plug it in again; then another attempt restores it.
+        let link = match (missing, away) {
+            (Ok(link), _) => link,
+            (Err(what), Away::Gone(error)) => {
+                let why = format!("{what}: nothing has held its namespace (failed to {})", chain(error));
+                return self.report(PLACE, RestoreOutcome::Failed(why));
+            }
+            (Err(what), _) => return self.report(PLACE, RestoreOutcome::Failed(what.to_owned())),
         };
         self.index = Some(link.index);
         let (index, was) = (link.index, Arc::clone(&self.was));

@@ -7,16 +7,17 @@
 //! [`RxTransform`]: crate::model::rx_transform::RxTransform
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use xdproof_netns::{LinkSetting, Worker, XdpFeatures};
+use xdproof_netns::{Error, Host, LinkSetting, Worker, XdpFeatures};
 use xdproof_scenarios::SHORTEST_FRAME;
 
 use crate::{
     error::chain,
+    host::{interrupt, xdp_mode},
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
         facts::{DEFAULT_MTU, Facts, FrameFate, PortNames},
@@ -26,17 +27,22 @@ use crate::{
     },
     plan::needs::Needs,
     testbed::{
-        Port, PortPair, Testbed, TestbedError,
+        Fault, Port, PortPair, Testbed, TestbedError,
         devices::{
             inventory,
             offloads::{disable_rx_offloads, ports_of, strips_of, try_set},
             prober::{HEADER, LONGEST_PADDED, Padding, PathError, Prober},
+            sight::Sight,
+            survey::{Survey, Surveyed, Tell},
         },
     },
 };
 
 /// Deadline for the link of a device that resets itself: igb takes half a second, a copper link some seconds more.
 const LINK_UP: Duration = Duration::from_secs(10);
+
+/// Deadline for the link of a virtual device, which has it at once or never.
+const VIRTUAL_LINK_UP: Duration = Duration::from_secs(2);
 
 /// Deadline for a detached program to disappear.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,6 +56,9 @@ const STACKED: [&str; 7] =
 /// Drivers of devices that can be configured to send the frames of a flow by several ports (`bond_xmit_roundrobin()` of
 /// `drivers/net/bonding/bond_main.c`).
 const AGGREGATES: [&str; 2] = ["bonding", "team"];
+
+/// The kernel's answer for a device that is gone.
+const ENODEV: i32 = rustix::io::Errno::NODEV.raw_os_error();
 
 /// Length in bytes of a VLAN tag. A packet socket sends one tag beyond the MTU (`packet_snd`).
 const TAG: usize = 4;
@@ -78,21 +87,27 @@ impl DeviceTestbed {
     /// The kernel's refusal; a path on which nothing arrives, on which others send, or which loses lone frames.
     pub fn explore(ports: Arc<PortPair>, label: Option<String>) -> Result<Self, PathError> {
         let mut testbed = Self::prepare(ports, label)?;
-        testbed.wait_running()?;
-        let ports = Arc::clone(&testbed.ports);
+        match testbed.explore_path() {
+            Ok(()) => Ok(testbed),
+            Err(error) => Err(testbed.fault_now().map_or(error, |fault| PathError::Fault(fault.what))),
+        }
+    }
+
+    fn explore_path(&mut self) -> Result<(), PathError> {
+        self.wait_running()?;
+        let ports = Arc::clone(&self.ports);
         let mut prober = Prober::open(&ports)?;
         prober.wait_for_first()?;
         let padding = prober.padding()?;
         drop(prober);
-        testbed.note_padding(padding);
-        let mtu = testbed.facts.usual_mtu;
-        testbed.bring_to_mtu(mtu)?;
-        testbed.facts.window = Prober::open(&ports)?.widest_window(mtu)?;
-        let longest = testbed.longest_at(mtu)?;
-        let Facts { shortest, padded_to, window, .. } = testbed.facts;
-        testbed.devices[0].path = Some(PathTraits { padded_to, shortest, window, longest });
-        testbed.note_strips();
-        Ok(testbed)
+        self.note_padding(padding);
+        let mtu = self.facts.usual_mtu;
+        self.bring_to_mtu(mtu)?;
+        self.facts.window = Prober::open(&ports)?.widest_window(mtu)?;
+        let longest = self.longest_at(mtu)?;
+        let Facts { shortest, padded_to, window, .. } = self.facts;
+        self.devices[0].path = Some(PathTraits { padded_to, shortest, window, longest });
+        Ok(())
     }
 
     /// Limits the number of frames in flight to less than the path was found to carry.
@@ -117,7 +132,7 @@ impl DeviceTestbed {
         for device in &mut devices {
             device.nic.clone_from(&label);
         }
-        let mut usual_mtu = DEFAULT_MTU;
+        let (mut usual_mtu, mut link_up) = (DEFAULT_MTU, VIRTUAL_LINK_UP);
         for (worker, port) in ends(&ports) {
             let index = port.index;
             let link = worker.call(move |host| {
@@ -125,6 +140,10 @@ impl DeviceTestbed {
                 host.link_by_index(index)
             })?;
             usual_mtu = usual_mtu.min(link.max_mtu.unwrap_or(link.settings.mtu));
+            // A bond waits for the links of its ports.
+            if link.kind.as_deref().is_none_or(|kind| kind == "bond" || kind == "team") {
+                link_up = LINK_UP;
+            }
             disable_rx_offloads(worker, index)?;
         }
         let (index, stacked) = (dut.index, STACKED.contains(&driver.as_str()));
@@ -152,7 +171,7 @@ impl DeviceTestbed {
             stacked,
             aggregated: devices.iter().any(|device| AGGREGATES.contains(&device.driver.as_str())),
             advertises_native: advertised.map(|features| features.contains(XdpFeatures::BASIC)),
-            link_up: LINK_UP,
+            link_up,
         };
         let (longest_by_mtu, lost) = (Mutex::default(), Mutex::default());
         Ok(Self { ports, facts, devices, findings: Vec::new(), longest_by_mtu, lost })
@@ -161,8 +180,10 @@ impl DeviceTestbed {
     /// Waits until both ends have a carrier.
     fn wait_running(&self) -> Result<(), PathError> {
         for (worker, port) in ends(&self.ports) {
-            let index = port.index;
-            worker.call(move |host| host.wait_running(index, LINK_UP))?;
+            let (index, within) = (port.index, self.facts.link_up);
+            worker.call(move |host| {
+                interrupt::wait(within, |slice| host.wait_running(index, slice).map(drop))
+            })?;
         }
         Ok(())
     }
@@ -194,10 +215,10 @@ impl DeviceTestbed {
                 }
                 Ok(changed)
             })?;
-            changed |= set.map_err(|error: xdproof_netns::Error| PathError::Mtu {
-                device: port.name.to_string(),
-                mtu,
-                answer: chain(&error),
+            changed |= set.map_err(|error: Error| match error.errno() {
+                // Anything but an answer of the driver says nothing about the MTU.
+                None | Some(ENODEV) => PathError::Network(error),
+                Some(_) => PathError::Mtu { device: port.name.to_string(), mtu, answer: chain(&error) },
             })?;
         }
         Ok(changed)
@@ -222,31 +243,87 @@ impl DeviceTestbed {
         Ok(longest)
     }
 
-    /// Sends frames once while no program is attached, and remembers which of them do not arrive as they should: a device that
-    /// does not send or receive a malformed frame does not do so with a program either. Frames that the stack discards cannot be
-    /// seen.
-    fn explore_fates(&self, frames: &[&[u8]]) -> Result<(), PathError> {
-        let mut prober = Prober::open(&self.ports)?;
+    /// Surveys frames while no program is attached, and remembers which of them do not arrive as they should: a device that
+    /// does not send or receive a malformed frame does not do so with a program either.
+    fn explore_fates(&self, frames: &[&[u8]], tell: Tell<'_>) -> Result<(), PathError> {
         // Tags are stripped before a program, and packet sockets see them again.
         let transform = self.facts.rx_transform(Mode::Generic);
-        let distinct: HashSet<&[u8]> =
+        let distinct: BTreeSet<&[u8]> =
             frames.iter().copied().filter(|frame| frame.len() >= self.facts.shortest).collect();
-        let distinct: Vec<(&[u8], Vec<u8>)> = distinct
-            .into_iter()
-            .map(|frame| (frame, transform.arriving(frame).into_owned()))
-            .filter(|(_, arriving)| !stack_discards(arriving))
-            .collect();
-        let mut missing = Vec::new();
-        for window in distinct.chunks(self.facts.window.max(1)) {
-            let arrived = prober.exchange(&window.iter().map(|(frame, _)| *frame).collect::<Vec<_>>())?;
-            missing.extend(window.iter().filter(|(_, arriving)| !arrived.contains(arriving)));
+        let surveyed = |frame| {
+            let arriving = transform.arriving(frame).into_owned();
+            let is_discarded = stack_discards(&arriving);
+            Surveyed { frame, arriving, is_discarded }
+        };
+        let distinct: Vec<Surveyed<'_>> = distinct.into_iter().map(surveyed).collect();
+        let fates = Survey::new(&self.ports, &distinct, self.facts.window, tell)?.run()?;
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).extend(fates);
+        Ok(self.released()?)
+    }
+
+    /// Finds out, by frames and with a program of its own attached, which tags are taken out of a frame before a program gets it in
+    /// these modes: settings of the DUT do not tell. A bridge before a veth takes the tag out of a frame
+    /// (`skb_vlan_untag()` of `net/core/skbuff.c`) and sends it on beside the frame. Where no frame shows it, the settings hold.
+    ///
+    /// # Errors
+    ///
+    /// When the link does not come up again.
+    pub fn with_strips_seen(mut self, modes: &[Mode]) -> Result<Self, PathError> {
+        for mode in [Mode::Generic, Mode::Native].into_iter().filter(|mode| modes.contains(mode)) {
+            // A device that cannot be watched in a mode fails the trials of that mode, which say more.
+            if let Ok(Some(strips)) = self.strips_seen(mode) {
+                *(if mode == Mode::Native {
+                    &mut self.facts.driver_strips
+                } else {
+                    &mut self.facts.stack_strips
+                }) = strips;
+            }
+            self.released()?;
+            disable_rx_offloads(&self.ports.dut, self.ports.topology.dut.index)?;
+            self.wait_running()?;
+            Prober::open(&self.ports)?.wait_for_first()?;
         }
-        for (frame, arriving) in missing {
-            if let Some(fate) = prober.fate(frame, arriving)? {
-                self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(frame.to_vec(), fate);
+        Ok(self)
+    }
+
+    fn strips_seen(&self, mode: Mode) -> Result<Option<Strips>, PathError> {
+        let Some(kernel_mode) = xdp_mode::to_kernel(mode) else { return Ok(None) };
+        let Some(sight) = Sight::attach(&self.ports, kernel_mode)? else { return Ok(None) };
+        self.wait_running()?;
+        disable_rx_offloads(&self.ports.dut, self.ports.topology.dut.index)?;
+        let mut prober = Prober::open(&self.ports)?;
+        prober.wait_for_first()?;
+        sight.strips(&mut prober)
+    }
+
+    /// Returns the first thing that is wrong with an end: the cause before its effect at the other end.
+    fn fault_now(&self) -> Option<Fault> {
+        let read = |(worker, port): (&Worker, &Port)| {
+            let index = port.index;
+            (port.name.to_string(), worker.call(move |host| host.link_by_index(index)))
+        };
+        let ends = ends(&self.ports).map(read);
+        let fault = |what, is_final| Some(Fault { what, is_final });
+        for (name, link) in &ends {
+            if matches!(link, Err(Error::NoSuchIndex { .. })) {
+                return fault(format!("{name} was deleted or moved to another network namespace"), true);
             }
         }
-        Ok(())
+        for (name, link) in &ends {
+            if link.as_ref().is_ok_and(|link| !link.settings.up) {
+                return fault(format!("{name} was set down"), false);
+            }
+        }
+        for (name, link) in &ends {
+            match link {
+                Ok(link) if link.running => {}
+                Ok(_) => return fault(format!("{name} has no carrier"), false),
+                Err(error) => {
+                    return fault(format!("{name} cannot be read: failed to {}", chain(error)), false);
+                }
+            }
+        }
+        None
     }
 
     fn finding(&self, severity: Severity, mode: Option<Mode>, message: String) -> Finding {
@@ -281,7 +358,7 @@ impl DeviceTestbed {
         }
     }
 
-    fn note_strips(&mut self) {
+    fn strips_findings(&self) -> Vec<Finding> {
         const STRIPPED: &str =
             "outer VLAN tags are stripped before a program gets the frames, which cannot be turned off here";
         let (stack, driver) = (self.facts.stack_strips, self.facts.driver_strips);
@@ -289,9 +366,17 @@ impl DeviceTestbed {
             true => vec![(stack, None)],
             false => vec![(stack, Some(Mode::Generic)), (driver, Some(Mode::Native))],
         };
-        for (_, mode) in modes.into_iter().filter(|(strips, _)| *strips != Strips::default()) {
-            self.note(Severity::Note, mode, STRIPPED.to_owned());
-        }
+        let stripping = modes.into_iter().filter(|(strips, _)| *strips != Strips::default());
+        stripping.map(|(_, mode)| self.finding(Severity::Note, mode, STRIPPED.to_owned())).collect()
+    }
+
+    fn released(&self) -> Result<(), Error> {
+        let (index, awaited) = (self.ports.topology.dut.index, "see the last program go");
+        self.ports.dut.call(move |host| {
+            interrupt::wait(DETACH_TIMEOUT, |slice| {
+                host.wait_link(index, awaited, slice, |link| link.xdp.is_empty()).map(drop)
+            })
+        })
     }
 }
 
@@ -336,20 +421,21 @@ impl Testbed for DeviceTestbed {
     /// Waits until no program is attached to the DUT. A detached one stays as long as another process holds its `bpf_link`: one
     /// that lists all links (`bpftool link`), or a child that has not yet called `execve`.
     fn wait_released(&self) -> Result<(), TestbedError> {
-        let index = self.ports.topology.dut.index;
-        let awaited = "see the last program go";
-        self.ports
-            .dut
-            .call(move |host| host.wait_link(index, awaited, DETACH_TIMEOUT, |link| link.xdp.is_empty()))?;
-        Ok(())
+        Ok(self.released()?)
     }
 
-    fn survey(&self, mtu: u32, frames: &[&[u8]]) -> Result<(), TestbedError> {
-        match self.bring_to_mtu(mtu) {
-            Ok(()) => Ok(self.explore_fates(frames)?),
-            // The trials that need this MTU say that it is not accepted.
-            Err(PathError::Mtu { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+    fn survey(
+        &self,
+        mtu: u32,
+        frames: &[&[u8]],
+        tell: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), TestbedError> {
+        match self.bring_to_mtu(mtu).and_then(|()| self.explore_fates(frames, tell)) {
+            // The trials that need an MTU that is not accepted say so.
+            Ok(()) | Err(PathError::Mtu { .. }) => Ok(()),
+            Err(error) => {
+                Err(self.fault(Duration::ZERO).map_or(error, |fault| PathError::Fault(fault.what)).into())
+            }
         }
     }
 
@@ -363,6 +449,18 @@ impl Testbed for DeviceTestbed {
 
     fn set_mtu(&self, ports: &PortPair, mtu: u32) -> Result<(), TestbedError> {
         if self.change_mtu(mtu)? { self.settle(ports) } else { Ok(()) }
+    }
+
+    fn fault(&self, lasting: Duration) -> Option<Fault> {
+        let begun = Instant::now();
+        let waits = ends(&self.ports).into_iter().any(|(worker, port)| {
+            let (index, left) = (port.index, lasting.saturating_sub(begun.elapsed()));
+            let running = move |host: &mut Host| {
+                interrupt::wait(left, |slice| host.wait_running(index, slice).map(drop))
+            };
+            worker.call(running).is_err()
+        });
+        if waits { self.fault_now() } else { None }
     }
 
     fn pair(&self) -> Option<Arc<PortPair>> {
@@ -379,7 +477,7 @@ impl Testbed for DeviceTestbed {
             "{lost} of the frames do not arrive as they were sent, with or without a program; the trials that need them say which"
         );
         let altered = (lost > 0).then(|| self.finding(Severity::Note, None, what));
-        self.findings.iter().cloned().chain(altered).collect()
+        self.findings.iter().cloned().chain(self.strips_findings()).chain(altered).collect()
     }
 }
 
