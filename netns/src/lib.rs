@@ -47,5 +47,13 @@ pub use record::{Record, RecordKind};
 pub use ring::{TxOutcome, TxRing};
 pub use root::run_in_root;
 pub use sys::{CounterArray, CounterReading};
+
+/// `bpf(2)` for a loader of objects: maps, types, programs, test runs.
+pub mod bpf {
+    pub use crate::sys::{
+        LoadedProgram, NewMap, NewProgram, ProgramTypes, TestRun, TestRunOutcome, create_map,
+        describe_program, freeze_map, load_types, load_xdp_program, test_run, update_map,
+    };
+}
 pub use worker::Worker;
 pub use xdp::{XdpFeatures, XdpFlags, XdpLink, XdpMode, XdpState};

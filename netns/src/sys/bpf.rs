@@ -28,7 +28,7 @@ pub(super) unsafe fn bpf<T>(command: c_int, attribute: &mut T) -> io::Result<c_i
 /// # Safety
 /// The structure has the command's layout, the memory behind its pointers is alive, and the command returns a
 /// new descriptor.
-unsafe fn bpf_descriptor<T>(command: c_int, attribute: &mut T) -> io::Result<OwnedFd> {
+pub(super) unsafe fn bpf_descriptor<T>(command: c_int, attribute: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: the caller promises the same.
     let fd = unsafe { bpf(command, attribute) }?;
     // SAFETY: the call returned a new descriptor, which nothing else owns.
