@@ -53,7 +53,7 @@ type Found = Arc<Mutex<DetectionTable>>;
 fn main() -> ExitCode {
     let arguments = threads::arguments();
     let object = Path::new(concat!(env!("OUT_DIR"), "/xdproof-mutants"));
-    let (scenarios, mutants) = match (corpus::builtin(), Object::programs_in(object)) {
+    let (scenarios, mutants) = match (corpus::builtin(), Object::file(object).programs()) {
         (Ok(scenarios), Ok(mutants)) => (scenarios, mutants),
         (Err(error), _) => return privilege::broken(&error),
         (_, Err(error)) => return privilege::broken(&error.to_string()),

@@ -79,14 +79,63 @@ const CASES: &[Case] = &[
     ("an_lru_hash_is_refused_because_it_forgets", || {
         refused(&["MAP_TYPE=BPF_MAP_TYPE_LRU_HASH"], &["packets", "forgets"])
     }),
-    ("a_pinned_map_is_refused_because_it_is_shared", || refused(&["PINNED"], &["packets", "pinned"])),
+    ("a_pinned_map_is_loaded_as_one_of_its_own_and_said", pinned),
+    ("only_the_program_under_test_of_an_object_is_loaded", beside),
+    ("a_program_in_a_section_of_another_name_is_read", || {
+        is_read(&["SECTION=\"mysection\""])?;
+        is_read(&["SECTION=\"?xdp\""])?;
+        is_read(&["SECTION=\".text\""])
+    }),
+    ("a_program_behind_a_devmap_is_not_offered", behind_a_devmap),
+    ("options_and_functions_and_variables_of_the_kernel_are_resolved", || {
+        is_read(&["OPTION"])?;
+        is_read(&["FUNCTION"])?;
+        is_read(&["VARIABLE"])
+    }),
+    ("an_extern_symbol_that_the_kernel_lacks_is_named_unless_it_is_weak", || {
+        refused(&["MISSING"], &["this kernel has no function `no_such_function`"])?;
+        is_read(&["WEAK"])
+    }),
+    ("a_map_that_the_kernel_takes_without_types_is_created_so", || is_read(&["TRIE"])),
+    ("global_variables_and_relocations_by_types_have_their_values", || {
+        is_read(&["GLOBALS"])?;
+        is_read(&["CORE"])?;
+        is_read(&["SUBPROGRAM"])?;
+        is_read(&["GLOBALS", "CORE", "SUBPROGRAM", "OPTION", "SECTION=\"xdp1\""])
+    }),
+    ("a_map_of_maps_that_the_object_fills_is_filled", || is_read(&["INNER", "MAP_TYPE=BPF_MAP_TYPE_ARRAY"])),
+    ("a_program_array_that_the_object_fills_is_filled", || entry_passes(&["TAIL"])),
+    ("an_empty_program_array_is_mentioned", empty_program_array),
+    ("an_object_without_types_says_how_it_is_built", || {
+        refused(&["WITHOUT_BTF"], &["has no BTF", "clang -g"])
+    }),
+    ("a_value_that_is_a_structure_is_refused", || {
+        refused(&["RECORD"], &["`packets`: its value is struct record {packets, bytes}"])
+    }),
+    ("a_map_is_not_taken_beside_one_that_looks_more_like_the_counter", || {
+        refused(
+            &["RECORD", "BLOCKLIST"],
+            &["`blocklist` can be read, but perhaps", "`packets`: its value is"],
+        )
+    }),
+    ("maps_that_user_space_cannot_read_or_write_are_refused", || {
+        refused(&["FLAGS=BPF_F_WRONLY"], &["packets", "cannot read it"])?;
+        refused(&["FLAGS=BPF_F_RDONLY"], &["packets", "cannot preset it"])
+    }),
+    ("an_object_is_read_once", swapped),
+    ("the_answer_of_the_verifier_is_its_own_and_its_log_ends_with_the_reason", complex),
+    ("without_a_license_an_object_in_c_is_not_under_the_gpl", || {
+        is_read(&["WITHOUT_LICENSE"])?;
+        refused(&["WITHOUT_LICENSE", "FUNCTION"], &["count_by_protocol", "GPL"])
+    }),
+    ("a_damaged_object_is_an_error_and_no_panic", damaged),
     ("a_program_that_the_verifier_rejects_is_shown_with_its_log", || {
         refused(&["UNCHECKED"], &["count_by_protocol", "invalid access to packet"])
     }),
     ("a_program_without_a_map_is_attached_and_run", filter),
     ("a_program_without_a_map_is_no_counter", || {
         let filter = Compiled::from_source("filter.c", &[])?;
-        expect_refused(filter.object(), &["no map that can be the counter", "it has no map"])
+        expect_refused(filter.object(), &["no map that can be the counter", "the program uses no map"])
     }),
     ("an_attachment_by_netlink_ends_with_its_owner", by_netlink),
     ("a_refusal_to_attach_has_the_sentence_of_the_kernel", refusal),
@@ -133,6 +182,156 @@ fn builtin() -> Result<&'static BTreeMap<String, VerdictKind>> {
     Ok(verdicts.as_ref().map_err(Clone::clone)?)
 }
 
+/// The first scenario that counts four UDP packets, by a test run.
+fn four_packets() -> Result<Trial<'static>> {
+    let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
+    let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
+    let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+    Ok(Trial { scenario, path })
+}
+
+/// Runs one trial with an object. Returns its verdict and the notes about the program.
+fn one_trial(object: Object) -> Result<(VerdictKind, Vec<String>, String)> {
+    let lab = Lab::open(object, LabOptions::default()).map_err(|error| error.to_string())?;
+    let record = lab.run(&four_packets()?);
+    Ok((record.verdict, lab.environment()?.program.notes, explain(&record)))
+}
+
+fn named(object: Object, program: &str) -> Object {
+    Object { program: Some(program.to_owned()), ..object }
+}
+
+fn pinned() -> Result {
+    let compiled = Compiled::new(&["PINNED"])?;
+    let (verdict, notes, text) = one_trial(compiled.object())?;
+    let is_pinned = std::path::Path::new("/sys/fs/bpf/packets").exists();
+    match notes.as_slice() {
+        [note]
+            if note.contains("`packets` is pinned by name") && verdict == VerdictKind::Pass && !is_pinned =>
+        {
+            Ok(())
+        }
+        _ => Err(format!("{verdict}, notes {notes:?}, pinned: {is_pinned}\n{text}").into()),
+    }
+}
+
+fn beside() -> Result {
+    for section in ["tc", "tcx/ingress", "syscall", "fentry/no_such_function", "mine", "xdp.frags/cpumap"] {
+        let compiled = Compiled::new(&[&format!("BESIDE=\"{section}\"")])?;
+        let (verdict, _, text) = one_trial(compiled.object())?;
+        if verdict != VerdictKind::Pass {
+            return Err(format!("beside {section}: {verdict}\n{text}").into());
+        }
+    }
+    let compiled = Compiled::new(&["BESIDE=\"tc\""])?;
+    expect_refused(named(compiled.object(), "beside"), &["`beside` is no XDP program (section `tc`)"])
+}
+
+fn behind_a_devmap() -> Result {
+    let compiled = Compiled::new(&["BESIDE=\"xdp/devmap\""])?;
+    if compiled.object().programs()? != ["count_by_protocol"] {
+        return Err(format!("offered: {:?}", compiled.object().programs()?).into());
+    }
+    let (verdict, _, text) = one_trial(compiled.object())?;
+    if verdict != VerdictKind::Pass {
+        return Err(format!("{verdict}\n{text}").into());
+    }
+    expect_refused(named(compiled.object(), "beside"), &["behind a devmap", "cannot be attached to a device"])
+}
+
+fn entry_passes(defines: &[&str]) -> Result {
+    let compiled = Compiled::new(defines)?;
+    let (verdict, notes, text) = one_trial(named(compiled.object(), "entry"))?;
+    if verdict == VerdictKind::Pass && notes.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{verdict}, notes {notes:?}\n{text}").into())
+}
+
+/// User space fills the array of such an object; here nobody does.
+fn empty_program_array() -> Result {
+    let compiled = Compiled::new(&["TAIL_EMPTY"])?;
+    let (verdict, notes, text) = one_trial(named(compiled.object(), "entry"))?;
+    let is_told = notes.iter().any(|note| note.contains("PROG_ARRAY `table` is empty"));
+    if verdict == VerdictKind::Fail && is_told {
+        return Ok(());
+    }
+    Err(format!("{verdict}, notes {notes:?}\n{text}").into())
+}
+
+/// The file is replaced by another program, then removed, while trials run.
+fn swapped() -> Result {
+    let (first, other) = (Compiled::new(&[])?, Compiled::new(&["FIRST_60"])?);
+    let lab = Lab::open(first.object(), LabOptions::default()).map_err(|error| error.to_string())?;
+    let tag = lab.environment()?.program.tag;
+    let trial = four_packets()?;
+    let change: [&dyn Fn() -> std::io::Result<()>; 2] =
+        [&|| std::fs::copy(other.path(), first.path()).map(drop), &|| std::fs::remove_file(first.path())];
+    for change in change {
+        change()?;
+        // Each kind of rig is brought up anew.
+        for path in [trial.path, TrialPath { mode: Mode::Generic, injector: InjectorKind::Pnet }] {
+            let record = lab.run(&Trial { scenario: trial.scenario, path });
+            if record.verdict != VerdictKind::Pass {
+                return Err(format!("{}\n{}", record.verdict, explain(&record)).into());
+            }
+        }
+        lab.detach();
+    }
+    if lab.environment()?.program.tag == tag { Ok(()) } else { Err("another tag".into()) }
+}
+
+fn complex() -> Result {
+    let compiled = Compiled::new(&["COMPLEX"])?;
+    let Err(error) = Program::load(&compiled.object()) else {
+        return Err("the program was accepted".into());
+    };
+    let shown = error.to_string();
+    let ProgramError::Rejected { answer, log, .. } = &error else {
+        return Err(format!("another error: {shown}").into());
+    };
+    let is_too_long = answer.raw_os_error() == Some(rustix::io::Errno::TOOBIG.raw_os_error());
+    let tells = shown.contains("too large") && shown.lines().count() < 30 && log.hidden_lines() > 1000;
+    if is_too_long && tells { Ok(()) } else { Err(format!("{answer}: {shown}").into()) }
+}
+
+/// Damages objects of every kind in one to eight bytes, somewhere or in one section. `XDPROOF_DAMAGED` sets the number of
+/// objects.
+fn damaged() -> Result {
+    const KINDS: [&[&str]; 6] = [
+        &[],
+        &["GLOBALS", "CORE", "SUBPROGRAM", "OPTION", "WEAK"],
+        &["TAIL", "BESIDE=\"tc\""],
+        &["INNER", "MAP_TYPE=BPF_MAP_TYPE_ARRAY"],
+        &["LEGACY", "WITHOUT_BTF"],
+        &["FUNCTION", "TRIE", "BLOCKLIST"],
+    ];
+    let count = std::env::var("XDPROOF_DAMAGED").ok().map(|count| count.parse()).transpose()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("damaged.o");
+    let originals: Vec<Vec<u8>> = KINDS
+        .iter()
+        .map(|defines| Ok(std::fs::read(Compiled::new(defines)?.path())?))
+        .collect::<Result<_>>()?;
+    let mut refused = 0;
+    for seed in 0..count.unwrap_or(600_u64) {
+        let mut draws = fastrand::Rng::with_seed(seed);
+        let mut bytes = originals[draws.usize(..originals.len())].clone();
+        // Sections of a kind lie together: a few bytes near each other reach one of them.
+        let from = draws.usize(..bytes.len());
+        let reach = if draws.bool() { bytes.len() - from } else { (bytes.len() - from).min(256) };
+        for _ in 0..draws.usize(1..=8) {
+            let place = from + draws.usize(..reach);
+            bytes[place] = if draws.bool() { draws.u8(..) } else { bytes[place] ^ 1 << draws.u8(..8) };
+        }
+        std::fs::write(&path, &bytes)?;
+        let object = named(Object::file(&path), if draws.bool() { "entry" } else { "count_by_protocol" });
+        let loaded = std::panic::catch_unwind(|| Program::load_counter(&object).map(drop));
+        refused += u64::from(loaded.map_err(|_| format!("seed {seed} panics"))?.is_err());
+    }
+    if refused > 0 { Ok(()) } else { Err("no damage was noticed".into()) }
+}
+
 fn passes(defines: &[&str]) -> Result {
     passes_where(defines, |_| true)
 }
@@ -163,10 +362,8 @@ fn passes_where(defines: &[&str], wanted: fn(&Trial<'_>) -> bool) -> Result {
 fn wraps() -> Result {
     let compiled = Compiled::new(&["VALUE=__u32", "MAP_TYPE=BPF_MAP_TYPE_ARRAY", "START=0xfffffffa"])?;
     let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
-    let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
-    let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
-    let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
-    let [first, second] = [(); 2].map(|()| lab.run(&Trial { scenario, path }));
+    let trial = four_packets()?;
+    let [first, second] = [(); 2].map(|()| lab.run(&trial));
     if first.verdict == VerdictKind::Fail && second.verdict == VerdictKind::Pass {
         return Ok(());
     }
@@ -178,10 +375,7 @@ fn strays() -> Result {
     for map in ["PERCPU_ARRAY", "ARRAY", "HASH", "PERCPU_HASH"] {
         let compiled = Compiled::new(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}"), "ENTRIES=1000", "ALSO=300"])?;
         let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
-        let scenario = corpus()?.iter().find(|scenario| scenario.expect.counts == [(17, 4)].into());
-        let scenario = scenario.ok_or("no scenario counts four UDP packets and nothing else")?;
-        let path = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
-        let record = lab.run(&Trial { scenario, path });
+        let record = lab.run(&four_packets()?);
         let told = record.reason.as_deref().is_some_and(|reason| reason.contains("key 300"));
         if record.verdict != VerdictKind::Error || !told {
             return Err(format!("{map}: {}: {:?}", record.verdict, record.reason).into());

@@ -61,7 +61,13 @@ impl<W: io::Write> Console<W> {
         let object = program.object.as_deref().unwrap_or("built in");
         let paths = paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         writeln!(self.to, "xdproof {xdproof} on kernel {kernel_release}: {}", several(trials, "trial"))?;
-        writeln!(self.to, "  program {} ({object}, tag {})", program.name, program.tag)?;
+        let counters = program.counter_map.as_ref().map(|map| format!(", counts in map {map}"));
+        let counters = counters.unwrap_or_default();
+        let line = format!("program {} ({object}, tag {}){counters}", program.name, program.tag);
+        writeln!(self.to, "  {}", wrapped(&line, 2, 4))?;
+        for note in &program.notes {
+            writeln!(self.to, "  {}", wrapped(&format!("note: {note}"), 2, 4))?;
+        }
         writeln!(self.to, "  {}", wrapped(&format!("mode::injector {paths}"), 2, 4))
     }
 

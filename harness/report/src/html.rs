@@ -370,7 +370,9 @@ fn facts(results: &[RunResult]) -> Vec<Fact> {
     let programs = each(&|result| {
         let program = &result.environment.program;
         let object = program.object.as_deref().unwrap_or("built in");
-        vec![format!("{} ({object}), tag {}", program.name, program.tag)]
+        let counters = program.counter_map.as_ref().map(|map| format!(", counts in map {map}"));
+        let identity = format!("{} ({object}), tag {}", program.name, program.tag);
+        std::iter::once(identity + &counters.unwrap_or_default()).chain(program.notes.clone()).collect()
     });
     let machines = each(&|result| {
         let Environment { architecture, cpu_model, cpus_available, .. } = &result.environment;

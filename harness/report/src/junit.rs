@@ -28,7 +28,7 @@ fn suite(group: &CaseGroup<'_>) -> TestSuite {
     if let Some(result) = result {
         let Environment { xdproof, kernel_release, kernel_version, architecture, cpu_model, program, .. } =
             &result.environment;
-        let ProgramIdentity { object, name, tag } = program;
+        let ProgramIdentity { object, name, tag, counter_map, notes: _ } = program;
         for (property, value) in [
             ("xdproof", xdproof.as_str()),
             ("kernel", kernel_release),
@@ -40,6 +40,9 @@ fn suite(group: &CaseGroup<'_>) -> TestSuite {
             ("object", object.as_deref().unwrap_or("built in")),
         ] {
             suite.add_property((property, value));
+        }
+        if let Some(map) = counter_map {
+            suite.add_property(("counter map", map.as_str()));
         }
     }
     let times = cases.iter().filter_map(|case| case.time);

@@ -79,13 +79,16 @@ fn tested(to: &mut String, results: &[RunResult]) -> fmt::Result {
         let environment = &result.environment;
         let program = &environment.program;
         let object = program.object.as_deref().unwrap_or("built in");
+        let counters = program.counter_map.as_ref().map(|map| format!(", counts in map {}", code(map)));
         lines.push(format!(
-            "program {} ({}, tag {}) by xdproof {}",
+            "program {} ({}, tag {}{}) by xdproof {}",
             code(&program.name),
             prose(object),
             code(&program.tag),
+            counters.unwrap_or_default(),
             prose(&environment.xdproof)
         ));
+        lines.extend(program.notes.iter().map(|note| prose(note)));
     }
     for device in
         results.iter().flat_map(|result| &result.devices).filter(|device| device.role == PortRole::Dut)

@@ -96,13 +96,13 @@ pub(super) struct ObjectArgs {
     object: Option<PathBuf>,
     /// Test this XDP program of the object.
     ///
-    /// Needed only if the object has several.
+    /// Needed only if the object has several, or if its section does not say that it is one: any function can be named.
     #[arg(long, value_name = "NAME")]
     program: Option<String>,
     /// Read the counters from this map.
     ///
-    /// The default is `rxcnt`, or the only map of the object that can be the counter: an array or a hash, per CPU or not, with
-    /// u32 keys up to 255 and u64 or u32 values.
+    /// The default is the only map of the program that can be the counter: an array or a hash, per CPU or not, with u32 keys up
+    /// to 255 and u64 or u32 values.
     #[arg(long, value_name = "NAME")]
     map: Option<String>,
 }
@@ -110,7 +110,7 @@ pub(super) struct ObjectArgs {
 impl ObjectArgs {
     pub(super) fn object(self) -> Object {
         let Self { object, program, map } = self;
-        Object { path: object, program, map }
+        Object { path: object, program, map, ..Object::default() }
     }
 }
 

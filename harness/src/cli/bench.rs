@@ -119,11 +119,12 @@ impl AgainstArgs {
     /// Returns the object to compare with. Names that are not given are those of the subject, as far as the object has them.
     fn reference(&self, subject: &Object) -> Result<Option<Object>, Failure> {
         let Some(path) = self.against.clone() else { return Ok(None) };
-        let programs = Object::programs_in(&path)?;
+        let object = Object::file(path);
+        let programs = object.programs()?;
         let same = subject.program.clone().filter(|program| programs.contains(program));
         let program = self.against_program.clone().or(same);
         let map = self.against_map.clone().or_else(|| subject.map.clone());
-        Ok(Some(Object { path: Some(path), program, map }))
+        Ok(Some(Object { program, map, ..object }))
     }
 }
 

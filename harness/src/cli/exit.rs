@@ -1,6 +1,10 @@
 //! Exit codes, and the errors that they follow from.
 
-use std::{io, process::ExitCode};
+use std::{
+    fs,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::{
     bench::BenchError,
@@ -81,6 +85,26 @@ fn is_closed(error: &io::Error) -> bool {
         || (interrupt::is_requested() && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
 }
 
+/// Keeps the verifier's log in a file if it is too long to be shown.
+fn with_whole_log(error: ProgramError) -> anyhow::Error {
+    let Some(log) = error.verifier_log().filter(|log| log.hidden_lines() > 0) else { return error.into() };
+    let lines = log.text.lines().count();
+    let path = std::env::temp_dir().join(format!("xdproof-verifier-{}.log", std::process::id()));
+    let create = || fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    match create().and_then(|mut file| file.write_all(log.text.as_bytes())) {
+        Ok(()) => {
+            anyhow::anyhow!("{}\nall {lines} lines of the verifier are in {}", chain(&error), path.display())
+        }
+        Err(failed) => {
+            anyhow::anyhow!(
+                "{}\nfailed to write all {lines} lines to {}: {failed}",
+                chain(&error),
+                path.display()
+            )
+        }
+    }
+}
+
 /// Decides for each error of the library whether the input or the machine is at fault.
 macro_rules! failures {
     ($($type:ty: |$error:ident| $failure:expr),+ $(,)?) => {
@@ -93,7 +117,11 @@ macro_rules! failures {
 }
 
 failures! {
-    ProgramError: |error| if error.is_input() { Self::input(error) } else { Self::machine(error) },
+    ProgramError: |error| if error.is_input() {
+        Self::Input(with_whole_log(error))
+    } else {
+        Self::Machine(with_whole_log(error))
+    },
     DeviceError: |error| {
         if matches!(error, DeviceError::Same { .. }) { Self::input(error) } else { Self::machine(error) }
     },

@@ -1,7 +1,10 @@
 //! The map that a program counts in, read the same way whatever its type: a number of packets for every protocol number,
 //! in one place or in one place a CPU.
 
-use std::{fmt, os::fd::AsFd as _};
+use std::{
+    fmt,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use aya::{
     Pod,
@@ -54,7 +57,19 @@ impl fmt::Debug for CounterMap {
 
 impl CounterMap {
     /// Takes a map that was [chosen](super::select::choose_map) for a counter.
-    pub(super) fn new(map: Map, value_size: u32) -> Result<Self, MapError> {
+    pub(super) fn of(map: BorrowedFd<'_>) -> Result<Self, ProgramError> {
+        const OPEN: &str = "open the counter map";
+        // Each value of a per-CPU map has a place for every possible CPU.
+        nr_cpus()
+            .map_err(|(path, source)| ProgramError::System { action: format!("read {path}"), source })?;
+        let copy = map.try_clone_to_owned().map_err(|answer| ProgramError::system(OPEN, answer))?;
+        let data = MapData::from_fd(copy).map_err(kernel(OPEN))?;
+        let value_size = data.info().map_err(kernel(OPEN))?.value_size();
+        let map = Map::from_map_data(data).map_err(kernel(OPEN))?;
+        Self::new(map, value_size).map_err(kernel(OPEN))
+    }
+
+    fn new(map: Map, value_size: u32) -> Result<Self, MapError> {
         let (data, per_cpu) = match &map {
             Map::Array(data) | Map::HashMap(data) => (data, false),
             Map::PerCpuArray(data) | Map::PerCpuHashMap(data) => (data, true),

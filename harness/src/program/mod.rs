@@ -5,11 +5,20 @@
 //! a counter.
 
 mod attachment;
+mod btf;
+mod btf_ext;
+mod code;
 mod counter_map;
 mod dispatcher;
+mod elf;
 mod error;
+mod externs;
+mod image;
+mod linker;
 mod load;
+mod map_definition;
 mod object;
+mod object_file;
 #[expect(clippy::module_inception, reason = "the type that the module is named after has a file of its own")]
 mod program;
 mod section_names;
@@ -17,11 +26,16 @@ mod select;
 mod subject;
 
 pub use attachment::{Attachment, LINK_KERNEL};
+pub use code::CodeProblem;
 pub use counter_map::{CounterMap, Width};
 pub use dispatcher::DispatcherHold;
-pub use error::ProgramError;
+pub use elf::ElfProblem;
+pub use error::{ProgramError, VerifierLog};
+pub use externs::ExternProblem;
+pub use linker::LinkError;
 pub(crate) use load::{load_bytes, loader_without_types};
-pub use object::Object;
+pub use map_definition::DefinitionProblem;
+pub use object::{Contents, Object};
 pub use program::{Identity, Program, RunCounting, TestRunOutput, is_loaded};
 pub use select::ObjectProblem;
 pub use subject::Subject;

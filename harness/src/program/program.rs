@@ -6,28 +6,23 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
-    programs::{
-        Program as AyaProgram, ProgramError as AyaError, TestRun as _, TestRunOptions, TestRunResult, Xdp,
-        loaded_programs,
-    },
+    programs::loaded_programs,
     sys::{Stats, enable_stats},
 };
+use xdproof_netns::bpf::{self, TestRun};
 
 use crate::{
     model::environment::ProgramIdentity,
     program::{
         CounterMap, Object, ProgramError,
         error::{errno, is_permission, kernel},
-        load::ObjectFile,
-        select,
+        load::{self, Loaded},
+        object_file::{ObjectFile, Selected},
     },
 };
 
 /// Bytes of an instruction (`struct bpf_insn`).
 const INSTRUCTION: u32 = 8;
-
-const FIND: &str = "find the program";
 
 /// The kernel's description of a loaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +38,10 @@ pub struct Identity {
     pub verified_instructions: Option<u32>,
     /// 0 without a JIT compiler.
     pub machine_code_bytes: u32,
+    /// The map that its counters are read from.
+    pub counter_map: Option<String>,
+    /// Sentences about what its own loader does otherwise, or leaves to user space.
+    pub notes: Vec<String>,
 }
 
 impl Identity {
@@ -53,6 +52,8 @@ impl Identity {
             object: object.path.as_ref().map(|path| path.display().to_string()),
             name: self.name.clone(),
             tag: format!("{:016x}", self.tag),
+            counter_map: self.counter_map.clone(),
+            notes: self.notes.clone(),
         }
     }
 }
@@ -73,10 +74,8 @@ impl TestRunOutput {
 
 /// A loaded XDP program, with the maps that it uses.
 pub struct Program {
-    ebpf: Ebpf,
-    name: String,
+    loaded: Loaded,
     identity: Identity,
-    takes_frags: bool,
 }
 
 impl fmt::Debug for Program {
@@ -92,7 +91,11 @@ impl Program {
     ///
     /// A file that is no object, an object without such a program, and the verifier's refusal with its log.
     pub fn load(object: &Object) -> Result<Self, ProgramError> {
-        ObjectFile::open(object).and_then(|file| Self::of(&file)).map_err(|error| error.while_loading(object))
+        let load = || {
+            let file = ObjectFile::open(object)?;
+            Self::of(&file, &file.select()?)
+        };
+        load().map_err(|error| error.while_loading(object))
     }
 
     /// Loads a program that counts, and takes its counter map. Needs `CAP_BPF` and `CAP_NET_ADMIN`, or root.
@@ -103,45 +106,38 @@ impl Program {
     pub fn load_counter(object: &Object) -> Result<(Self, CounterMap), ProgramError> {
         let load = || {
             let file = ObjectFile::open(object)?;
-            let maps = file.maps();
-            let shape = select::choose_map(object, &maps);
-            let shape = shape.map_err(|problem| ProgramError::object(object, problem))?;
-            let mut program = Self::of(&file)?;
-            let map = program.ebpf.take_map(&shape.name).ok_or(aya::maps::MapError::ElementNotFound);
-            let counters = map.and_then(|map| CounterMap::new(map, shape.value_size));
-            Ok((program, counters.map_err(kernel("open the counter map"))?))
+            let mut selected = file.select()?;
+            let counter = file.counter(&selected)?;
+            // Only programs that user space calls by tail calls may use it.
+            selected.reach.maps.insert(counter);
+            let mut program = Self::of(&file, &selected)?;
+            program.identity.counter_map = Some(file.maps[counter].name.clone());
+            let counters = match program.loaded.maps.get(&counter) {
+                Some(map) => CounterMap::of(map.as_fd())?,
+                None => return Err(ProgramError::NoCounters),
+            };
+            Ok((program, counters))
         };
         load().map_err(|error: ProgramError| error.while_loading(object))
     }
 
-    fn of(file: &ObjectFile<'_>) -> Result<Self, ProgramError> {
-        let name = select::choose_program(file.object, file.programs());
-        let name = name.map_err(|problem| ProgramError::object(file.object, problem))?;
-        let mut ebpf = file.load()?;
-        let program = ebpf.program_mut(&name).ok_or(AyaError::UnexpectedProgramType);
-        let xdp: &mut Xdp = program.and_then(TryInto::try_into).map_err(kernel(FIND))?;
-        xdp.load().map_err(|error| match error {
-            AyaError::LoadError { io_error, .. } if is_permission(&io_error) => {
-                ProgramError::NoPrivilege { source: io_error }
-            }
-            AyaError::LoadError { io_error, verifier_log } => ProgramError::Rejected {
-                program: name.clone(),
-                answer: io_error,
-                log: verifier_log.to_string(),
-            },
-            other => kernel("load the program")(other),
-        })?;
-        let info = xdp.info().map_err(kernel("read the program's description"))?;
+    fn of(file: &ObjectFile<'_>, selected: &Selected<'_, '_>) -> Result<Self, ProgramError> {
+        let loaded = load::load(file, selected)?;
+        let described = bpf::describe_program(loaded.program.as_fd());
+        let described =
+            described.map_err(|answer| ProgramError::system("read the program's description", answer))?;
+        let some = |number: u32| (number > 0).then_some(number);
         let identity = Identity {
-            name: String::from_utf8_lossy(info.name()).into_owned(),
-            id: info.id(),
-            tag: info.tag(),
-            instructions: info.size_translated().map(|bytes| bytes / INSTRUCTION),
-            verified_instructions: info.verified_instruction_count(),
-            machine_code_bytes: info.size_jitted(),
+            name: described.name,
+            id: described.id,
+            tag: u64::from_be_bytes(described.tag),
+            instructions: some(described.instruction_bytes / INSTRUCTION),
+            verified_instructions: some(described.verified_instructions),
+            machine_code_bytes: described.machine_code_bytes,
+            counter_map: None,
+            notes: file.notes(selected),
         };
-        let takes_frags = file.takes_frags(&name);
-        Ok(Self { ebpf, name, identity, takes_frags })
+        Ok(Self { loaded, identity })
     }
 
     #[must_use]
@@ -155,8 +151,8 @@ impl Program {
     ///
     /// When the process has no descriptor left.
     pub fn descriptor(&self) -> Result<OwnedFd, ProgramError> {
-        let copy = self.xdp()?.fd().map_err(kernel(FIND))?.as_fd().try_clone_to_owned();
-        copy.map_err(|error| kernel("copy the program's descriptor")(AyaError::IOError(error)))
+        let copy = self.loaded.program.try_clone();
+        copy.map_err(|answer| ProgramError::system("copy the program's descriptor", answer))
     }
 
     /// Returns how many times the program ran since it was loaded, while a [`RunCounting`] was held
@@ -167,14 +163,16 @@ impl Program {
     ///
     /// When the kernel does not answer.
     pub fn runs(&self) -> Result<u64, ProgramError> {
-        let info = self.xdp()?.info().map_err(kernel("read how often the program ran"))?;
-        Ok(info.run_count())
+        let described = bpf::describe_program(self.loaded.program.as_fd());
+        let described =
+            described.map_err(|answer| ProgramError::system("read how often the program ran", answer))?;
+        Ok(described.runs)
     }
 
     /// Returns whether the program takes multi-buffer frames (`SEC("xdp.frags")`).
     #[must_use]
     pub fn takes_frags(&self) -> bool {
-        self.takes_frags
+        self.loaded.takes_frags
     }
 
     /// Runs the program once on one frame by `BPF_PROG_TEST_RUN`; `out` gets the frame as the program left it. Needs
@@ -194,9 +192,7 @@ impl Program {
     ///
     /// As [`Program::test_run`], and EINTR if a signal came, after which it is unknown how often it ran.
     pub fn repeat(&self, frame: &[u8], times: u32) -> io::Result<()> {
-        let mut options = TestRunOptions::new();
-        (options.data_in, options.repeat) = (Some(frame), times);
-        self.run_with(options).map(drop)
+        bpf::test_run(self.loaded.program.as_fd(), TestRun { frame, times, ..TestRun::default() }).map(drop)
     }
 
     /// As [`Program::test_run`], with only the first `linear` bytes of the frame in its linear part and the rest in frags:
@@ -219,23 +215,16 @@ impl Program {
         context: Option<&[u8]>,
         out: &mut [u8],
     ) -> io::Result<TestRunOutput> {
-        let mut options = TestRunOptions::new();
-        (options.data_in, options.data_out, options.ctx_in) = (Some(frame), Some(out), context);
-        let result = self.run_with(options)?;
-        let length = usize::try_from(result.data_size_out).map_err(io::Error::other)?;
-        Ok(TestRunOutput { action: result.return_value, length })
-    }
-
-    fn run_with(&self, options: TestRunOptions<'_>) -> io::Result<TestRunResult> {
-        let result = self.xdp().map_err(io::Error::other)?.test_run(options);
-        result.map_err(|error| errno(&error).unwrap_or_else(|| io::Error::other(error)))
-    }
-
-    fn xdp(&self) -> Result<&Xdp, ProgramError> {
-        match self.ebpf.program(&self.name) {
-            Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
-            _ => Err(kernel(FIND)(AyaError::UnexpectedProgramType)),
-        }
+        let run = TestRun {
+            frame,
+            frame_out: out,
+            context: context.unwrap_or_default(),
+            times: 1,
+            ..TestRun::default()
+        };
+        let outcome = bpf::test_run(self.loaded.program.as_fd(), run)?;
+        let length = usize::try_from(outcome.frame_length).map_err(io::Error::other)?;
+        Ok(TestRunOutput { action: outcome.returned, length })
     }
 }
 

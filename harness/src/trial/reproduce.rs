@@ -12,7 +12,7 @@ use crate::{
 /// Returns the command that runs this trial and no other.
 pub(super) fn command(trial: &Trial<'_>, facts: &Facts, object: &Object, options: &LabOptions) -> String {
     let TrialPath { mode, injector } = trial.path;
-    let Object { path, program, map } = object;
+    let Object { path, program, map, contents: _ } = object;
     let LabOptions { counted, origin, part: _, most_frames: _ } = options;
     let counted = (*counted == CountedAction::Drop).then_some("drop");
     let shown = |path: &PathBuf| path.display().to_string();

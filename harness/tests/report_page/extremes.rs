@@ -57,7 +57,13 @@ pub(crate) fn hostile(scenarios: &[Scenario]) -> Collection {
     environment.kernel_version = text();
     environment.architecture = text();
     environment.cpu_model = Some(text());
-    environment.program = ProgramIdentity { object: Some(text()), name: text(), tag: text() };
+    environment.program = ProgramIdentity {
+        object: Some(text()),
+        name: text(),
+        tag: text(),
+        counter_map: Some(text()),
+        notes: vec![text()],
+    };
     let tagged = scenarios.iter().find(|its| its.id.as_ref() == "vlan/qinq_ipv4_udp").into_iter();
     let mut trials: Vec<TrialRecord> = tagged
         .flat_map(|its| [stripped(its, ON_A_WIRE[1], Some(HOSTILE), None), passed(its, TEST_RUN, None)])

@@ -52,6 +52,8 @@ pub(crate) fn environment(kernel: &str) -> Environment {
             object: None,
             name: "xdproof_count".to_owned(),
             tag: "ac51964683292ff9".to_owned(),
+            counter_map: None,
+            notes: Vec::new(),
         },
     }
 }

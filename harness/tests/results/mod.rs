@@ -80,6 +80,8 @@ pub(crate) fn result(kernel: &str, trials: Vec<TrialRecord>, measurements: Vec<M
             object: None,
             name: "subject".to_owned(),
             tag: "ac51964683292ff9".to_owned(),
+            counter_map: None,
+            notes: Vec::new(),
         },
     };
     let planned = trials.len();

@@ -54,6 +54,6 @@ impl Compiled {
     }
 
     pub(crate) fn object(&self) -> Object {
-        Object { path: Some(self.path()), ..Object::default() }
+        Object::file(self.path())
     }
 }

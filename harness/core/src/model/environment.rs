@@ -35,4 +35,10 @@ pub struct ProgramIdentity {
     pub name: String,
     /// The hash of its instructions in hexadecimal, as `bpftool prog` prints it.
     pub tag: String,
+    /// The map that its counters were read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter_map: Option<String>,
+    /// Sentences about what its own loader does otherwise, or leaves to user space.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
