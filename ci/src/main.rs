@@ -19,6 +19,7 @@ mod summary;
 mod terminal;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{Arc, atomic::AtomicBool},
@@ -74,7 +75,7 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     let kernels = Kernels::read(&own_file("kernels.toml")).map_err(Input)?;
     let nics = Nics::read(&own_file("nics.toml")).map_err(Input)?;
     if cells.list {
-        list(&kernels, &nics);
+        list(&mut anstream::stdout(), &kernels, &nics).map_err(|error| Machine(error.into()))?;
         return Ok(Outcome::AsExpected);
     }
     let requested = requested_kernels(&cells.kernel, &kernels).map_err(Input)?;
@@ -212,10 +213,10 @@ fn own_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn list(kernels: &Kernels, nics: &Nics) {
+fn list(to: &mut impl io::Write, kernels: &Kernels, nics: &Nics) -> io::Result<()> {
     for kernel in &kernels.kernels {
         let suites = kernel.suites.join(", ");
-        anstream::println!("{}", wrap(&format!("kernel {:6} newest release in {suites}", kernel.series)));
+        writeln!(to, "{}", wrap(&format!("kernel {:6} newest release in {suites}", kernel.series)))?;
     }
     for nic in &nics.nics {
         let kind = match nic {
@@ -224,7 +225,7 @@ fn list(kernels: &Kernels, nics: &Nics) {
         };
         let reason =
             nic.only_if_named().map(|reason| format!("; only if named: {reason}")).unwrap_or_default();
-        anstream::println!("{}", wrap(&format!("NIC    {:20} {kind}{reason}", nic.name())));
+        writeln!(to, "{}", wrap(&format!("NIC    {:20} {kind}{reason}", nic.name())))?;
     }
-    anstream::println!("every kernel also has the cell {GUEST}: doctor, and xdproof on its own veth pair");
+    writeln!(to, "every kernel also has the cell {GUEST}: doctor, and xdproof on its own veth pair")
 }

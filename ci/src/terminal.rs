@@ -1,4 +1,6 @@
-//! Lines for a terminal.
+//! Lines for a terminal. Where it cannot be written (a full disk, a closed terminal), the run goes on: the exit code tells its outcome.
+
+use std::io::Write as _;
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 
@@ -11,5 +13,5 @@ pub(crate) fn wrap(text: &str) -> String {
 
 /// Prints wrapped lines to stderr.
 pub(crate) fn log(text: &str) {
-    anstream::eprintln!("{}", wrap(text));
+    let _unwritable = writeln!(anstream::stderr(), "{}", wrap(text));
 }

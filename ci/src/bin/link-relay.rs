@@ -1,7 +1,13 @@
 //! `link-relay TAP TAP`: creates two taps and relays every frame between them until it is killed. In a guest, it is the
 //! back-to-back link of two NICs whose driver is the kernel's `tun`.
 
-use std::{env, io, process::ExitCode, sync::Arc, thread};
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
 
 use tappers::{Interface, Tap};
 
@@ -11,13 +17,13 @@ const MAX_FRAME: usize = 65_535 + 14 + 8;
 fn main() -> ExitCode {
     let names: Vec<String> = env::args().skip(1).collect();
     let [first, second] = names.as_slice() else {
-        eprintln!("usage: link-relay TAP TAP");
+        let _unwritable = writeln!(io::stderr(), "usage: link-relay TAP TAP");
         return ExitCode::from(2);
     };
     match relay(first, second) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("failed to relay between {first} and {second}: {error}");
+            let _unwritable = writeln!(io::stderr(), "failed to relay between {first} and {second}: {error}");
             ExitCode::FAILURE
         }
     }
