@@ -62,6 +62,7 @@ const UNPRIVILEGED: &[Case] = &[
     ("a_file_that_is_no_capture_exits_2", no_capture),
     ("a_capture_of_no_frame_exits_2", empty_capture),
     ("a_capture_of_cut_frames_exits_2", cut_capture),
+    ("of_a_capture_that_ends_early_the_whole_packets_are_used_and_a_note_says_so", killed_capture),
 ];
 
 const PRIVILEGED: &[Case] = &[
@@ -71,6 +72,8 @@ const PRIVILEGED: &[Case] = &[
     ("a_multi_buffer_program_gets_jumbo_frames_in_native_mode", jumbo_for_frags),
     ("the_frames_of_a_failed_trial_are_kept_and_fail_again", failed_frames),
     ("a_damaged_byte_is_marked", damaged_byte),
+    ("a_fault_in_every_frame_is_told_by_the_first_ones_and_their_number", systematic_fault),
+    ("a_frame_that_a_test_run_does_not_take_is_unreachable", longest_test_run),
 ];
 
 fn captures() -> PathBuf {
@@ -179,7 +182,7 @@ fn live_tshark() -> Result {
     let (converted, classic) = (first?, second?);
     expect(converted.starts_with(b"\n\r\r\n"), "not pcapng", &written)?;
     expect(
-        capture_file::read(&converted)? == capture_file::read(&classic)?,
+        capture_file::read(converted.as_slice())? == capture_file::read(classic.as_slice())?,
         "pcapng holds other frames",
         &written,
     )?;
@@ -269,7 +272,7 @@ fn failed_frames() -> Result {
         "the file is not named",
         &output,
     )?;
-    let sent = capture_file::read(&fs::read(&file)?)?;
+    let sent = capture_file::read(fs::File::open(&file)?)?.frames;
     let scenario =
         corpus::builtin()?.iter().find(|scenario| scenario.id.as_ref() as &str == "vlan/qinq_ipv6");
     let frames = scenario.map(|scenario| scenario.sent_frames().map(<[u8]>::to_vec).collect::<Vec<_>>());
@@ -305,8 +308,66 @@ fn damaged_byte() -> Result {
         &output,
     )?;
     let came = fs::read(out.path().join("failed/ipv4/udp.unattached.test_run.unexpected.pcap"))?;
-    let damaged = capture_file::read(&came)?;
+    let damaged = capture_file::read(came.as_slice())?.frames;
     expect(!damaged.is_empty(), "the frames that came are not kept", &output)
+}
+
+/// Frames of the capture of a systematic fault.
+const FAULTY: u32 = 3_000;
+
+fn systematic_fault() -> Result {
+    let distinct = |number: u32| {
+        let mut frame = udp(200);
+        frame[100..104].copy_from_slice(&number.to_be_bytes());
+        frame
+    };
+    let frames: Vec<Vec<u8>> = (0..FAULTY).map(distinct).collect();
+    let (_directory, file) = capture_of(&frames)?;
+    let out = tempfile::tempdir()?;
+    let directory = out.path().display().to_string();
+    let faulty = [&mutants()[..], &["--program", "damages_59th", "--out", &directory, "--report"]].concat();
+    let output = run(&[&["validate", "--pcap", &file][..], &faulty].concat())?;
+    expect_code(&output, 1)?;
+    let lines = printed(&output).lines().count();
+    expect(lines < 400, &format!("{lines} lines are printed"), &output)?;
+    let told = format!("frames at the stack: {FAULTY} missing, {FAULTY} unexpected");
+    expect(printed(&output).contains(&told), "the frames are not counted", &output)?;
+    expect(
+        printed(&output).contains("and 2984 more distinct frames"),
+        "the others are not counted",
+        &output,
+    )?;
+    for name in ["result.json", "junit.xml", "report.ktap", "report.md", "report.html"] {
+        let length = fs::metadata(out.path().join(name))?.len();
+        expect(length < 600_000, &format!("{name} has {length} bytes"), &output)?;
+    }
+    for name in ["some", "some.generic.pnet.unexpected", "some.unattached.test_run.unexpected"] {
+        let kept = capture_file::read(fs::File::open(out.path().join(format!("failed/pcap/{name}.pcap")))?)?;
+        let number = kept.frames.len();
+        // The closing frame of an attached program is damaged, too.
+        let expected = frames.len()..=frames.len() + 1;
+        expect(expected.contains(&number), &format!("{name} has {number} frames"), &output)?;
+    }
+    Ok(())
+}
+
+/// Bytes of the longest frame that a test run takes on a machine with pages of 4 KiB (`bpf_prog_test_run_xdp()` of
+/// `net/bpf/test_run.c`).
+const LONGEST_TEST_RUN: usize = 73_152;
+
+fn longest_test_run() -> Result {
+    for (length, code, verdict) in
+        [(LONGEST_TEST_RUN, 0, VerdictKind::Pass), (LONGEST_TEST_RUN + 1, 4, VerdictKind::Unreachable)]
+    {
+        let (_directory, file) = capture_of(&[udp(length)])?;
+        let result = validate(&["--pcap", &file, "--injector", "test_run"], code)?;
+        let [trial] = result.trials.as_slice() else { return Err("not one trial".into()) };
+        let says = trial.reason.as_ref().is_none_or(|reason| reason.contains("at most 73152 bytes"));
+        if trial.verdict != verdict || !says {
+            return Err(format!("{length}: {}, {:?}", trial.verdict, trial.reason).into());
+        }
+    }
+    Ok(())
 }
 
 fn export() -> Result {
@@ -319,7 +380,7 @@ fn export() -> Result {
     expect(entries.len() == corpus.len(), "not every scenario", &output)?;
     for scenario in corpus {
         let file = out.path().join(format!("{}.pcap", scenario.id));
-        let frames = capture_file::read(&fs::read(&file)?)?;
+        let frames = capture_file::read(fs::File::open(&file)?)?.frames;
         let same = frames.iter().map(Vec::as_slice).eq(scenario.sent_frames());
         if !same || frames.len() as u64 != scenario.sent() {
             return Err(format!("{} holds other frames", file.display()).into());
@@ -353,4 +414,15 @@ fn cut_capture() -> Result {
     bytes[24 + 12] = 61;
     fs::write(&file, bytes)?;
     expect_input_error(file.as_ref(), "holds 60 of 61 bytes")
+}
+
+fn killed_capture() -> Result {
+    let (_directory, file) = capture_of(&[udp(60), udp(60), udp(60)])?;
+    let length = fs::metadata(&file)?.len();
+    fs::File::options().write(true).open(&file)?.set_len(length - 20)?;
+    let output = run(&["list", "--pcap", &file])?;
+    expect_code(&output, 0)?;
+    let note = "the file ends at byte 232, within what starts at byte 176; the first 2 packets are whole and are used";
+    expect(printed(&output).contains(&format!("note: {file}: {note}")), "there is no note", &output)?;
+    expect(printed(&output).contains("2 frames of up to 60 bytes"), "not the whole frames", &output)
 }

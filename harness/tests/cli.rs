@@ -10,7 +10,9 @@ mod privilege;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    process::{Child, ExitCode, Stdio},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
@@ -51,6 +53,7 @@ const UNPRIVILEGED: &[Case] = &[
     ("a_mode_for_what_attaches_to_nothing_exits_2", nothing_to_attach),
     ("an_interval_that_is_none_exits_2", bad_interval),
     ("a_result_that_has_nowhere_to_go_exits_2_before_the_run", no_place_for_result),
+    ("an_error_that_cannot_be_written_is_no_panic", full_stderr),
     ("without_privilege_doctor_exits_3_and_says_what_to_do", unprivileged_doctor),
 ];
 
@@ -72,6 +75,9 @@ const PRIVILEGED: &[Case] = &[
     ("an_object_with_several_programs_asks_which", which_program),
     ("an_interface_that_is_not_there_exits_3", no_interface),
     ("interrupted_it_says_what_was_not_run", interrupted),
+    ("a_report_for_which_the_disk_has_no_room_leaves_the_old_one", full_disk),
+    ("journals_of_another_user_are_not_used", foreign_journals),
+    ("a_repeated_command_stays_on_its_line", newline_in_name),
     ("watch_counts_in_generic_mode_what_arrives", watch_generic),
     ("watch_counts_in_native_mode_what_arrives", watch_native),
     ("watch_ends_when_its_interface_is_gone", watch_gone),
@@ -369,6 +375,84 @@ fn no_object() -> Result {
     let path = file.path().display().to_string();
     expect_one_error(&run(&["validate", "--object", &path])?, 2, &[&path, "not a BPF object"])?;
     expect_one_error(&run(&["validate", "--object", "/no/such.o"])?, 2, &["/no/such.o", "No such file"])
+}
+
+fn full_stderr() -> Result {
+    for arguments in [&["list", "--corpus", "/no/such"][..], &["report", "/no/such", "--out", "/no/such"]] {
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let status = xdproof().args(arguments).stdout(Stdio::null()).stderr(full).status()?;
+        if status.code() != Some(2) {
+            return Err(format!("{arguments:?}: {status}, expected exit code 2").into());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a report where there is room for a part of it, and prints the report that is there afterwards.
+const WITHOUT_ROOM: &str = "
+mount -t tmpfs -o size=48k tmpfs \"$1\"
+mkdir \"$1/out\"
+echo 'the old report' >\"$1/out/report.html\"
+code=0
+\"$2\" report \"$3\" --format html --out \"$1/out\" || code=$?
+cat \"$1/out/report.html\"
+ls -A \"$1/out\"
+exit $code";
+
+fn full_disk() -> Result {
+    let result = tempfile::tempdir()?;
+    let stored = result.path().display().to_string();
+    let made =
+        run(&["validate", "-q", "--scenario", "ipv4/udp", "--injector", "test_run", "--out", &stored])?;
+    expect_code(&made, 0)?;
+    let mount = tempfile::tempdir()?;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", WITHOUT_ROOM, "sh"])
+        .args([mount.path(), xdproof().get_program().as_ref(), result.path()])
+        .output()?;
+    let file = mount.path().join("out/report.html").display().to_string();
+    expect_one_error(&output, 2, &[&format!("failed to write {file}"), "No space left"])?;
+    expect(stdout(&output) == "the old report\nreport.html\n", "the old report is gone", &output)
+}
+
+fn foreign_journals() -> Result {
+    let restore = |directory: &Path| -> Result<_> {
+        Ok(xdproof().arg("restore").env("XDPROOF_RUN_DIR", directory).output()?)
+    };
+    let ours = tempfile::tempdir()?;
+    expect_code(&restore(ours.path())?, 0)?;
+    fs::set_permissions(ours.path(), fs::Permissions::from_mode(0o777))?;
+    expect_one_error(&restore(ours.path())?, 3, &["others can write (mode 0777)", "XDPROOF_RUN_DIR"])?;
+    let theirs = tempfile::tempdir()?;
+    std::os::unix::fs::chown(theirs.path(), Some(65_534), None)?;
+    expect_one_error(&restore(theirs.path())?, 3, &["belongs to user 65534, not to user 0"])?;
+    // A link in the place of the lock.
+    let linked = tempfile::tempdir()?;
+    let precious = linked.path().join("precious");
+    fs::write(&precious, "precious")?;
+    std::os::unix::fs::symlink(&precious, linked.path().join("lock"))?;
+    expect_one_error(&restore(linked.path())?, 3, &["failed to open", "lock"])?;
+    if fs::read_to_string(&precious)? != "precious" {
+        return Err("a file behind a link was emptied".into());
+    }
+    Ok(())
+}
+
+fn newline_in_name() -> Result {
+    let directory = tempfile::tempdir()?;
+    let object = directory.path().join("a\nb.o");
+    fs::copy(mutants(), &object)?;
+    let output = xdproof()
+        .args(["validate", "-q", "--scenario", "ipv4/udp", "--injector", "test_run", "--program", "drops"])
+        .arg("--object")
+        .arg(&object)
+        .output()?;
+    expect_code(&output, 1)?;
+    let text = stdout(&output);
+    let line = text.lines().find(|line| line.trim_start().starts_with("reproduce:"));
+    let command = line.and_then(|line| line.split_once("reproduce: ")).map(|(_, command)| command);
+    let whole = command.is_some_and(|command| command.contains(r"a\x0ab.o'") && command.ends_with("drops"));
+    expect(whole, "the command is not on one line", &output)
 }
 
 fn which_program() -> Result {

@@ -298,7 +298,7 @@ fn reordering() -> Result {
         if !testbed.tester.run(delay)??.success() {
             return Err("no frame is delayed".into());
         }
-        let scenarios = capture::scenarios(Path::new("order.pcap"), frames);
+        let scenarios = capture::scenarios(Path::new("order.pcap"), frames.to_vec());
         let selection = Selection { modes: vec![Mode::Generic, Mode::Native], ..Selection::default() };
         for trial in selection.plan(&scenarios)? {
             let record = lab.run(&trial);
@@ -445,7 +445,7 @@ fn switched() -> Result {
 /// A capture of many hosts' frames, among them link-local control frames: a damaged one is no frame that was sent.
 fn damaging() -> Result {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/mixed.pcap");
-    let scenarios = capture::scenarios(&file, &capture_file::read(&std::fs::read(&file)?)?);
+    let scenarios = capture::scenarios(&file, capture_file::read(std::fs::File::open(&file)?)?.frames);
     let run_by = |object| -> Result<RunResult> {
         let lab = Lab::open(object, LabOptions::default())?.on(Arc::new(explore(&pair()?)?));
         run_those(&lab, &scenarios, Vec::new(), false, &mut Tell(&|_| ()))

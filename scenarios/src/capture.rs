@@ -34,28 +34,26 @@ const PARTS: [(&str, std::ops::RangeInclusive<usize>); 5] = [
 /// Returns scenarios that hold every frame of a capture once, in its order: one for all frames that every path carries, and
 /// others for the rest. Their ids are `pcap/` and the name of the file; without frames there is no scenario.
 #[must_use]
-pub fn scenarios(file: &Path, frames: &[Vec<u8>]) -> Vec<Scenario> {
+pub fn scenarios(file: &Path, frames: Vec<Vec<u8>>) -> Vec<Scenario> {
     let name = name(file);
+    let mut parts: [Vec<Frame>; PARTS.len()] = Default::default();
+    for bytes in frames {
+        let part = PARTS.iter().position(|(_, lengths)| lengths.contains(&bytes.len()));
+        let Some(taken) = part.map(|part| &mut parts[part]) else { continue };
+        match taken.last_mut() {
+            Some(last) if last.bytes == bytes && last.repeat < u32::MAX => last.repeat += 1,
+            _ => taken.push(Frame { bytes, repeat: 1, layers: Vec::new() }),
+        }
+    }
     PARTS
         .iter()
-        .filter_map(|(part, lengths)| scenario(&format!("pcap/{name}{part}"), file, frames, lengths))
+        .zip(parts)
+        .filter_map(|((part, _), frames)| scenario(&format!("pcap/{name}{part}"), file, frames))
         .collect()
 }
 
-fn scenario(
-    id: &str,
-    file: &Path,
-    frames: &[Vec<u8>],
-    lengths: &std::ops::RangeInclusive<usize>,
-) -> Option<Scenario> {
+fn scenario(id: &str, file: &Path, taken: Vec<Frame>) -> Option<Scenario> {
     let id: ScenarioId = id.parse().ok()?;
-    let mut taken: Vec<Frame> = Vec::new();
-    for bytes in frames.iter().filter(|bytes| lengths.contains(&bytes.len())) {
-        match taken.last_mut() {
-            Some(last) if last.bytes == *bytes && last.repeat < u32::MAX => last.repeat += 1,
-            _ => taken.push(Frame { bytes: bytes.clone(), repeat: 1, layers: Vec::new() }),
-        }
-    }
     let longest = taken.iter().map(|frame| frame.bytes.len()).max()?;
     let mtu = (longest > LONGEST_USUAL).then(|| u32::try_from(longest - ETHERNET).unwrap_or(u32::MAX));
     let sent: u64 = taken.iter().map(|frame| u64::from(frame.repeat)).sum();
@@ -73,8 +71,14 @@ fn scenario(
     })
 }
 
+/// The path that stands for standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Returns the name of the file without its extension, in characters that an id may have.
 fn name(file: &Path) -> String {
+    if file.as_os_str() == STANDARD_INPUT {
+        return "stdin".to_owned();
+    }
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let legal = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-');
     let name: String = stem.chars().map(|letter| if legal(letter) { letter } else { '_' }).collect();

@@ -12,8 +12,12 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::input::quoted;
 use crate::kernel::{KernelRange, KernelVersion};
 use crate::value::{Bits, EtherType, Hex, MacAddr, Options, Protocol, Tpid};
+
+/// Longest name in bytes that is compared with those that are known.
+const MAX_NAME: usize = 64;
 
 /// Byte range of the document.
 pub(crate) type Span = Range<usize>;
@@ -100,7 +104,7 @@ impl Node {
     fn wrong(&self, expected: &str) -> Problem {
         let found = match &self.value {
             Value::Integer(value) => value.to_string(),
-            Value::String(text) => format!("`{}`", text.escape_debug()),
+            Value::String(text) => quoted(text),
             Value::Boolean(value) => value.to_string(),
             Value::Array(_) => "an array".to_owned(),
             Value::Table(_) => "a table".to_owned(),
@@ -146,8 +150,10 @@ impl Problem {
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let known: Vec<_> = known.into_iter().collect();
+        // No key is so long, and the distance of long words takes long.
         let nearest = known
             .iter()
+            .filter(|_| name.len() <= MAX_NAME)
             .map(|candidate| (strsim::damerau_levenshtein(&name.to_ascii_lowercase(), candidate), candidate))
             .filter(|(distance, candidate)| *distance <= candidate.len().max(name.len()).div_ceil(3))
             .min();
@@ -156,7 +162,38 @@ impl Problem {
             None if known.is_empty() => "none is defined".to_owned(),
             None => format!("known are {}", known.join(", ")),
         };
-        Self::new(span, format!("unknown {what} `{name}`")).hint(hint)
+        Self::new(span, format!("unknown {what} {}", quoted(name))).hint(hint)
+    }
+}
+
+/// Problems of a document, the first [`KEPT`] of them.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    pub(crate) first: Vec<Problem>,
+    /// Number of the others.
+    pub(crate) others: usize,
+}
+
+impl Problems {
+    /// Most problems that are kept.
+    pub(crate) const KEPT: usize = 1000;
+
+    fn add(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.first.len() < Self::KEPT {
+            self.first.push(problem());
+        } else {
+            self.others = self.others.saturating_add(1);
+        }
+    }
+
+    /// Returns the number of all problems.
+    pub(crate) fn number(&self) -> usize {
+        self.first.len().saturating_add(self.others)
+    }
+
+    /// Returns true if no further problem is kept.
+    pub(crate) fn are_full(&self) -> bool {
+        self.first.len() >= Self::KEPT
     }
 }
 
@@ -173,12 +210,12 @@ pub(crate) struct Bindings<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) bindings: &'a Bindings<'a>,
-    pub(crate) problems: &'a RefCell<Vec<Problem>>,
+    pub(crate) problems: &'a RefCell<Problems>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn report(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
+        self.problems.borrow_mut().add(|| problem);
     }
 
     /// Returns the value, or reports the problem.
@@ -311,9 +348,11 @@ impl<'a> Table<'a> {
         let Self { context, place, span, entries, asked, absent } = self;
         let unknown: Vec<_> = entries.iter().filter(|(key, _)| !asked.contains(&key.name.as_str())).collect();
         for (key, _) in &unknown {
-            let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, asked.iter().copied());
-            problem.message.push_str(&format!(" in {place}"));
-            context.report(problem);
+            context.problems.borrow_mut().add(|| {
+                let mut problem = Problem::unknown(key.span.clone(), "key", &key.name, asked.iter().copied());
+                problem.message.push_str(&format!(" in {place}"));
+                problem
+            });
         }
         for key in absent.iter().filter(|_| unknown.is_empty()) {
             context.report(Problem::new(span.clone(), format!("{place} has no `{key}`")));

@@ -7,6 +7,7 @@ use pnet_packet::ip::IpNextHeaderProtocol;
 use pnet_packet::ipv4::{self, Ipv4Packet};
 use pnet_packet::util;
 
+use crate::input::FRAME_BYTES;
 use crate::layer::Layer;
 use crate::value::{Addresses, Bits, EtherType, Protocol};
 
@@ -55,6 +56,14 @@ pub enum CraftError {
         /// Largest length that the field holds.
         max: usize,
     },
+    /// The frame is longer than any that is read or written.
+    #[error("the frame has {length} bytes from this layer on; at most {FRAME_BYTES} are made")]
+    FrameTooLong {
+        /// Index of the layer.
+        index: usize,
+        /// Length in bytes of this layer and all behind it.
+        length: usize,
+    },
 }
 
 impl CraftError {
@@ -62,7 +71,9 @@ impl CraftError {
     #[must_use]
     pub fn index(&self) -> usize {
         match *self {
-            Self::Underivable { index, .. } | Self::TooLong { index, .. } => index,
+            Self::Underivable { index, .. }
+            | Self::TooLong { index, .. }
+            | Self::FrameTooLong { index, .. } => index,
         }
     }
 }
@@ -80,7 +91,11 @@ impl Frame {
             let place = Place { layers: &layers, index, behind };
             header.clear();
             place.lay_out(layer, &mut header)?;
-            bytes.resize(header.len() + behind, 0);
+            let length = header.len() + behind;
+            if length > FRAME_BYTES {
+                return Err(CraftError::FrameTooLong { index, length });
+            }
+            bytes.resize(length, 0);
             bytes.copy_within(..behind, header.len());
             bytes[..header.len()].copy_from_slice(&header);
             place.seal(layer, &mut bytes);

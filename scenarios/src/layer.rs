@@ -374,9 +374,9 @@ impl Layers {
             }
             return Some(layer);
         }
-        let before = context.problems.borrow().len();
+        let before = context.problems.borrow().number();
         let layer = Layer::read(context, node)?;
-        if context.problems.borrow().len() == before {
+        if context.problems.borrow().number() == before {
             let fields = Layer::fields(node).unwrap_or_default().iter().enumerate();
             let varying = fields.filter(|(_, (_, value))| value.has_variable()).map(|(index, _)| index);
             let known = Known { layer: layer.clone(), varying: varying.collect() };

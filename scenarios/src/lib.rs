@@ -27,11 +27,13 @@
 
 pub mod capture;
 pub mod capture_file;
+pub mod input;
 pub mod layer;
 pub mod load;
 pub mod oracle;
 
 mod capture_error;
+mod capture_frames;
 mod describe;
 mod document;
 mod frame;

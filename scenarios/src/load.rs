@@ -2,12 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::rc::Rc;
 
-use crate::document::{Bindings, Context, Node, Problem, Table, Value, Wide};
+use crate::document::{Bindings, Context, Node, Problem, Problems, Table, Value, Wide};
 use crate::frame::Frame;
-use crate::layer::Layers;
+use crate::input::{
+    self, CORPUS_BYTES, CORPUS_FRAME_BYTES, ENTRIES, LAYERS, LINE_BYTES, PROBLEMS, SCENARIO_BYTES,
+    SCENARIO_FRAME_BYTES, SCENARIO_FRAMES, SENT_FRAMES, quoted,
+};
+use crate::layer::{Layer, Layers};
 use crate::matrix::Matrix;
 use crate::model::{
     Deviation, Expectation, INJECTORS, MODES, OFFLOADS, Requires, SHORTEST_FRAME, Scenario, ScenarioId,
@@ -64,6 +70,22 @@ impl LoadError {
             hint: problem.hint,
         }
     }
+
+    /// Tells the first problems of a file, each with its place, and the number of the others.
+    fn all(path: &Path, text: &str, problems: Problems) -> Vec<Self> {
+        let Problems { first: mut problems, mut others } = problems;
+        problems.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
+        // A frame is read once for each combination of the matrix: a problem of all of them is reported once.
+        problems.dedup();
+        others = others.saturating_add(problems.len().saturating_sub(PROBLEMS));
+        // A place takes the time of the text before it.
+        let first = problems.into_iter().take(PROBLEMS);
+        let mut errors: Vec<Self> = first.map(|problem| Self::at(path, text, problem)).collect();
+        if others > 0 {
+            errors.push(Self::whole(path, format!("and {others} more errors in this file")));
+        }
+        errors
+    }
 }
 
 /// Loads all scenarios below a directory, sorted by id. Files that do not end in `.toml` are ignored.
@@ -72,15 +94,15 @@ impl LoadError {
 ///
 /// All errors of all files; a directory without a scenario is an error, too.
 pub fn corpus(dir: &Path) -> Result<Vec<Scenario>, Vec<LoadError>> {
-    let mut files = Vec::new();
-    find(dir, &mut files).map_err(|error| vec![error])?;
+    let mut found = Found::default();
+    found.search(dir, dir).map_err(|error| vec![error])?;
     gather(
         dir,
-        files.iter().map(|path| {
+        found.files.iter().map(|path| {
             let below = path.strip_prefix(dir).unwrap_or(path);
-            let bytes = fs::read(path)
+            let bytes = input::read(path, SCENARIO_BYTES)
                 .map_err(|error| vec![LoadError::whole(path, format!("cannot be read: {error}"))])?;
-            file(&below.to_string_lossy(), path, &bytes, &|name| fs::read(path.with_file_name(name)))
+            file(&below.to_string_lossy(), path, &bytes, &|name| capture_beside(&path.with_file_name(name)))
         }),
     )
 }
@@ -99,7 +121,9 @@ pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
             let sibling = |name: &str| {
                 let path = Path::new(below).with_file_name(name);
                 let found = BUILTIN.iter().find(|(below, _)| Path::new(below) == path);
-                found.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+                found
+                    .map(|(_, bytes)| Box::new(*bytes) as Box<dyn Read>)
+                    .ok_or_else(|| io::ErrorKind::NotFound.into())
             };
             file(below, &root.join(below), bytes, &sibling)
         }),
@@ -114,24 +138,49 @@ pub fn builtin() -> Result<Vec<Scenario>, Vec<LoadError>> {
 pub fn scenario(id: ScenarioId, text: &str, base_dir: &Path) -> Result<Scenario, Vec<LoadError>> {
     let name = id.as_ref().rsplit('/').next().unwrap_or_default();
     let source = base_dir.join(format!("{name}.toml"));
-    decode(id, &source, text, &|name| fs::read(base_dir.join(name)))
+    decode(id, &source, text, &|name| capture_beside(&base_dir.join(name)))
 }
 
-/// Reads a file in the directory of a scenario.
-type Sibling<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+/// Opens a file in the directory of a scenario.
+type Sibling<'a> = &'a dyn Fn(&str) -> io::Result<Box<dyn Read>>;
 
-fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
-    let unreadable = |error| LoadError::whole(dir, format!("cannot be read: {error}"));
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let path = entry.path();
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            find(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
+fn capture_beside(path: &Path) -> io::Result<Box<dyn Read>> {
+    Ok(Box::new(input::open(path)?))
+}
+
+/// The scenario files of a corpus.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    bytes: u64,
+    entries: usize,
+}
+
+impl Found {
+    /// Searches a directory of the corpus `root`, whose size is known before a file is read.
+    fn search(&mut self, root: &Path, dir: &Path) -> Result<(), LoadError> {
+        let unreadable = |error| LoadError::whole(dir, format!("cannot be read: {error}"));
+        for entry in fs::read_dir(dir).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
+            self.entries += 1;
+            if self.entries > ENTRIES {
+                return Err(LoadError::whole(root, format!("has more than {ENTRIES} entries")));
+            }
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                self.search(root, &path)?;
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                // One that is too large is told by its name when it is read.
+                self.bytes += path.metadata().map_or(0, |file| file.len().min(SCENARIO_BYTES));
+                if self.bytes > CORPUS_BYTES {
+                    let message = format!("its scenario files have more than {CORPUS_BYTES} bytes together");
+                    return Err(LoadError::whole(root, message));
+                }
+                self.files.push(path);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn gather(
@@ -139,10 +188,19 @@ fn gather(
     loaded: impl Iterator<Item = Result<Scenario, Vec<LoadError>>>,
 ) -> Result<Vec<Scenario>, Vec<LoadError>> {
     let (mut scenarios, mut errors) = (Vec::new(), Vec::new());
+    let mut bytes = 0;
     for result in loaded {
         match result {
-            Ok(scenario) => scenarios.push(scenario),
+            Ok(scenario) => {
+                bytes += scenario.frames.iter().map(frame_memory).sum::<usize>();
+                scenarios.push(scenario);
+            }
             Err(more) => errors.extend(more),
+        }
+        if bytes > CORPUS_FRAME_BYTES {
+            let message = format!("its frames take more than {CORPUS_FRAME_BYTES} bytes of memory");
+            errors.push(LoadError::whole(root, message));
+            break;
         }
     }
     if scenarios.is_empty() && errors.is_empty() {
@@ -168,18 +226,28 @@ fn decode(
     text: &str,
     sibling: Sibling<'_>,
 ) -> Result<Scenario, Vec<LoadError>> {
-    let problems = RefCell::new(Vec::new());
+    let problems = RefCell::new(Problems::default());
     let context = Context { bindings: &Bindings::default(), problems: &problems };
-    let root = context.keep(Node::parse(text));
+    let root = context.keep(short_lines(text).and_then(|()| Node::parse(text)));
     let scenario = root.and_then(|root| read_scenario(context, id, source, &root, sibling));
-    let mut problems = problems.into_inner();
-    problems.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
-    // A frame is read once for each combination of the matrix: a problem of all of them is reported once.
-    problems.dedup();
+    let problems = problems.into_inner();
     match scenario {
-        Some(scenario) if problems.is_empty() => Ok(scenario),
-        _ => Err(problems.into_iter().map(|problem| LoadError::at(source, text, problem)).collect()),
+        Some(scenario) if problems.first.is_empty() => Ok(scenario),
+        _ => Err(LoadError::all(source, text, problems)),
     }
+}
+
+/// Rejects a text with a line that nobody could read.
+fn short_lines(text: &str) -> Result<(), Problem> {
+    let mut start = 0;
+    for line in text.split('\n') {
+        if line.len() > LINE_BYTES {
+            let message = format!("the line has {} bytes; at most {LINE_BYTES} are read", line.len());
+            return Err(Problem::new(start..start, message));
+        }
+        start += line.len() + 1;
+    }
+    Ok(())
 }
 
 /// Reads as much as it can; the scenario must not be used if a problem is reported.
@@ -199,10 +267,11 @@ fn read_scenario(
         table.missing("frame");
     }
     matrix.report_unused(context, nodes);
-    let mut frames = Vec::new();
+    let mut frames = FrameList::default();
     for node in nodes {
         read_frames(context, &matrix, node, sibling, &mut frames);
     }
+    let frames = frames.frames;
     let expect = table.require_node("expect");
     let requires = table.node("requires").and_then(|node| read_requires(context, node)).unwrap_or_default();
     let preset = table.node("preset").and_then(|node| read_preset(context, node)).unwrap_or_default();
@@ -211,7 +280,7 @@ fn read_scenario(
     let deviations = table.node("deviation").map(|node| context.array(node)).unwrap_or_default();
     let deviations = deviations.iter().filter_map(|node| read_deviation(context, node)).collect();
     table.finish();
-    let sound = context.problems.borrow().is_empty();
+    let sound = context.problems.borrow().first.is_empty();
     let expect = read_expectation(context, &matrix, expect?, sound.then_some(&frames))?;
     Some(Scenario {
         id,
@@ -233,10 +302,13 @@ fn read_frames(
     matrix: &Matrix,
     node: &Node,
     sibling: Sibling<'_>,
-    frames: &mut Vec<Frame>,
+    frames: &mut FrameList,
 ) -> Option<()> {
-    let mut combinations = context.keep(matrix.bindings(node))?.peekable();
-    combinations.peek()?;
+    let combinations = context.keep(matrix.bindings(node))?;
+    if combinations.len() == 0 {
+        return None;
+    }
+    context.keep(frames.reserve(node, combinations.len()))?;
     let mut table = context.table("[[frame]]", node)?;
     let (repeat, truncate) = (table.node("repeat"), table.node("truncate"));
     let (layers, hex, pcap) = (table.node("layers"), table.node("hex"), table.node("pcap"));
@@ -252,18 +324,24 @@ fn read_frames(
         if repeat == 0 {
             table.reject("repeat", "must be at least 1");
         }
+        if u64::from(repeat) > SENT_FRAMES {
+            table.reject("repeat", format!("must be at most {SENT_FRAMES}"));
+        }
         let truncate: Option<u16> = truncate.and_then(|node| context.take("truncate", node));
-        let first = frames.len();
+        let first = frames.frames.len();
         let plain = |bytes| Frame { bytes, repeat, layers: Vec::new() };
         let hex = hex.and_then(|node| context.take("hex", node)).map(|Hex(bytes)| plain(bytes));
-        let pcap = pcap
-            .and_then(|node| context.take::<String>("pcap", node))
-            .and_then(|name| read_pcap(&name, sibling).map_err(|message| table.reject("pcap", message)).ok());
-        match crafting.as_mut().and_then(|crafting| crafting.craft(context, repeat)).or(hex) {
-            Some(frame) => frames.push(frame),
-            None => frames.extend(pcap.into_iter().flatten().map(plain)),
+        let pcap = pcap.and_then(|node| context.take::<String>("pcap", node)).and_then(|name| {
+            let capture = frames.capture(&name, sibling);
+            capture.map_err(|message| table.reject("pcap", message)).ok()
+        });
+        let made = crafting.as_mut().and_then(|crafting| crafting.craft(context, repeat)).or(hex);
+        let captured = pcap.iter().flat_map(|frames| frames.iter()).cloned().map(plain);
+        context.keep(frames.extend(node, made.into_iter().chain(captured)))?;
+        if context.problems.borrow().are_full() {
+            return None;
         }
-        for bytes in frames[first..].iter_mut().map(|frame| &mut frame.bytes) {
+        for bytes in frames.frames[first..].iter_mut().map(|frame| &mut frame.bytes) {
             let whole = bytes.len();
             let length = truncate.map_or(whole, usize::from);
             if length > whole {
@@ -279,13 +357,76 @@ fn read_frames(
     Some(())
 }
 
-fn read_pcap(name: &str, sibling: Sibling<'_>) -> Result<Vec<Vec<u8>>, String> {
-    if Path::new(name).file_name().is_none_or(|file| file != name) {
-        return Err(format!("`{name}` is not the name of a file in the directory of the scenario"));
+/// The frames of a scenario while they are made, within the limits on their number and memory.
+#[derive(Default)]
+struct FrameList {
+    frames: Vec<Frame>,
+    /// Bytes of memory, captures included.
+    bytes: usize,
+    sent: u64,
+    /// Captures by name: a matrix can name one many times.
+    captures: BTreeMap<String, Rc<[Vec<u8>]>>,
+}
+
+impl FrameList {
+    /// Checks that there may be so many more frames, before one of them is made.
+    fn reserve(&self, node: &Node, more: usize) -> Result<(), Problem> {
+        let number = self.frames.len().saturating_add(more);
+        if number <= SCENARIO_FRAMES {
+            return Ok(());
+        }
+        Err(node.problem(format!(
+            "the scenario has {number} distinct frames; at most {SCENARIO_FRAMES} are made"
+        )))
     }
-    let file = sibling(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
-    let frames = capture_file::read(&file).map_err(|error| format!("{name}: {error}"))?;
-    if frames.is_empty() { Err(format!("{name} holds no frame")) } else { Ok(frames) }
+
+    fn extend(&mut self, node: &Node, frames: impl Iterator<Item = Frame>) -> Result<(), Problem> {
+        for frame in frames {
+            self.reserve(node, 1)?;
+            self.bytes += frame_memory(&frame);
+            self.sent += u64::from(frame.repeat);
+            if self.bytes > SCENARIO_FRAME_BYTES {
+                let message = format!("the frames take more than {SCENARIO_FRAME_BYTES} bytes of memory");
+                return Err(node.problem(message));
+            }
+            if self.sent > SENT_FRAMES {
+                let message = format!("the scenario sends more than {SENT_FRAMES} frames, repeats included");
+                return Err(node.problem(message));
+            }
+            self.frames.push(frame);
+        }
+        Ok(())
+    }
+
+    /// Returns the frames of a capture in the directory of the scenario.
+    fn capture(&mut self, name: &str, sibling: Sibling<'_>) -> Result<Rc<[Vec<u8>]>, String> {
+        if let Some(frames) = self.captures.get(name) {
+            return Ok(Rc::clone(frames));
+        }
+        if Path::new(name).file_name().is_none_or(|file| file != name) {
+            return Err(format!(
+                "{} is not the name of a file in the directory of the scenario",
+                quoted(name)
+            ));
+        }
+        let file = sibling(name).map_err(|error| format!("{name} cannot be read: {error}"))?;
+        let capture = capture_file::read(file).map_err(|error| format!("{name}: {error}"))?;
+        if let Some(cut) = capture.cut {
+            return Err(format!("{name}: {cut}"));
+        }
+        let frames: Rc<[Vec<u8>]> = capture.frames.into();
+        if frames.is_empty() {
+            return Err(format!("{name} holds no frame"));
+        }
+        self.bytes += frames.iter().map(|bytes| size_of::<Vec<u8>>() + bytes.len()).sum::<usize>();
+        self.captures.insert(name.to_owned(), Rc::clone(&frames));
+        Ok(frames)
+    }
+}
+
+/// Bytes of memory that a frame takes.
+fn frame_memory(frame: &Frame) -> usize {
+    size_of::<Frame>() + frame.bytes.len() + frame.layers.len() * size_of::<Layer>()
 }
 
 /// Crafts frames from the `layers` of one `[[frame]]`, for one combination of values after another.
@@ -309,6 +450,11 @@ impl<'a> Crafting<'a> {
             return Some(Frame { repeat, ..frame.clone() });
         }
         let nodes = context.splice(self.node);
+        if nodes.len() > LAYERS {
+            let message = format!("the frame has {} layers; at most {LAYERS} are made", nodes.len());
+            context.report(self.node.problem(message));
+            return None;
+        }
         // All layers are read before one that failed ends it, so that all problems are reported.
         let mut layers = Vec::with_capacity(nodes.len());
         layers.extend(nodes.iter().filter_map(|(_, node)| self.layers.read(context, node)));

@@ -1,9 +1,11 @@
 //! Variables that make many frames of one. `[matrix]` gives each variable a list of values; a frame refers to it as
 //! `"$name"` and is crafted once for every combination of values of the variables that it refers to.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::document::{Bindings, Context, Key, Node, Problem, Value};
+use crate::input::{MATRIX_VARIABLES, quoted};
 
 /// Most frames that one `[[frame]]` makes.
 const MAX_FRAMES: usize = 65_536;
@@ -22,7 +24,13 @@ impl Matrix {
     /// Reads `[matrix]`: each value is an inclusive range such as `"0..=255"`, or an array of integers, strings or
     /// lists of layers.
     pub(crate) fn read(context: Context<'_>, node: &Node) -> Self {
-        let entries = context.entries("[matrix]", node).unwrap_or_default();
+        let mut entries = context.entries("[matrix]", node).unwrap_or_default();
+        if entries.len() > MATRIX_VARIABLES {
+            let number = entries.len();
+            let message = format!("the matrix has {number} variables; at most {MATRIX_VARIABLES} are read");
+            context.report(node.problem(message));
+            entries = &[];
+        }
         // A variable with wrong values is known, and makes no frame.
         let variables = entries.iter().map(|(key, node)| Variable {
             key: key.clone(),
@@ -35,10 +43,12 @@ impl Matrix {
     pub(crate) fn bindings<'a>(
         &'a self,
         node: &Node,
-    ) -> Result<impl Iterator<Item = Bindings<'a>> + use<'a>, Problem> {
-        let mut wanted = Vec::new();
-        node.visit_variables(&mut |name| wanted.push(name));
-        let is_wanted = |variable: &&Variable| wanted.contains(&variable.key.name.as_str());
+    ) -> Result<impl ExactSizeIterator<Item = Bindings<'a>> + use<'a>, Problem> {
+        let mut wanted = HashSet::new();
+        node.visit_variables(&mut |name| {
+            wanted.insert(name);
+        });
+        let is_wanted = |variable: &&Variable| wanted.contains(variable.key.name.as_str());
         let variables: Vec<&Variable> = self.0.iter().filter(is_wanted).collect();
         let mut count = 1;
         for variable in &variables {
@@ -63,12 +73,16 @@ impl Matrix {
 
     /// Reports the variables that no frame refers to.
     pub(crate) fn report_unused(&self, context: Context<'_>, frames: &[Node]) {
-        let mut used = Vec::new();
-        frames.iter().for_each(|frame| frame.visit_variables(&mut |name| used.push(name)));
+        let mut used = HashSet::new();
+        for frame in frames {
+            frame.visit_variables(&mut |name| {
+                used.insert(name);
+            });
+        }
         for Variable { key, .. } in
-            self.0.iter().filter(|variable| !used.contains(&variable.key.name.as_str()))
+            self.0.iter().filter(|variable| !used.contains(variable.key.name.as_str()))
         {
-            let message = format!("no frame refers to `${}`", key.name);
+            let message = format!("no frame refers to {}", quoted(&format!("${}", key.name)));
             context.report(Problem::new(key.span.clone(), message));
         }
     }

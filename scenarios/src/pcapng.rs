@@ -1,5 +1,7 @@
 //! Captures in pcapng (draft-ietf-opsawg-pcapng), the default format of tshark, Wireshark and dumpcap: read only.
 
+use std::io::Read;
+
 use pcap_parser::pcapng::{
     parse_block_be, parse_block_le, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
     parse_unknownblock_be, parse_unknownblock_le,
@@ -7,7 +9,8 @@ use pcap_parser::pcapng::{
 use pcap_parser::traits::PcapNGPacketBlock as _;
 use pcap_parser::{Block, EPB_MAGIC, EnhancedPacketBlock, Linktype, OptionCode, PcapNGOption, SHB_MAGIC};
 
-use crate::capture_error::{CaptureError, check_link_type, push_whole};
+use crate::capture_error::CaptureError;
+use crate::capture_frames::{Capture, CaptureCut, CaptureSource, Filled, check_link_type};
 
 /// Type of the obsolete packet block, in both byte orders.
 const OBSOLETE_PACKET: [[u8; 4]; 2] = [[2, 0, 0, 0], [0, 0, 0, 2]];
@@ -24,66 +27,117 @@ struct Interface {
     snap_length: u32,
 }
 
-/// Reads the frames of a file that begins with a section header block.
-pub(crate) fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, CaptureError> {
-    let (mut frames, mut interfaces): (Vec<Vec<u8>>, Vec<Interface>) = (Vec::new(), Vec::new());
-    let (mut rest, mut big) = (file, false);
-    while !rest.is_empty() {
-        let offset = file.len() - rest.len();
-        let malformed = || CaptureError::Block { offset };
-        let short = || CaptureError::Short { offset, length: file.len(), whole: frames.len() };
-        if rest.starts_with(&SHB_MAGIC.to_le_bytes()) {
-            big = match rest.get(8..12).ok_or_else(short)? {
-                [0x1a, 0x2b, 0x3c, 0x4d] => true,
-                [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                _ => return Err(malformed()),
-            };
-            interfaces.clear();
+/// Longest block in bytes: some hold the names or the secrets of a whole capture.
+const MAX_BLOCK: usize = 16 << 20;
+
+/// Bytes of the type and the length at the beginning of a block, and of the byte order of a section behind them.
+const BLOCK_HEADER: usize = 8;
+const SECTION_HEADER: usize = 12;
+
+/// Reads the frames of a file that begins with a section header block. `begin` is its type.
+pub(crate) fn read(mut source: CaptureSource<impl Read>, begin: Vec<u8>) -> Result<Capture, CaptureError> {
+    let (mut capture, mut section) = (Capture::default(), Section::default());
+    let mut block = begin;
+    loop {
+        let offset = source.offset - block.len() as u64;
+        match read_block(&mut source, &mut block, &mut section)? {
+            Filled::All => section.take(&block, &mut capture, offset)?,
+            Filled::None => return Ok(capture),
+            Filled::Cut if capture.frames.is_empty() && section.interfaces.is_empty() => {
+                return Err(CaptureError::Short { length: source.offset });
+            }
+            Filled::Cut => {
+                capture.cut = Some(CaptureCut { offset, length: source.offset });
+                return Ok(capture);
+            }
         }
-        // Framed apart from the parsing, which says of a file that is cut the same as of a block that is malformed.
-        let frame = if big { parse_unknownblock_be } else { parse_unknownblock_le };
-        let framed = frame(rest).map_err(|error| if error.is_incomplete() { short() } else { malformed() });
-        let (behind, framing) = framed?;
-        let (block, _) = rest.split_at(rest.len() - behind.len());
-        if framing.block_len1 != framing.block_len2 || block.len() % 4 != 0 {
+        block.clear();
+    }
+}
+
+/// Reads the rest of a block, of which the type may be there.
+fn read_block(
+    source: &mut CaptureSource<impl Read>,
+    block: &mut Vec<u8>,
+    section: &mut Section,
+) -> Result<Filled, CaptureError> {
+    let offset = source.offset - block.len() as u64;
+    let malformed = || CaptureError::Malformed { offset };
+    let (begun, header) = (!block.is_empty(), BLOCK_HEADER - block.len());
+    match source.fill(block, header)? {
+        Filled::All => {}
+        Filled::None if !begun => return Ok(Filled::None),
+        _ => return Ok(Filled::Cut),
+    }
+    if block.starts_with(&SHB_MAGIC.to_le_bytes()) {
+        let Filled::All = source.fill(block, SECTION_HEADER - BLOCK_HEADER)? else { return Ok(Filled::Cut) };
+        section.big = match block[BLOCK_HEADER..] {
+            [0x1a, 0x2b, 0x3c, 0x4d] => true,
+            [0x4d, 0x3c, 0x2b, 0x1a] => false,
+            _ => return Err(malformed()),
+        };
+        section.interfaces.clear();
+    }
+    let length = *block[4..].first_chunk().ok_or_else(malformed)?;
+    let length = if section.big { u32::from_be_bytes(length) } else { u32::from_le_bytes(length) };
+    let rest = usize::try_from(length).ok().filter(|&length| length <= MAX_BLOCK && length % 4 == 0);
+    let rest = rest.and_then(|length| length.checked_sub(block.len())).ok_or_else(malformed)?;
+    let filled = source.fill(block, rest)?;
+    Ok(if let Filled::None = filled { Filled::Cut } else { filled })
+}
+
+/// The part of a file that has one byte order and its own interfaces.
+#[derive(Default)]
+struct Section {
+    big: bool,
+    interfaces: Vec<Interface>,
+}
+
+impl Section {
+    /// Takes a whole block.
+    fn take(&mut self, block: &[u8], capture: &mut Capture, offset: u64) -> Result<(), CaptureError> {
+        let malformed = || CaptureError::Malformed { offset };
+        let frame = if self.big { parse_unknownblock_be } else { parse_unknownblock_le };
+        let (_, framing) = frame(block).map_err(|_| malformed())?;
+        if framing.block_len1 != framing.block_len2 {
             return Err(malformed());
         }
-        rest = behind;
-        let parse = if big { parse_block_be } else { parse_block_le };
+        let parse = if self.big { parse_block_be } else { parse_block_le };
         match parse(block).map_err(|_| malformed())?.1 {
-            Block::InterfaceDescription(block) => interfaces.push(Interface {
+            Block::InterfaceDescription(block) => self.interfaces.push(Interface {
                 link_type: block.linktype,
                 with_fcs: option(&block.options, IF_FCSLEN).is_some_and(|value| value != [0]),
                 snap_length: block.snaplen,
             }),
             Block::EnhancedPacket(packet) => {
-                push_packet(&mut frames, &packet, &interfaces).ok_or_else(malformed)??;
+                push_packet(capture, &packet, &self.interfaces).ok_or_else(malformed)??;
             }
             Block::SimplePacket(packet) => {
-                let interface = interfaces.first().ok_or_else(malformed)?;
-                check_link_type(interface.link_type, interface.with_fcs)?;
+                let interface = self.interfaces.first().ok_or_else(malformed)?;
+                check_link_type(interface.link_type)?;
                 let limit = if interface.snap_length == 0 { u32::MAX } else { interface.snap_length };
                 let captured = usize::try_from(packet.origlen.min(limit)).ok();
                 let frame =
                     captured.and_then(|captured| packet.data.get(..captured)).ok_or_else(malformed)?;
-                push_whole(&mut frames, frame, packet.origlen)?;
+                capture.push(frame, packet.origlen, interface.with_fcs)?;
             }
             Block::Unknown(_) if OBSOLETE_PACKET.iter().any(|kind| block.starts_with(kind)) => {
-                let block = into_enhanced(block, big).ok_or_else(malformed)?;
-                let parse = if big { parse_enhancedpacketblock_be } else { parse_enhancedpacketblock_le };
+                let block = into_enhanced(block, self.big).ok_or_else(malformed)?;
+                let parse =
+                    if self.big { parse_enhancedpacketblock_be } else { parse_enhancedpacketblock_le };
                 let (_, packet) = parse(&block).map_err(|_| malformed())?;
-                push_packet(&mut frames, &packet, &interfaces).ok_or_else(malformed)??;
+                push_packet(capture, &packet, &self.interfaces).ok_or_else(malformed)??;
             }
             // Names, statistics and whatever else holds no frame.
             _ => {}
         }
+        Ok(())
     }
-    Ok(frames)
 }
 
 /// Appends the frame of a packet; none if the packet is malformed.
 fn push_packet(
-    frames: &mut Vec<Vec<u8>>,
+    capture: &mut Capture,
     packet: &EnhancedPacketBlock<'_>,
     interfaces: &[Interface],
 ) -> Option<Result<(), CaptureError>> {
@@ -94,8 +148,9 @@ fn push_packet(
         Some(value) => u32::from_le_bytes(value.try_into().ok()?),
         None => 0,
     };
-    let checked = check_link_type(interface.link_type, interface.with_fcs || flags & FLAG_FCS != 0);
-    Some(checked.and_then(|()| push_whole(frames, frame, packet.origlen)))
+    let with_fcs = interface.with_fcs || flags & FLAG_FCS != 0;
+    let checked = check_link_type(interface.link_type);
+    Some(checked.and_then(|()| capture.push(frame, packet.origlen, with_fcs)))
 }
 
 /// Returns the value of the first option with a code.

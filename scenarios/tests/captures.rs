@@ -6,7 +6,16 @@ use std::io::Write as _;
 
 use xdproof_scenarios::Hex;
 use xdproof_scenarios::capture::scenarios;
-use xdproof_scenarios::capture_file::{CaptureError, read, write};
+use xdproof_scenarios::capture_file::{self, Capture, CaptureCut, CaptureError, write};
+
+/// The frames of a capture.
+fn read(file: &[u8]) -> Result<Vec<Vec<u8>>, CaptureError> {
+    capture(file).map(|capture| capture.frames)
+}
+
+fn capture(file: &[u8]) -> Result<Capture, CaptureError> {
+    capture_file::read(file)
+}
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -15,14 +24,32 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_gzipped_capture_is_read_and_a_cut_one_is_rejected() {
+fn a_gzipped_capture_is_read_and_of_a_cut_one_the_whole_packets() {
+    // Bytes that cannot be compressed, so that cutting the file cuts packets.
+    let frames: Vec<Vec<u8>> = (1..=20_u32)
+        .map(|frame| (0..500_u32).map(|at| (frame.pow(3) * (at + 7).pow(2) >> 5).to_be_bytes()[3]).collect())
+        .collect();
     let mut file = Vec::new();
-    write(&mut file, [&[7; 60][..]]).unwrap();
+    write(&mut file, frames.iter().map(Vec::as_slice)).unwrap();
     let gzipped = gzip(&file);
-    assert_eq!(read(&gzipped).unwrap(), [[7; 60]]);
-    for length in 2..gzipped.len() {
-        assert!(matches!(read(&gzipped[..length]), Err(CaptureError::Gzip { .. })), "{length}");
+    assert_eq!(capture(&gzipped).unwrap(), capture(&file).unwrap());
+    let mut numbers = Vec::new();
+    for length in (2..gzipped.len()).step_by(17) {
+        match capture(&gzipped[..length]) {
+            Ok(cut) => {
+                assert_eq!(cut.frames, frames[..cut.frames.len()], "{length}");
+                numbers.push(cut.frames.len());
+            }
+            // Nothing is decompressed so far.
+            Err(CaptureError::Magic { magic: 0 } | CaptureError::Short { .. }) => assert_eq!(numbers, []),
+            Err(other) => panic!("{length}: {other}"),
+        }
     }
+    assert!(numbers.is_sorted() && numbers.first() < Some(&9) && numbers.last() >= Some(&18), "{numbers:?}");
+    let mut damaged = gzipped;
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    assert!(capture(&damaged).is_err());
 }
 
 #[test]
@@ -41,7 +68,11 @@ fn errors_name_the_link_type_and_the_fix() {
     let text = |link_type| CaptureError::LinkType { link_type }.to_string();
     assert!(text(113).starts_with("link type is LINUX_SLL (113), not Ethernet (1); capture on one"));
     assert!(text(276).contains("LINUX_SLL2 (276)") && text(101).contains("RAW (101)"));
-    assert!(CaptureError::Fcs.to_string().contains("editcap -C -4"));
+    assert!(text(113).ends_with("(`tcpdump -i eth0`), not on `any`"));
+    assert!(text(101).contains("WireGuard") && text(127).contains("monitor mode"));
+    let magic = |magic| CaptureError::Magic { magic }.to_string();
+    assert!(magic(0x28b5_2ffd).ends_with("it is compressed by zstd (`zstd -d`)"));
+    assert!(magic(0x425a_6839).contains("bzip2") && magic(7).ends_with("begins with 0x00000007"));
 }
 
 const FILE_HEADER: usize = 24;
@@ -73,26 +104,71 @@ fn a_big_endian_file_with_nanoseconds_is_read() {
 }
 
 #[test]
-fn a_file_that_ends_early_is_rejected_at_every_length() {
+fn of_a_file_that_ends_early_the_whole_packets_are_taken_and_a_note_says_so() {
     let whole = file(&[&[7; 20], &[8; 20]]);
     let second = FILE_HEADER + 16 + 20;
     for length in 0..whole.len() {
+        let read = capture(&whole[..length]);
+        if length < FILE_HEADER {
+            assert!(read.is_err(), "{length}");
+            continue;
+        }
+        let read = read.unwrap();
         // The file header alone is a file of no frames.
         let is_whole = [FILE_HEADER, second].contains(&length);
-        assert_eq!(read(&whole[..length]).is_ok(), is_whole, "{length}");
+        assert_eq!(
+            (read.frames.len(), read.cut.is_none()),
+            (usize::from(length >= second), is_whole),
+            "{length}"
+        );
     }
-    let cut = read(&whole[..second + 16]).unwrap_err();
-    assert_eq!(cut, CaptureError::Short { offset: second, length: second + 16, whole: 1 });
+    let cut = capture(&whole[..second + 16]).unwrap();
+    let (offset, length) = (second as u64, second as u64 + 16);
+    assert_eq!(cut.cut, Some(CaptureCut { offset, length }));
+    assert_eq!(
+        cut.notes(),
+        [
+            "the file ends at byte 76, within what starts at byte 60; the first 1 packets are whole and are used"
+        ]
+    );
 }
 
 #[test]
-fn another_link_type_an_fcs_and_a_cut_frame_are_rejected() {
+fn the_fcs_is_left_out_where_the_header_says_that_there_is_one() {
+    // 4 bytes, or 2 words of 2 bytes, and the bit that says so.
+    for mark in [0x44, 0x24] {
+        let mut with_fcs = file(&[&[1; 64], &[2; 18]]);
+        with_fcs[23] = mark;
+        let read = capture(&with_fcs).unwrap();
+        assert_eq!(read.frames, [vec![1; 60], vec![2; 14]]);
+        assert_eq!(read.notes(), ["2 of 2 frames end in an FCS, which is left out"]);
+    }
+    let mut without = file(&[&[1; 64]]);
+    without[23] = 0x04;
+    assert_eq!(capture(&without).unwrap().frames, [vec![1; 64]]);
+    let mut other = file(&[&[1; 64]]);
+    other[23] = 0x14;
+    assert_eq!(read(&other), Err(CaptureError::Fcs));
+    let mut short = file(&[&[1; 3]]);
+    short[23] = 0x24;
+    assert_eq!(read(&short), Err(CaptureError::ShorterThanFcs { packet: 1, length: 3 }));
+}
+
+#[test]
+fn a_frame_of_which_only_the_fcs_is_missing_is_whole() {
+    let mut snapped = file(&[&[1; 62]]);
+    snapped[23] = 0x44;
+    snapped[FILE_HEADER + 12] = 64;
+    assert_eq!(read(&snapped).unwrap(), [vec![1; 60]]);
+    snapped[FILE_HEADER + 12] = 67;
+    assert_eq!(read(&snapped), Err(CaptureError::Cut { packet: 1, captured: 62, length: 67 }));
+}
+
+#[test]
+fn another_link_type_and_a_cut_frame_are_rejected() {
     let mut raw_ip = file(&[]);
     raw_ip[20] = 101;
     assert_eq!(read(&raw_ip), Err(CaptureError::LinkType { link_type: 101 }));
-    let mut with_fcs = file(&[]);
-    with_fcs[23] = 0x14;
-    assert_eq!(read(&with_fcs), Err(CaptureError::Fcs));
     let mut cut = file(&[&[0; 14]]);
     cut[FILE_HEADER + 12] = 60;
     assert_eq!(read(&cut), Err(CaptureError::Cut { packet: 1, captured: 14, length: 60 }));
@@ -150,29 +226,47 @@ fn frames_are_read_from_every_kind_of_block_in_both_byte_orders() {
 }
 
 #[test]
-fn cut_frames_frames_with_fcs_and_other_links_are_rejected() {
+fn cut_frames_and_other_links_are_rejected() {
     let rejected = |parts: &[Vec<u8>]| read(&parts.concat()).unwrap_err();
     let cut = [section(false), interface(false, 1, &[]), packet(false, 14, 60, &[1; 14])];
     assert_eq!(rejected(&cut), CaptureError::Cut { packet: 1, captured: 14, length: 60 });
     let raw_ip = [section(false), interface(false, 101, &[]), packet(false, 1, 1, &[1])];
     assert_eq!(rejected(&raw_ip), CaptureError::LinkType { link_type: 101 });
-    let fcs = [section(false), interface(false, 1, &[13, 0, 1, 0, 4, 0, 0, 0]), packet(false, 1, 1, &[1])];
-    assert_eq!(rejected(&fcs), CaptureError::Fcs);
-    let mut flags = [1; 4].to_vec();
-    flags.extend([2, 0, 4, 0, 4 << 5, 0, 0, 0]);
-    let flagged = [section(false), interface(false, 1, &[]), packet(false, 4, 4, &flags)];
-    assert_eq!(rejected(&flagged), CaptureError::Fcs);
     let no_interface = [section(false), packet(false, 1, 1, &[1])];
-    assert_eq!(rejected(&no_interface), CaptureError::Block { offset: 28 });
+    assert_eq!(rejected(&no_interface), CaptureError::Malformed { offset: 28 });
 }
 
 #[test]
-fn a_file_that_ends_early_is_rejected_at_every_length_but_between_blocks() {
-    let parts = [section(false), interface(false, 1, &[]), packet(false, 14, 14, &[1; 14])];
-    let ends: Vec<usize> = (1..=3).map(|blocks| parts[..blocks].concat().len()).collect();
+fn the_fcs_is_left_out_where_an_interface_or_a_packet_says_that_there_is_one() {
+    let option = [13, 0, 1, 0, 4, 0, 0, 0];
+    let fcs = [section(false), interface(false, 1, &option), packet(false, 18, 18, &[1; 18])];
+    assert_eq!(read(&fcs.concat()).unwrap(), [[1; 14]]);
+    let mut flags = [[1; 14].as_slice(), &[9; 4], &[0; 2]].concat();
+    flags.extend([2, 0, 4, 0, 4 << 5, 0, 0, 0]);
+    let flagged = [section(false), interface(false, 1, &[]), packet(false, 18, 18, &flags)];
+    assert_eq!(read(&flagged.concat()).unwrap(), [[1; 14]]);
+}
+
+#[test]
+fn of_a_file_that_ends_within_a_block_the_whole_packets_are_taken() {
+    let parts = [
+        section(false),
+        interface(false, 1, &[]),
+        packet(false, 14, 14, &[1; 14]),
+        packet(false, 14, 14, &[2; 14]),
+    ];
+    let ends: Vec<usize> = (1..=4).map(|blocks| parts[..blocks].concat().len()).collect();
     let whole = parts.concat();
     for length in 1..=whole.len() {
-        assert_eq!(read(&whole[..length]).is_ok(), ends.contains(&length), "{length}");
+        let read = capture(&whole[..length]);
+        let is_whole = ends.contains(&length);
+        if length < ends[1] {
+            assert_eq!(read.is_ok(), is_whole, "{length}");
+            continue;
+        }
+        let read = read.unwrap();
+        let frames = usize::from(length >= ends[2]) + usize::from(length >= ends[3]);
+        assert_eq!((read.frames.len(), read.cut.is_none()), (frames, is_whole), "{length}");
     }
 }
 
@@ -180,7 +274,7 @@ fn a_file_that_ends_early_is_rejected_at_every_length_but_between_blocks() {
 fn an_unknown_byte_order_is_rejected() {
     let mut file = section(false);
     file[8] = 0;
-    assert_eq!(read(&file), Err(CaptureError::Block { offset: 0 }));
+    assert_eq!(read(&file), Err(CaptureError::Malformed { offset: 0 }));
 }
 
 #[test]
@@ -188,12 +282,12 @@ fn a_block_whose_two_lengths_differ_is_rejected() {
     let mut file = [section(false), interface(false, 1, &[])].concat();
     let last = file.len() - 4;
     file[last] += 4;
-    assert_eq!(read(&file), Err(CaptureError::Block { offset: 28 }));
+    assert_eq!(read(&file), Err(CaptureError::Malformed { offset: 28 }));
 }
 
 fn of_lengths(lengths: &[usize]) -> Vec<(String, u64, Option<u32>)> {
-    let frames: Vec<_> = lengths.iter().map(|length| vec![0; *length]).collect();
-    let parts = scenarios("/tmp/My Capture.v2.pcap".as_ref(), &frames);
+    let frames = lengths.iter().map(|length| vec![0; *length]).collect();
+    let parts = scenarios("/tmp/My Capture.v2.pcap".as_ref(), frames);
     parts.iter().map(|part| (part.id.to_string(), part.sent(), part.requires.mtu)).collect()
 }
 
@@ -216,8 +310,16 @@ fn every_frame_is_in_one_scenario_by_what_it_needs() {
 #[test]
 fn the_expectation_is_the_oracles_and_equal_neighbours_become_repeats() {
     let udp = [&[0; 12][..], &[0x08, 0], &[0; 9], &[17], &[0; 20]].concat();
-    let part = &scenarios("x.pcap".as_ref(), &[udp.clone(), udp.clone(), vec![0; 14], udp])[0];
+    let part = &scenarios("x.pcap".as_ref(), vec![udp.clone(), udp.clone(), vec![0; 14], udp])[0];
     assert_eq!(part.frames.iter().map(|frame| frame.repeat).collect::<Vec<_>>(), [2, 1, 1]);
     assert_eq!(part.expect.counts, [(0, 1), (17, 3)].into());
     assert_eq!((part.expect.passed, part.expect.dropped), (4, 0));
+}
+
+#[test]
+fn a_capture_of_more_packets_than_are_taken_is_rejected() {
+    let record = [&[0; 8][..], &[1, 0, 0, 0, 1, 0, 0, 0], &[7]].concat();
+    let endless = file(&[]).into_iter().chain(std::iter::repeat_n(record, (1 << 21) + 1).flatten());
+    let bytes: Vec<u8> = endless.collect();
+    assert_eq!(read(&bytes), Err(CaptureError::TooMany));
 }

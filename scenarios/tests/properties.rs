@@ -94,7 +94,7 @@ proptest! {
         mut bytes in vec(any::<u8>(), 4..100),
     ) {
         bytes[..4].copy_from_slice(&magic);
-        capture_file::read(&bytes).ok();
+        capture_file::read(bytes.as_slice()).ok();
     }
 
     #[test]
@@ -109,7 +109,7 @@ proptest! {
         };
         let section = block(0x0a0d_0d0a, &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat());
         let interface = block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0][..], &options.concat()].concat());
-        capture_file::read(&[section, interface, block(kind, &body.concat())].concat()).ok();
+        capture_file::read([section, interface, block(kind, &body.concat())].concat().as_slice()).ok();
     }
 
     #[test]

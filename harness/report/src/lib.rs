@@ -5,6 +5,7 @@
 //! * [`console`], [`rates`], [`progress`]: trials, measurements and progress on a terminal.
 //! * [`assessment`]: the verdict on results and their issues. [`html`]: the report page. [`markdown`]: the short report.
 //! * [`junit`], [`ktap`]: results as test cases. [`comparison`]: two sets of results compared.
+//! * [`output`]: files that are written whole or not at all.
 //! * [`detection_power`]: planted faults that the passed scenarios detect.
 //!
 //! Promises: reports are made from results alone; only `event`, `json` and `progress` see a run.
@@ -19,6 +20,7 @@ pub mod json;
 pub mod junit;
 pub mod ktap;
 pub mod markdown;
+pub mod output;
 pub mod progress;
 pub mod rates;
 pub mod schema;

@@ -1,8 +1,7 @@
 //! Options that several verbs share.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
 };
 
@@ -10,14 +9,20 @@ use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use xdproof_scenarios::{Scenario, capture, capture_file, load};
+use xdproof_scenarios::{Scenario, capture, capture_file, input, load};
 
 use crate::{
-    cli::Failure,
+    cli::{
+        Failure,
+        stderr::{Forgiving, say_on_stderr},
+    },
     program::Object,
-    report::{json::write_pretty, progress::Progress, terminal_style::Verbosity},
+    report::{json::write_pretty, output, progress::Progress, terminal_style::Verbosity},
     trial::Origin,
 };
+
+/// Errors of scenario files that are printed.
+const TOLD_ERRORS: usize = 40;
 
 /// Form and amount of the output.
 #[derive(Clone, Copy, Debug, Args)]
@@ -67,7 +72,11 @@ impl Output {
 
     /// Returns the stream for people.
     pub(super) fn people(self) -> Box<dyn io::Write> {
-        if self.json { Box::new(self.stream(io::stderr())) } else { Box::new(self.stream(io::stdout())) }
+        if self.json {
+            Box::new(Forgiving(self.stream(io::stderr())))
+        } else {
+            Box::new(self.stream(io::stdout()))
+        }
     }
 
     /// Prints a document for programs.
@@ -126,9 +135,9 @@ pub(super) struct CorpusArgs {
     /// Read scenario files from DIR, not the built-in ones.
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
-    /// Send the frames of a pcap or pcapng capture.
+    /// Send the frames of a pcap or pcapng capture, or of `-`.
     ///
-    /// The expected counts are computed from the frames' bytes.
+    /// `-` is standard input. The file may be gzipped. The expected counts are computed from the frames' bytes.
     #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
     pcap: Option<PathBuf>,
 }
@@ -141,8 +150,11 @@ impl CorpusArgs {
             (Some(directory), None) => load::corpus(directory),
         };
         loaded.map_err(|errors| {
-            let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::input(anyhow::anyhow!("{}", each.join("\nerror: ")))
+            let mut lines: Vec<String> = errors.iter().take(TOLD_ERRORS).map(ToString::to_string).collect();
+            if let Some(more @ 1..) = errors.len().checked_sub(TOLD_ERRORS) {
+                lines.push(format!("and {more} more"));
+            }
+            Failure::input(anyhow::anyhow!("{}", lines.join("\nerror: ")))
         })
     }
 
@@ -159,10 +171,20 @@ impl CorpusArgs {
 }
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {
-    let bytes = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let frames = capture_file::read(&bytes).with_context(|| file.display().to_string())?;
-    let scenarios = capture::scenarios(file, &frames);
-    anyhow::ensure!(!scenarios.is_empty(), "{} has no frames", file.display());
+    let name = file.display();
+    let capture = if file.as_os_str() == capture::STANDARD_INPUT {
+        let stdin = io::stdin().lock();
+        anyhow::ensure!(!stdin.is_terminal(), "standard input is a terminal; pipe a capture into it");
+        capture_file::read(stdin).context("standard input")?
+    } else {
+        let opened = input::open(file).with_context(|| format!("failed to read {name}"));
+        capture_file::read(opened?).with_context(|| name.to_string())?
+    };
+    for note in capture.notes() {
+        say_on_stderr(format_args!("note: {name}: {note}"));
+    }
+    let scenarios = capture::scenarios(file, capture.frames);
+    anyhow::ensure!(!scenarios.is_empty(), "{name} has no frames");
     Ok(scenarios)
 }
 
@@ -172,13 +194,5 @@ pub(super) fn write_file(
     name: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<PathBuf, Failure> {
-    let file = directory.join(name);
-    let create = || {
-        fs::create_dir_all(file.parent().unwrap_or(directory))?;
-        let mut to = io::BufWriter::new(fs::File::create(&file)?);
-        write(&mut to)?;
-        to.flush()
-    };
-    create().with_context(|| format!("failed to write {}", file.display())).map_err(Failure::Input)?;
-    Ok(file)
+    output::write_file(directory, name.as_ref(), write).map_err(Failure::input)
 }

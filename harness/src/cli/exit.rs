@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     bench::BenchError,
+    cli::stderr::say_on_stderr,
     error::chain,
     host::interrupt,
     plan::selection::PlanError,
@@ -73,7 +74,7 @@ impl Failure {
             Self::Machine(error) if interrupt::is_requested() => (Exit::Inconclusive, error),
             Self::Machine(error) => (Exit::Machine, error),
         };
-        anstream::eprintln!("error: {}", chain(error.as_ref()));
+        say_on_stderr(format_args!("error: {}", chain(error.as_ref())));
         exit
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use xdproof_scenarios::capture_file;
+use xdproof_scenarios::{Frame, Scenario, capture_file, input::WRITTEN_CAPTURE_BYTES};
 
 use crate::{
     cli::{
@@ -16,6 +16,9 @@ use crate::{
     },
     plan::selection::Selection,
 };
+
+/// Bytes of a record of a pcap file in front of its frame.
+const RECORD_HEADER: u64 = 16;
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -45,6 +48,7 @@ impl Export {
         let mut entries = Vec::new();
         for scenario in selection.choose(&scenarios)? {
             let id = scenario.id.to_string();
+            check_size(scenario)?;
             let file =
                 write_file(&out, format!("{id}.pcap"), |to| capture_file::write(to, scenario.sent_frames()))?;
             entries.push(Entry { id, file, frames: scenario.sent(), expect: &scenario.expect });
@@ -56,6 +60,20 @@ impl Export {
         }
         Ok(Exit::AsExpected)
     }
+}
+
+/// Refuses to write a capture that repeats make too long, before it is begun.
+fn check_size(scenario: &Scenario) -> Result<(), Failure> {
+    let length =
+        |frame: &Frame| u64::from(frame.repeat).saturating_mul(RECORD_HEADER + frame.bytes.len() as u64);
+    let bytes = scenario.frames.iter().map(length).fold(0, u64::saturating_add);
+    if bytes <= WRITTEN_CAPTURE_BYTES {
+        return Ok(());
+    }
+    let (id, sent) = (&scenario.id, scenario.sent());
+    Err(Failure::input(anyhow::anyhow!(
+        "{id} sends {sent} frames, a capture of {bytes} bytes; at most {WRITTEN_CAPTURE_BYTES} are written"
+    )))
 }
 
 fn print(entries: &[Entry<'_>], out: &Path, output: Output) -> io::Result<()> {

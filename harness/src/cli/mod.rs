@@ -16,6 +16,7 @@ mod report;
 mod restore;
 mod schema;
 mod signals;
+mod stderr;
 mod validate;
 mod watch;
 

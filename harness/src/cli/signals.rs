@@ -3,7 +3,7 @@
 
 use std::{
     future,
-    io::{self, Write as _},
+    io,
     sync::atomic::AtomicBool,
 };
 
@@ -12,7 +12,7 @@ use procfs::process::Process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{Exit, Failure},
+    cli::{Exit, Failure, stderr::say_on_stderr},
     host::interrupt,
 };
 
@@ -90,8 +90,7 @@ pub(super) fn flag_on_end(hint: Option<&'static str>) -> Result<&'static AtomicB
             while signals.next().await == End::HungUp {}
         });
         if let Some(hint) = hint {
-            // The terminal may be gone.
-            drop(writeln!(anstream::stderr(), "{hint}"));
+            say_on_stderr(format_args!("{hint}"));
         }
         #[expect(clippy::exit, reason = "a second signal asks for the end at once")]
         std::process::exit(Exit::Inconclusive as i32);

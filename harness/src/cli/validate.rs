@@ -10,6 +10,7 @@ use crate::{
         fan_out::FanOut,
         report::ResultArgs,
         signals::flag_on_end,
+        stderr::say_on_stderr,
     },
     model::{
         action::CountedAction,
@@ -141,10 +142,8 @@ impl Validate {
             let names = lab
                 .keep(&format!("xdproof-{}", std::process::id()))
                 .map_err(|error| Failure::machine(anyhow::anyhow!("failed to {error}")))?;
-            anstream::eprintln!(
-                "kept namespaces:\n  {}\nremove each by `ip netns delete NAME`",
-                names.join("\n  ")
-            );
+            let names = names.join("\n  ");
+            say_on_stderr(format_args!("kept namespaces:\n  {names}\nremove each by `ip netns delete NAME`"));
         }
         Ok(exit(&result))
     }

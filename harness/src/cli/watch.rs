@@ -14,7 +14,7 @@ use xdproof_ebpf::abi::protocol_name;
 use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
 use crate::{
-    cli::{Exit, Failure, Output, args::ObjectArgs, signals::EndSignals},
+    cli::{Exit, Failure, Output, args::ObjectArgs, signals::EndSignals, stderr::say_on_stderr},
     exchange::difference,
     host::xdp_mode,
     model::{
@@ -237,9 +237,9 @@ impl Printer {
         }
         match line {
             Line::Attached { interface, mode, program } => {
-                anstream::eprintln!(
+                say_on_stderr(format_args!(
                     "{interface}: program {program} attached in {mode} mode; stop with Ctrl-C"
-                );
+                ));
                 Ok(())
             }
             Line::Rate { protocol, name, packets_per_second, .. } => {

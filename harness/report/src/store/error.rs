@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use xdproof_core::model::result::{COLLECTION_SCHEMA, SCHEMA};
 
+use xdproof_scenarios::input::{ENTRIES, RESULT_VALUES, RESULTS_BYTES};
+
 use crate::json::JsonFile;
 
 /// An error in reading or merging results.
@@ -15,7 +17,16 @@ pub enum StoreError {
     Walk { directory: PathBuf, source: walkdir::Error },
     #[error("there is no {} in {} or below", JsonFile::NAME, directory.display())]
     NoResult { directory: PathBuf },
-    /// A run creates its file when it begins.
+    #[error("{}: the results have more than {RESULTS_BYTES} bytes together; read them in parts", file.display())]
+    TooMany {
+        /// The file that was not read any more.
+        file: PathBuf,
+    },
+    #[error("{} has {values} values; at most {RESULT_VALUES} are read", file.display())]
+    TooManyValues { file: PathBuf, values: usize },
+    #[error("{} has more than {ENTRIES} entries; name the directories with results", directory.display())]
+    TooManyEntries { directory: PathBuf },
+    /// A run of version 0.1 creates its file when it begins.
     #[error("{} is empty: the run that writes it has not ended", file.display())]
     Empty { file: PathBuf },
     /// The text is not JSON, or does not match the schema.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use walkdir::WalkDir;
+use xdproof_scenarios::input::{self, ENTRIES, RESULT_BYTES, RESULT_VALUES, RESULTS_BYTES};
 
 use xdproof_core::model::{
     finding::InfrastructureFailure,
@@ -29,6 +30,8 @@ pub struct Gathered {
     pub(super) results: Vec<(PathBuf, RunResult)>,
     pub(super) infrastructure_failures: Vec<InfrastructureFailure>,
     pub(super) files: usize,
+    /// Bytes of all files.
+    pub(super) bytes: u64,
 }
 
 /// Reads results from files, and from directories every `result.json` at any depth, in the order of their paths. A file that is
@@ -68,8 +71,17 @@ fn below(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let walk = |source| StoreError::Walk { directory: directory.to_owned(), source };
     let is_result =
         |entry: &walkdir::DirEntry| entry.file_name() == JsonFile::NAME && !entry.file_type().is_dir();
-    let files = entries.filter(|entry| entry.as_ref().map_or(true, is_result));
-    files.map(|entry| Ok(entry.map_err(walk)?.into_path())).collect()
+    let mut files = Vec::new();
+    for (number, entry) in entries.enumerate() {
+        let entry = entry.map_err(walk)?;
+        if number > ENTRIES {
+            return Err(StoreError::TooManyEntries { directory: directory.to_owned() });
+        }
+        if is_result(&entry) {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
 }
 
 /// Reads and joins: see [`gather`] and [`Gathered::join`].
@@ -105,7 +117,16 @@ impl Gathered {
     }
 
     fn add(&mut self, file: PathBuf) -> Result<(), StoreError> {
-        let text = fs::read(&file).map_err(|source| StoreError::Read { file: file.clone(), source })?;
+        let text = input::read(&file, RESULT_BYTES)
+            .map_err(|source| StoreError::Read { file: file.clone(), source })?;
+        self.bytes += text.len() as u64;
+        if self.bytes > RESULTS_BYTES {
+            return Err(StoreError::TooMany { file });
+        }
+        let values = text.iter().filter(|byte| **byte == b',').count();
+        if values > RESULT_VALUES {
+            return Err(StoreError::TooManyValues { file, values });
+        }
         if text.is_empty() {
             return Err(StoreError::Empty { file });
         }

@@ -26,7 +26,7 @@ impl Gathered {
     ///
     /// For two different results of one trial or test with the same kernel, host, program and device.
     pub fn join(self) -> Result<Collection, StoreError> {
-        let Self { results, mut infrastructure_failures, files: _ } = self;
+        let Self { results, mut infrastructure_failures, files: _, bytes: _ } = self;
         let (parts, wholes): (Vec<_>, Vec<_>) =
             results.into_iter().partition(|(_, result)| result.partition.is_some());
         let mut joined: Vec<Joined> = Vec::new();

@@ -38,7 +38,8 @@ pub fn hold_if_asked() -> Option<ExitCode> {
     Some(match hold(&order) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            // Standard error may be full; the exit code tells it, too.
+            let _unwritable = writeln!(io::stderr(), "error: {}", chain(&error));
             ExitCode::FAILURE
         }
     })

@@ -17,21 +17,23 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{CWD, FlockOperation, Mode, OFlags, Stat, flock, fstat, openat},
     mount::{MountFlags, UnmountFlags, mount, unmount},
+    process::geteuid,
     time::{ClockId, clock_gettime},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use xdproof_netns::{LinkName, Mounts, NetNs, Worker};
+use xdproof_scenarios::input;
 
 use crate::{
     error::chain,
@@ -60,6 +62,12 @@ const DRAFT: &str = "draft";
 const LOCK: &str = "lock";
 const PROGRAMS: &str = "bpf";
 
+/// Mode bits of a directory in which a group or everybody can write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Most bytes of a journal.
+const JOURNAL_BYTES: u64 = 16 << 20;
+
 /// Returns the directory of the journals.
 #[must_use]
 pub fn directory() -> PathBuf {
@@ -72,6 +80,17 @@ pub enum JournalError {
     /// A file, a lock or a mount.
     #[error("failed to {action} {}", path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
+    /// A journal there is another user's word.
+    #[error(
+        "refused to use {}, which belongs to user {owner}, not to user {us}; name another directory with {DIRECTORY_VARIABLE}",
+        path.display()
+    )]
+    OtherOwner { path: PathBuf, owner: u32, us: u32 },
+    #[error(
+        "refused to use {}, in which others can write (mode {mode:04o}); name another directory with {DIRECTORY_VARIABLE}, or `chmod 700` it",
+        path.display()
+    )]
+    WritableByOthers { path: PathBuf, mode: u32 },
     /// The namespace of the devices.
     #[error("failed to {0}")]
     Network(#[from] xdproof_netns::Error),
@@ -135,6 +154,21 @@ pub(super) struct Journals {
     _lock: File,
 }
 
+/// Refuses a directory in which another user can place a journal: what it says is done to devices by root.
+fn check_owner(directory: &Path) -> Result<(), JournalError> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(CWD, directory, flags, Mode::empty()).map_err(at("open the directory", directory))?;
+    let Stat { st_uid: owner, st_mode: mode, .. } = fstat(&opened).map_err(at("examine", directory))?;
+    let (us, path) = (geteuid().as_raw(), directory.to_owned());
+    if owner != us {
+        return Err(JournalError::OtherOwner { path, owner, us });
+    }
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(JournalError::WritableByOthers { path, mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
 /// The state of a run, from its directory.
 enum RunDirectory {
     Alive(Option<Journal>),
@@ -163,8 +197,12 @@ impl Journals {
             .mode(0o700)
             .create(&directory)
             .map_err(at("create the directory", &directory))?;
+        check_owner(&directory)?;
         let path = directory.join(LOCK);
-        let lock = File::create(&path).map_err(at("open", &path))?;
+        let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
+        let lock = lock.open(&path).map_err(at("open", &path))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(at("lock", &path))?;
         Ok(Self { directory, mounts, _lock: lock })
     }
@@ -302,7 +340,7 @@ fn examine(directory: &Path) -> Result<Option<RunDirectory>, JournalError> {
         Err(errno) => return Err(at("lock", directory)(errno)),
     };
     let path = directory.join(JOURNAL);
-    let text = match fs::read(&path) {
+    let text = match input::read(&path, JOURNAL_BYTES) {
         // The journal is the first file that a run creates and the last one that it removes.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Some(if alive { RunDirectory::Alive(None) } else { RunDirectory::Blank { lock } }));
