@@ -38,8 +38,14 @@ const EXPLAINED: usize = 3;
 /// Explained failures if nothing else is printed.
 const EXPLAINED_ALONE: usize = 16;
 
+/// Explained failures if everything is asked for.
+const EXPLAINED_VERBOSE: usize = 100;
+
 /// Lines of a kind beyond those.
 const LISTED: usize = 5;
+
+/// Lines of a kind if everything is asked for.
+const LISTED_VERBOSE: usize = 1000;
 
 /// Printed frames of a failed scenario.
 const SHOWN_FRAMES: usize = 16;
@@ -64,9 +70,9 @@ impl<W: io::Write> Console<W> {
         let counters = program.counter_map.as_ref().map(|map| format!(", counts in map {map}"));
         let counters = counters.unwrap_or_default();
         let line = format!("program {} ({object}, tag {}){counters}", program.name, program.tag);
-        writeln!(self.to, "  {}", wrapped(&line, 2, 4))?;
+        writeln!(self.to, "  {}", wrapped(&shown(&line), 2, 4))?;
         for note in &program.notes {
-            writeln!(self.to, "  {}", wrapped(&format!("note: {note}"), 2, 4))?;
+            writeln!(self.to, "  {}", wrapped(&shown(&format!("note: {note}")), 2, 4))?;
         }
         writeln!(self.to, "  {}", wrapped(&format!("mode::injector {paths}"), 2, 4))
     }
@@ -101,14 +107,14 @@ impl<W: io::Write> Console<W> {
         let (explained, listed) = match self.verbosity {
             Verbosity::Quiet => (EXPLAINED_ALONE, LISTED),
             Verbosity::Normal => (EXPLAINED, LISTED),
-            Verbosity::Verbose => (usize::MAX, 0),
+            Verbosity::Verbose => (EXPLAINED_VERBOSE, LISTED_VERBOSE),
         };
         for trial in bad.iter().take(explained) {
             writeln!(self.to)?;
             self.to.write_all(explain(trial).as_bytes())?;
             if let (Some(directory), Some(_)) = (&self.frames_in, &trial.failure) {
                 let pcap = directory.join(JsonFile::frames_of(trial));
-                writeln!(self.to, "  frames: {}", pcap.display())?;
+                writeln!(self.to, "  frames: {}", shown(&pcap.display().to_string()))?;
             }
         }
         let rest = bad.get(explained..).unwrap_or_default();
@@ -126,16 +132,22 @@ impl<W: io::Write> Console<W> {
         }
         if let Some(more @ 1..) = rest.len().checked_sub(listed) {
             let kept = if self.frames_in.is_some() { "result.json has them" } else { "--out DIR keeps them" };
-            writeln!(self.to, "and {} more: -v shows them all, {kept}", several(more, "failure"))?;
+            let shows = if self.verbosity == Verbosity::Verbose { "" } else { "-v shows more, " };
+            writeln!(self.to, "and {} more: {shows}{kept}", several(more, "failure"))?;
         }
         Ok(())
+    }
+
+    /// The most lines of a kind.
+    fn listed(&self) -> usize {
+        if self.verbosity == Verbosity::Verbose { LISTED_VERBOSE } else { LISTED }
     }
 
     /// Writes findings, the most severe first.
     fn findings(&mut self, findings: &[Finding]) -> io::Result<()> {
         let least = if self.verbosity == Verbosity::Verbose { Severity::Note } else { Severity::Warning };
         let told: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= least).collect();
-        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        let limit = self.listed();
         for Finding { kind: _, severity, nic, mode, message } in told.iter().take(limit) {
             let style = match severity {
                 Severity::Fault => style_of(VerdictKind::Fail),
@@ -161,7 +173,7 @@ impl<W: io::Write> Console<W> {
             return Ok(());
         }
         let bad: Vec<&AttachTestRecord> = tests.iter().filter(|test| test.verdict.is_bad()).collect();
-        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        let limit = self.listed();
         for test in bad.iter().take(limit) {
             let style = style_of(test.verdict);
             let reason = test.reason.as_deref().unwrap_or(&test.fact);
@@ -178,8 +190,12 @@ impl<W: io::Write> Console<W> {
             writeln!(self.to, "and {} more", several(more, "attach-semantics test"))?;
         }
         if self.verbosity >= Verbosity::Normal {
-            let passed = tests.iter().filter(|test| test.verdict == VerdictKind::Pass).count();
-            writeln!(self.to, "{passed} of {} passed", several(tests.len(), "attach-semantics test"))?;
+            let of = |verdict| tests.iter().filter(|test| test.verdict == verdict).count();
+            let parts = [VerdictKind::Pass, VerdictKind::Fail, VerdictKind::Error, VerdictKind::Skip];
+            let parts = parts.map(|verdict| (of(verdict), verdict.name()));
+            let parts = parts.iter().filter(|(number, _)| *number > 0);
+            let parts: Vec<String> = parts.map(|(number, name)| format!("{number} {name}")).collect();
+            writeln!(self.to, "{}: {}", several(tests.len(), "attach-semantics test"), parts.join(", "))?;
         }
         Ok(())
     }
@@ -192,7 +208,7 @@ impl<W: io::Write> Console<W> {
                 *reasons.entry((trial.verdict, reason)).or_default() += 1;
             }
         }
-        let limit = if self.verbosity == Verbosity::Verbose { usize::MAX } else { LISTED };
+        let limit = self.listed();
         let more = reasons.len().saturating_sub(limit);
         for ((verdict, reason), times) in reasons.into_iter().take(limit) {
             let style = style_of(verdict);
@@ -238,6 +254,7 @@ impl<W: io::Write> Reporter for Console<W> {
             }
             Event::Started { .. }
             | Event::Surveying { .. }
+            | Event::Frames { .. }
             | Event::Trial(_)
             | Event::Measuring { .. }
             | Event::Progress { .. } => Ok(()),
@@ -284,8 +301,10 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
         let rest = if begin.len() < frame.hex.len() { " ..." } else { "" };
         writeln!(to, "      {}{rest}", shown(begin))?;
     }
-    if let Some(more @ 1..) = failure.frames.len().checked_sub(SHOWN_FRAMES) {
-        writeln!(to, "  and {more} more frames, in the result file")?;
+    let more = failure.frames.len().saturating_sub(SHOWN_FRAMES) as u64;
+    let more = more.saturating_add(failure.omitted);
+    if more > 0 {
+        writeln!(to, "  and {more} more distinct frames")?;
     }
     if let Some(observed) = &trial.observed {
         write_side_by_side(to, &trial.expected, observed)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xdproof_core::model::result::{RunResult, TrialRecord};
 use xdproof_core::model::{environment::Environment, mode::TrialPath};
+use xdproof_scenarios::Frame;
 
 /// An event of a run.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,14 @@ pub enum Event<'a> {
         sent: usize,
         /// Number of those that were lost.
         lost: usize,
+    },
+    /// The frames of a trial that deviated, all of them: its record, which follows, has the first ones.
+    Frames {
+        trial: &'a TrialRecord,
+        /// In the order of sending.
+        sent: &'a [Frame],
+        /// Frames that arrived and should not have, and how many times.
+        unexpected: &'a [(Box<[u8]>, u64)],
     },
     /// A trial ended. Trials run in parallel and end in any order.
     Trial(&'a TrialRecord),

@@ -17,6 +17,9 @@ const SHOWN_ROWS: usize = 8;
 /// Bytes that are shown of a frame that resembles no other.
 const SHOWN_BYTES: usize = 256;
 
+/// Pairs, and frames that resemble no other, that are shown of a mismatch.
+const SHOWN_FRAMES: usize = 4;
+
 /// Frames of either kind that are compared with each other, which takes the product of both.
 const COMPARED: usize = 64;
 
@@ -45,19 +48,24 @@ impl<'a> FrameDiff<'a> {
     }
 }
 
-/// Writes each mismatch on a line, and its frames below it: pairs with the differing bytes marked, then the rest.
+/// Writes each mismatch on a line, and its first frames below it: pairs with the differing bytes marked, then the rest.
 pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Result {
     for mismatch in mismatches {
         writeln!(to, "  {}", shown(&mismatch.to_string()))?;
         let FrameDiff { pairs, rest } = FrameDiff::of(&mismatch.frames);
-        for (sent, came) in pairs {
+        for (sent, came) in pairs.iter().take(SHOWN_FRAMES) {
             write_pair(to, sent, came)?;
         }
-        for FrameDelta { delta, bytes, times } in rest {
+        for FrameDelta { delta, bytes, times } in rest.iter().take(SHOWN_FRAMES) {
             writeln!(to, "  {} {times} x {}", delta.name(), describe(bytes))?;
             let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
             let rest = if shown.len() < bytes.len() { " ..." } else { "" };
             writeln!(to, "      {}{rest}", hex::encode(shown))?;
+        }
+        let hidden = 2 * pairs.len().saturating_sub(SHOWN_FRAMES) + rest.len().saturating_sub(SHOWN_FRAMES);
+        let more = mismatch.distinct_omitted().saturating_add(hidden as u64);
+        if more > 0 {
+            writeln!(to, "  and {more} more distinct frames")?;
         }
     }
     Ok(())
@@ -174,6 +182,19 @@ mod tests {
         let frames = [frame(Delta::Displaced, &[7; 60]), frame(Delta::Missing, &[7; 60])];
         let FrameDiff { pairs, rest } = FrameDiff::of(&frames);
         assert_eq!((pairs.len(), rest.len()), (0, 2));
+    }
+
+    #[test]
+    fn the_first_frames_are_shown_and_the_others_are_counted() {
+        let sent: Vec<[u8; 60]> = (0..10).map(|byte| [byte; 60]).collect();
+        let sent: Vec<&[u8]> = sent.iter().map(<[u8; 60]>::as_slice).collect();
+        let lost = text(&sent, &[]);
+        assert_eq!(lost.matches("missing 1 x").count(), SHOWN_FRAMES, "{lost}");
+        assert!(lost.ends_with("  and 6 more distinct frames\n"), "{lost}");
+        let short: Vec<&[u8]> = sent.iter().map(|frame| &frame[..56]).collect();
+        let cut = text(&sent, &short);
+        assert_eq!(cut.matches("sent 1 x").count(), SHOWN_FRAMES, "{cut}");
+        assert!(cut.ends_with("  and 12 more distinct frames\n"), "{cut}");
     }
 
     #[test]

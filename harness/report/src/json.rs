@@ -4,42 +4,41 @@
 
 use std::{
     borrow::Cow,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
-use xdproof_scenarios::{Hex, capture_file};
+use xdproof_scenarios::{Frame, capture_file};
 
-use xdproof_core::model::{
-    mismatch::Delta,
-    result::{Collection, Failure, TrialRecord},
+use xdproof_core::model::result::{Collection, TrialRecord};
+
+use crate::{
+    Event, Reporter,
+    output::{OutputFile, write_file},
 };
-
-use crate::{Event, Reporter};
 
 /// Writes `result.json` into a directory when the run has ended, and before that the frames of each trial that failed.
 #[derive(Debug)]
 pub struct JsonFile {
     directory: PathBuf,
-    file: fs::File,
+    /// None when the run has ended.
+    file: Option<OutputFile>,
 }
 
 impl JsonFile {
     /// The file's name within its directory.
     pub const NAME: &'static str = "result.json";
 
-    /// Makes the directory if it is not there, and the file, so that a result never has nowhere to go.
+    /// Makes the directory if it is not there, and begins the file, so that a result never has nowhere to go. The file of an earlier
+    /// run stays until this one is whole.
     ///
     /// # Errors
     ///
     /// When they cannot be made.
     pub fn create_in(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        // The file of an earlier run stays until there is something to replace it with.
-        let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).open(directory.join(Self::NAME))?;
-        Ok(Self { directory: directory.to_owned(), file })
+        let file = OutputFile::create(directory, Path::new(Self::NAME))?;
+        Ok(Self { directory: directory.to_owned(), file: Some(file) })
     }
 
     /// The pcap file with the frames that a trial sent, each as often as it was sent, below the directory.
@@ -54,38 +53,43 @@ impl JsonFile {
         Path::new("failed").join(format!("{scenario}.{mode}.{injector}.unexpected.pcap"))
     }
 
-    fn keep_frames(&self, trial: &TrialRecord, failure: &Failure) -> io::Result<()> {
-        let bytes = |hex: &str| hex.parse().map(|Hex(bytes)| bytes).map_err(io::Error::other);
-        let sent = failure.frames.iter().map(|frame| Ok((bytes(&frame.hex)?, u64::from(frame.times))));
-        self.write_frames(&Self::frames_of(trial), &sent.collect::<io::Result<Vec<_>>>()?)?;
-        let frames = failure.mismatches.iter().flat_map(|mismatch| &mismatch.frames);
-        let unexpected = frames.filter(|frame| frame.delta == Delta::Unexpected);
-        let unexpected: Vec<_> = unexpected.map(|frame| (&frame.bytes, frame.times)).collect();
+    fn keep_frames(
+        &self,
+        trial: &TrialRecord,
+        sent: &[Frame],
+        unexpected: &[(Box<[u8]>, u64)],
+    ) -> io::Result<()> {
+        let sent = sent.iter().map(|frame| (frame.bytes.as_slice(), u64::from(frame.repeat)));
+        self.write_frames(&Self::frames_of(trial), sent)?;
         if unexpected.is_empty() {
             return Ok(());
         }
-        self.write_frames(&Self::unexpected_of(trial), &unexpected)
+        let unexpected = unexpected.iter().map(|(bytes, times)| (bytes.as_ref(), *times));
+        self.write_frames(&Self::unexpected_of(trial), unexpected)
     }
 
-    fn write_frames(&self, file: &Path, frames: &[(impl AsRef<[u8]>, u64)]) -> io::Result<()> {
-        let path = self.directory.join(file);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let times = |times: u64| usize::try_from(times).unwrap_or(usize::MAX);
-        let each = frames.iter().flat_map(|(bytes, its)| std::iter::repeat_n(bytes.as_ref(), times(*its)));
-        let mut to = io::BufWriter::new(fs::File::create(path)?);
-        capture_file::write(&mut to, each)?;
-        io::Write::flush(&mut to)
+    fn write_frames<'a>(
+        &self,
+        file: &Path,
+        frames: impl Iterator<Item = (&'a [u8], u64)> + Clone,
+    ) -> io::Result<()> {
+        let length = |(bytes, times): (&[u8], u64)| times.saturating_mul(bytes.len() as u64);
+        let all = frames.clone().map(length).fold(0, u64::saturating_add);
+        // Where repeats make it too long, each distinct frame is there once.
+        let times =
+            |times: u64| if all > MAX_PCAP { 1 } else { usize::try_from(times).unwrap_or(usize::MAX) };
+        let each = frames.flat_map(|(bytes, its)| std::iter::repeat_n(bytes, times(its)));
+        write_file(&self.directory, file, |to| capture_file::write(to, each)).map(drop)
     }
 }
 
+/// Bytes of a pcap file that repeats of frames may fill.
+const MAX_PCAP: u64 = 256 << 20;
+
 impl Reporter for JsonFile {
     fn report(&mut self, event: Event<'_>) -> io::Result<()> {
-        if let Event::Trial(trial) = event
-            && let Some(failure) = &trial.failure
-        {
-            self.keep_frames(trial, failure)?;
+        if let Event::Frames { trial, sent, unexpected } = event {
+            self.keep_frames(trial, sent, unexpected)?;
         }
         if let Event::Ended { result } = event {
             let mut result = Cow::Borrowed(result);
@@ -98,8 +102,10 @@ impl Reporter for JsonFile {
                     }
                 }
             }
-            self.file.set_len(0)?;
-            write_pretty(&self.file, result.as_ref())?;
+            if let Some(mut file) = self.file.take() {
+                write_pretty(&mut file, result.as_ref())?;
+                file.finish()?;
+            }
         }
         Ok(())
     }

@@ -27,7 +27,10 @@ pub mod schema;
 pub mod store;
 pub mod terminal_style;
 
+mod driver_table;
 mod frame_diff;
+mod markdown_text;
+mod matrix_summary;
 mod table;
 mod test_cases;
 

@@ -79,6 +79,7 @@ impl<W: io::Write> Progress<W> {
                 }
                 self.line(format_args!("surveying {sent} of {frames} frames{lost}"))
             }
+            Event::Frames { .. } => Ok(()),
             Event::Trial(trial) => {
                 self.done += 1;
                 self.bad += usize::from(trial.verdict.is_bad());

@@ -12,7 +12,7 @@ use xdproof_core::model::{
 
 use crate::{
     Event, Reporter,
-    terminal_style::{Verbosity, several, wrapped},
+    terminal_style::{Verbosity, several, shown, wrapped},
 };
 
 /// Writes to a terminal, or to whatever strips colours for one that has none.
@@ -49,14 +49,15 @@ impl<W: io::Write> Reporter for Rates<W> {
                     environment.kernel_release,
                     several(cases, "measurement"),
                     humantime::format_duration(budget),
-                    environment.program.name,
-                    environment.program.object.as_deref().unwrap_or("built in"),
+                    shown(&environment.program.name),
+                    shown(environment.program.object.as_deref().unwrap_or("built in")),
                     environment.program.tag
                 )
             }
             Event::Ended { result } => self.ended(result),
             Event::Started { .. }
             | Event::Surveying { .. }
+            | Event::Frames { .. }
             | Event::Trial(_)
             | Event::Measuring { .. }
             | Event::Progress { .. } => Ok(()),

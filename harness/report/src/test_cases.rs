@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -26,6 +26,9 @@ use xdproof_core::model::{
 };
 
 use crate::{console::explain, terminal_style::several};
+
+/// The most cases whose details are written.
+const DETAILED: usize = 1000;
 
 /// Test cases of one place.
 #[derive(Debug)]
@@ -77,6 +80,9 @@ enum CaseDetail<'a> {
     Text(&'a str),
 }
 
+/// The details of the cases beyond [`DETAILED`].
+const NOT_DETAILED: &str = "the details are in result.json; this file has those of the first 1000 cases";
+
 impl ReportCase<'_> {
     /// Returns details in several lines without colours.
     pub(super) fn detail(&self) -> String {
@@ -105,11 +111,15 @@ pub(super) fn groups(collection: &Collection) -> Vec<CaseGroup<'_>> {
         let cases = infrastructure_failures.iter().map(of_breakdown).collect();
         groups.push(CaseGroup { name: "infrastructure failures".to_owned(), result: None, cases });
     }
+    let cases = groups.iter_mut().flat_map(|group| &mut group.cases);
+    for case in cases.filter(|case| !matches!(case.detail, CaseDetail::None)).skip(DETAILED) {
+        case.detail = CaseDetail::Text(NOT_DETAILED);
+    }
     groups
 }
 
 /// Names each result by its kernel, and if that is ambiguous by its program and a number. Results of one environment share a
-/// name, because no trial is in two of them.
+/// name, unless one repeats trials of another: then it has the number of the run.
 pub(super) fn labels(results: &[RunResult]) -> Vec<String> {
     let environments: Vec<&Environment> = results.iter().map(|result| &result.environment).collect();
     let named =
@@ -136,13 +146,31 @@ pub(super) fn labels(results: &[RunResult]) -> Vec<String> {
             _ => name,
         }
     };
-    environments.iter().map(|its| label(its)).collect()
+    let named = environments.iter().map(|its| label(its)).zip(runs(results));
+    named.map(|(label, run)| if run > 1 { format!("{label} run {run}") } else { label }).collect()
+}
+
+/// Returns for each result which run of its trials it is on the same machine, from 1.
+pub(super) fn runs(results: &[RunResult]) -> Vec<usize> {
+    let first_of = |environment: &Environment| results.iter().position(|its| its.environment == *environment);
+    let mut known: HashMap<(Option<usize>, Option<&str>, &str), usize> = HashMap::new();
+    let mut runs = Vec::new();
+    for result in results {
+        let machine = first_of(&result.environment);
+        let keys =
+            || result.trials.iter().map(move |trial| (machine, trial.nic.as_deref(), trial.id.as_str()));
+        let run = 1 + keys().filter_map(|key| known.get(&key)).max().unwrap_or(&0);
+        known.extend(keys().map(|key| (key, run)));
+        runs.push(run);
+    }
+    runs
 }
 
 fn of_result<'a>(label: &str, result: &'a RunResult) -> Vec<CaseGroup<'a>> {
     let RunResult {
         schema: _,
         environment: _,
+        started: _,
         partition: _,
         devices: _,
         findings,

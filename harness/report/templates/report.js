@@ -348,7 +348,7 @@
       byCpu(trial),
       its && failure(its).slice(1),
       its && its.frames.length > 0 && section("Frames that were sent", its.frames.map(([at, times], place) => frame(at, times, place === 0)),
-        its.more > 0 && h("p", { class: "muted" }, `and ${grouped(its.more)} frames more, which the result file has`)),
+        its.more > 0 && h("p", { class: "muted" }, `and ${grouped(its.more)} more distinct frames`)),
       its && its.repeat && repeat(its.repeat),
       its && its.pcap && h("p", { class: "muted" }, "Frames as a capture, beside the result file: ", h("code", {}, its.pcap)),
       isBad && lines.length > 0 && section("What the kernel printed during the run",

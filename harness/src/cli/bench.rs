@@ -18,6 +18,7 @@ use crate::{
         report::ResultArgs,
         signals::flag_on_end,
     },
+    host::kernel,
     inject::pace::Pps,
     measure::{
         case::Wanted,
@@ -180,7 +181,9 @@ impl Bench {
             Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate, testbed };
         let text = Rates::new(output.people(), output.verbosity());
         let mut reporters = FanOut { progress: output.progress(false), text, file };
+        let started = kernel::seconds_since_1970();
         let mut result = run::run(&order, cancelled, &mut reporters)?;
+        result.started = started;
         result.findings.extend(claimed.restore());
         let judged = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
         reporters.report(Event::Ended { result: &result }).map_err(Failure::output)?;

@@ -1,11 +1,7 @@
 //! Signals that end a run in order: SIGINT, SIGTERM, SIGQUIT, and SIGHUP, which the kernel sends when the terminal goes. A second one
 //! ends the process at once, unless it is SIGHUP: the kernel and the shell both send that one.
 
-use std::{
-    future,
-    io,
-    sync::atomic::AtomicBool,
-};
+use std::{future, io, sync::atomic::AtomicBool};
 
 use anyhow::Context as _;
 use procfs::process::Process;

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::{inject::sender::SendError, model::observation::Observation, program::ProgramError};
 
 /// Frames could not be exchanged, or the observation proves nothing.
@@ -44,11 +46,16 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Returns true if the kernel refused a frame as such: EINVAL, or EMSGSIZE for one beyond the MTU (`packet_snd`).
+    /// Returns true if the kernel refused a frame as such: EINVAL, EMSGSIZE for one beyond the MTU (`packet_snd`), or ENOMEM for
+    /// one of more fragments than an skb has (`bpf_prog_test_run_xdp`).
     #[must_use]
     pub fn refused_frame(&self) -> bool {
-        matches!(self, Self::Send(SendError { source, .. }) | Self::TestRun { source }
-            if source.kind() == io::ErrorKind::InvalidInput
-                || source.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()))
+        let is = |source: &io::Error, errno: Errno| source.raw_os_error() == Some(errno.raw_os_error());
+        let invalid = |source: &io::Error| source.kind() == io::ErrorKind::InvalidInput;
+        match self {
+            Self::Send(SendError { source, .. }) => invalid(source) || is(source, Errno::MSGSIZE),
+            Self::TestRun { source } => invalid(source) || is(source, Errno::NOMEM),
+            _ => false,
+        }
     }
 }

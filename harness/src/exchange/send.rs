@@ -273,8 +273,7 @@ impl Exchange<'_> {
         passes: bool,
         is_unsent: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<String>, ExchangeError> {
-        let unsent =
-            passed.totals().iter().filter(|(frame, _)| is_unsent(frame)).map(|(_, times)| *times).sum();
+        let unsent = passed.totals().filter(|(frame, _)| is_unsent(frame)).map(|(_, times)| times).sum();
         let runs = self.program.runs()?.wrapping_sub(self.start).saturating_sub(closing);
         let unexplained = runs.saturating_sub(self.sent);
         if unsent > 0 && unexplained >= unsent {

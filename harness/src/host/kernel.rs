@@ -1,6 +1,6 @@
 //! The machine and its kernel: version, build, processor and the options on which results depend.
 
-use std::{fs, io};
+use std::{fs, io, time::SystemTime};
 
 use xdproof_scenarios::KernelVersion;
 
@@ -66,6 +66,12 @@ pub fn is_virtual() -> bool {
 #[must_use]
 pub fn counts_runs() -> bool {
     kernel("bpf_stats_enabled").is_ok_and(|enabled| enabled != "0")
+}
+
+/// Returns the seconds from 1970-01-01 UTC to now; none if the clock was never set.
+#[must_use]
+pub fn seconds_since_1970() -> Option<u64> {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn kernel(name: &str) -> io::Result<String> {

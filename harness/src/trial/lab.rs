@@ -59,6 +59,9 @@ use crate::{
 /// second at most.
 const TRIES: u32 = 5;
 
+/// Frames that arrived and should not have, and how many times.
+pub(super) type UnexpectedFrames = Vec<(Box<[u8]>, u64)>;
+
 /// An error that keeps all trials from running.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -166,20 +169,37 @@ impl Lab {
     /// clean.
     #[must_use]
     pub fn run(&self, trial: &Trial<'_>) -> TrialRecord {
+        self.run_with_frames(trial).0
+    }
+
+    /// Runs one trial as [`run`](Self::run) does, and returns with its record all frames that arrived and should not
+    /// have, each with the number of times.
+    pub(super) fn run_with_frames(&self, trial: &Trial<'_>) -> (TrialRecord, UnexpectedFrames) {
         let facts = self.testbed().facts();
         let counter = self.counter_trial(trial.path);
         let arriving = counter.arriving(trial.scenario);
-        let (expected, outcome) = if let Some(reason) = self.conditions().unmet_requirement(trial) {
+        let (expected, frames, mut outcome) = if let Some(reason) = self.conditions().unmet_requirement(trial)
+        {
             // The frames that are not sent need no expectation one by one.
-            (counter.totals(&arriving), TrialOutcome::without_running(Verdict::Skip { reason }))
+            let outcome = TrialOutcome::without_running(Verdict::Skip { reason });
+            (counter.totals(&arriving), BTreeMap::new(), outcome)
         } else {
             let expected = counter.expectation(&arriving);
+            // With a million frames, a copy of them is a quarter of a gigabyte.
+            drop(arriving);
             let outcome = self.outcome(trial, &expected);
-            (expected.totals, self.health.judged(self.testbed(), trial, outcome))
+            (expected.totals, expected.frames, self.health.judged(self.testbed(), trial, outcome))
         };
         let nic = trial.path.mode.is_attached().then_some(facts.label.as_str());
         let repeat = || reproduce::command(trial, facts, self.object(), &self.options);
-        TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat)
+        let record = TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat);
+        let observation = outcome.observation.take().filter(|_| record.failure.is_some());
+        let observed = observation.map(|observation| observation.frames).unwrap_or_default();
+        let none = FrameSequence::default();
+        let surplus = observed
+            .into_iter()
+            .flat_map(|(sink, came)| came.into_surplus(frames.get(&sink).unwrap_or(&none)));
+        (record, surplus.collect())
     }
 
     /// Observes until no foreign frame has interfered. One attempt is judged by itself: the first one in which an
@@ -516,7 +536,7 @@ impl Lab {
 fn is_whole(expected: Option<&TrialExpectation>, seen: &Observation) -> bool {
     let mut sinks = expected.iter().flat_map(|expected| &expected.frames);
     sinks.all(|(sink, frames)| {
-        let (wanted, came) = (frames.totals(), seen.frames.get(sink).map(FrameSequence::totals));
-        wanted.iter().all(|(frame, times)| came.as_ref().and_then(|came| came.get(frame)) == Some(times))
+        let came = seen.frames.get(sink);
+        frames.totals().all(|(frame, times)| came.is_some_and(|came| came.times(frame) == times))
     })
 }

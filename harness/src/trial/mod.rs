@@ -7,6 +7,7 @@
 
 pub(crate) mod attaching;
 mod device_checks;
+mod frame_budget;
 mod health;
 mod lab;
 mod options;

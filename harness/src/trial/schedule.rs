@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    judge::findings,
+    host::kernel,
+    judge::{findings, refused_modes},
     model::{
         finding::{Finding, FindingKind, Severity},
         mode::TrialPath,
@@ -22,6 +23,7 @@ use crate::{
     testbed::TestbedError,
     trial::{
         device_checks::{Examined, Suite, Watch},
+        frame_budget::FrameBudget,
         rig::{RigKind, RigRole},
     },
 };
@@ -70,6 +72,7 @@ pub fn nothing_to_give_back() -> Vec<Finding> {
 pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<RunResult, RunError> {
     let Order { plan, paths, jobs: _, suites, cancelled, give_back } = order;
     let environment = lab.environment()?;
+    let started = kernel::seconds_since_1970();
     reporter.report(Event::Started { environment: &environment, paths, trials: plan.len() })?;
     let watch = Watch::begin(lab);
     survey(lab, order, reporter)?;
@@ -81,6 +84,9 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     let left = plan.len() - trials.len();
     findings.extend(broken.map(|what| testbed_failure(lab, &what, left)));
     findings.extend(lab.disturbances());
+    let ended = trials.len();
+    let trials = refused_modes::collapse(trials, &lab.pool.attached());
+    let planned = plan.len() - (ended - trials.len());
     lab.detach();
     findings.extend(give_back());
     findings::sort(&mut findings);
@@ -89,7 +95,8 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
         findings,
         kernel_messages,
         attach_semantics,
-        ..RunResult::new(environment, trials, Vec::new(), plan.len()).of_part(lab.options.part)
+        started,
+        ..RunResult::new(environment, trials, Vec::new(), planned).of_part(lab.options.part)
     };
     reporter.report(Event::Ended { result: &result })?;
     Ok(result)
@@ -120,6 +127,13 @@ fn testbed_failure(lab: &Lab, what: &str, left: usize) -> Finding {
     }
 }
 
+/// The most bytes of frames that the records of a run have in all. Beyond it, records count their frames.
+const KEPT_IN_ALL: usize = 4 << 20;
+
+/// The most bytes of frames that the trials have at once that are under way. A trial holds the frames that it expects and those that
+/// it observes.
+const UNDER_WAY: usize = 64 << 20;
+
 /// Runs the trials of a plan; gives those that ended, in the order of the plan, and why the others were not begun if the testbed is
 /// broken.
 fn run_trials(
@@ -132,14 +146,18 @@ fn run_trials(
     let mut records: Vec<Option<TrialRecord>> = vec![None; plan.len()];
     let next = AtomicUsize::new(0);
     let broken = OnceLock::new();
+    let room = FrameBudget::new(UNDER_WAY);
+    let mut kept = KEPT_IN_ALL;
     let (done, ended) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, plan.len().max(1)) {
-            let (order, next, done, broken) = (&order, &next, done.clone(), &broken);
+            let (order, next, room, done, broken) = (&order, &next, &room, done.clone(), &broken);
             scope.spawn(move || {
                 while !cancelled.load(Ordering::Relaxed) && broken.get().is_none() {
                     let Some((index, trial)) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    let record = lab.run(trial);
+                    let frames = trial.scenario.frames.iter().map(|frame| frame.bytes.len()).sum();
+                    let share = room.take(frames);
+                    let (record, unexpected) = lab.run_with_frames(trial);
                     // A signal cuts waits short, so that a trial which did not pass has not run.
                     if cancelled.load(Ordering::Relaxed) && record.verdict != VerdictKind::Pass {
                         break;
@@ -147,14 +165,20 @@ fn run_trials(
                     if let Some(what) = lab.broken() {
                         broken.get_or_init(|| what);
                     }
-                    if done.send((*index, record)).is_err() {
+                    if done.send((*index, record, unexpected, share)).is_err() {
                         break;
                     }
                 }
             });
         }
         drop(done);
-        for (index, record) in ended {
+        for (index, mut record, unexpected, share) in ended {
+            if let Some(failure) = &mut record.failure {
+                kept = failure.fit(kept);
+                let sent = plan[index].scenario.frames.as_slice();
+                reporter.report(Event::Frames { trial: &record, sent, unexpected: &unexpected })?;
+            }
+            drop((unexpected, share));
             reporter.report(Event::Trial(&record))?;
             records[index] = Some(record);
         }

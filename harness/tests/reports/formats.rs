@@ -7,9 +7,9 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use tap_parser::{DirectiveKind, TapParser, TapStatement, TapTest};
 use xdproof::{
     model::{
-        mode::Mode::Native,
-        result::{Collection, RunResult},
-        verdict::VerdictKind::{Fail, Pass, Skip},
+        mode::Mode::{Generic, Native, Offload},
+        result::{Collection, RunResult, TrialRecord},
+        verdict::VerdictKind::{Error, Fail, Pass, Skip, Unreachable},
     },
     report::{junit, ktap, markdown},
 };
@@ -323,6 +323,60 @@ fn markdown_folds_and_cuts_what_is_many() {
     assert!(!few.contains("more</summary>") && many.contains("<details><summary>and 1995 more</summary>"));
     assert!(many.contains("- 1945 more not shown"));
     assert!(many.len() < 20_000, "{}", many.len());
+}
+
+/// Results of 8 kernels with 49 NICs each, of which some are like others; `change` alters a NIC's trials on a kernel.
+fn matrix(change: impl Fn(&str, usize, &mut Vec<TrialRecord>)) -> Collection {
+    let kernels = ["5.10.1", "5.15.2", "6.1.3", "6.6.4", "6.12.5", "6.18.6", "6.19.7", "7.0.8"];
+    let of_kernel = |kernel: &str| {
+        let trials = (0..49).flat_map(|nic| {
+            let mut trials: Vec<TrialRecord> = (0..4 + nic % 5)
+                .map(|index| trial(&format!("s/{index}"), Generic, Pass))
+                .chain((0..3).map(|index| {
+                    trial(&format!("s/{index}"), Native, if nic % 7 == 0 { Pass } else { Skip })
+                }))
+                .collect();
+            change(kernel, nic, &mut trials);
+            trials.iter_mut().for_each(|trial| trial.nic = Some(format!("nic{nic:02}")));
+            trials
+        });
+        result(kernel, trials.collect(), Vec::new())
+    };
+    of(kernels.map(of_kernel).to_vec())
+}
+
+#[test]
+fn the_report_of_a_matrix_has_sixty_lines_at_most_and_says_what_is_wrong() {
+    let sound = markdown_of(&matrix(|_, _, _| ()));
+    let (rows, _) = parsed(&sound);
+    assert_eq!(rows[0], ["NIC", "kernels", "generic::pnet", "native::pnet"]);
+    assert_eq!(rows.len(), 3, "NICs with and without native mode\n{sound}");
+    let kernels = "5.10.1 to 7.0.8 (8)";
+    let of = |row: usize| rows[row][1..].to_vec();
+    assert_eq!([of(1), of(2)], [[kernels, "4 to 8 pass", "3 pass"], [kernels, "4 to 8 pass", "3 skip"]]);
+    assert_eq!(rows[1][0], "nic00, nic07, nic14, nic21, nic28, nic35 and 1 more");
+
+    let fails = markdown_of(&matrix(|kernel, nic, trials| {
+        if nic == 7 && ["6.1.3", "6.6.4"].contains(&kernel) {
+            trials[0] = trial("s/0", Generic, Fail);
+        }
+    }));
+    let (rows, _) = parsed(&fails);
+    assert_eq!(rows[1], ["nic07", "6.1.3 to 6.6.4 (2)", "1 fail, 5 pass", "3 pass"], "{fails}");
+    assert_eq!(rows.len(), 3 + 3, "{fails}");
+    assert!(fails.contains("### Failed trials (2)\n\n- `s/0`: protocol 17 (udp)"), "{fails}");
+
+    // Each NIC fails in a way of its own on each kernel.
+    let worst = markdown_of(&matrix(|kernel, nic, trials| {
+        for (index, its) in trials.iter_mut().enumerate().take((nic + kernel.len()) % 4 + 1) {
+            *its = trial(&format!("s/{index}"), Generic, if index % 2 == 0 { Fail } else { Error });
+        }
+        trials.push(trial(&format!("of/{nic}"), Offload, Unreachable));
+    }));
+    for text in [&sound, &fails, &worst] {
+        let lines = text.lines().count();
+        assert!(lines <= 60, "{lines}\n{text}");
+    }
 }
 
 #[test]

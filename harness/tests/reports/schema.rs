@@ -8,7 +8,7 @@ use xdproof::{
         device::{Channels, DeviceRecord, Feature, PathTraits, PortRole, Rings, Statistic, StatisticSource},
         judgement::{Change, Contender, Estimate, Inconclusive, Interval, Judgement, Tolerance, Void},
         measurement::{Figure, Measurement},
-        mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch},
+        mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch, OmittedFrames},
         mode::Mode::Native,
         result::{COLLECTION_SCHEMA, PartitionRecord, RunResult},
         sink::{PortId, Sink},
@@ -98,18 +98,20 @@ fn whole() -> RunResult {
     let mut failed = trial("a", Native, Fail);
     let frames = [Delta::Missing, Delta::Unexpected, Delta::Displaced];
     let frames = frames.map(|delta| FrameDelta { delta, bytes: vec![0, 0xff], times: 1 }).to_vec();
+    let omitted = vec![OmittedFrames { delta: Delta::Missing, distinct: 2, times: 3 }];
     let new = |class| Mismatch::new(CheckId::new("sinks"), class, "frames at device 2", 1, "none");
-    failed
-        .failure
-        .as_mut()
-        .unwrap()
-        .mismatches
-        .extend(CLASSES.map(|class| Mismatch { frames: frames.clone(), ..new(class) }));
+    failed.failure.as_mut().unwrap().mismatches.extend(CLASSES.map(|class| Mismatch {
+        frames: frames.clone(),
+        omitted: omitted.clone(),
+        ..new(class)
+    }));
+    failed.failure.as_mut().unwrap().omitted = 7;
     let observed = failed.observed.as_mut().unwrap();
     observed.unobservable = 1;
     observed.frames.extend([(Sink::Tester, 2), (Sink::Device(PortId(2)), 3)]);
     failed.failure.as_mut().unwrap().pcap = Some("failed/a.pcap".into());
     let mut whole = result("6.1", vec![failed], measurements.collect());
+    whole.started = Some(1_700_000_000);
     whole.partition = Some(PartitionRecord { parts: vec![1], count: 2 });
     whole.devices = vec![DeviceRecord {
         role: PortRole::Dut,

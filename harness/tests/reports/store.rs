@@ -183,6 +183,61 @@ fn one_trial_with_two_results_is_refused_with_both_files() {
 }
 
 #[test]
+fn repetitions_of_a_run_are_kept_in_the_order_of_time() {
+    let run = |started: u64, scenarios: &[&str]| {
+        let mut trials: Vec<TrialRecord> =
+            scenarios.iter().map(|scenario| trial(scenario, Native, Pass)).collect();
+        trials.push(trial("skipped", Native, Skip));
+        for trial in &mut trials {
+            trial.duration_us = started;
+        }
+        RunResult { started: Some(started), ..result("6.1", trials, Vec::new()) }
+    };
+    let [first, second, third] = [run(10, &["a", "b"]), run(20, &["a", "b"]), run(30, &["a"])];
+    let other = result("5.10", vec![trial("a", Native, Pass)], Vec::new());
+    // A copy of a run is no repetition.
+    let files = directory(&[
+        ("1/result.json", &third),
+        ("2/result.json", &other),
+        ("3/result.json", &first),
+        ("4/result.json", &second),
+        ("5/result.json", &third),
+    ]);
+    let collection = load_all(files.path()).unwrap();
+    assert_eq!(collection.results, [first.clone(), other, second, third]);
+    assert_eq!(collection.summary.pass, 6);
+    let (merged, copy) = (directory(&[("result.json", &collection)]), directory(&[("result.json", &first)]));
+    assert_eq!(load(&[merged.path().to_owned(), copy.path().to_owned()]).unwrap(), collection);
+    let mut junit = Vec::new();
+    xdproof::report::junit::write(&collection, &mut junit).unwrap();
+    let junit = String::from_utf8(junit).unwrap();
+    for suite in ["6.1/veth/native::pnet", "6.1 run 2/veth/native::pnet", "6.1 run 3/veth/native::pnet"] {
+        assert!(junit.contains(&format!("<testsuite name=\"{suite}\"")), "no {suite} in\n{junit}");
+    }
+}
+
+#[test]
+fn repeated_parts_make_a_whole_run_each() {
+    let part_at = |started: u64, index: u64, scenario: &str| {
+        let mut its = part(index, 2, vec![trial(scenario, Native, Pass)]);
+        (its.started, its.trials[0].duration_us) = (Some(started), started);
+        its
+    };
+    let files = directory(&[
+        ("1/result.json", &part_at(50, 1, "a")),
+        ("2/result.json", &part_at(10, 1, "a")),
+        ("3/result.json", &part_at(11, 2, "b")),
+        ("4/result.json", &part_at(51, 2, "b")),
+    ]);
+    let collection = load_all(files.path()).unwrap();
+    assert_eq!((collection.results.len(), missing(&collection).len()), (2, 0));
+    for result in &collection.results {
+        assert_eq!(ids(result), ["a::native::pnet", "b::native::pnet"]);
+    }
+    assert_eq!(collection.results[0].started, Some(10));
+}
+
+#[test]
 fn the_file_that_is_to_be_written_is_not_read() {
     let old = result("6.1", vec![trial("a", Native, Fail)], Vec::new());
     let new = result("6.1", vec![trial("a", Native, Pass)], Vec::new());

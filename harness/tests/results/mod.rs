@@ -43,6 +43,7 @@ pub(crate) fn trial(scenario: &str, mode: Mode, verdict: VerdictKind) -> TrialRe
                 .to_owned(),
             times: 4,
         }],
+        omitted: 0,
         reproducer: format!("xdproof validate --scenario {scenario} --mode {mode} --injector pnet"),
         pcap: None,
     });

@@ -209,7 +209,8 @@ mod tests {
 
     fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {
         let verdict = if mismatches.is_empty() { VerdictKind::Pass } else { VerdictKind::Fail };
-        let failure = Failure { mismatches, frames: Vec::new(), reproducer: String::new(), pcap: None };
+        let failure =
+            Failure { mismatches, frames: Vec::new(), omitted: 0, reproducer: String::new(), pcap: None };
         TrialRecord {
             id: format!("{scenario}::{mode}::pnet"),
             scenario: scenario.to_owned(),

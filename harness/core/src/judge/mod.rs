@@ -4,4 +4,5 @@ pub mod arrival_order;
 pub mod checks;
 pub mod expectation;
 pub mod findings;
+pub mod refused_modes;
 pub mod trial;

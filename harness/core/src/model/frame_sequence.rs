@@ -1,14 +1,15 @@
 //! Frames in the order in which they were sent or arrived, each distinct one kept once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use indexmap::IndexMap;
 
 /// Frames in order, byte for byte.
 ///
-/// A hundred thousand equal frames take the place of one. Two sequences are equal if they hold the same frames in the same order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A hundred thousand equal frames take the place of one; a million distinct ones take little more than their bytes. Two sequences
+/// are equal if they hold the same frames in the same order.
+#[derive(Clone, Debug, Default)]
 pub struct FrameSequence {
-    /// The distinct frames, numbered from 0 as they first occurred.
-    numbers: BTreeMap<Vec<u8>, u32>,
+    /// How many times each distinct frame occurs. Frames are numbered from 0 as they first occurred.
+    totals: IndexMap<Box<[u8]>, u64>,
     /// Never two in a row of one frame.
     runs: Vec<Run>,
     len: u64,
@@ -21,6 +22,14 @@ struct Run {
     times: u64,
 }
 
+impl PartialEq for FrameSequence {
+    fn eq(&self, other: &Self) -> bool {
+        self.runs == other.runs && self.totals.keys().eq(other.totals.keys())
+    }
+}
+
+impl Eq for FrameSequence {}
+
 impl FrameSequence {
     /// Appends a frame. Only the first of its kind is copied.
     pub fn push(&mut self, bytes: &[u8]) {
@@ -32,12 +41,14 @@ impl FrameSequence {
         if times == 0 {
             return;
         }
-        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        let frame = self.numbers.get(bytes).copied().unwrap_or(next);
-        if frame == next {
-            self.numbers.insert(bytes.to_vec(), next);
-        }
-        self.push_run(Run { frame, times });
+        let number = match self.totals.get_full_mut(bytes) {
+            Some((number, _, total)) => {
+                *total += times;
+                number
+            }
+            None => self.totals.insert_full(bytes.into(), times).0,
+        };
+        self.push_run(Run { frame: u32::try_from(number).unwrap_or(u32::MAX), times });
         self.len += times;
     }
 
@@ -63,57 +74,71 @@ impl FrameSequence {
     /// Returns true if there is a frame of these bytes.
     #[must_use]
     pub fn contains(&self, bytes: &[u8]) -> bool {
-        self.numbers.contains_key(bytes)
+        self.totals.contains_key(bytes)
     }
 
     /// Number of frames of these bytes.
     #[must_use]
     pub fn times(&self, bytes: &[u8]) -> u64 {
-        let Some(&number) = self.numbers.get(bytes) else { return 0 };
-        self.runs.iter().filter(|run| run.frame == number).map(|run| run.times).sum()
+        self.totals.get(bytes).copied().unwrap_or(0)
     }
 
-    /// The distinct frames, ordered by their bytes.
-    pub fn distinct(&self) -> impl Iterator<Item = &[u8]> {
-        self.numbers.keys().map(Vec::as_slice)
-    }
-
-    /// Each distinct frame and how many times it occurs, wherever.
+    /// The number of the distinct frame of these bytes, which is its place in [`distinct`](Self::distinct).
     #[must_use]
-    pub fn totals(&self) -> BTreeMap<&[u8], u64> {
-        let mut sums = BTreeMap::<u32, u64>::new();
-        for run in &self.runs {
-            *sums.entry(run.frame).or_default() += run.times;
-        }
-        let total =
-            |(bytes, number): (_, &u32)| (Vec::as_slice(bytes), sums.get(number).copied().unwrap_or(0));
-        self.numbers.iter().map(total).collect()
+    pub fn number_of(&self, bytes: &[u8]) -> Option<usize> {
+        self.totals.get_index_of(bytes)
+    }
+
+    /// The distinct frames in the order in which they first occur.
+    pub fn distinct(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.totals.keys().map(AsRef::as_ref)
+    }
+
+    /// Each distinct frame and how many times it occurs, wherever, in the order of [`distinct`](Self::distinct).
+    pub fn totals(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.totals.iter().map(|(bytes, times)| (bytes.as_ref(), *times))
     }
 
     /// The frames in order, equal ones in a row as one.
     pub fn runs(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        let mut frames: Vec<&[u8]> = vec![&[]; self.numbers.len()];
-        for (bytes, &number) in &self.numbers {
-            frames[number as usize] = bytes;
-        }
-        self.runs.iter().map(move |run| (frames[run.frame as usize], run.times))
+        self.numbered_runs()
+            .filter_map(|(number, times)| Some((self.totals.get_index(number)?.0.as_ref(), times)))
+    }
+
+    /// The frames in order, equal ones in a row as one, each by its number.
+    pub fn numbered_runs(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.runs.iter().map(|run| (run.frame as usize, run.times))
+    }
+
+    /// The distinct frames that occur more often than in another sequence, and how many times more.
+    pub fn into_surplus(self, over: &Self) -> impl Iterator<Item = (Box<[u8]>, u64)> {
+        let surplus = self.totals.into_iter().map(|(bytes, times)| {
+            let more = times.saturating_sub(over.times(&bytes));
+            (bytes, more)
+        });
+        surplus.filter(|(_, times)| *times > 0)
     }
 
     /// Removes the frames that are not to be kept.
     pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
-        let gone: BTreeSet<u32> =
-            self.numbers.iter().filter(|(bytes, _)| !keep(bytes)).map(|(_, &number)| number).collect();
-        if gone.is_empty() {
+        let mut kept = 0;
+        let mut renumbered = |bytes: &[u8]| {
+            let number = keep(bytes).then_some(kept);
+            kept += u32::from(number.is_some());
+            number
+        };
+        let renumbered: Vec<Option<u32>> = self.totals.keys().map(|bytes| renumbered(bytes)).collect();
+        if renumbered.iter().all(Option::is_some) {
             return;
         }
-        let renumbered = |number: u32| number - u32::try_from(gone.range(..number).count()).unwrap_or(0);
-        self.numbers.retain(|_, number| !gone.contains(number));
-        self.numbers.values_mut().for_each(|number| *number = renumbered(*number));
-        let runs = std::mem::take(&mut self.runs);
+        let mut numbers = renumbered.iter();
+        self.totals.retain(|_, _| numbers.next().is_some_and(Option::is_some));
         self.len = 0;
-        for Run { frame, times } in runs.into_iter().filter(|run| !gone.contains(&run.frame)) {
-            self.push_run(Run { frame: renumbered(frame), times });
-            self.len += times;
+        for Run { frame, times } in std::mem::take(&mut self.runs) {
+            if let Some(Some(frame)) = renumbered.get(frame as usize).copied() {
+                self.push_run(Run { frame, times });
+                self.len += times;
+            }
         }
     }
 
@@ -148,8 +173,9 @@ mod tests {
         let frames = sequence(&[(7, 3), (7, 2), (5, 1), (5, 0), (7, 1)]);
         assert_eq!(frames.runs().collect::<Vec<_>>(), [(&[7][..], 5), (&[5][..], 1), (&[7][..], 1)]);
         assert_eq!((frames.len(), frames.times(&[7]), frames.times(&[9])), (7, 6, 0));
-        assert_eq!(frames.totals(), [(&[5][..], 1), (&[7][..], 6)].into());
-        assert_eq!(frames.distinct().collect::<Vec<_>>(), [[5], [7]]);
+        assert_eq!(frames.totals().collect::<Vec<_>>(), [(&[7][..], 6), (&[5][..], 1)]);
+        assert_eq!(frames.distinct().collect::<Vec<_>>(), [[7], [5]]);
+        assert_eq!((frames.number_of(&[5]), frames.number_of(&[9])), (Some(1), None));
     }
 
     #[test]
@@ -168,5 +194,12 @@ mod tests {
         assert_eq!(frames, sequence(&[(1, 5), (3, 2), (4, 1)]));
         frames.retain(|_| false);
         assert_eq!(frames, FrameSequence::default());
+    }
+
+    #[test]
+    fn the_surplus_is_what_occurs_more_often_than_elsewhere() {
+        let frames = sequence(&[(7, 3), (5, 1), (7, 1), (2, 2)]);
+        let surplus: Vec<_> = frames.into_surplus(&sequence(&[(7, 1), (5, 1), (9, 4)])).collect();
+        assert_eq!(surplus, [([7].into(), 3), ([2].into(), 2)]);
     }
 }

@@ -1,6 +1,6 @@
 //! A departure of an observation from its expectation, as data: a report renders it without knowing the check that found it.
 
-use std::{borrow::Cow, cmp::Ordering, fmt};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -22,9 +22,12 @@ pub struct Mismatch {
     pub expected: Reading,
     /// The observed reading of it. It can be the expected one where the frames differ.
     pub observed: Reading,
-    /// Frames that are missing, unexpected or out of place.
+    /// The first frames that are missing, unexpected or out of place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<FrameDelta>,
+    /// The number of the other ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<OmittedFrames>,
 }
 
 /// The name of a check. It is a string, so that a new check changes no type.
@@ -244,6 +247,87 @@ pub enum Delta {
     Displaced,
 }
 
+/// Frames of one kind beyond the first ones, whose bytes are not in the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OmittedFrames {
+    /// Their relation to the expectation.
+    pub delta: Delta,
+    /// Number of distinct frames.
+    pub distinct: u64,
+    /// Number of frames.
+    pub times: u64,
+}
+
+/// The most distinct frames of a kind whose bytes a mismatch, or the record of a trial, has. The others are counted: a systematic
+/// fault hits all frames of a capture, and a report of a million of them helps nobody.
+pub const KEPT_FRAMES: usize = 16;
+
+/// The most bytes of those frames. The first frame is kept whatever its length.
+pub const KEPT_BYTES: usize = 16 << 10;
+
+/// Frames that are kept while there is room: [`KEPT_FRAMES`] and [`KEPT_BYTES`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FrameRoom {
+    frames: usize,
+    bytes: usize,
+}
+
+impl FrameRoom {
+    /// Takes the room of a frame of this length; returns false if there is none.
+    pub fn take(&mut self, length: usize) -> bool {
+        let fits = self.frames < KEPT_FRAMES && self.bytes.saturating_add(length) <= KEPT_BYTES;
+        let taken = self.frames == 0 || fits;
+        if taken {
+            self.frames += 1;
+            self.bytes = self.bytes.saturating_add(length);
+        } else {
+            // The first ones are kept, not the short ones.
+            self.frames = KEPT_FRAMES;
+        }
+        taken
+    }
+}
+
+/// Collects the frames of a mismatch: the first ones of each kind, and the number of the others.
+#[derive(Debug, Default)]
+pub struct FrameDeltas {
+    frames: Vec<FrameDelta>,
+    omitted: Vec<OmittedFrames>,
+    room: BTreeMap<Delta, FrameRoom>,
+}
+
+impl FrameDeltas {
+    /// Adds a frame that occurs `times` too rarely or too often; none if that is 0.
+    pub fn add(&mut self, delta: Delta, bytes: &[u8], times: u64) {
+        if times == 0 {
+            return;
+        }
+        if self.room.entry(delta).or_default().take(bytes.len()) {
+            self.frames.push(FrameDelta { delta, bytes: bytes.to_vec(), times });
+        } else {
+            omit(&mut self.omitted, OmittedFrames { delta, distinct: 1, times });
+        }
+    }
+
+    /// Returns true if no frame was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// Counts omitted frames, those of a kind together.
+fn omit(omitted: &mut Vec<OmittedFrames>, more: OmittedFrames) {
+    match omitted.iter_mut().find(|its| its.delta == more.delta) {
+        Some(its) => {
+            its.distinct = its.distinct.saturating_add(more.distinct);
+            its.times = its.times.saturating_add(more.times);
+        }
+        None => omitted.push(more),
+    }
+}
+
 impl Delta {
     /// The name that reports use.
     #[must_use]
@@ -266,21 +350,42 @@ impl Mismatch {
         observed: impl Into<Reading>,
     ) -> Self {
         let (expected, observed) = (expected.into(), observed.into());
-        Self { check, class, subject: subject.into(), expected, observed, frames: Vec::new() }
+        let (frames, omitted) = (Vec::new(), Vec::new());
+        Self { check, class, subject: subject.into(), expected, observed, frames, omitted }
+    }
+
+    /// Adds the frames that it is about.
+    #[must_use]
+    pub fn with_frames(self, FrameDeltas { frames, omitted, room: _ }: FrameDeltas) -> Self {
+        Self { frames, omitted, ..self }
+    }
+
+    /// Leaves out the bytes of all frames, and counts the frames instead.
+    pub fn omit_frames(&mut self) {
+        for FrameDelta { delta, bytes: _, times } in self.frames.drain(..) {
+            omit(&mut self.omitted, OmittedFrames { delta, distinct: 1, times });
+        }
     }
 
     /// The number of its frames of one kind.
     #[must_use]
     pub fn times(&self, delta: Delta) -> u64 {
-        let of_kind = self.frames.iter().filter(|frame| frame.delta == delta);
-        of_kind.fold(0, |sum, frame| sum.saturating_add(frame.times))
+        let kept = self.frames.iter().filter(|frame| frame.delta == delta).map(|frame| frame.times);
+        let omitted = self.omitted.iter().filter(|its| its.delta == delta).map(|its| its.times);
+        kept.chain(omitted).fold(0, u64::saturating_add)
+    }
+
+    /// The number of distinct frames whose bytes are left out.
+    #[must_use]
+    pub fn distinct_omitted(&self) -> u64 {
+        self.omitted.iter().fold(0, |sum, its| sum.saturating_add(its.distinct))
     }
 }
 
 impl fmt::Display for Mismatch {
     /// One line without the bytes of frames: `frames at the stack: expected 3, got 2 (1 missing)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { check: _, class: _, subject, expected, observed, frames: _ } = self;
+        let Self { check: _, class: _, subject, expected, observed, frames: _, omitted: _ } = self;
         let kinds = [Delta::Missing, Delta::Unexpected, Delta::Displaced];
         let kinds = kinds.map(|kind| (self.times(kind), kind.name()));
         let told: Vec<String> = kinds
@@ -347,5 +452,41 @@ mod tests {
     fn a_lost_frame_is_never_excused() {
         assert!(FaultClass::Miscounted.is_excusable());
         assert!(!FaultClass::LostBeforeProgram.is_excusable() && !FaultClass::Misdirected.is_excusable());
+    }
+
+    /// The frames that are kept of `number` frames of `length` bytes, and those that are only counted.
+    fn kept(number: u32, length: usize) -> (usize, u64) {
+        let mut deltas = FrameDeltas::default();
+        for frame in 0..number {
+            let mut bytes = frame.to_be_bytes().to_vec();
+            bytes.resize(length, 0);
+            deltas.add(Delta::Missing, &bytes, 2);
+        }
+        let mismatch = mismatch(0, &[]).with_frames(deltas);
+        assert_eq!(mismatch.times(Delta::Missing), 2 * u64::from(number));
+        assert_eq!(mismatch.frames[0].bytes[..4], [0; 4], "the first ones are kept");
+        (mismatch.frames.len(), mismatch.distinct_omitted())
+    }
+
+    #[test]
+    fn the_first_frames_are_kept_and_the_others_are_counted() {
+        assert_eq!(kept(3, 60), (3, 0));
+        assert_eq!(kept(1_000, 60), (KEPT_FRAMES, 1_000 - 16));
+        assert_eq!(kept(1_000, 9_000), (1, 999));
+        assert_eq!(kept(2, 200_000), (1, 1));
+    }
+
+    #[test]
+    fn frames_of_another_kind_have_room_of_their_own() {
+        let mut deltas = FrameDeltas::default();
+        for _ in 0..20 {
+            deltas.add(Delta::Missing, &[1], 1);
+            deltas.add(Delta::Unexpected, &[2], 1);
+        }
+        let mut mismatch = mismatch(0, &[]).with_frames(deltas);
+        assert_eq!((mismatch.frames.len(), mismatch.distinct_omitted()), (2 * KEPT_FRAMES, 8));
+        mismatch.omit_frames();
+        assert_eq!((mismatch.frames.len(), mismatch.distinct_omitted()), (0, 40));
+        assert_eq!((mismatch.times(Delta::Missing), mismatch.omitted.len()), (20, 2));
     }
 }

@@ -15,7 +15,7 @@ use crate::model::{
     expectation::ExpectedTotals,
     finding::{Finding, InfrastructureFailure, KernelMessage, Severity},
     measurement::Measurement,
-    mismatch::Mismatch,
+    mismatch::{FrameRoom, Mismatch},
     mode::{InjectorKind, Mode, TrialPath},
     observation::{Counts, Observation},
     partition::Partition,
@@ -34,6 +34,9 @@ pub struct RunResult {
     pub schema: String,
     /// The machine and the program.
     pub environment: Environment,
+    /// Seconds from 1970-01-01 UTC to the begin of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
     /// The parts that this result covers, if the run was split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<PartitionRecord>,
@@ -114,6 +117,7 @@ impl RunResult {
         Self {
             schema: SCHEMA.to_owned(),
             environment,
+            started: None,
             partition: None,
             devices: Vec::new(),
             findings: Vec::new(),
@@ -234,8 +238,11 @@ pub struct Observed {
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     pub mismatches: Vec<Mismatch>,
-    /// Frames that were sent.
+    /// The first frames that were sent.
     pub frames: Vec<SentFrame>,
+    /// Number of distinct frames that were sent beyond those; the capture has them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: u64,
     /// The command that reproduces the trial.
     pub reproducer: String,
     /// Capture of the frames, relative to the result file; none where no file is written.
@@ -283,12 +290,8 @@ impl TrialRecord {
         reproducer: impl FnOnce() -> String,
     ) -> Self {
         let TrialOutcome { verdict, observation, duration } = outcome;
-        let failure = (!verdict.mismatches().is_empty()).then(|| Failure {
-            mismatches: verdict.mismatches().to_vec(),
-            frames: scenario.frames.iter().map(SentFrame::new).collect(),
-            reproducer: reproducer(),
-            pcap: None,
-        });
+        let failure = (!verdict.mismatches().is_empty())
+            .then(|| Failure::new(verdict.mismatches(), &scenario.frames, reproducer()));
         Self {
             id: format!("{}::{path}", scenario.id),
             scenario: scenario.id.to_string(),
@@ -305,10 +308,54 @@ impl TrialRecord {
         }
     }
 
+    /// Records a trial that is about a path and no scenario, and in which no frame was sent.
+    #[must_use]
+    pub fn of_no_scenario(name: &str, path: TrialPath, nic: Option<&str>, outcome: &TrialOutcome) -> Self {
+        let TrialOutcome { verdict, observation: _, duration } = outcome;
+        Self {
+            id: format!("{name}::{path}"),
+            scenario: name.to_owned(),
+            mode: path.mode,
+            injector: path.injector,
+            nic: nic.map(str::to_owned),
+            verdict: verdict.kind(),
+            reason: verdict.reason(),
+            expected: ExpectedTotals::default(),
+            observed: None,
+            sent: 0,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            failure: None,
+        }
+    }
+
     /// Returns the mode and the injector.
     #[must_use]
     pub fn path(&self) -> TrialPath {
         TrialPath { mode: self.mode, injector: self.injector }
+    }
+}
+
+impl Failure {
+    fn new(mismatches: &[Mismatch], sent: &[xdproof_scenarios::Frame], reproducer: String) -> Self {
+        let mut room = FrameRoom::default();
+        let kept = sent.iter().take_while(|frame| room.take(frame.bytes.len()));
+        let frames: Vec<SentFrame> = kept.map(SentFrame::new).collect();
+        let omitted = (sent.len() - frames.len()) as u64;
+        Self { mismatches: mismatches.to_vec(), frames, omitted, reproducer, pcap: None }
+    }
+
+    /// Leaves out the bytes of all frames if there is no `room` for them; returns the room that is left.
+    #[must_use]
+    pub fn fit(&mut self, room: usize) -> usize {
+        let sent = self.frames.iter().map(|frame| frame.hex.len() / 2);
+        let deltas = self.mismatches.iter().flat_map(|its| &its.frames).map(|frame| frame.bytes.len());
+        if let Some(left) = room.checked_sub(sent.chain(deltas).sum()) {
+            return left;
+        }
+        self.omitted = self.omitted.saturating_add(self.frames.len() as u64);
+        self.frames.clear();
+        self.mismatches.iter_mut().for_each(Mismatch::omit_frames);
+        room
     }
 }
 

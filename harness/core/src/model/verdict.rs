@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::mismatch::Mismatch;
 
+/// Mismatches that the reason of a verdict has; the record of the trial has all of them.
+const TOLD_MISMATCHES: usize = 16;
+
 /// Verdict of a trial. [`VerdictKind`] explains each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -95,7 +98,10 @@ impl Verdict {
         match self {
             Self::Pass => None,
             Self::Fail(mismatches) => {
-                Some(mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                let first = mismatches.iter().take(TOLD_MISMATCHES).map(ToString::to_string);
+                let more = mismatches.len().saturating_sub(TOLD_MISMATCHES);
+                let more = (more > 0).then(|| format!("and {more} more"));
+                Some(first.chain(more).collect::<Vec<_>>().join("; "))
             }
             Self::Skip { reason }
             | Self::Xfail { reason, .. }

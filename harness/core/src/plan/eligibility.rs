@@ -113,6 +113,13 @@ impl Conditions<'_> {
     /// Returns why a mode cannot carry a frame of this length in bytes, if that is known.
     #[must_use]
     pub fn too_long(&self, mode: Mode, longest: usize) -> Option<String> {
+        if !mode.is_attached() {
+            let taken = support::longest_test_run(self.kernel, self.page);
+            let reason = format!(
+                "a frame of {longest} bytes is too long: a test run takes frames of at most {taken} bytes"
+            );
+            return (longest > taken).then_some(reason);
+        }
         let carried = support::longest_frame(mode, self.takes_frags);
         (longest > carried).then(|| {
             let mtu = longest.saturating_sub(ETHERNET);

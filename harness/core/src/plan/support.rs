@@ -240,8 +240,8 @@ pub fn injector(kind: InjectorKind, kernel: KernelVersion) -> Option<String> {
 
 /// Returns the longest frame in bytes that a mode delivers to a program with or without frags support.
 ///
-/// In generic mode the stack linearises every frame (`netif_skb_check_for_xdp`). A driver and a test run do
-/// not: see `veth_xdp_set` and `bpf_prog_test_run_xdp`.
+/// In generic mode the stack linearises every frame (`netif_skb_check_for_xdp`). A driver does not: see
+/// `veth_xdp_set`. A test run has limits of its own, [`longest_test_run`].
 #[must_use]
 pub fn longest_frame(mode: Mode, frags: bool) -> usize {
     match mode {
@@ -251,11 +251,37 @@ pub fn longest_frame(mode: Mode, frags: bool) -> usize {
     }
 }
 
+/// Bytes in front of a frame in a test run (`XDP_PACKET_HEADROOM` of `include/uapi/linux/bpf.h`).
+const HEADROOM: usize = 256;
+
+/// The oldest kernel whose test runs take frames of several buffers (`bpf_prog_test_run_xdp()` of `net/bpf/test_run.c`).
+const FRAGS_IN_TEST_RUNS: KernelVersion = KernelVersion { major: 5, minor: 18, patch: 0 };
+
+/// Returns the longest frame in bytes that a test run takes: a page less headroom and tailroom, and behind it as many pages
+/// as an skb has fragments (`bpf_prog_test_run_xdp()` of `net/bpf/test_run.c`, which answers ENOMEM to a longer one). A
+/// kernel that is built for more fragments (`CONFIG_MAX_SKB_FRAGS`, 17 by default) takes longer ones.
+#[must_use]
+pub fn longest_test_run(kernel: KernelVersion, page: usize) -> usize {
+    // `MAX_SKB_FRAGS` of `include/linux/skbuff.h`; 16 at least.
+    let frags = (65_536 / page.max(1) + 1).max(16);
+    // `struct skb_shared_info`: 48 bytes and 16 a fragment, in cache lines of 64 bytes.
+    let tailroom = (48 + 16 * frags).next_multiple_of(64);
+    let linear = page.saturating_sub(HEADROOM + tailroom);
+    if kernel < FRAGS_IN_TEST_RUNS { linear } else { linear + frags * page }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NEW: KernelVersion = KernelVersion { major: 6, minor: 18, patch: 0 };
+
+    #[test]
+    fn a_test_run_takes_a_page_and_seventeen_more() {
+        let old = KernelVersion { major: 5, minor: 15, patch: 0 };
+        assert_eq!(longest_test_run(NEW, 4096), 73_152);
+        assert_eq!(longest_test_run(old, 4096), LONGEST_SINGLE_BUFFER);
+    }
 
     fn request(driver: &str, mode: Mode) -> Request<'_> {
         Request { driver, mode, kernel: NEW, mtu: 1508, fragments: false, page: 4096 }

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, io};
 
 use crate::comparison::{ChangeKind, Comparison, Side, named, suffix};
-use crate::markdown::{code, prose, table};
+use crate::{
+    markdown::table,
+    markdown_text::{code, prose},
+};
 
 /// Writes it.
 ///

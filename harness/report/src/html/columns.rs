@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::html::text::visible;
+use crate::{html::text::visible, test_cases::runs};
 use xdproof_core::model::{
     environment::ProgramIdentity,
     mode::{InjectorKind, Mode},
@@ -55,12 +55,14 @@ impl Columns {
         let mut taken = BTreeSet::new();
         let mut by_trial = Vec::new();
         let programs = programs(&collection.results);
+        let repetitions = runs(&collection.results);
         for (run, result) in collection.results.iter().enumerate() {
             let mut columns = BTreeMap::new();
             let keys: BTreeSet<_> = result.trials.iter().map(key).collect();
             for (nic, mode, injector) in keys {
                 let path = (nic.as_deref(), mode, injector);
-                let column = Column::new(run, result, path, programs[run].clone(), &mut taken);
+                let repetition = (run, repetitions[run]);
+                let column = Column::new(repetition, result, path, programs[run].clone(), &mut taken);
                 columns.insert((nic, mode, injector), all.len());
                 all.push(column);
             }
@@ -124,13 +126,16 @@ pub(super) fn programs(results: &[RunResult]) -> Vec<String> {
 
 impl Column {
     fn new(
-        run: usize,
+        (run, repetition): (usize, usize),
         result: &RunResult,
         (nic, mode, injector): (Option<&str>, Mode, InjectorKind),
         program: String,
         taken: &mut BTreeSet<String>,
     ) -> Self {
-        let kernel = visible(&result.environment.kernel_release).into_owned();
+        let mut kernel = visible(&result.environment.kernel_release).into_owned();
+        if repetition > 1 {
+            kernel.push_str(&format!(" run {repetition}"));
+        }
         let nic = visible(nic.unwrap_or(NO_DEVICE)).into_owned();
         let wanted = format!("::{mode}::{injector}@{nic}@{kernel}");
         let more = (2_usize..).map(|number| format!("{wanted}~{number}"));

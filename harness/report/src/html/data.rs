@@ -16,7 +16,7 @@ use crate::html::{
 };
 use xdproof_core::model::{
     expectation::ExpectedTotals,
-    mismatch::FrameDelta,
+    mismatch::{FrameDelta, Mismatch},
     observation::Counts,
     result::{Collection, Failure, Observed, TrialRecord},
     sink::Sink,
@@ -89,7 +89,7 @@ struct ShownFailure {
     /// Frames sent, and how many times.
     frames: Vec<(usize, u32)>,
     /// Frames that are not shown.
-    more: usize,
+    more: u64,
     repeat: String,
     pcap: String,
 }
@@ -198,8 +198,10 @@ impl Interners {
     }
 
     fn failure(&mut self, failure: &Failure) -> usize {
-        let Failure { mismatches, frames, reproducer, pcap } = failure;
-        let mut more = frames.len().saturating_sub(SHOWN_FRAMES);
+        let Failure { mismatches, frames, omitted, reproducer, pcap } = failure;
+        let omitted = mismatches.iter().map(Mismatch::distinct_omitted).fold(*omitted, u64::saturating_add);
+        let mut more = frames.len().saturating_sub(SHOWN_FRAMES) as u64;
+        more = more.saturating_add(omitted);
         let (mut pairs, mut deltas) = (Vec::new(), Vec::new());
         for mismatch in mismatches {
             let diff = FrameDiff::of(&mismatch.frames);
@@ -210,7 +212,7 @@ impl Interners {
                 let marks = (shown(marks.sent), shown(marks.came));
                 pairs.push((sent_number, sent.times, came_number, came.times, marks.0, marks.1));
             }
-            more += diff.rest.len().saturating_sub(SHOWN_FRAMES);
+            more = more.saturating_add(diff.rest.len().saturating_sub(SHOWN_FRAMES) as u64);
             deltas.extend(
                 diff.rest.into_iter().take(SHOWN_FRAMES).map(|frame| {
                     (frame.delta.name(), self.frames.number(ShownFrame::of(frame)), frame.times)

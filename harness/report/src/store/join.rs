@@ -9,6 +9,7 @@ use xdproof_core::model::{
     device::{DeviceRecord, Statistic},
     environment::Environment,
     result::{AttachTestRecord, Collection, PartitionRecord, RunResult, Summary, TrialRecord},
+    verdict::VerdictKind,
 };
 
 use crate::store::{
@@ -20,18 +21,21 @@ use crate::store::{
 
 impl Gathered {
     /// Joins the parts of each run that was split into one result, and keeps results of other kernels, devices, hosts and
-    /// programs side by side: whole results first, each in the order of discovery. Duplicates are dropped.
+    /// programs side by side: whole results first, each in the order of discovery. Duplicates are dropped. Repetitions of a run
+    /// on one machine, in which each trial has the verdict that it had before, are kept in the order in which they began.
     ///
     /// # Errors
     ///
-    /// For two different results of one trial or test with the same kernel, host, program and device.
+    /// For two verdicts of one trial or test with the same kernel, host, program and device.
     pub fn join(self) -> Result<Collection, StoreError> {
         let Self { results, mut infrastructure_failures, files: _, bytes: _ } = self;
         let (parts, wholes): (Vec<_>, Vec<_>) =
             results.into_iter().partition(|(_, result)| result.partition.is_some());
         let mut joined: Vec<Joined> = Vec::new();
         for (file, part) in parts {
-            match joined.iter_mut().find(|other| is_same_run(&other.result, &part)) {
+            let is_its =
+                |other: &&mut Joined| is_same_run(&other.result, &part) && !repeats(&other.result, &part);
+            match joined.iter_mut().find(is_its) {
                 Some(run) => run.add(file, part)?,
                 None => joined.push(Joined::new(file, part)),
             }
@@ -44,6 +48,7 @@ impl Gathered {
                 once.push(next);
             }
         }
+        sort_by_time(&mut once);
         keep_first(&mut infrastructure_failures);
         Ok(Collection::new(once.into_iter().map(|joined| joined.result).collect(), infrastructure_failures))
     }
@@ -67,6 +72,7 @@ impl Joined {
         let RunResult {
             schema: _,
             environment,
+            started,
             partition,
             devices,
             findings,
@@ -97,6 +103,7 @@ impl Joined {
         }
         let result = &mut self.result;
         join_environment(&mut result.environment, environment);
+        result.started = result.started.into_iter().chain(started).min();
         join_devices(&mut result.devices, devices);
         result.findings.extend(findings);
         result.kernel_messages.extend(kernel_messages);
@@ -129,7 +136,13 @@ impl Joined {
     /// Drops what other results of the same environment also have. Returns false if nothing is left.
     fn leave_out_known(&mut self, others: &[Self]) -> Result<bool, StoreError> {
         let was_void = is_void(&self.result);
-        for other in others.iter().filter(|other| other.result.environment == self.result.environment) {
+        let others: Vec<&Self> =
+            others.iter().filter(|other| other.result.environment == self.result.environment).collect();
+        if others.iter().any(|other| repeats(&other.result, &self.result)) {
+            others.iter().try_for_each(|other| other.check_verdicts(self))?;
+            return Ok(true);
+        }
+        for other in others {
             let trials = std::mem::take(&mut self.result.trials);
             self.result.trials = other.unknown_of(trials, &by_key(&other.result.trials), self)?;
             let tests = std::mem::take(&mut self.result.attach_semantics);
@@ -164,6 +177,15 @@ impl Joined {
         keep_unknown(new, known, |key| self.conflict(key, self.file_of(key), other.file_of(key)))
     }
 
+    /// Rejects another result that has another verdict on a trial or a test.
+    fn check_verdicts(&self, other: &Self) -> Result<(), StoreError> {
+        let conflict = |key| self.conflict(key, self.file_of(key), other.file_of(key));
+        let (ours, theirs) = (&self.result, &other.result);
+        let trial = contradicted(&by_key(&ours.trials), &theirs.trials);
+        let test = contradicted(&by_key(&ours.attach_semantics), &theirs.attach_semantics);
+        trial.or(test).map_or(Ok(()), |key| Err(conflict(key)))
+    }
+
     fn conflict(&self, (nic, id): Key<'_>, first: &Path, second: &Path) -> StoreError {
         let Environment { kernel_release, program, .. } = &self.result.environment;
         let conflict = Conflict {
@@ -196,11 +218,51 @@ fn keep_unknown<T: Keyed>(
     for its in new {
         match known.get(&its.key()) {
             None => kept.push(its),
-            Some(other) if **other == its => {}
+            // A trial that was skipped twice was not repeated.
+            Some(other) if **other == its || is_skipped_in_both(*other, &its) => {}
             Some(_) => return Err(conflict(its.key())),
         }
     }
     Ok(kept)
+}
+
+/// Returns the first one that has another verdict than the known one.
+fn contradicted<'a, T: Keyed>(known: &HashMap<Key<'_>, &T>, new: &'a [T]) -> Option<Key<'a>> {
+    let differs = |its: &&T| known.get(&its.key()).is_some_and(|other| other.verdict() != its.verdict());
+    new.iter().find(differs).map(Keyed::key)
+}
+
+/// Returns whether a trial or a test of one result was run again in the other, with the same verdict: not a copy of its record, which
+/// would have the same duration.
+fn repeats(one: &RunResult, other: &RunResult) -> bool {
+    fn any_again<T: Keyed>(ours: &[T], theirs: &[T]) -> bool {
+        let known = by_key(ours);
+        let again = |its: &T| {
+            let is_again = |other: &&T| {
+                **other != *its && other.verdict() == its.verdict() && !is_skipped_in_both(*other, its)
+            };
+            known.get(&its.key()).is_some_and(is_again)
+        };
+        theirs.iter().any(again)
+    }
+    any_again(&one.trials, &other.trials) || any_again(&one.attach_semantics, &other.attach_semantics)
+}
+
+/// Sorts the results of each machine and program by the time at which they began; the places of other results stay.
+fn sort_by_time(results: &mut Vec<Joined>) {
+    let mut ordered: Vec<Joined> = std::mem::take(results);
+    let environments: Vec<Environment> =
+        ordered.iter().map(|joined| joined.result.environment.clone()).collect();
+    // The first of each machine in order of time takes the first place of that machine.
+    ordered.sort_by_key(|joined| joined.result.started);
+    for environment in environments {
+        let next = ordered.iter().position(|joined| joined.result.environment == environment);
+        results.extend(next.map(|next| ordered.remove(next)));
+    }
+}
+
+fn is_skipped_in_both<T: Keyed>(one: &T, other: &T) -> bool {
+    [one, other].iter().all(|its| its.verdict() == VerdictKind::Skip)
 }
 
 /// Returns whether there are neither trials nor tests nor measurements.

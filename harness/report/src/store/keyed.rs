@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use xdproof_core::model::{
     device::PortRole,
     result::{AttachTestRecord, RunResult, TrialRecord},
+    verdict::VerdictKind,
 };
 
 /// Device and id, which identify a trial or a test within one environment.
@@ -13,17 +14,27 @@ pub(super) type Key<'a> = (Option<&'a str>, &'a str);
 /// A trial or an attach-semantics test.
 pub(super) trait Keyed: PartialEq {
     fn key(&self) -> Key<'_>;
+
+    fn verdict(&self) -> VerdictKind;
 }
 
 impl Keyed for TrialRecord {
     fn key(&self) -> Key<'_> {
         (self.nic.as_deref(), &self.id)
     }
+
+    fn verdict(&self) -> VerdictKind {
+        self.verdict
+    }
 }
 
 impl Keyed for AttachTestRecord {
     fn key(&self) -> Key<'_> {
         (Some(&self.nic), &self.id)
+    }
+
+    fn verdict(&self) -> VerdictKind {
+        self.verdict
     }
 }
 

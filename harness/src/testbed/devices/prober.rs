@@ -279,7 +279,7 @@ impl<'a> Prober<'a> {
         let foreign = |bytes: &&[u8]| !is_ours(bytes) && !exchange::is_link_control(bytes);
         let Some(bytes) = arrived.distinct().find(foreign) else { return Ok(()) };
         self.foreign +=
-            arrived.totals().iter().filter(|(frame, _)| foreign(frame)).map(|(_, times)| times).sum::<u64>();
+            arrived.totals().filter(|(frame, _)| foreign(frame)).map(|(_, times)| times).sum::<u64>();
         if self.foreign <= MOST_FOREIGN {
             return Ok(());
         }

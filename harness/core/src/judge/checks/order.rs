@@ -4,14 +4,14 @@
 //! no larger than any hash (RSS, `skb_get_hash()`) makes it, and frames that a NIC may take for malformed have no flow. Equal frames
 //! cannot be told apart, lost ones leave the others in order, and where there are too many of one kind, none is out of place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     judge::checks::Check,
     model::{
         expectation::TrialExpectation,
         frame_sequence::FrameSequence,
-        mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch},
+        mismatch::{CheckId, Delta, FaultClass, FrameDeltas, Mismatch},
         observation::{ArrivalOrder, Observation},
     },
 };
@@ -28,43 +28,85 @@ fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mism
             ArrivalOrder::PerEtherType => ether_type,
             ArrivalOrder::PerFlow => flow,
         };
-        let (sent, arrived) = (grouped(sent, key), grouped(arrived, key));
-        let groups = arrived.iter().filter_map(|(key, arrived)| Some((sent.get(key)?, arrived)));
-        let displaced: BTreeMap<_, _> = groups.flat_map(|(sent, arrived)| displaced(sent, arrived)).collect();
+        let displaced = displaced_in_groups(sent, arrived, key);
         if !displaced.is_empty() {
+            let mut frames = FrameDeltas::default();
+            for (bytes, times) in sent
+                .distinct()
+                .enumerate()
+                .filter_map(|(number, bytes)| displaced.get(&number).map(|times| (bytes, *times)))
+            {
+                frames.add(Delta::Displaced, bytes, times);
+            }
             let subject = format!("{} out of order", sink.frames());
-            let delta = Delta::Displaced;
-            let frames: Vec<FrameDelta> =
-                displaced.into_iter().map(|(bytes, times)| FrameDelta { delta, bytes, times }).collect();
-            let number = frames.iter().map(|frame| frame.times).sum::<u64>();
+            let number = displaced.values().sum::<u64>();
             let mismatch = Mismatch::new(ID, FaultClass::Reordered, subject, 0, number);
-            found.push(Mismatch { frames, ..mismatch });
+            found.push(mismatch.with_frames(frames));
         }
     }
 }
 
+/// Frames in a row of one group, by the number that the frame has among those that were sent. A million distinct frames are compared
+/// by their numbers, for which there is room.
+#[derive(Clone, Copy)]
+struct GroupedRun {
+    group: u32,
+    number: usize,
+    times: u64,
+}
+
+/// The displaced frames of all groups by their numbers, and how many of each.
+fn displaced_in_groups(
+    sent: &FrameSequence,
+    arrived: &FrameSequence,
+    key: fn(&[u8]) -> Vec<u8>,
+) -> BTreeMap<usize, u64> {
+    let mut keys = HashMap::<Vec<u8>, u32>::new();
+    let group = |bytes| {
+        let next = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        *keys.entry(key(bytes)).or_insert(next)
+    };
+    let groups: Vec<u32> = sent.distinct().map(group).collect();
+    drop(keys);
+    let in_groups = |runs: &mut dyn Iterator<Item = (usize, u64)>| {
+        let run = |(number, times): (usize, u64)| GroupedRun { group: groups[number], number, times };
+        let mut runs: Vec<GroupedRun> = runs.map(run).collect();
+        runs.sort_by_key(|run| run.group);
+        runs
+    };
+    // A modified or foreign frame has no place.
+    let known = |(bytes, times): (&[u8], u64)| Some((sent.number_of(bytes)?, times));
+    let arrived = in_groups(&mut arrived.runs().filter_map(known));
+    let sent = in_groups(&mut sent.numbered_runs());
+    let mut all = BTreeMap::new();
+    for arrived in arrived.chunk_by(|one, other| one.group == other.group) {
+        let group = arrived[0].group;
+        let first = sent.partition_point(|run| run.group < group);
+        let length = sent[first..].partition_point(|run| run.group == group);
+        all.append(&mut displaced(&sent[first..first + length], arrived));
+    }
+    all
+}
+
 /// The frames that arrived behind one that was sent after them, and how many of each.
-fn displaced(sent: &FrameSequence, arrived: &FrameSequence) -> BTreeMap<Vec<u8>, u64> {
-    let totals = sent.totals();
-    let is_surplus = |(bytes, times): (&&[u8], &u64)| totals.get(*bytes).is_some_and(|sent| times > sent);
-    if arrived.totals().iter().any(is_surplus) {
+fn displaced(sent: &[GroupedRun], arrived: &[GroupedRun]) -> BTreeMap<usize, u64> {
+    // The places of each frame among those that were sent; a run takes as many as it has frames.
+    let mut places = Vec::with_capacity(sent.len());
+    let mut next = 0;
+    for run in sent {
+        places.push((run.number, next, next + run.times));
+        next += run.times;
+    }
+    places.sort_by_key(|(number, ..)| *number);
+    if has_surplus(&places, arrived) {
         // A duplicate has no place in the order.
         return BTreeMap::new();
     }
-    // The places of each frame among those that were sent; a run takes as many as it has frames.
-    let mut places = BTreeMap::<&[u8], Vec<(u64, u64)>>::new();
-    let mut next = 0;
-    for (bytes, times) in sent.runs() {
-        places.entry(bytes).or_default().push((next, next + times));
-        next += times;
-    }
     let mut displaced = BTreeMap::new();
     let mut place = 0;
-    for (bytes, mut times) in arrived.runs() {
-        // A modified or foreign frame has no place.
-        let Some(places) = places.get(bytes) else { continue };
-        let ahead = places.partition_point(|(_, end)| *end <= place);
-        for &(begin, end) in &places[ahead..] {
+    for &GroupedRun { number, mut times, group: _ } in arrived {
+        let ahead = places.partition_point(|(its, _, end)| (*its, *end) < (number, place + 1));
+        for &(_, begin, end) in places[ahead..].iter().take_while(|(its, ..)| *its == number) {
             let taken = times.min(end - begin.max(place));
             if taken > 0 {
                 place = begin.max(place) + taken;
@@ -75,18 +117,24 @@ fn displaced(sent: &FrameSequence, arrived: &FrameSequence) -> BTreeMap<Vec<u8>,
             }
         }
         if times > 0 {
-            *displaced.entry(bytes.to_vec()).or_default() += times;
+            *displaced.entry(number).or_default() += times;
         }
     }
     displaced
 }
 
-fn grouped(frames: &FrameSequence, key: fn(&[u8]) -> Vec<u8>) -> BTreeMap<Vec<u8>, FrameSequence> {
-    let mut groups = BTreeMap::<Vec<u8>, FrameSequence>::new();
-    for (bytes, times) in frames.runs() {
-        groups.entry(key(bytes)).or_default().push_times(bytes, times);
-    }
-    groups
+/// Returns whether a frame arrived more often than it was sent. `places` are sorted by the number of the frame.
+fn has_surplus(places: &[(usize, u64, u64)], arrived: &[GroupedRun]) -> bool {
+    let mut arrived = arrived.to_vec();
+    arrived.sort_by_key(|run| run.number);
+    let sent = |number| {
+        let first = places.partition_point(|(its, ..)| *its < number);
+        let its = places[first..].iter().take_while(|(its, ..)| *its == number);
+        its.map(|(_, begin, end)| end - begin).sum::<u64>()
+    };
+    arrived
+        .chunk_by(|one, other| one.number == other.number)
+        .any(|runs| runs.iter().map(|run| run.times).sum::<u64>() > sent(runs[0].number))
 }
 
 /// The VLAN tags and the EtherType of a frame.

@@ -7,8 +7,8 @@ use crate::{
     model::{
         expectation::TrialExpectation,
         frame_sequence::FrameSequence,
-        mismatch::{CheckId, Delta, FaultClass, FrameDelta, Mismatch},
-        observation::{Observation, side_by_side},
+        mismatch::{CheckId, Delta, FaultClass, FrameDeltas, Mismatch},
+        observation::Observation,
         sink::Sink,
     },
 };
@@ -28,19 +28,18 @@ fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mism
         let (expected, observed) = (expected.observable(sink), observed.total(sink));
         if expected != observed || !frames.is_empty() {
             let class = FaultClass::at_sink(sink, expected, observed);
-            found.push(Mismatch { frames, ..Mismatch::new(ID, class, sink.frames(), expected, observed) });
+            let mismatch = Mismatch::new(ID, class, sink.frames(), expected, observed);
+            found.push(mismatch.with_frames(frames));
         }
     }
 }
 
-/// The frames that are missing, and those that are unexpected.
-fn deltas(wanted: &FrameSequence, came: &FrameSequence) -> Vec<FrameDelta> {
-    let mut deltas = Vec::new();
-    for (bytes, wanted, came) in side_by_side(&wanted.totals(), &came.totals()) {
-        let (delta, times) =
-            if wanted > came { (Delta::Missing, wanted - came) } else { (Delta::Unexpected, came - wanted) };
-        if times > 0 {
-            deltas.push(FrameDelta { delta, bytes: bytes.to_vec(), times });
+/// The frames that are missing, in the order of sending, and those that are unexpected, in the order of arrival.
+fn deltas(wanted: &FrameSequence, came: &FrameSequence) -> FrameDeltas {
+    let mut deltas = FrameDeltas::default();
+    for (delta, these, others) in [(Delta::Missing, wanted, came), (Delta::Unexpected, came, wanted)] {
+        for (bytes, times) in these.totals() {
+            deltas.add(delta, bytes, times.saturating_sub(others.times(bytes)));
         }
     }
     deltas
@@ -49,7 +48,10 @@ fn deltas(wanted: &FrameSequence, came: &FrameSequence) -> Vec<FrameDelta> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{judge::checks::tests::found_by, model::sink::PortId};
+    use crate::{
+        judge::checks::tests::found_by,
+        model::{mismatch::FrameDelta, sink::PortId},
+    };
 
     fn frames(frames: &[(&[u8], u64)]) -> FrameSequence {
         frames.iter().copied().collect()
