@@ -1,7 +1,8 @@
 //! Sending frames to an attached program, and observing what it does with them.
 
 use std::{
-    collections::BTreeMap,
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet, HashSet},
     time::{Duration, Instant},
 };
 
@@ -135,8 +136,12 @@ pub fn run_attached<'a>(
     let per_cpu = counted_since(subject, &before)?;
     let closing = closing_frame(nonce);
     let closed = exchange.come_to_rest(passes, &closing, ran)?;
-    // Bytes may have been appended to it on the way.
-    let is_sent = |one: &[u8]| frames.clone().any(|(frame, _)| one.starts_with(frame));
+    // Bytes may have been appended to it on the way. Frames are looked up by hash: there may be a million.
+    let sent = LazyCell::new(|| frames.clone().map(|(frame, _)| frame).collect::<HashSet<&[u8]>>());
+    let lengths = LazyCell::new(|| sent.iter().map(|frame| frame.len()).collect::<BTreeSet<usize>>());
+    let is_sent = |one: &[u8]| {
+        lengths.iter().any(|length| one.get(..*length).is_some_and(|begin| sent.contains(begin)))
+    };
     let Arrived { frames, foreign } = exchange.collect(&closing, closed, passes, is_sent)?;
     if interrupt::is_requested() {
         // A wait may have been cut short.
