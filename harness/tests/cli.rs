@@ -72,6 +72,7 @@ const PRIVILEGED: &[Case] = &[
     ("counters_that_damage_frames_are_found", damages),
     ("an_answer_that_is_no_drop_does_not_pass_for_one", no_drop),
     ("a_file_that_is_no_object_exits_2", no_object),
+    ("without_sys_the_machine_is_at_fault_and_the_path_is_named", without_sys),
     ("an_object_with_several_programs_asks_which", which_program),
     ("an_interface_that_is_not_there_exits_3", no_interface),
     ("interrupted_it_says_what_was_not_run", interrupted),
@@ -384,6 +385,17 @@ fn full_stderr() -> Result {
         if status.code() != Some(2) {
             return Err(format!("{arguments:?}: {status}, expected exit code 2").into());
         }
+    }
+    Ok(())
+}
+
+/// What a container may lack is no fault of the object.
+fn without_sys() -> Result {
+    for arguments in ["validate --scenario ipv4/udp", "watch lo"] {
+        let script = format!("umount --lazy /sys && exec {} {arguments}", env!("CARGO_BIN_EXE_xdproof"));
+        let mut command = Command::new("unshare");
+        let output = command.args(["--mount", "sh", "-c", &script]).env("NO_COLOR", "1").output()?;
+        expect_one_error(&output, 3, &["/sys/devices/system/cpu/possible", "No such file"])?;
     }
     Ok(())
 }

@@ -86,6 +86,10 @@ impl<W: io::Write> Console<W> {
         self.findings(&result.findings)?;
         self.attach_semantics(&result.attach_semantics)?;
         self.failures(&result.trials)?;
+        // A counter that counts nothing may wait for user space.
+        for note in result.environment.program.notes.iter().filter(|_| result.is_bad()) {
+            writeln!(self.to, "{}", wrapped(&format!("note: {note}"), 0, 2))?;
+        }
         let style = match (result.is_bad(), result.summary.not_run > 0) {
             (true, _) => style_of(VerdictKind::Fail),
             (false, true) => style_of(VerdictKind::Skip),

@@ -143,3 +143,30 @@ failures! {
     StoreError: |error| Self::input(error),
     PlanError: |error| Self::input(error),
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::program::VerifierLog;
+
+    use super::*;
+
+    #[test]
+    fn a_long_log_of_the_verifier_is_in_a_file_and_its_end_is_shown() {
+        let lines: Vec<String> = (0..100).map(|line| format!("line {line}")).collect();
+        let text = lines.join("\n");
+        let rejected = |text: &str| ProgramError::Rejected {
+            program: "count".to_owned(),
+            answer: io::Error::from_raw_os_error(7),
+            log: VerifierLog { text: text.to_owned() },
+        };
+        let Failure::Input(error) = Failure::from(rejected(&text)) else { panic!("not an input") };
+        let shown = error.to_string();
+        assert!(shown.contains("Argument list too long") && shown.contains("\nline 99\n"), "{shown}");
+        assert!(!shown.contains("line 70\n"), "{shown}");
+        let path = shown.rsplit(" are in ").next().unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
+        fs::remove_file(path).unwrap();
+        let Failure::Input(error) = Failure::from(rejected("line 1\nline 2")) else { panic!("not an input") };
+        assert!(error.to_string().ends_with("line 2"), "{error}");
+    }
+}

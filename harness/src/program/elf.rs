@@ -26,7 +26,7 @@ type Header = elf::FileHeader64<Endianness>;
 /// An object file that is damaged, or that is no BPF object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfProblem {
-    #[error("it is not an ELF file of 64 bits")]
+    #[error("it is not a BPF object (no ELF file of 64 bits)")]
     NotElf,
     #[error("it is for another machine (ELF machine {machine}); build it with `-target bpf`")]
     Machine { machine: u16 },

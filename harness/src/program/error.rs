@@ -92,8 +92,8 @@ impl ProgramError {
     #[must_use]
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Open { .. }
-            | Self::Object { .. }
+            Self::Open { source, .. } => !Self::is_of_machine(source),
+            Self::Object { .. }
             | Self::Link { .. }
             | Self::Map { .. }
             | Self::Slot { .. }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
+    sync::OnceLock,
 };
 
 use aya_obj::btf::BtfKind;
@@ -118,18 +119,24 @@ fn option(types: &Btf, variable: u32, name: &str, is_weak: bool) -> Result<Vec<u
         }
         _ => {}
     }
-    let (settings, place) = match procfs::kernel_config() {
-        Ok(settings) => (settings, "/proc/config.gz or /boot".to_owned()),
-        Err(error) => (HashMap::new(), format!("which cannot be read: {error}")),
-    };
+    let (settings, place) = settings();
     match settings.get(name) {
         Some(setting) => {
             let unfit = || ExternProblem::Unfit { symbol: name.to_owned(), value: shown(setting).to_owned() };
             value(types, id, size, setting).ok_or_else(unfit)
         }
         None if is_weak => Ok(vec![0; size]),
-        None => Err(ExternProblem::NoOption { symbol: name.to_owned(), place }),
+        None => Err(ExternProblem::NoOption { symbol: name.to_owned(), place: place.clone() }),
     }
+}
+
+/// Returns the configuration of the running kernel, which is read once, and where it is from.
+fn settings() -> &'static (HashMap<String, ConfigSetting>, String) {
+    static SETTINGS: OnceLock<(HashMap<String, ConfigSetting>, String)> = OnceLock::new();
+    SETTINGS.get_or_init(|| match procfs::kernel_config() {
+        Ok(settings) => (settings, "/proc/config.gz or /boot".to_owned()),
+        Err(error) => (HashMap::new(), format!("which cannot be read: {error}")),
+    })
 }
 
 fn shown(setting: &ConfigSetting) -> &str {

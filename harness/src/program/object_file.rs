@@ -203,3 +203,57 @@ impl<'a> ObjectFile<'a> {
         (types, ext)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linked(object: &Object, bytes: &[u8]) -> Result<(), ProgramError> {
+        let file =
+            ObjectFile::parse(object, bytes).map_err(|problem| ProgramError::object(object, problem))?;
+        let selected = file.select()?;
+        file.counter(&selected)?;
+        let linker = file.link(&selected)?;
+        let sections = image::sections_of(&selected.code, &selected.reach);
+        for &program in &selected.reach.programs {
+            let function = &selected.code.functions[program];
+            let place = (sections[&function.section], function.place.start);
+            linker.link(place, &function.name).map_err(|source| ProgramError::link(object, source))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn only_the_functions_of_the_program_under_test_are_linked() {
+        let object = Object::default();
+        let file = ObjectFile::open(&object).unwrap();
+        let selected = file.select().unwrap();
+        assert!(selected.reach.functions.len() < selected.code.functions.len());
+        assert_eq!(selected.reach.programs.len(), 1);
+        linked(&object, BUILTIN).unwrap();
+    }
+
+    /// Each object is damaged in one to four bytes near each other.
+    #[test]
+    fn a_damaged_object_is_refused_or_linked_and_never_panics() {
+        let (object, mut refused) = (Object::default(), 0);
+        for seed in 0..500 {
+            let mut draws = fastrand::Rng::with_seed(seed);
+            let mut bytes = BUILTIN.to_vec();
+            let from = draws.usize(..bytes.len() - 64);
+            for _ in 0..draws.usize(1..=4) {
+                bytes[from + draws.usize(..64)] = draws.u8(..);
+            }
+            refused += usize::from(linked(&object, &bytes).is_err());
+        }
+        assert!(refused > 10, "{refused}");
+    }
+
+    #[test]
+    fn an_object_that_ends_anywhere_is_refused() {
+        let object = Object::default();
+        for length in (0..BUILTIN.len()).step_by(997) {
+            assert!(linked(&object, &BUILTIN[..length]).is_err(), "{length} bytes");
+        }
+    }
+}
