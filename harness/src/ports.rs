@@ -1,7 +1,8 @@
 //! Two linked ports, and the threads in their namespaces through which everything is done to them.
 
 use xdproof_netns::{
-    Error, IfIndex, LinkName, MacAddr, Offloads, PacketOptions, PacketSocket, Published, Worker, XdpMode,
+    Error, IfIndex, LinkName, MacAddr, Mounts, Offloads, PacketOptions, PacketSocket, Published, Worker,
+    XdpMode,
 };
 
 /// One end of a link.
@@ -88,15 +89,16 @@ impl PortPair {
         })
     }
 
-    /// Gives both namespaces names that `ip netns` lists.
+    /// Gives both namespaces names that `ip netns` lists, in mounts that outlive this process where it may use them.
     ///
     /// # Errors
     ///
     /// An error of the kernel, such as a name that is taken.
     pub fn publish(&self, prefix: &str) -> Result<[Published; 2], Error> {
-        Ok([
-            self.tester.namespace().publish(&format!("{prefix}-tester"))?,
-            self.dut.namespace().publish(&format!("{prefix}-dut"))?,
-        ])
+        let publish = |worker: &Worker, end: &str| {
+            let (namespace, name) = (worker.namespace().clone(), format!("{prefix}-{end}"));
+            Mounts::lasting().unwrap_or_default().run(move || namespace.publish(&name)).flatten()
+        };
+        Ok([publish(&self.tester, "tester")?, publish(&self.dut, "dut")?])
     }
 }

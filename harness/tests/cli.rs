@@ -63,6 +63,9 @@ const PRIVILEGED: &[Case] = &[
     ("validate_in_json_prints_the_result_and_nothing_else", validate_json),
     ("partitions_add_up_to_the_whole", partitions),
     ("scenarios_of_more_frames_than_are_wanted_are_skips", most_frames),
+    ("namespaces_that_are_kept_can_be_entered", keep),
+    ("a_machine_that_cannot_run_trials_says_why_once_and_exits_3", preconditions),
+    ("doctor_names_the_precondition_and_no_kernel_version", doctor_preconditions),
     ("offload_is_skipped_with_the_reason_and_proves_nothing", offload),
     ("a_counter_that_opens_one_tag_is_found", one_tag),
     ("a_counter_that_opens_one_tag_is_found_by_the_faster_injectors", one_tag_faster),
@@ -82,6 +85,7 @@ const PRIVILEGED: &[Case] = &[
     ("watch_counts_in_generic_mode_what_arrives", watch_generic),
     ("watch_counts_in_native_mode_what_arrives", watch_native),
     ("watch_ends_when_its_interface_is_gone", watch_gone),
+    ("watch_says_that_an_interface_is_down_and_takes_a_long_name", watch_down),
     ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
 ];
 
@@ -266,6 +270,87 @@ fn partitions() -> Result {
     let output = run(&["merge", &format!("{from}/2"), "--out", &to])?;
     expect_code(&output, 4)?;
     expect(stdout(&output).contains("part 1 of 2 is missing"), "no word of the missing part", &output)
+}
+
+/// The name is an alternative one of more than 15 bytes.
+fn watch_down() -> Result {
+    let script = "ip link add v0 type veth peer name v1; ip link property add dev v0 altname a-name-of-many-bytes; \
+                  exec \"$0\" watch a-name-of-many-bytes --count 1 --interval 0.1";
+    let mut command = Command::new("unshare");
+    let output = command.args(["--net", "sh", "-ec", script]).arg(xdproof().get_program()).output()?;
+    expect_code(&output, 0)?;
+    expect(stderr(&output).contains("the interface is down"), "not that it is down", &output)?;
+    expect(stderr(&output).matches("is down").count() == 1, "more than once", &output)
+}
+
+/// In a mount namespace of its own, too, which ends with the run.
+fn keep() -> Result {
+    for wrapper in [&["env"][..], &["unshare", "--mount"]] {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(xdproof().get_program());
+        command.args(["validate", "--keep", "--mode", "generic", "--scenario", "ipv4/udp"]);
+        let output = command.env("NO_COLOR", "1").output()?;
+        expect_code(&output, 0)?;
+        let errors = stderr(&output);
+        let names: Vec<&str> = errors.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        let ip = |words: &[&str]| Command::new("ip").arg("netns").args(words).output();
+        let links = |name: &&str| ip(&["exec", name, "ip", "-br", "link", "show", "type", "veth"]);
+        let seen: Vec<_> = names.iter().map(links).collect();
+        // Either takes the link along.
+        let deleted: Vec<_> = names.iter().map(|name| ip(&["delete", name])).collect();
+        for output in deleted {
+            expect_code(&output?, 0)?;
+        }
+        let seen: Vec<String> =
+            seen.into_iter().map(|seen| seen.map(|seen| stdout(&seen))).collect::<Result<_, _>>()?;
+        let is_up = seen.iter().all(|links| links.contains("UP"));
+        expect(names.len() == 2 && is_up, &format!("{wrapper:?}: {names:?}, {seen:?}"), &output)?;
+    }
+    Ok(())
+}
+
+/// Mounts `/proc/sys` read-only, as containers have it.
+const READ_ONLY: &str =
+    "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys; exec \"$0\" \"$@\"";
+
+/// Runs the command as a container or a limit would have it.
+fn confined(script: &str, arguments: &[&str]) -> Result<std::process::Output> {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "bash", "-ec", script]).arg(xdproof().get_program()).args(arguments);
+    Ok(command.env("NO_COLOR", "1").output()?)
+}
+
+fn preconditions() -> Result {
+    let without = |capability: &str| {
+        format!("exec setpriv --bounding-set=-{capability} --inh-caps=-{capability} \"$0\" \"$@\"")
+    };
+    for (script, parts) in [
+        (without("sys_admin"), &["CAP_SYS_ADMIN is missing", "--privileged"][..]),
+        (without("net_raw"), &["CAP_NET_RAW is missing", "sudo"]),
+        (without("net_admin"), &["CAP_NET_ADMIN is missing"]),
+        ("exec unshare --user --map-root-user --net \"$0\" \"$@\"".to_owned(), &["user namespace"]),
+        (READ_ONLY.to_owned(), &["/proc/sys is read-only", "Read-only file system", "remount"]),
+        ("umount --lazy /sys; exec \"$0\" \"$@\"".to_owned(), &["/sys/devices/system/cpu/possible", "mount"]),
+        ("ulimit -n 128; exec \"$0\" \"$@\"".to_owned(), &["ulimit -n (open files) is 128", "--jobs"]),
+        ("ulimit -v 800000; exec \"$0\" \"$@\"".to_owned(), &["ulimit -v (address space) is 800000 KiB"]),
+    ] {
+        let output = confined(&script, &["validate", "--jobs", "2"])?;
+        expect_one_error(&output, 3, parts)?;
+        expect(stdout(&output).is_empty(), "trials have begun", &output)?;
+    }
+    Ok(())
+}
+
+fn doctor_preconditions() -> Result {
+    let output = confined(READ_ONLY, &["doctor"])?;
+    expect_code(&output, 3)?;
+    let printed = stdout(&output);
+    expect(
+        printed.contains("/proc/sys is read-only") && printed.contains("remount"),
+        "not the cause",
+        &output,
+    )?;
+    expect(!printed.contains("boot a kernel"), "the kernel is blamed", &output)
 }
 
 fn offload() -> Result {

@@ -65,7 +65,7 @@ const CASES: &[Case] = &[
     ("32_bit_values_in_a_hash_are_counters", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
     ("a_32_bit_counter_that_wraps_while_it_counts_has_counted", wraps),
     ("more_slots_than_protocols_are_a_counter", || is_read(&["ENTRIES=1000"])),
-    ("counting_beyond_the_protocol_numbers_is_an_error", strays),
+    ("counting_beyond_the_protocol_numbers_fails_one_trial", strays),
     ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
     ("of_two_maps_that_fit_the_named_one_is_read", two_maps),
     ("a_key_of_8_bytes_is_refused", || refused(&["KEY=__u64"], &["packets", "key has 8 bytes"])),
@@ -370,15 +370,16 @@ fn wraps() -> Result {
     Err(format!("{}, then {}\n{}", first.verdict, second.verdict, explain(&second)).into())
 }
 
-/// Maps are read at once, or key by key.
+/// Maps are read at once, or key by key. The other trials are judged by the rest of the map.
 fn strays() -> Result {
     for map in ["PERCPU_ARRAY", "ARRAY", "HASH", "PERCPU_HASH"] {
         let compiled = Compiled::new(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}"), "ENTRIES=1000", "ALSO=300"])?;
         let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
-        let record = lab.run(&four_packets()?);
+        let trial = four_packets()?;
+        let [record, second] = [(); 2].map(|()| lab.run(&trial));
         let told = record.reason.as_deref().is_some_and(|reason| reason.contains("key 300"));
-        if record.verdict != VerdictKind::Error || !told {
-            return Err(format!("{map}: {}: {:?}", record.verdict, record.reason).into());
+        if (record.verdict, second.verdict) != (VerdictKind::Fail, VerdictKind::Pass) || !told {
+            return Err(format!("{map}: {}, {}: {:?}", record.verdict, second.verdict, record.reason).into());
         }
     }
     Ok(())

@@ -95,7 +95,7 @@ pub struct Channels {
 impl Host {
     /// Reads the names and versions of a link's driver (`ETHTOOL_GDRVINFO`).
     pub fn driver(&mut self, index: IfIndex) -> Result<Option<Driver>, Error> {
-        let read = self.ethtool_ioctl("read the driver's name", index, sys::driver_info);
+        let read = self.link_ioctl("read the driver's name", index, sys::driver_info);
         Ok(unless_unsupported(read)?.map(|texts| {
             let [name, version, firmware, bus] = texts.map(|text| string(&text).unwrap_or_default());
             Driver { name, version, firmware, bus }
@@ -108,7 +108,7 @@ impl Host {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let values = self.ethtool_ioctl("read the driver's statistics", index, |socket, link| {
+        let values = self.link_ioctl("read the driver's statistics", index, |socket, link| {
             sys::driver_statistics(socket, link, names.len())
         })?;
         Ok(names.into_iter().zip(values).collect())
@@ -215,7 +215,7 @@ impl Host {
         Ok(replies.and_then(|replies| replies.into_iter().next()))
     }
 
-    fn ethtool_ioctl<T>(
+    pub(crate) fn link_ioctl<T>(
         &mut self,
         action: &'static str,
         index: IfIndex,

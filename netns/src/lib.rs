@@ -12,6 +12,7 @@ mod host;
 mod link;
 mod link_settings;
 mod mounts;
+mod multicast;
 mod names;
 mod namespace;
 mod netlink;

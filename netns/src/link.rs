@@ -13,7 +13,9 @@ use rtnetlink::{
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         address::{AddressAttribute, AddressMessage},
-        link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64},
+        link::{
+            LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop, Stats64,
+        },
     },
 };
 #[cfg(feature = "serde")]
@@ -40,6 +42,8 @@ pub struct Link {
     pub settings: LinkSettings,
     /// Maximum MTU, if there is one. It depends on the attached programs.
     pub max_mtu: Option<u32>,
+    /// Alternative names, of up to 127 bytes each (`ALTIFNAMSIZ`, Linux 5.5).
+    pub alt_names: Vec<String>,
     /// Administratively up and with a carrier (`IFF_RUNNING` and `IFF_LOWER_UP`): frames pass.
     pub running: bool,
     /// Frames begin with an Ethernet header (`ARPHRD_ETHER`).
@@ -119,6 +123,7 @@ impl Link {
             name: name.ok_or_else(|| request.incomplete("link name"))??,
             settings: LinkSettings::default(),
             max_mtu: None,
+            alt_names: Vec::new(),
             running: header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             ethernet: header.link_layer_type == LinkLayerType::Ether,
             loopback: header.flags.contains(LinkFlags::Loopback),
@@ -142,6 +147,15 @@ impl Link {
                 LinkAttribute::Controller(index) => link.master = IfIndex::new(index),
                 LinkAttribute::Link(index) => link.iflink = IfIndex::new(index),
                 LinkAttribute::ParentDevName(device) => link.parent = Some(device),
+                LinkAttribute::PropList(properties) => {
+                    link.alt_names = properties
+                        .into_iter()
+                        .filter_map(|property| match property {
+                            Prop::AltIfName(name) => Some(name),
+                            _ => None,
+                        })
+                        .collect();
+                }
                 LinkAttribute::Qdisc(kind) => link.qdisc = Some(kind),
                 LinkAttribute::Xdp(attributes) => link.xdp = XdpState::read(&attributes),
                 LinkAttribute::LinkInfo(infos) => {
@@ -234,6 +248,20 @@ impl Host {
         let mut links = self.get_links(&request, LinkBuilder::default())?;
         links.sort_by_key(|link| link.index);
         Ok(links)
+    }
+
+    /// Returns the link that has a name or an alternative name, which may be longer than a [`LinkName`].
+    pub fn link_called(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        if let Ok(name) = name.parse() {
+            return match self.link(&name) {
+                Err(Error::NoSuchLink { .. }) => Ok(None),
+                found => found.map(Some),
+            };
+        }
+        Ok(self
+            .links()?
+            .into_iter()
+            .find(|link| link.alt_names.iter().any(|alternative| alternative == name)))
     }
 
     fn one_link(

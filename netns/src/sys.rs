@@ -25,7 +25,7 @@ pub use bpf_object::{
     freeze_map, load_types, load_xdp_program, test_run, update_map,
 };
 pub use counter_array::{CounterArray, CounterReading};
-pub(crate) use device::{driver_info, driver_statistics, namespace_kind};
+pub(crate) use device::{add_multicast, driver_info, driver_statistics, namespace_kind};
 pub(crate) use packet::{bind_packet, packet_drops, set_option};
 pub(crate) use xsk::RingMemory;
 

@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
-use xdproof_netns::LinkName;
 
 use crate::{
-    cli::{Failure, Output, restore},
+    cli::{Failure, Output, interface::InterfaceName, restore},
     model::{
         finding::{Finding, FindingKind, Severity},
         mode::{InjectorKind, Mode},
@@ -28,10 +27,10 @@ pub(super) struct DeviceArgs {
     /// emulator. For the run they are moved to namespaces of ours; afterwards they are restored. A bond or a bridge, which the
     /// kernel does not move, stays where it is with its ports, and has no address meanwhile.
     #[arg(long, value_name = "DEV", requires = "tester")]
-    pub(super) dut: Option<LinkName>,
+    pub(super) dut: Option<InterfaceName>,
     /// Send from this interface, linked back to back to the DUT.
     #[arg(long, value_name = "DEV", requires = "dut")]
-    tester: Option<LinkName>,
+    tester: Option<InterfaceName>,
     /// Call the DUT NAME in results [default: its driver's name].
     #[arg(long, value_name = "NAME", requires = "dut")]
     label: Option<String>,
@@ -54,7 +53,7 @@ impl DeviceArgs {
             return Ok(ClaimedDevices::default());
         };
         let options = ClaimOptions { force: self.force, ..ClaimOptions::default() };
-        let pair = DevicePair::claim(dut, tester, options)?;
+        let pair = DevicePair::claim(&dut.resolve()?, &tester.resolve()?, options)?;
         if !pair.recovered.is_empty() {
             restore::print(&pair.recovered, output).map_err(Failure::output)?;
         }

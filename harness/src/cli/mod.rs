@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod export;
 mod fan_out;
+mod interface;
 mod list;
 mod manual;
 mod merge;

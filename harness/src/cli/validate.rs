@@ -117,7 +117,7 @@ impl Validate {
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
         preconditions::check(jobs)?;
         let file = result_args.create()?;
-        let options = LabOptions { counted: expect_action, origin, part: partition, most_frames };
+        let options = LabOptions { counted: expect_action, origin, part: partition, most_frames, keep };
         let lab = Lab::open(object.object(), options)?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
@@ -142,10 +142,20 @@ impl Validate {
             let names = lab
                 .keep(&format!("xdproof-{}", std::process::id()))
                 .map_err(|error| Failure::machine(anyhow::anyhow!("failed to {error}")))?;
-            let names = names.join("\n  ");
-            say_on_stderr(format_args!("kept namespaces:\n  {names}\nremove each by `ip netns delete NAME`"));
+            say_on_stderr(format_args!("{}", kept(&names)));
         }
         Ok(exit(&result))
+    }
+}
+
+/// Says which namespaces were kept, and how to enter one.
+fn kept(names: &[String]) -> String {
+    match names.first() {
+        None => "no namespace is kept: no trial has left a clean link".to_owned(),
+        Some(first) => format!(
+            "kept namespaces:\n  {}\nenter one by `ip netns exec {first} bash`, remove each by `ip netns delete NAME`",
+            names.join("\n  ")
+        ),
     }
 }
 

@@ -14,7 +14,10 @@ use xdproof_ebpf::abi::protocol_name;
 use xdproof_netns::{Error as NetError, LinkName, NetNs, Offloads, Worker, XdpMode};
 
 use crate::{
-    cli::{Exit, Failure, Output, args::ObjectArgs, signals::EndSignals, stderr::say_on_stderr},
+    cli::{
+        Exit, Failure, Output, args::ObjectArgs, interface::InterfaceName, signals::EndSignals,
+        stderr::say_on_stderr,
+    },
     exchange::difference,
     host::xdp_mode,
     model::{
@@ -27,8 +30,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Watch {
     /// Interface of the current network namespace.
-    #[arg(value_parser = link_name)]
-    interface: LinkName,
+    interface: InterfaceName,
     /// Attach in generic (SKB) mode.
     #[arg(short = 'S', long, group = "wanted")]
     generic: bool,
@@ -74,7 +76,7 @@ impl Watch {
         runtime.block_on(async {
             // Before anything is attached: from here on, no signal ends the process before it detaches.
             let mut signals = EndSignals::listen()?;
-            let station = WatchedInterface::set_up(&self.interface, mode, self.object.clone())?;
+            let station = WatchedInterface::set_up(&self.interface.resolve()?, mode, self.object.clone())?;
             let watched = self.watch(&station, &mut signals, output).await;
             station.take_down()?;
             watched.map(|()| Exit::AsExpected)
@@ -88,6 +90,9 @@ impl Watch {
         output: Output,
     ) -> Result<(), Failure> {
         let mut printer = Printer { to: output.people(), json: output.json };
+        if let Some(why) = station.silence() {
+            say_on_stderr(format_args!("{}: {why}", self.interface));
+        }
         let WatchedInterface { counters, attachment: Attachment { mode, id, .. }, .. } = station;
         // Read before the attachment is printed: whatever is sent from then on is counted.
         let (mut before, mut since) = (counters.counts()?, Instant::now());
@@ -104,6 +109,7 @@ impl Watch {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut left = self.count;
         let mut gone = None;
+        let mut is_down = station.silence().is_some();
         while left != Some(0) && gone.is_none() {
             let ended = tokio::select! {
                 _ = ticks.tick() => false,
@@ -122,6 +128,11 @@ impl Watch {
             }
             left = left.map(|left| left - 1);
             gone = station.end();
+            let silent = station.silence();
+            if let Some(why) = silent.filter(|_| !is_down) {
+                say_on_stderr(format_args!("{}: {why}", self.interface));
+            }
+            is_down = silent.is_some();
         }
         printer.totals(&totals).map_err(Failure::output)?;
         gone.map_or(Ok(()), |what| Err(Failure::Machine(anyhow!("{}: {what}", self.interface))))
@@ -167,6 +178,18 @@ impl WatchedInterface {
             Ok(state) if state.attached(mode) == Some(id) => None,
             Ok(_) => Some("the program was detached by another process"),
             Err(_) => Some("the interface was deleted"),
+        }
+    }
+
+    /// Returns why nothing can arrive at the moment, if that is so.
+    fn silence(&self) -> Option<&'static str> {
+        let index = self.attachment.index;
+        match self.worker.call(move |host| host.link_by_index(index)) {
+            Ok(link) if !link.settings.up => {
+                Some("the interface is down, so that nothing arrives until `ip link set dev NAME up`")
+            }
+            Ok(link) if !link.running => Some("the interface has no carrier, so that nothing arrives"),
+            _ => None,
         }
     }
 
@@ -259,10 +282,6 @@ impl Printer {
 #[expect(clippy::cast_precision_loss, reason = "no interface receives 2^53 packets in an interval")]
 fn per_second(packets: u64, seconds: f64) -> f64 {
     packets as f64 / seconds
-}
-
-fn link_name(text: &str) -> Result<LinkName, String> {
-    text.parse().map_err(|error| format!("failed to {error}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -47,6 +47,8 @@ pub struct CounterMap {
     per_cpu: bool,
     /// The same map, where it can be read at once.
     array: Option<CounterArray>,
+    /// Counts at keys that are no protocol numbers are left out instead of refused.
+    ignores_stray: bool,
 }
 
 impl fmt::Debug for CounterMap {
@@ -81,7 +83,7 @@ impl CounterMap {
             4 => (Box::new(Table::<u32>::new(map)?), Width::Bits32),
             _ => (Box::new(Table::<u64>::new(map)?), Width::Bits64),
         };
-        Ok(Self { slots, width, per_cpu, array })
+        Ok(Self { slots, width, per_cpu, array, ignores_stray: false })
     }
 
     /// Returns how wide the counters are: what was added between two [readings](Self::counts) is taken modulo that.
@@ -127,9 +129,14 @@ impl CounterMap {
             }
         });
         match stray.map_err(kernel(READ))? {
-            Some(key) => Err(ProgramError::KeyOutOfRange { key }),
-            None => Ok(per_cpu),
+            Some(key) if !self.ignores_stray => Err(ProgramError::KeyOutOfRange { key }),
+            _ => Ok(per_cpu),
         }
+    }
+
+    /// Leaves counts at keys that are no protocol numbers out from now on.
+    pub fn ignore_stray(&mut self) {
+        self.ignores_stray = true;
     }
 
     /// Returns the sum of some slots over the CPUs: quicker than [`CounterMap::counts`].

@@ -59,6 +59,13 @@ impl Subject {
         self.counters.as_ref().is_some_and(CounterMap::is_per_cpu)
     }
 
+    /// [Leaves out](CounterMap::ignore_stray) counts at keys that are no protocol numbers.
+    pub fn ignore_stray(&mut self) {
+        if let Some(counters) = &mut self.counters {
+            counters.ignore_stray();
+        }
+    }
+
     /// [Presets](CounterMap::preset) a counter.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use crate::{
         arrival_order::OrderTraits,
         expectation::CounterTrial,
         findings::Attached,
-        trial::{judge, testbed_changed, unexpected_attach},
+        trial::{judge, stray_key, testbed_changed, unexpected_attach},
     },
     model::{
         action::CountedAction,
@@ -79,6 +79,8 @@ pub struct Lab {
     pub(super) pool: Pool,
     nonce: AtomicU64,
     health: Health,
+    /// A trial has failed because the map counted at a key that is no protocol number.
+    has_stray: AtomicBool,
     _counting: RunCounting,
 }
 
@@ -110,6 +112,7 @@ impl Lab {
             pool: Pool::default(),
             nonce: AtomicU64::new(0),
             health: Health::default(),
+            has_stray: AtomicBool::new(false),
             _counting: counting,
         })
     }
@@ -247,7 +250,7 @@ impl Lab {
     }
 
     /// Publishes the namespaces of one rig of each kind under names that outlive this process and begin with
-    /// `prefix`; returns their paths.
+    /// `prefix`; returns those names.
     ///
     /// # Errors
     ///
@@ -373,6 +376,14 @@ impl Lab {
                 let observation = Observation { queues, unobservable, ..observation };
                 let verdict = judge(expected, &observation, self.conditions().deviation(trial));
                 (verdict, Some(observation), Some(rig))
+            }
+            Err(ExchangeError::Program(ProgramError::KeyOutOfRange { key })) => {
+                // One trial fails for it; the others are judged by the rest of the map.
+                if !self.has_stray.swap(true, Ordering::Relaxed) {
+                    return (Verdict::Fail(vec![stray_key(key)]), None, None);
+                }
+                rig.counter().ignore_stray();
+                self.observe_and_judge(rig, trial, expected, queues)
             }
             Err(error) => match self.conditions().too_long(trial.path.mode, trial.longest()) {
                 Some(reason) if error.refused_frame() => {

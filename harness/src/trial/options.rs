@@ -18,4 +18,6 @@ pub struct LabOptions {
     pub part: Option<Partition>,
     /// Skip scenarios that send more frames.
     pub most_frames: Option<u64>,
+    /// Leave programs attached after the last trial, until the lab is dropped or [kept](crate::trial::Lab::keep).
+    pub keep: bool,
 }

@@ -167,7 +167,7 @@ impl Pool {
     }
 
     /// Publishes the namespaces of one rig of each kind under names that outlive this process and begin with `prefix`; returns
-    /// their paths.
+    /// those names.
     pub(crate) fn keep(&self, prefix: &str) -> Result<Vec<String>, xdproof_netns::Error> {
         let mut names = Vec::new();
         for (kind, slot) in std::mem::take(&mut *self.slots()) {
@@ -175,7 +175,7 @@ impl Pool {
             if let Some(Rig::Attached(rig)) = rigs.pop() {
                 let prefix = format!("{prefix}-{}", kind.name());
                 for name in rig.ports.publish(&prefix)? {
-                    names.push(name.path().display().to_string());
+                    names.extend(name.path().file_name().map(|name| name.to_string_lossy().into_owned()));
                     name.persist();
                 }
             }

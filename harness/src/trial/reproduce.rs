@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn command(trial: &Trial<'_>, facts: &Facts, object: &Object, options: &LabOptions) -> String {
     let TrialPath { mode, injector } = trial.path;
     let Object { path, program, map, contents: _ } = object;
-    let LabOptions { counted, origin, part: _, most_frames: _ } = options;
+    let LabOptions { counted, origin, part: _, most_frames: _, keep: _ } = options;
     let counted = (*counted == CountedAction::Drop).then_some("drop");
     let word = |text: String| quoted(text.as_bytes());
     let file = |path: &PathBuf| quoted(path.as_os_str().as_bytes());

@@ -87,7 +87,9 @@ pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<R
     let ended = trials.len();
     let trials = refused_modes::collapse(trials, &lab.pool.attached());
     let planned = plan.len() - (ended - trials.len());
-    lab.detach();
+    if !lab.options.keep {
+        lab.detach();
+    }
     findings.extend(give_back());
     findings::sort(&mut findings);
     let result = RunResult {

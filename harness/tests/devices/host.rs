@@ -76,6 +76,8 @@ ip -6 route add 2001:db8:3::/48 via fe80::9 dev d0 table 200 expires 7200
 ip neighbour add 192.0.2.9 lladdr 02:bb:00:00:00:09 dev t0 nud permanent
 ip neighbour add 2001:db8::9 lladdr 02:bb:00:00:00:09 dev t0 nud permanent
 ip neighbour add proxy 192.0.2.99 dev t0
+ip maddress add 01:00:5e:00:00:77 dev t0
+ip maddress add 33:33:00:00:77:77 dev d0
 sysctl -qw net.ipv6.conf.t0.accept_dad=1
 ";
 
@@ -118,6 +120,9 @@ const COMMANDS: &[&str] = &[
     "ip -d -6 route show table all",
     "ip -d neighbour show nud permanent",
     "ip -d neighbour show proxy",
+    // Those of the protocols come in any order.
+    "ip -o maddress show dev t0 | grep -i static || true",
+    "ip -o maddress show dev d0 | grep -i static || true",
     "tc qdisc show dev t0",
     "tc qdisc show dev d0",
     "ethtool -k t0",

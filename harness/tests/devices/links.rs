@@ -104,3 +104,15 @@ pub(crate) fn taps() -> Result {
     expect(record.driver == "tun" && record.bus.is_none(), &format!("{record:?}"))?;
     host.expect_state(&before)
 }
+
+/// Those of more than 15 bytes are no link names.
+pub(crate) fn alternative_names() -> Result {
+    let host = TestHost::plain()?;
+    host.sh("ip link property add dev d0 altname the-device-under-test")?;
+    host.sh("ip link property add dev t0 altname short")?;
+    let words = ["validate", "--dut", "the-device-under-test", "--tester", "short", "--scenario", "ipv4/udp"];
+    crate::cli::expect_code(&host.xdproof(&words)?, 0)?;
+    expect(host.sh("ip link show dev d0")?.contains("altname the-device-under-test"), "the name is lost")?;
+    let words = ["validate", "--dut", "another-device-under-test", "--tester", "t0"];
+    crate::cli::expect_one_error(&host.xdproof(&words)?, 3, &["another-device-under-test"])
+}

@@ -103,6 +103,7 @@ const CASES: &[Case] = &[
     ("tags_that_a_switch_takes_out_are_found_by_frames", switch::stripping),
     ("foreign_frames_during_trials_are_retried_and_reported", switch::foreign),
     ("a_switch_port_in_stp_learning_is_waited_for", switch::learning),
+    ("devices_are_claimed_by_alternative_names", links::alternative_names),
     ("taps_are_claimed_and_restored", links::taps),
     ("a_bridge_stays_in_place_and_is_restored", in_place::bridge),
     ("restore_undoes_a_run_on_a_bridge_killed_after_any_step", in_place::bridge_killed_anywhere),

@@ -8,7 +8,7 @@ use std::{
 use libc::{c_int, c_void};
 
 use super::{check, narrow};
-use crate::LinkName;
+use crate::{LinkName, MacAddr};
 
 /// Returns the `CLONE_NEW*` flag of the namespace behind a descriptor: `ioctl(NS_GET_NSTYPE)`, Linux 4.11, no
 /// capability (`ns_ioctl()` in `fs/nsfs.c`). `ENOTTY` if it is not a namespace.
@@ -17,8 +17,8 @@ pub(crate) fn namespace_kind(fd: BorrowedFd<'_>) -> io::Result<c_int> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) })
 }
 
-/// Sends a command of ethtool, which is in the first field of a structure: `ioctl(SIOCETHTOOL)`.
-fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> io::Result<()> {
+/// Returns a request about a link, all of it zeros but for the name.
+fn request_for(link: &LinkName) -> libc::ifreq {
     // SAFETY: ifreq consists of integers and of a union of integers and pointers, for which all zeros is a
     // value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
@@ -26,6 +26,27 @@ fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> i
     for (place, byte) in request.ifr_name.iter_mut().zip(link.as_ref().bytes()) {
         *place = byte.cast_signed();
     }
+    request
+}
+
+/// Adds a link-layer group address that stays until it is removed: `ioctl(SIOCADDMULTI)`, any Linux,
+/// `CAP_NET_ADMIN` (`dev_mc_add_global()` in `net/core/dev_addr_lists.c`). `EEXIST` if it is there.
+pub(crate) fn add_multicast(socket: BorrowedFd<'_>, link: &LinkName, address: MacAddr) -> io::Result<()> {
+    let mut request = request_for(link);
+    let mut data = [0; 14];
+    for (place, byte) in data.iter_mut().zip(address.0) {
+        *place = byte.cast_signed();
+    }
+    // The kernel wants no family (`dev_ifsioc()` in `net/core/dev_ioctl.c`): AF_UNSPEC is 0.
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: 0, sa_data: data };
+    // SAFETY: the descriptor is open while it is borrowed, and the request is a live ifreq.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDMULTI, &raw const request) })?;
+    Ok(())
+}
+
+/// Sends a command of ethtool, which is in the first field of a structure: `ioctl(SIOCETHTOOL)`.
+fn ethtool(socket: BorrowedFd<'_>, link: &LinkName, structure: *mut c_void) -> io::Result<()> {
+    let mut request = request_for(link);
     request.ifr_ifru.ifru_data = structure.cast();
     // SAFETY: the descriptor is open while it is borrowed; the callers pass a live structure of the size that
     // the kernel derives from its command.

@@ -154,8 +154,22 @@ pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
         mode: None,
         message: format!("the kernel printed: {}", message.text),
     };
-    messages.iter().filter(|message| is_fault(message)).map(fault).collect()
+    let explained = |(at, message): (usize, &KernelMessage)| {
+        let mut fault = fault(message);
+        if let [.., cut, why] = &messages[..at]
+            && cut.text.contains(CUT_HERE)
+            && !is_fault(why)
+        {
+            fault.message = format!("{}: {}", fault.message, why.text);
+        }
+        fault
+    };
+    messages.iter().enumerate().filter(|(_, message)| is_fault(message)).map(explained).collect()
 }
+
+/// The line that begins a warning; `WARN(condition, format, ...)` prints its explanation behind it and before `WARNING:`
+/// (`warn_slowpath_fmt()` and `__warn_printk()` of `kernel/panic.c`).
+const CUT_HERE: &str = "[ cut here ]";
 
 /// Sorts findings by severity, and removes duplicates.
 pub fn sort(findings: &mut Vec<Finding>) {
@@ -301,6 +315,19 @@ mod tests {
             of_kernel(&[message("link is down"), message("WARNING: CPU: 0 PID: 1 at net/core/dev.c:1")]);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].severity, Severity::Fault);
+    }
+
+    #[test]
+    fn a_warning_is_told_with_the_line_that_explains_it() {
+        let told = |lines: &[&str]| {
+            let messages: Vec<_> = lines.iter().map(|line| message(line)).collect();
+            of_kernel(&messages).into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+        };
+        let (cut, warning) =
+            ("------------[ cut here ]------------", "WARNING: CPU: 0 PID: 1 at lib/refcount.c:28");
+        let explained = format!("the kernel printed: {warning}: refcount_t: underflow; use-after-free.");
+        assert_eq!(told(&[cut, "refcount_t: underflow; use-after-free.", warning]), [explained]);
+        assert_eq!(told(&["link is down", cut, warning]), [format!("the kernel printed: {warning}")]);
     }
 
     #[test]

@@ -39,6 +39,14 @@ pub fn unexpected_attach(expected: impl Into<String>, observed: impl Into<String
     Mismatch::new(CheckId::new("attach"), FaultClass::UnexpectedAttach, "attach", expected, observed)
 }
 
+/// The map counted at a key that is no protocol number.
+#[must_use]
+pub fn stray_key(key: u32) -> Mismatch {
+    let (subject, observed) =
+        (format!("key {key} of the counter map"), "a count; protocol numbers end at 255");
+    Mismatch::new(CheckId::new("counts"), FaultClass::Miscounted, subject, "no count", observed)
+}
+
 /// The trial left its testbed changed.
 #[must_use]
 pub fn testbed_changed(what: String) -> Mismatch {

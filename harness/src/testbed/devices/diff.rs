@@ -45,6 +45,7 @@ pub(super) fn differences(
         addresses: _,
         routes: _,
         neighbours: _,
+        multicast,
     } = was;
     let failed = |now: &str| RestoreOutcome::Failed(format!("it is {now} now"));
     let mut found: Vec<(String, String)> =
@@ -70,6 +71,9 @@ pub(super) fn differences(
         if is != Some(was) {
             found.push((format!("net/{name}"), is.map_or("absent", String::as_str).to_owned()));
         }
+    }
+    for address in multicast.iter().filter(|address| !now.multicast.contains(address)) {
+        found.push((format!("group address {address}"), "absent".to_owned()));
     }
     let mut found: Vec<_> = found.into_iter().map(|(what, is)| (what, failed(&is))).collect();
     // A device that was never up has no qdisc of its own yet, and keeps the one that it gets by being up; only a move takes it

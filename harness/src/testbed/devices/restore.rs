@@ -389,6 +389,17 @@ impl DeviceRestore {
         }
         self.add_missing(host, index, RecordKind::Route);
         self.add_missing(host, index, RecordKind::Neighbour);
+        self.add_multicast(host, index)
+    }
+
+    /// Adds the group addresses that are missing: the move of a device clears them (`dev_mc_flush()` in
+    /// `dev_change_net_namespace()` of `net/core/dev.c`).
+    fn add_multicast(&mut self, host: &mut Host, index: IfIndex) -> Result<(), Error> {
+        let there = host.multicast_addresses(index)?;
+        let was = Arc::clone(&self.was);
+        for address in was.multicast.iter().filter(|address| !there.contains(address)) {
+            self.done(format!("group address {address}"), host.add_multicast_address(index, *address));
+        }
         Ok(())
     }
 

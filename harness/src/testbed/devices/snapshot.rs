@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xdproof_netns::{
-    Channels, Error, Host, IfIndex, Link, LinkName, LinkSettings, Record, RecordKind, Rings, XdpMode,
+    Channels, Error, Host, IfIndex, Link, LinkName, LinkSettings, MacAddr, Record, RecordKind, Rings, XdpMode,
 };
 
 use crate::model::device::PortRole;
@@ -55,6 +55,9 @@ pub(super) struct DeviceSettings {
     pub routes: Vec<StoredRecord>,
     /// Permanent neighbours and proxies.
     pub neighbours: Vec<StoredRecord>,
+    /// Link-layer group addresses that someone has set.
+    #[serde(default)]
+    pub multicast: Vec<MacAddr>,
 }
 
 /// Settings that a trial may change at a port of a device that stays in place: a bond passes its MTU on to its ports
@@ -160,6 +163,7 @@ impl DeviceSettings {
             addresses: addresses?,
             routes: routes?,
             neighbours: neighbours?,
+            multicast: host.multicast_addresses(index)?,
         })
     }
 
