@@ -34,10 +34,6 @@ pub struct PortPair {
 impl PortPair {
     /// Turns GRO off at the DUT, which would merge frames. Call it after the program is attached: some
     /// kernels turn it on for a native program (`veth_enable_xdp`; 6.18 does not).
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn keep_frames_apart(&self) -> Result<(), Error> {
         let index = self.topology.dut.index;
         self.dut.call(move |host| host.set_offload(index, Offloads::GRO, false))
@@ -46,10 +42,6 @@ impl PortPair {
     /// Opens a socket that sees every frame that the DUT's stack receives, and turns [GRO
     /// off](Self::keep_frames_apart) if the device allows it (a macvlan of Linux 5.10 does not): merged
     /// frames would appear as unexpected ones.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn watch_dut(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
         match self.keep_frames_apart() {
             Ok(()) | Err(Error::OffloadUnchanged { .. }) => {}
@@ -65,10 +57,6 @@ impl PortPair {
     /// its peer polls for them, which it does with a native program, and otherwise with GRO (`veth_xdp_xmit`
     /// of `drivers/net/veth.c`): in generic mode GRO is turned on. Call it after everything that turns it
     /// off.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn take_redirected(&self, mode: XdpMode) -> Result<(), Error> {
         if mode == XdpMode::Native {
             return Ok(());
@@ -78,10 +66,6 @@ impl PortPair {
     }
 
     /// Opens a socket that sees every frame that comes back to the tester.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn watch_tester(&self, receive_buffer: usize) -> Result<PacketSocket, Error> {
         let index = self.topology.tester.index;
         self.tester.call(move |host| {

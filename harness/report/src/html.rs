@@ -55,10 +55,6 @@ pub(super) const STYLE: &str = include_str!("../templates/report.css");
 const SCRIPT: &str = include_str!("../templates/report.js");
 
 /// Writes the page.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(collection: &Collection, to: &mut impl io::Write) -> Result<(), HtmlError> {
     let columns = Columns::of(collection);
     let data = serde_json::to_string(&Data::of(collection, &columns, &KNOWN)).map_err(HtmlError::Data)?;

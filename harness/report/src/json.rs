@@ -32,10 +32,6 @@ impl JsonFile {
 
     /// Makes the directory if it is not there, and begins the file, so that a result never has nowhere to go. The file of an earlier
     /// run stays until this one is whole.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be made.
     pub fn create_in(directory: &Path) -> io::Result<Self> {
         let file = OutputFile::create(directory, Path::new(Self::NAME))?;
         Ok(Self { directory: directory.to_owned(), file: Some(file) })
@@ -112,10 +108,6 @@ impl Reporter for JsonFile {
 }
 
 /// Writes a collection as files have it: a single complete result is written as such.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write_collection(collection: &Collection, to: impl io::Write) -> io::Result<()> {
     match (collection.results.as_slice(), collection.infrastructure_failures.is_empty()) {
         ([result], true) => write_pretty(to, result),
@@ -127,10 +119,6 @@ pub fn write_collection(collection: &Collection, to: impl io::Write) -> io::Resu
 const AT_ONCE: usize = 1 << 16;
 
 /// Writes a result or a [`Collection`] as files have it: indented, with a newline at the end.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write_pretty<T: Serialize>(to: impl io::Write, result: &T) -> io::Result<()> {
     use io::Write as _;
     // Standard output would write each line of its own accord.

@@ -12,10 +12,6 @@ use xdproof_core::model::result::Collection;
 use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 
 /// Writes a collection.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(collection: &Collection, to: impl io::Write) -> Result<(), SerializeError> {
     let mut report = Report::new("xdproof");
     report.add_test_suites(groups(collection).iter().map(suite));

@@ -13,10 +13,6 @@ use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 const INDENT: &str = "  ";
 
 /// Writes a collection.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(collection: &Collection, mut to: impl io::Write) -> io::Result<()> {
     let groups = groups(collection);
     writeln!(to, "KTAP version 1\n1..{}", groups.len())?;

@@ -42,10 +42,6 @@ mod limit {
 }
 
 /// Writes a collection.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(collection: &Collection, mut to: impl io::Write) -> io::Result<()> {
     let mut text = String::new();
     render(&mut text, collection).map_err(io::Error::other)?;

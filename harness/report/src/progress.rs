@@ -57,10 +57,6 @@ impl<W: io::Write> Progress<W> {
     }
 
     /// Takes in one event.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be passed on.
     pub fn report(&mut self, event: Event<'_>) -> io::Result<()> {
         match event {
             Event::Started { trials, .. } => {

@@ -38,10 +38,6 @@ impl Document {
     }
 
     /// Writes its schema as the file has it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn write(self, to: impl io::Write) -> io::Result<()> {
         super::json::write_pretty(to, &self.schema())
     }

@@ -17,10 +17,6 @@ use crate::{
     },
 };
 /// Runs a trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread has to stay on one CPU.
-///
-/// # Errors
-///
-/// When the machine or the counters cannot be read.
 pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) -> io::Result<Sample> {
     let slots: Vec<u8> = traffic.slots.keys().copied().collect();
     let Some((frame, _)) = traffic.frames.first() else { return Err(io::ErrorKind::InvalidInput.into()) };

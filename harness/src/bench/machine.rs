@@ -38,10 +38,6 @@ pub struct Meanwhile {
 
 impl Reading {
     /// Reads `/proc`.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
     pub fn take() -> io::Result<Self> {
         let stolen = KernelStats::current().map_err(io::Error::other)?.total.steal_ms();
         let softnet = fs::read_to_string("/proc/net/softnet_stat")?;
@@ -88,10 +84,6 @@ pub struct IdleTimes(Vec<u64>);
 
 impl IdleTimes {
     /// Reads `/proc/stat`.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
     pub fn read() -> io::Result<Self> {
         let stats = KernelStats::current().map_err(io::Error::other)?;
         Ok(Self(stats.cpu_time.iter().map(|cpu| cpu.idle).collect()))
@@ -100,10 +92,6 @@ impl IdleTimes {
     /// Returns the CPUs that the calling thread may run on, the one first that has been idle most since these
     /// times were read. Call it after something that takes a while and little CPU time, such as [loading
     /// programs](super::programs::Programs::load).
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not answer.
     pub fn quietest_since(&self) -> io::Result<Vec<usize>> {
         let allowed = rustix::thread::sched_getaffinity(None)?;
         let allowed = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
@@ -120,10 +108,6 @@ impl IdleTimes {
 
 /// Returns the identity of this machine, without which absolute figures cannot be compared. The caller gives
 /// `cpus`, because it is pinned to one itself.
-///
-/// # Errors
-///
-/// When `/proc` cannot be read.
 pub fn fingerprint(program: String, cpus: usize, device: Option<MeasuredDevice>) -> io::Result<Fingerprint> {
     Ok(Fingerprint {
         kernel: kernel::kernel_release()?,

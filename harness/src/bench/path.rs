@@ -109,10 +109,6 @@ struct Look {
 
 impl MeasuredPath {
     /// Acquires ports and attaches a program to the DUT. Where frames cross a device, it waits for the first one.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRig`].
     pub fn up(testbed: &dyn Testbed, kind: PathKind, program: &Loaded) -> Result<Self, NoRig> {
         let facts = testbed.facts();
         let (attachment, ports) = attach_at_dut(testbed, &kind.needs, &program.program, kind.mode)?;
@@ -167,10 +163,6 @@ impl MeasuredPath {
     }
 
     /// Returns the DUT as the fingerprint has it.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn device(&self) -> Result<MeasuredDevice, xdproof_netns::Error> {
         let index = self.ports.topology.dut.index;
         let (link, offloads) =
@@ -187,10 +179,6 @@ impl MeasuredPath {
     }
 
     /// Prepares to send such frames by an injector, from each of the tester's queues.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn prepare(&mut self, injector: InjectorKind, traffic: &Traffic) -> Result<(), SenderSetupError> {
         if !self.senders.contains_key(&injector) {
             let mut senders = Senders { each: Vec::new(), shelves: Vec::new(), loaded: None };

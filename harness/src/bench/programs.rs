@@ -68,10 +68,6 @@ impl Programs {
     }
 
     /// Loads all of them anew, in another order.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn reload(&mut self) -> Result<(), ProgramError> {
         self.loaded.clear();
         let mut order: Vec<(ProgramRole, bool, Object)> = self

@@ -13,10 +13,6 @@ use crate::{
 };
 
 /// Observes a program that is attached to nothing: `run` runs it, and returns the frames that it was given and those that it passed.
-///
-/// # Errors
-///
-/// An error of `run`; counters that cannot be read.
 pub fn run_detached(
     subject: &Subject,
     run: impl FnOnce(&Subject) -> io::Result<test_run::Ran>,

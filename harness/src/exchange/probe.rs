@@ -25,10 +25,6 @@ pub struct Probed {
 /// Sends probes, one at a time, until two in a row have arrived: a device that was just set up may drop the first ones (igb and e1000
 /// do). `arrives` sends one and tells whether it arrived. `Err(Probed)` if no two did `within` that time, or until a signal asked the run
 /// to end.
-///
-/// # Errors
-///
-/// An error of `arrives`.
 pub fn two_in_a_row<E>(
     within: Duration,
     mut arrives: impl FnMut() -> Result<bool, E>,
@@ -52,10 +48,6 @@ pub fn two_in_a_row<E>(
 
 /// Sends frames of no protocol until [two in a row](two_in_a_row) have reached the program, and removes them from the captures.
 /// Returns how many were lost, or nothing if none arrived `within` that time.
-///
-/// # Errors
-///
-/// A frame that cannot be sent, counters that cannot be read.
 pub fn first_frame(
     subject: &Subject,
     sender: &mut Sender,
@@ -78,10 +70,6 @@ pub fn first_frame(
 
 /// Sends frames of no protocol until [two in a row](two_in_a_row) have reached the program. Returns how many were lost, or nothing if
 /// none arrived `within` that time. The kernel has to count runs.
-///
-/// # Errors
-///
-/// A frame that cannot be sent, runs that cannot be read.
 pub fn until_first_frame(
     program: &Program,
     sender: &mut Sender,

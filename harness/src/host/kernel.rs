@@ -7,10 +7,6 @@ use xdproof_scenarios::KernelVersion;
 use crate::model::environment::{Environment, ProgramIdentity};
 
 /// Returns the record of this machine with the program under test, as a result has it.
-///
-/// # Errors
-///
-/// When `/proc` cannot be read.
 pub fn environment(program: ProgramIdentity) -> io::Result<Environment> {
     Ok(Environment {
         xdproof: env!("CARGO_PKG_VERSION").to_owned(),
@@ -42,10 +38,6 @@ pub fn bpf_jit() -> Option<u8> {
 }
 
 /// Returns the kernel's release, as `uname -r` prints it.
-///
-/// # Errors
-///
-/// When `/proc` cannot be read.
 pub fn kernel_release() -> io::Result<String> {
     kernel("osrelease")
 }

@@ -38,10 +38,6 @@ impl KernelLog {
     }
 
     /// Returns the messages since the last call, of the level of a warning or worse; at most 500.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be read.
     pub fn take(&mut self) -> io::Result<Vec<KernelMessage>> {
         let mut messages = Vec::new();
         let mut record = [0; RECORD];

@@ -15,10 +15,6 @@ pub struct Pinned {
 
 impl Pinned {
     /// Keeps the calling thread on the CPU that it runs on.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
     pub fn here() -> io::Result<Self> {
         Self::on(sched_getcpu())
     }

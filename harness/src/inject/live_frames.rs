@@ -58,20 +58,12 @@ impl fmt::Debug for LiveFrames {
 impl LiveFrames {
     /// Loads the program and gives it the port. Needs `CAP_BPF` and `CAP_NET_ADMIN`. The program is held in the dispatcher by the
     /// loopback device of the namespace `shelf`, which holds one: one port can have several senders.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
     pub fn open_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
         Self::open_program(abi::LIVE_PROGRAM, worker, port, shelf)
     }
 
     /// Opens a sender of the first frame that was [loaded](Self::load) which does not write it again each time: nothing is
     /// faster, but a receiver that changes one frame changes the next. Only a yardstick for other senders.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
     pub fn bare_on(worker: &Worker, port: &Port, shelf: &Worker) -> Result<Self, ToolError> {
         Self::open_program(abi::LIVE_BARE_PROGRAM, worker, port, shelf)
     }

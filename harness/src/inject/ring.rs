@@ -37,10 +37,6 @@ struct Ring {
 
 impl RingSender {
     /// Opens a ring for each transmit queue of the port. Needs `CAP_NET_RAW` in the worker's namespace.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
     pub fn open(worker: &Worker, port: &Port) -> Result<Self, xdproof_netns::Error> {
         let index = port.index;
         let queues = worker.call(move |host| host.link_by_index(index))?.tx_queues;
@@ -97,10 +93,6 @@ impl RingSender {
     }
 
     /// Prepares to [`repeat`](Self::repeat) frames.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send`.
     pub fn load(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let carried = frames.iter().all(|frame| frame.len() <= TxRing::MAX_FRAME);
         for ring in &mut self.rings {
@@ -111,10 +103,6 @@ impl RingSender {
     }
 
     /// Sends `count` of the frames that were [loaded](Self::load), from where the last call ended.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
     pub fn repeat(&mut self, frames: &[&[u8]], count: u32) -> io::Result<TxOutcome> {
         let (first, kinds) = (self.turn, frames.len().max(1));
         let count = usize::try_from(count).map_err(io::Error::other)?;

@@ -86,10 +86,6 @@ pub struct EgressTool {
 
 impl EgressTool {
     /// Attaches the program to a link of the worker's namespace. Needs `CAP_BPF`, and `CAP_NET_ADMIN` in the namespace.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, of loading or attaching.
     pub fn attach(worker: &Worker, link: &LinkName, action: EgressAction) -> Result<Self, ToolError> {
         let (link, (name, target)) = (link.to_string(), action.program());
         worker.run(move |_| {

@@ -70,10 +70,6 @@ impl Program {
 
     /// Attaches the program as on a kernel that has no `bpf_link` for XDP. It is detached on drop, but stays if the process is
     /// killed.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Program::attach`].
     pub fn attach_by_netlink(
         &self,
         worker: &Worker,

@@ -140,19 +140,11 @@ impl CounterMap {
     }
 
     /// Returns the sum of some slots over the CPUs: quicker than [`CounterMap::counts`].
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not answer.
     pub fn counted(&self, slots: &[u8]) -> Result<u64, ProgramError> {
         Ok(self.counted_by_cpu(slots)?.into_iter().fold(0, u64::wrapping_add))
     }
 
     /// Returns the sum of some slots for each possible CPU; in one place for a map that is not per CPU.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not answer.
     pub fn counted_by_cpu(&self, slots: &[u8]) -> Result<Vec<u64>, ProgramError> {
         let mut per_cpu: Vec<u64> = Vec::new();
         for &slot in slots {

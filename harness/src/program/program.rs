@@ -158,10 +158,6 @@ impl Program {
     /// Returns how many times the program ran since it was loaded, while a [`RunCounting`] was held
     /// (`run_cnt` of `struct bpf_prog_info`). The kernel adds to it after the program has returned, so a frame that is in here
     /// is also in its maps (on processors that keep stores in order, as x86 does; elsewhere a count may be seen late).
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not answer.
     pub fn runs(&self) -> Result<u64, ProgramError> {
         let described = bpf::describe_program(self.loaded.program.as_fd());
         let described =
@@ -230,10 +226,6 @@ impl Program {
 
 /// Returns whether the kernel has a program of this id. It has one for as long as someone holds it: a descriptor, an
 /// attachment. Needs `CAP_SYS_ADMIN` (`bpf_prog_get_fd_by_id()` of `kernel/bpf/syscall.c`).
-///
-/// # Errors
-///
-/// When the kernel does not answer.
 pub fn is_loaded(id: u32) -> Result<bool, ProgramError> {
     for program in loaded_programs() {
         match program {
@@ -255,10 +247,6 @@ pub struct RunCounting {
 
 impl RunCounting {
     /// Enables the counting until this is dropped; other holders are not disturbed.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
     pub fn enable() -> Result<Self, ProgramError> {
         match enable_stats(Stats::RunTime) {
             Ok(enabled) => Ok(Self { _enabled: enabled }),

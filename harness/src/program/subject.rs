@@ -20,29 +20,17 @@ impl From<Program> for Subject {
 
 impl Subject {
     /// Loads a program that counts. Needs `CAP_BPF` and `CAP_NET_ADMIN`, or root.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Program::load_counter`].
     pub fn load(object: &Object) -> Result<Self, ProgramError> {
         let (program, counters) = Program::load_counter(object)?;
         Ok(Self { program, counters: Some(counters) })
     }
 
     /// Returns how often the program [ran](Program::runs).
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not answer.
     pub fn runs(&self) -> Result<u64, ProgramError> {
         self.program.runs()
     }
 
     /// Returns the [counts](CounterMap::counts) of every CPU; none without a counter map.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`CounterMap::counts`].
     pub fn counts(&self) -> Result<Vec<Counts>, ProgramError> {
         self.counters.as_ref().map_or(Ok(Vec::new()), CounterMap::counts)
     }

@@ -59,18 +59,10 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     fn set_offloads(&self, ports: &PortPair, offloads: &BTreeMap<String, bool>) -> Result<(), TestbedError>;
 
     /// Waits until the last program that was attached is gone.
-    ///
-    /// # Errors
-    ///
-    /// When it stays.
     fn wait_released(&self) -> Result<(), TestbedError>;
 
     /// Finds out, before any program is attached, which of these frames do not arrive as they should at an MTU. `tell` is told how many
     /// were sent, and how many of them were lost so far.
-    ///
-    /// # Errors
-    ///
-    /// When frames cannot be sent or seen.
     fn survey(
         &self,
         mtu: u32,
@@ -79,10 +71,6 @@ pub trait Testbed: fmt::Debug + Send + Sync {
     ) -> Result<(), TestbedError>;
 
     /// Returns the longest frame in bytes, without FCS, that arrives at an MTU for which ports have been acquired.
-    ///
-    /// # Errors
-    ///
-    /// When frames cannot be sent or seen.
     fn longest(&self, mtu: u32) -> Result<usize, TestbedError>;
 
     /// Returns what becomes of a frame that was [surveyed](Self::survey) and does not arrive as it should.

@@ -94,19 +94,11 @@ impl Default for Spec {
 
 impl PortPair {
     /// Makes two namespaces, a veth pair between them, and brings it up. Needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn veth(spec: Spec) -> Result<Self, Error> {
         Self::veth_with_queues(spec.mtu, spec.queues, spec.queues)
     }
 
     /// Creates the same with numbers of queues that may differ between the ends.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
     pub fn veth_with_queues(mtu: u32, tester_queues: u32, dut_queues: u32) -> Result<Self, Error> {
         let tester = Worker::spawn(&NetNs::create()?, "tester")?;
         let dut = Worker::spawn(&NetNs::create()?, "dut")?;

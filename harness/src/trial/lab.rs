@@ -160,10 +160,6 @@ impl Lab {
     }
 
     /// Returns the record of this machine and of the program under test.
-    ///
-    /// # Errors
-    ///
-    /// When `/proc` cannot be read.
     pub fn environment(&self) -> io::Result<Environment> {
         kernel::environment(self.object.identity.of(&self.object.object))
     }

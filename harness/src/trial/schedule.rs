@@ -65,10 +65,6 @@ pub fn nothing_to_give_back() -> Vec<Finding> {
 }
 
 /// Runs a plan, examines the devices if there are some, and tells `reporter` what happens.
-///
-/// # Errors
-///
-/// [`RunError`].
 pub fn run(lab: &Lab, order: Order<'_>, reporter: &mut dyn Reporter) -> Result<RunResult, RunError> {
     let Order { plan, paths, jobs: _, suites, cancelled, give_back } = order;
     let environment = lab.environment()?;

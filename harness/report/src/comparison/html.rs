@@ -45,10 +45,6 @@ struct Verdict<'a> {
 }
 
 /// Writes it.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> {
     let (class, symbol) = match comparison.outcome() {
         ComparisonOutcome::AsExpected => ("pass", "\u{2713}"),

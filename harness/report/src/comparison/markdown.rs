@@ -9,10 +9,6 @@ use crate::{
 };
 
 /// Writes it.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> {
     let mut text = String::new();
     render(&mut text, comparison).map_err(io::Error::other)?;

@@ -13,10 +13,6 @@ use crate::terminal_style::{Verbosity, shown, wrapped};
 const INDENT: usize = 13;
 
 /// Writes a comparison: quiet without unchanged measurements, verbose with the reasons of all changes.
-///
-/// # Errors
-///
-/// When it cannot be written.
 pub fn write(comparison: &Comparison, verbosity: Verbosity, to: &mut impl io::Write) -> io::Result<()> {
     let several = comparison.has_several_nics();
     for incomplete in &comparison.incomplete {

@@ -85,10 +85,6 @@ fn below(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 /// Reads and joins: see [`gather`] and [`Gathered::join`].
-///
-/// # Errors
-///
-/// Those of both.
 pub fn load(paths: &[PathBuf]) -> Result<Collection, StoreError> {
     gather(paths, None)?.join()
 }

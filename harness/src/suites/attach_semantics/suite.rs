@@ -41,10 +41,6 @@ pub struct AttachSuite {
 
 impl AttachSuite {
     /// Loads the programs that cases attach. Needs root, or `CAP_BPF` and `CAP_NET_ADMIN`.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel rejects them.
     pub fn open() -> Result<Self, ProgramError> {
         Ok(Self { programs: TestPrograms::load()? })
     }

@@ -12,10 +12,6 @@ use crate::model::device::{Channels, DeviceRecord, Feature, PortRole, Rings, Sta
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
 /// Describes a device, without statistics and without the properties of its path.
-///
-/// # Errors
-///
-/// The refusal of the kernel or the driver.
 pub fn describe(worker: &Worker, index: IfIndex, role: PortRole, nic: &str) -> Result<DeviceRecord, Error> {
     let nic = nic.to_owned();
     worker.call(move |host| {
@@ -103,10 +99,6 @@ pub struct StatisticsReading(Vec<(StatisticSource, String, u64)>);
 
 impl StatisticsReading {
     /// Reads the counters of the kernel and the driver.
-    ///
-    /// # Errors
-    ///
-    /// Their refusal.
     pub fn read(worker: &Worker, index: IfIndex) -> Result<Self, Error> {
         let (link, driver) =
             worker.call(move |host| Ok((host.link_by_index(index)?, host.driver_statistics(index)?)))?;

@@ -126,10 +126,6 @@ pub(super) const RECORD_KINDS: [RecordKind; 3] =
 
 impl DeviceSettings {
     /// Reads all settings of a link.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's refusal.
     pub(super) fn read(host: &mut Host, role: PortRole, link: &Link) -> Result<Self, Error> {
         let index = link.index;
         let [addresses, routes, neighbours] =
