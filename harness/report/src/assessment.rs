@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use xdproof_core::model::{
-    finding::{Finding, InfrastructureFailure, Severity},
-    result::{Collection, RunResult, Summary, TrialRecord},
-};
-use xdproof_core::model::{
-    judgement::Judgement, measurement::Unmeasured, mismatch::FaultClass, verdict::VerdictKind,
+    Collection, FaultClass, Finding, InfrastructureFailure, Judgement, RunResult, Severity, Summary,
+    TrialRecord, Unmeasured, VerdictKind,
 };
 
 use crate::terminal_style::numbers;

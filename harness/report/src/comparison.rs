@@ -11,17 +11,11 @@ use std::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use xdproof_core::model::{
-    finding::{Finding, Severity},
-    result::{Collection, RunResult},
-};
 use xdproof_core::{
     measure::compare::{against, is_comparable, pairs},
     model::{
-        device::PortRole,
-        judgement::{Change, Judgement, Tolerance},
-        measurement::Measurement,
-        verdict::VerdictKind,
+        Change, Collection, Finding, Judgement, Measurement, PortRole, RunResult, Severity, Tolerance,
+        VerdictKind,
     },
 };
 

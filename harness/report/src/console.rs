@@ -5,12 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, time::Insta
 use anstyle::Style;
 
 use xdproof_core::model::{
-    environment::Environment, expectation::ExpectedTotals, mode::TrialPath, observation::side_by_side,
-    verdict::VerdictKind,
-};
-use xdproof_core::model::{
-    finding::{Finding, Severity},
-    result::{AttachTestRecord, Observed, RunResult, TrialRecord},
+    AttachTestRecord, Environment, ExpectedTotals, Finding, Observed, RunResult, Severity, TrialPath,
+    TrialRecord, VerdictKind, side_by_side,
 };
 
 use crate::{

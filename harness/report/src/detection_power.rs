@@ -8,8 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use xdproof_core::model::result::RunResult;
-use xdproof_core::model::{mode::Mode, verdict::VerdictKind};
+use xdproof_core::model::{Mode, RunResult, VerdictKind};
 
 /// The table as it is stored.
 pub const STORED: &str = include_str!("detection_power.json");

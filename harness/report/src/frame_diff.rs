@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xdproof_scenarios::describe;
 
-use xdproof_core::model::mismatch::{Delta, FrameDelta, Mismatch};
+use xdproof_core::model::{Delta, FrameDelta, Mismatch};
 
 use crate::terminal_style::shown;
 
@@ -151,7 +151,7 @@ fn write_marked(to: &mut String, what: &str, bytes: &[u8], marked: &[usize]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xdproof_core::model::mismatch::{CheckId, FaultClass};
+    use xdproof_core::model::{CheckId, FaultClass};
 
     fn frame(delta: Delta, bytes: &[u8]) -> FrameDelta {
         FrameDelta { delta, bytes: bytes.to_vec(), times: 1 }

@@ -14,11 +14,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest as _, Sha256};
 
 use xdproof_core::model::{
-    device::{DeviceRecord, PortRole},
-    finding::InfrastructureFailure,
-    result::{Collection, RunResult, TrialRecord},
+    Collection, DeviceRecord, Environment, InfrastructureFailure, Mode, PortRole, RunResult, TrialRecord,
+    VerdictKind,
 };
-use xdproof_core::model::{environment::Environment, mode::Mode, verdict::VerdictKind};
 
 use crate::{
     assessment::{Assessment, Issue, IssueKind, IssuePlace, IssueSeverity, Standing},

@@ -6,8 +6,7 @@ use std::{io, time::Duration};
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use xdproof_core::model::environment::{Environment, ProgramIdentity};
-use xdproof_core::model::result::Collection;
+use xdproof_core::model::{Collection, Environment, ProgramIdentity};
 
 use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 

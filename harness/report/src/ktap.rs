@@ -5,7 +5,7 @@
 
 use std::io;
 
-use xdproof_core::model::result::Collection;
+use xdproof_core::model::Collection;
 
 use crate::test_cases::{CaseGroup, CaseStatus, ReportCase, groups};
 

@@ -8,11 +8,7 @@ use std::{
 
 use anstream::adapter::strip_str;
 
-use xdproof_core::model::{
-    device::PortRole,
-    result::{Collection, RunResult, Summary, TrialRecord},
-};
-use xdproof_core::model::{measurement::Measurement, mode::TrialPath};
+use xdproof_core::model::{Collection, Measurement, PortRole, RunResult, Summary, TrialPath, TrialRecord};
 
 use crate::{
     assessment::{Assessment, Issue, IssueKind, IssuePlace},

@@ -4,10 +4,8 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use xdproof_core::model::result::RunResult;
 use xdproof_core::model::{
-    judgement::{Estimate, Interval, Judgement},
-    measurement::{Figure, Measured, Measurement, Quantity, SideStats, Unmeasured},
+    Estimate, Figure, Interval, Judgement, Measured, Measurement, Quantity, RunResult, SideStats, Unmeasured,
 };
 
 use crate::{

@@ -4,7 +4,7 @@ use std::io;
 
 use schemars::{Schema, schema_for};
 
-use xdproof_core::model::result::{Collection, RunResult};
+use xdproof_core::model::{Collection, RunResult};
 
 /// A document that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use xdproof_core::model::result::{Summary, TrialRecord};
-use xdproof_core::model::{mode::TrialPath, verdict::VerdictKind};
+use xdproof_core::model::{Summary, TrialPath, TrialRecord, VerdictKind};
 
 use crate::terminal_style::{Verbosity, numbers, several, shown, style_of};
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use xdproof_ebpf::abi::protocol_name;
 
-use xdproof_core::model::{result::Summary, verdict::VerdictKind};
+use xdproof_core::model::{Summary, VerdictKind};
 
 /// Columns of a line; longer ones are wrapped.
 const COLUMNS: usize = 100;

@@ -12,17 +12,8 @@ use std::{
 use anstream::adapter::strip_str;
 
 use xdproof_core::model::{
-    environment::Environment,
-    judgement::Judgement,
-    measurement::{Measurement, Unmeasured},
-    mode::TrialPath,
-    verdict::VerdictKind,
-};
-
-use xdproof_core::model::attach_step::StepRecord;
-use xdproof_core::model::{
-    finding::{Finding, FindingKind, InfrastructureFailure, Severity},
-    result::{AttachTestRecord, Collection, RunResult, TrialRecord},
+    AttachTestRecord, Collection, Environment, Finding, FindingKind, InfrastructureFailure, Judgement,
+    Measurement, RunResult, Severity, StepRecord, TrialPath, TrialRecord, Unmeasured, VerdictKind,
 };
 
 use crate::{console::explain, terminal_style::several};

@@ -10,11 +10,7 @@ use crate::{
         programs::Loaded,
     },
     measure::{median, traffic::Traffic},
-    model::{
-        judgement::{MOST_STEAL, Void},
-        losses::Losses,
-        measurement::{BURSTS, ProgramRole, Sample},
-    },
+    model::{BURSTS, Losses, MOST_STEAL, ProgramRole, Sample, Void},
 };
 /// Runs a trial: [`BURSTS`] of `runs` runs on the traffic's frame. The calling thread has to stay on one CPU.
 pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) -> io::Result<Sample> {

@@ -11,10 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     host::kernel,
-    model::{
-        judgement::Tolerance,
-        measurement::{Fingerprint, MeasuredDevice},
-    },
+    model::{Fingerprint, MeasuredDevice, Tolerance},
 };
 
 /// Counters of the kernel since boot.

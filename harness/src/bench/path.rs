@@ -20,10 +20,7 @@ use crate::{
     inject::{cpu::Pinned, pace::Pps, sender::Sender},
     measure::{median, traffic::Traffic},
     model::{
-        judgement::{MAX_PREEMPTED, MOST_STEAL, Void},
-        losses::Losses,
-        measurement::{BURSTS, MeasuredDevice, ProgramRole, Sample},
-        mode::InjectorKind,
+        BURSTS, InjectorKind, Losses, MAX_PREEMPTED, MOST_STEAL, MeasuredDevice, ProgramRole, Sample, Void,
     },
     plan::needs::Needs,
     program::{Attachment, RunCounting, Width},

@@ -10,7 +10,7 @@ use xdproof_ebpf::abi;
 use xdproof_netns::{NetNs, Worker};
 
 use crate::{
-    model::measurement::{Measured, ProgramRole},
+    model::{Measured, ProgramRole},
     program::{CounterMap, DispatcherHold, Object, Program, ProgramError},
 };
 

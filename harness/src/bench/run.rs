@@ -36,13 +36,8 @@ use crate::{
         wants_more,
     },
     model::{
-        facts::{Facts, MAX_MTU},
-        judgement::{Judgement, LEAST_BLOCKS, Tolerance, Void},
-        losses::Losses,
-        measurement::{BURSTS, Measurement, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
-        mode::{InjectorKind, Mode},
-        partition::stable_hash,
-        result::RunResult,
+        BURSTS, Facts, InjectorKind, Judgement, LEAST_BLOCKS, Losses, MAX_MTU, Measurement, Mode,
+        ProgramRole, Quantity, RunResult, Sample, SideStats, Tolerance, Unmeasured, Void, stable_hash,
     },
     plan::{
         eligibility::Conditions,

@@ -8,11 +8,8 @@ use std::{
 use xdproof_scenarios::{Frame, Scenario, oracle};
 
 use crate::model::{
-    action::CountedAction,
-    expectation::{ExpectationSource, ExpectedTotals, TrialExpectation},
-    frame_sequence::FrameSequence,
-    rx_transform::{RxTransform, stack_discards},
-    sink::Sink,
+    CountedAction, ExpectationSource, ExpectedTotals, FrameSequence, RxTransform, Sink, TrialExpectation,
+    stack_discards,
 };
 
 /// `XDP_DROP` and `XDP_PASS` (`include/uapi/linux/bpf.h`): the verdicts of a counter.
@@ -98,7 +95,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::model::rx_transform::Strips;
+    use crate::model::Strips;
 
     fn corpus() -> &'static [Scenario] {
         static CORPUS: LazyLock<Vec<Scenario>> =

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    finding::{Finding, FindingKind, KernelMessage, Severity},
-    mismatch::FaultClass,
-    mode::Mode,
-    result::TrialRecord,
-    verdict::VerdictKind,
+    FaultClass, Finding, FindingKind, KernelMessage, Mode, Severity, TrialRecord, VerdictKind,
 };
 
 /// Result of attaching in a mode.
@@ -213,12 +209,7 @@ mod tests {
     use super::*;
     use crate::{
         judge::trial::unexpected_attach,
-        model::{
-            expectation::ExpectedTotals,
-            mismatch::{CheckId, Mismatch},
-            mode::InjectorKind,
-            result::Failure,
-        },
+        model::{CheckId, ExpectedTotals, Failure, InjectorKind, Mismatch},
     };
 
     fn trial(scenario: &str, mode: Mode, mismatches: Vec<Mismatch>) -> TrialRecord {

@@ -14,10 +14,7 @@ use crate::{
 /// Judges a trial that ran. `deviation` is the reason of the deviation that is declared for it, if there is one.
 #[must_use]
 pub fn judge(expected: &TrialExpectation, observed: &Observation, deviation: Option<&str>) -> Verdict {
-    let mut mismatches = Vec::new();
-    for check in checks::ALL {
-        (check.run)(expected, observed, &mut mismatches);
-    }
+    let mismatches: Vec<_> = checks::ALL.iter().flat_map(|check| check.run(expected, observed)).collect();
     match (mismatches.is_empty(), deviation) {
         (true, None) => Verdict::Pass,
         (true, Some(reason)) => Verdict::Fail(vec![stale_deviation(reason)]),
@@ -71,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{
         judge::checks::tests::agreeing,
-        model::{sink::Sink, verdict::VerdictKind},
+        model::{Sink, VerdictKind},
     };
 
     #[test]

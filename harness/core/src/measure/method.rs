@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     measure::statistics::{estimate, estimate_change},
-    model::judgement::{
+    model::{
         Contender, Estimate, Inconclusive, Interval, Judgement, LEAST_BLOCKS, MOST_VOID, Tolerance, Void,
     },
 };
@@ -250,7 +250,7 @@ mod tests {
             median,
             tests::{config, normal},
         },
-        model::judgement::ToleranceError,
+        model::ToleranceError,
     };
 
     /// A block with this log ratio.

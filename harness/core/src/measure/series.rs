@@ -93,7 +93,7 @@ pub fn believe(series: &Series, control: &Series, tolerance: Tolerance, seed: u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::losses::Losses;
+    use crate::model::Losses;
 
     fn sample(block: u32, control: bool, role: ProgramRole, cost: u64) -> Sample {
         let (counted, time_ns) = (1000, cost * 1000);

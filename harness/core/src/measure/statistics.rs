@@ -2,10 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::model::{
-    judgement::{Estimate, Interval},
-    measurement::Figure,
-};
+use crate::model::{Estimate, Figure, Interval};
 
 /// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 10_000;

@@ -6,12 +6,7 @@
 use xdproof_scenarios::{Deviation, Frame, KernelVersion, describe};
 
 use crate::{
-    model::{
-        facts::{Facts, FrameFate},
-        mode::{InjectorKind, Mode, TrialPath},
-        observation::Counts,
-        rx_transform::stack_discards,
-    },
+    model::{Counts, Facts, FrameFate, InjectorKind, Mode, TrialPath, stack_discards},
     plan::{
         selection::Trial,
         support::{self, Refusal, RefusalMeaning, Refused, Request, Support},

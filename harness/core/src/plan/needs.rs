@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::facts::{Facts, MAX_MTU},
+    model::{Facts, MAX_MTU},
     plan::selection::Trial,
 };
 
@@ -51,7 +51,7 @@ impl Needs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mode::{InjectorKind, Mode, TrialPath};
+    use crate::model::{InjectorKind, Mode, TrialPath};
 
     fn trial_of(scenario: &xdproof_scenarios::Scenario, mode: Mode) -> Trial<'_> {
         Trial { scenario, path: TrialPath { mode, injector: InjectorKind::Pnet } }

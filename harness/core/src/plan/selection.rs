@@ -4,10 +4,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use xdproof_ebpf::abi::LIVE_LONGEST;
 use xdproof_scenarios::Scenario;
 
-use crate::model::{
-    mode::{InjectorKind, Mode, TrialPath},
-    partition::Partition,
-};
+use crate::model::{InjectorKind, Mode, Partition, TrialPath};
 
 /// A selection of trials.
 #[derive(Clone, Debug, Default)]

@@ -14,7 +14,7 @@ use xdproof_scenarios::{
     capture::{LONGEST_CARRIED, LONGEST_SINGLE_BUFFER},
 };
 
-use crate::model::mode::{InjectorKind, Mode};
+use crate::model::{InjectorKind, Mode};
 
 /// The outcome of attaching that the table expects.
 #[derive(Clone, Debug, PartialEq, Eq)]

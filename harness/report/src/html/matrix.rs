@@ -7,10 +7,7 @@ use crate::html::{
     data::VERDICTS,
     text::visible,
 };
-use xdproof_core::model::{
-    result::{Collection, TrialRecord},
-    verdict::VerdictKind,
-};
+use xdproof_core::model::{Collection, TrialRecord, VerdictKind};
 
 /// A verdict as it is shown: never by its colour alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,8 @@ use crate::html::badge::{Badge, Link};
 use xdproof_core::{
     measure::median,
     model::{
-        judgement::{Interval, Judgement},
-        measurement::{Measurement, ProgramRole, Quantity, Sample, SideStats, Unmeasured},
-        mode::{InjectorKind, Mode},
-        result::RunResult,
+        InjectorKind, Interval, Judgement, Measurement, Mode, ProgramRole, Quantity, RunResult, Sample,
+        SideStats, Unmeasured,
     },
 };
 

@@ -2,11 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use xdproof_core::model::{
-    observation::side_by_side,
-    result::{PartitionRecord, RunResult, Summary},
-    verdict::VerdictKind,
-};
+use xdproof_core::model::{PartitionRecord, RunResult, Summary, VerdictKind, side_by_side};
 
 use crate::store::{error::StoreError, keyed::Keyed as _};
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use xdproof_core::model::result::{COLLECTION_SCHEMA, SCHEMA};
+use xdproof_core::model::{COLLECTION_SCHEMA, SCHEMA};
 
 use xdproof_scenarios::input::{ENTRIES, RESULT_VALUES, RESULTS_BYTES};
 

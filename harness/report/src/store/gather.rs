@@ -9,10 +9,7 @@ use std::{
 use walkdir::WalkDir;
 use xdproof_scenarios::input::{self, ENTRIES, RESULT_BYTES, RESULT_VALUES, RESULTS_BYTES};
 
-use xdproof_core::model::{
-    finding::InfrastructureFailure,
-    result::{Collection, RunResult, SCHEMA, Summary},
-};
+use xdproof_core::model::{Collection, InfrastructureFailure, RunResult, SCHEMA, Summary};
 
 use crate::{
     json::JsonFile,

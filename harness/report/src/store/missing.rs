@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xdproof_core::model::result::{Collection, PartitionRecord, RunResult};
+use xdproof_core::model::{Collection, PartitionRecord, RunResult};
 
 use crate::store::keyed::nics;
 

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use xdproof_core::model::result::{COLLECTION_SCHEMA, Collection, RunResult, SCHEMA};
+use xdproof_core::model::{COLLECTION_SCHEMA, Collection, RunResult, SCHEMA};
 
 use crate::store::{
     error::StoreError,

@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use xdproof_core::model::{
-    result::{COLLECTION_SCHEMA, SCHEMA},
-    v1::upgrade_trial,
-};
+use xdproof_core::model::{COLLECTION_SCHEMA, SCHEMA, v1::upgrade_trial};
 
 /// Schema of a result in version 1.
 pub(super) const RESULT_V1: &str = "xdproof.result/1";

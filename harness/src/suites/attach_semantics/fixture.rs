@@ -13,18 +13,18 @@ use xdproof_netns::{
 };
 use xdproof_scenarios::KernelVersion;
 
-use crate::suites::attach_semantics::{
-    error::CaseError,
-    step::{
-        AttachCondition, AttachMethod, AttachState, AttachStep, ExpectedReply, StepAction, TestProgram,
-        refusal,
-    },
-};
 use crate::{
     error::chain,
     host::kernel,
-    model::attach_step::StepRecord,
+    model::StepRecord,
     program::{Object, ProgramError, Subject},
+    suites::attach_semantics::{
+        error::CaseError,
+        step::{
+            AttachCondition, AttachMethod, AttachState, AttachStep, ExpectedReply, StepAction, TestProgram,
+            refusal,
+        },
+    },
 };
 
 /// The first kernel with `bpf_xdp_load_bytes()` and `BPF_F_XDP_HAS_FRAGS`.

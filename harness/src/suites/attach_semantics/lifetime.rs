@@ -8,17 +8,17 @@ use std::{
 
 use xdproof_netns::{Error, Host, PacketOptions, PacketSocket, XdpFlags, XdpMode};
 
-use crate::suites::attach_semantics::{
-    deadlines::{MUST_HAPPEN, MUST_NOT_HAPPEN, TRAFFIC},
-    error::CaseError,
-    fixture::AttachFixture,
-    holder_process::HolderProcess,
-    step::{AttachCondition, AttachMethod, AttachState, TestProgram, only},
-    traffic::ipv4,
-};
 use crate::{
-    model::observation::{Counts, sum},
+    model::{Counts, observation::sum},
     program::{Object, Program, RunCounting, is_loaded},
+    suites::attach_semantics::{
+        deadlines::{MUST_HAPPEN, MUST_NOT_HAPPEN, TRAFFIC},
+        error::CaseError,
+        fixture::AttachFixture,
+        holder_process::HolderProcess,
+        step::{AttachCondition, AttachMethod, AttachState, TestProgram, only},
+        traffic::ipv4,
+    },
 };
 
 /// Frames under way at once (see `exchange`): no ring and no backlog is ever full, so that no frame is lost on its way.

@@ -16,18 +16,20 @@ use xdproof_netns::{
     Host, IfIndex, LinkName, LinkSetting, Offloads, PacketOptions, SkbLayout, VirtualKind, Worker, XdpMode,
 };
 
-use crate::inject::tc_tools::{EgressAction, EgressTool, XdpTool};
-use crate::model::observation::{Counts, sum};
-use crate::suites::attach_semantics::{
-    case::{AttachCase, CaseTarget},
-    catalog::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
-    deadlines::MUST_HAPPEN,
-    error::{CaseError, failed_to},
-    fixture::{AttachFixture, features},
-    step::{AttachCondition, AttachMethod, AttachState, AttachStep, StepAction, TestProgram, done, only},
-    traffic::{
-        FRAMES, RECEIVED, arrive, capture, counted, counts, differing, ipv4, pattern, receive, same, send,
-        send_skbs,
+use crate::{
+    inject::tc_tools::{EgressAction, EgressTool, XdpTool},
+    model::{Counts, observation::sum},
+    suites::attach_semantics::{
+        case::{AttachCase, CaseTarget},
+        catalog::{GRO, GSO, INGRESS, JUMBO, JUMBO_FRAGS, SKBS, TAG_OFF, TAG_ON, TAP, TCP},
+        deadlines::MUST_HAPPEN,
+        error::{CaseError, failed_to},
+        fixture::{AttachFixture, features},
+        step::{AttachCondition, AttachMethod, AttachState, AttachStep, StepAction, TestProgram, done, only},
+        traffic::{
+            FRAMES, RECEIVED, arrive, capture, counted, counts, differing, ipv4, pattern, receive, same,
+            send, send_skbs,
+        },
     },
 };
 use TestProgram::{First, Frags, Second};

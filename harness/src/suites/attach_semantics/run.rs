@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     error::chain,
-    model::result::AttachTestRecord,
+    model::AttachTestRecord,
     suites::attach_semantics::{
         attach_cases::attach_cases,
         case::CaseTarget,

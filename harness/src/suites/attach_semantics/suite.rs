@@ -2,17 +2,17 @@
 
 use xdproof_netns::{Host, IfIndex, LinkName, NetNs, VirtualKind, Worker};
 
-use crate::suites::attach_semantics::{
-    case::{AttachCase, CaseBody, CaseTarget},
-    error::CaseError,
-    fixture::{AttachFixture, TestPrograms},
-};
 use crate::{
     error::chain,
     judge::trial::attach_step,
-    model::{attach_step::StepRecord, result::AttachTestRecord, verdict::Verdict},
+    model::{AttachTestRecord, StepRecord, Verdict},
     ports::PortPair,
     program::ProgramError,
+    suites::attach_semantics::{
+        case::{AttachCase, CaseBody, CaseTarget},
+        error::CaseError,
+        fixture::{AttachFixture, TestPrograms},
+    },
 };
 
 /// The kernel's name of the driver of the pairs.

@@ -1,21 +1,13 @@
 //! The closing frame, sent after all others, comes through: no frame is still in flight.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch},
-        observation::Observation,
-    },
+    judge::checks::Found,
+    model::{FaultClass, Observation, TrialExpectation},
 };
 
-const ID: CheckId = CheckId::new("closing");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(_: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut Found) {
     if observed.closed == Some(false) {
-        found.push(Mismatch::new(ID, FaultClass::StillInFlight, "closing frame", "passed", "missing"));
+        found.note(FaultClass::StillInFlight, "closing frame", "passed", "missing");
     }
 }
 
@@ -26,7 +18,7 @@ mod tests {
 
     #[test]
     fn a_closing_frame_that_does_not_come_through_is_found() {
-        let found = |closed| found_by(&CHECK, |_, seen| seen.closed = closed).len();
+        let found = |closed| found_by("closing", |_, seen| seen.closed = closed).len();
         assert_eq!([found(None), found(Some(true)), found(Some(false))], [0, 0, 1]);
     }
 }

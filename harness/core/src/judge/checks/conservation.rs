@@ -1,23 +1,15 @@
 //! The program runs once for each frame that is sent: the path loses none and adds none.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch},
-        observation::Observation,
-    },
+    judge::checks::Found,
+    model::{FaultClass, Observation, TrialExpectation},
 };
 
-const ID: CheckId = CheckId::new("conservation");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(_: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut Found) {
     let Observation { sent, ran, .. } = *observed;
     let class = if ran < sent { FaultClass::LostBeforeProgram } else { FaultClass::Duplicated };
     if ran != sent {
-        found.push(Mismatch::new(ID, class, "runs of the program", sent, ran));
+        found.note(class, "runs of the program", sent, ran);
     }
 }
 
@@ -29,7 +21,7 @@ mod tests {
     #[test]
     fn lost_and_foreign_frames_break_conservation() {
         let found = |ran| {
-            let found = found_by(&CHECK, |_, seen| seen.ran = ran);
+            let found = found_by("conservation", |_, seen| seen.ran = ran);
             found.iter().map(|its| (its.class, its.to_string())).collect::<Vec<_>>()
         };
         let told = |observed| format!("runs of the program: expected 4, got {observed}");

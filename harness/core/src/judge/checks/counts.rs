@@ -1,24 +1,15 @@
 //! The map counts each protocol as expected, where the program has a counter map.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch, protocol_subject},
-        observation::{Observation, side_by_side},
-    },
+    judge::checks::Found,
+    model::{FaultClass, Observation, TrialExpectation, protocol_subject, side_by_side},
 };
 
-const ID: CheckId = CheckId::new("counts");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     let (Some(expected), Some(observed)) = (&expected.totals.counts, observed.counts()) else { return };
     for (&protocol, expected, observed) in side_by_side(expected, &observed) {
         if expected != observed {
-            let subject = protocol_subject(protocol);
-            found.push(Mismatch::new(ID, FaultClass::Miscounted, subject, expected, observed));
+            found.note(FaultClass::Miscounted, protocol_subject(protocol), expected, observed);
         }
     }
 }
@@ -26,10 +17,10 @@ fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mism
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{judge::checks::tests::found_by, model::observation::Counts};
+    use crate::{judge::checks::tests::found_by, model::Counts};
 
     fn found(per_cpu: Vec<Counts>) -> Vec<String> {
-        let found = found_by(&CHECK, |_, seen| seen.per_cpu = Some(per_cpu));
+        let found = found_by("counts", |_, seen| seen.per_cpu = Some(per_cpu));
         assert!(found.iter().all(|its| its.class == FaultClass::Miscounted));
         found.iter().map(ToString::to_string).collect()
     }
@@ -54,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_program_without_a_counter_map_is_not_held_to_counts() {
-        assert!(found_by(&CHECK, |_, seen| seen.per_cpu = None).is_empty());
-        assert!(found_by(&CHECK, |expected, _| expected.totals.counts = None).is_empty());
+        assert!(found_by("counts", |_, seen| seen.per_cpu = None).is_empty());
+        assert!(found_by("counts", |expected, _| expected.totals.counts = None).is_empty());
     }
 }

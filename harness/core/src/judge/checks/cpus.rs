@@ -1,24 +1,15 @@
 //! Every CPU from which frames were sent counted some.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch},
-        observation::{Counts, Observation},
-    },
+    judge::checks::Found,
+    model::{Counts, FaultClass, Observation, TrialExpectation},
 };
 
-const ID: CheckId = CheckId::new("cpus");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     let Some(per_cpu) = observed.per_cpu.as_ref().filter(|_| expected.spread.cpus) else { return };
     let is_idle = |cpu: &&usize| per_cpu.get(**cpu).is_none_or(Counts::is_empty);
     for cpu in observed.cpus.iter().filter(is_idle) {
-        let subject = format!("packets counted on CPU {cpu}");
-        found.push(Mismatch::new(ID, FaultClass::NotSpread, subject, "at least 1", 0));
+        found.note(FaultClass::NotSpread, format!("packets counted on CPU {cpu}"), "at least 1", 0);
     }
 }
 
@@ -31,7 +22,7 @@ mod tests {
     fn a_cpu_that_had_a_turn_and_counted_nothing_is_found() {
         let found = |cpus: &[usize], per_cpu: [&[(u8, u64)]; 2]| {
             let per_cpu = per_cpu.map(|counts| counts.iter().copied().collect()).to_vec();
-            let found = found_by(&CHECK, |expected, seen| {
+            let found = found_by("cpus", |expected, seen| {
                 expected.spread.cpus = true;
                 (seen.cpus, seen.per_cpu) = (cpus.to_vec(), Some(per_cpu));
             });

@@ -12,29 +12,62 @@ mod verdicts;
 #[cfg(test)]
 pub(super) mod tests;
 
-use crate::model::{
-    expectation::TrialExpectation,
-    mismatch::{CheckId, Mismatch},
-    observation::Observation,
-};
+use crate::model::{CheckId, FaultClass, FrameDeltas, Mismatch, Observation, Reading, TrialExpectation};
 
-/// One comparison of an observation with its expectation.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// Its name in results.
-    pub id: CheckId,
-    /// Appends what does not agree.
-    pub run: fn(&TrialExpectation, &Observation, &mut Vec<Mismatch>),
-}
+/// One comparison of an observation with its expectation: its name in results, and a function that notes what does not agree.
+#[derive(Clone, Copy, Debug)]
+pub struct Check(pub &'static str, fn(&TrialExpectation, &Observation, &mut Found));
 
 /// Every check, in the order in which a report lists their mismatches.
 pub const ALL: &[Check] = &[
-    conservation::CHECK,
-    counts::CHECK,
-    sinks::CHECK,
-    order::CHECK,
-    verdicts::CHECK,
-    closing::CHECK,
-    cpus::CHECK,
-    queues::CHECK,
+    Check("conservation", conservation::run),
+    Check("counts", counts::run),
+    Check("sinks", sinks::run),
+    Check("order", order::run),
+    Check("verdicts", verdicts::run),
+    Check("closing", closing::run),
+    Check("cpus", cpus::run),
+    Check("queues", queues::run),
 ];
+
+impl Check {
+    /// Returns what does not agree.
+    #[must_use]
+    pub fn run(self, expected: &TrialExpectation, observed: &Observation) -> Vec<Mismatch> {
+        let Self(name, check) = self;
+        let mut found = Found { check: CheckId::new(name), mismatches: Vec::new() };
+        check(expected, observed, &mut found);
+        found.mismatches
+    }
+}
+
+/// The mismatches that a check finds.
+#[derive(Debug)]
+struct Found {
+    check: CheckId,
+    mismatches: Vec<Mismatch>,
+}
+
+impl Found {
+    fn note(
+        &mut self,
+        class: FaultClass,
+        subject: impl Into<String>,
+        expected: impl Into<Reading>,
+        observed: impl Into<Reading>,
+    ) {
+        self.note_frames(class, subject, expected, observed, FrameDeltas::default());
+    }
+
+    fn note_frames(
+        &mut self,
+        class: FaultClass,
+        subject: impl Into<String>,
+        expected: impl Into<Reading>,
+        observed: impl Into<Reading>,
+        frames: FrameDeltas,
+    ) {
+        let mismatch = Mismatch::new(self.check.clone(), class, subject, expected, observed);
+        self.mismatches.push(mismatch.with_frames(frames));
+    }
+}

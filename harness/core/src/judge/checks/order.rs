@@ -7,20 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        frame_sequence::FrameSequence,
-        mismatch::{CheckId, Delta, FaultClass, FrameDeltas, Mismatch},
-        observation::{ArrivalOrder, Observation},
-    },
+    judge::checks::Found,
+    model::{ArrivalOrder, Delta, FaultClass, FrameDeltas, FrameSequence, Observation, TrialExpectation},
 };
 
-const ID: CheckId = CheckId::new("order");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     for (sink, arrived) in &observed.frames {
         let Some(sent) = expected.frames.get(sink).filter(|sent| *sent != arrived) else { continue };
         let key = match observed.order {
@@ -39,9 +30,7 @@ fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mism
                 frames.add(Delta::Displaced, bytes, times);
             }
             let subject = format!("{} out of order", sink.frames());
-            let number = displaced.values().sum::<u64>();
-            let mismatch = Mismatch::new(ID, FaultClass::Reordered, subject, 0, number);
-            found.push(mismatch.with_frames(frames));
+            found.note_frames(FaultClass::Reordered, subject, 0, displaced.values().sum::<u64>(), frames);
         }
     }
 }
@@ -197,7 +186,7 @@ fn checksum(header: &[u8; 20]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{judge::checks::tests::found_by, model::sink::Sink};
+    use crate::{judge::checks::tests::found_by, model::Sink};
 
     /// A UDP frame over IPv4 or IPv6, tagged or not.
     fn udp(version: u8, port: u8, payload: u8) -> Vec<u8> {
@@ -230,7 +219,7 @@ mod tests {
 
     fn at(sink: Sink, order: ArrivalOrder, sent: &[Vec<u8>], arrived: &[Vec<u8>]) -> Vec<(u8, u64)> {
         let sequence = |frames: &[Vec<u8>]| frames.iter().map(|bytes| (bytes, 1)).collect::<FrameSequence>();
-        let found = found_by(&CHECK, |expected, seen| {
+        let found = found_by("order", |expected, seen| {
             expected.frames = [(sink, sequence(sent))].into();
             (seen.frames, seen.order) = ([(sink, sequence(arrived))].into(), order);
         });
@@ -263,7 +252,7 @@ mod tests {
     #[test]
     fn the_mismatch_names_the_sink_and_the_number_of_frames() {
         let sequence = |payloads| flow_of(payloads).iter().map(|bytes| (bytes, 1)).collect();
-        let found = found_by(&CHECK, |expected, seen| {
+        let found = found_by("order", |expected, seen| {
             expected.frames = [(Sink::Tester, sequence(&[1, 2]))].into();
             seen.frames = [(Sink::Tester, sequence(&[2, 1]))].into();
         });
@@ -349,7 +338,7 @@ mod tests {
         let number = |number: u32| [&[2; 14][..], &number.to_be_bytes()].concat();
         let sent: Vec<_> = (0..50_000).map(number).collect();
         let arrived: Vec<_> = sent.iter().rev().cloned().collect();
-        let found = found_by(&CHECK, |expected, seen| {
+        let found = found_by("order", |expected, seen| {
             for (frames, to) in [(&sent, &mut expected.frames), (&arrived, &mut seen.frames)] {
                 *to = [(Sink::Stack, frames.iter().map(|bytes| (bytes, 1)).collect())].into();
             }

@@ -1,26 +1,17 @@
 //! Frames that are spread over receive queues arrive on all of them but one: [`Spread`](xdproof_scenarios::Spread) says why.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch},
-        observation::Observation,
-    },
+    judge::checks::Found,
+    model::{FaultClass, Observation, TrialExpectation},
 };
 
-const ID: CheckId = CheckId::new("queues");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     let Some(queues) = expected.spread.queues else { return };
     let least = queues.saturating_sub(1) as usize;
     let used: Vec<String> = observed.queues.keys().map(ToString::to_string).collect();
     if used.len() < least {
         let used = if used.is_empty() { "none".to_owned() } else { used.join(", ") };
-        let (subject, least) = ("receive queues with frames", format!("at least {least}"));
-        found.push(Mismatch::new(ID, FaultClass::NotSpread, subject, least, used));
+        found.note(FaultClass::NotSpread, "receive queues with frames", format!("at least {least}"), used);
     }
 }
 
@@ -32,7 +23,7 @@ mod tests {
     #[test]
     fn frames_that_leave_more_than_one_queue_out_are_not_spread() {
         let found = |queues: &[u8]| {
-            let found = found_by(&CHECK, |expected, seen| {
+            let found = found_by("queues", |expected, seen| {
                 expected.spread.queues = Some(4);
                 seen.queues = queues.iter().map(|&queue| (queue, 1)).collect();
             });

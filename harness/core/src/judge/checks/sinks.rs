@@ -3,21 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    judge::checks::Check,
+    judge::checks::Found,
     model::{
-        expectation::TrialExpectation,
-        frame_sequence::FrameSequence,
-        mismatch::{CheckId, Delta, FaultClass, FrameDeltas, Mismatch},
-        observation::Observation,
-        sink::Sink,
+        Delta, FaultClass, FrameDeltas, FrameSequence, Observation, Sink, TrialExpectation,
     },
 };
 
-const ID: CheckId = CheckId::new("sinks");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
-
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     let none = FrameSequence::default();
     let watched = expected.frames.keys().chain(expected.totals.frames.keys()).chain(observed.frames.keys());
     let sinks: BTreeSet<Sink> = watched.copied().chain([Sink::Nowhere]).collect();
@@ -28,8 +20,7 @@ fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mism
         let (expected, observed) = (expected.observable(sink), observed.total(sink));
         if expected != observed || !frames.is_empty() {
             let class = FaultClass::at_sink(sink, expected, observed);
-            let mismatch = Mismatch::new(ID, class, sink.frames(), expected, observed);
-            found.push(mismatch.with_frames(frames));
+            found.note_frames(class, sink.frames(), expected, observed, frames);
         }
     }
 }
@@ -50,7 +41,7 @@ mod tests {
     use super::*;
     use crate::{
         judge::checks::tests::found_by,
-        model::{mismatch::FrameDelta, sink::PortId},
+        model::{FrameDelta, PortId},
     };
 
     fn frames(frames: &[(&[u8], u64)]) -> FrameSequence {
@@ -59,7 +50,7 @@ mod tests {
 
     /// The class of each mismatch, and how it reads.
     fn found(change: impl FnOnce(&mut TrialExpectation, &mut Observation)) -> Vec<(FaultClass, String)> {
-        found_by(&CHECK, change).iter().map(|its| (its.class, its.to_string())).collect()
+        found_by("sinks", change).iter().map(|its| (its.class, its.to_string())).collect()
     }
 
     fn at_stack(arrived: &[(&[u8], u64)]) -> Vec<(FaultClass, String)> {
@@ -71,7 +62,7 @@ mod tests {
         let arrived: [(&[u8], u64); 2] = [(&[1, 2, 3], 2), (&[1, 2, 4], 1)];
         let told = "frames at the stack: 1 missing, 1 unexpected".to_owned();
         assert_eq!(at_stack(&arrived), [(FaultClass::ModifiedInTransit, told)]);
-        let found = found_by(&CHECK, |_, seen| drop(seen.frames.insert(Sink::Stack, frames(&arrived))));
+        let found = found_by("sinks", |_, seen| drop(seen.frames.insert(Sink::Stack, frames(&arrived))));
         let delta = |delta, byte| FrameDelta { delta, bytes: vec![1, 2, byte], times: 1 };
         assert_eq!(found[0].frames, [delta(Delta::Missing, 3), delta(Delta::Unexpected, 4)]);
     }

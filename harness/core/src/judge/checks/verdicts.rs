@@ -1,27 +1,18 @@
 //! The program returns no other verdict than it may, where verdicts can be observed.
 
 use crate::{
-    judge::checks::Check,
-    model::{
-        expectation::TrialExpectation,
-        mismatch::{CheckId, FaultClass, Mismatch},
-        observation::Observation,
-    },
+    judge::checks::Found,
+    model::{FaultClass, Observation, TrialExpectation},
 };
-
-const ID: CheckId = CheckId::new("verdicts");
-
-pub(super) const CHECK: Check = Check { id: ID, run };
 
 /// `XDP_*` actions by their number (`include/uapi/linux/bpf.h`).
 const ACTIONS: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
 
-fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Vec<Mismatch>) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
     for (verdict, &times) in observed.verdicts.iter().filter(|(its, _)| !expected.verdicts.contains(its)) {
         let name = usize::try_from(*verdict).ok().and_then(|number| ACTIONS.get(number));
         let name = name.map_or_else(String::new, |name| format!(" ({name})"));
-        let subject = format!("returns of verdict {verdict}{name}");
-        found.push(Mismatch::new(ID, FaultClass::WrongVerdict, subject, 0, times));
+        found.note(FaultClass::WrongVerdict, format!("returns of verdict {verdict}{name}"), 0, times);
     }
 }
 
@@ -32,7 +23,7 @@ mod tests {
 
     fn found(verdicts: &[(u32, u64)]) -> Vec<String> {
         let verdicts = verdicts.iter().copied().collect();
-        let found = found_by(&CHECK, |_, seen| seen.verdicts = verdicts);
+        let found = found_by("verdicts", |_, seen| seen.verdicts = verdicts);
         found.iter().map(ToString::to_string).collect()
     }
 
