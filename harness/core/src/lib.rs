@@ -7,6 +7,9 @@
 //!
 //! Promises: no I/O, no clock, no randomness but what a caller seeds. `plan`, `judge` and `measure` import `model`, and never each other.
 
+#[macro_use]
+mod named;
+
 pub mod error;
 pub mod judge;
 pub mod measure;

@@ -207,7 +207,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_interval_of_eleven_values_ends_where_binomial_probabilities_say() {
-        // Of 11 draws out of 11 values, the median is the 3rd lowest or less with probability P(X >= 6), X ~ B(11, 3/11),
+        // With 11 draws out of 11 values, the median is the 3rd lowest or less with probability P(X >= 6), X ~ B(11, 3/11),
         // = 5.1 %; the 2nd lowest or less with B(11, 2/11): 0.7 %. So the lower end of 95 % is the 3rd, and the upper one
         // the 9th.
         let values: Vec<f64> = (1..=11).map(f64::from).collect();

@@ -28,16 +28,6 @@ pub enum Mix {
 impl Mix {
     pub const ALL: [Self; 3] = [Self::Udp, Self::QinqIpv6, Self::Imix];
 
-    /// Returns the name in ids and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::QinqIpv6 => "qinq_ipv6",
-            Self::Imix => "imix",
-        }
-    }
-
     /// Returns the smallest frame size in bytes, FCS included.
     #[must_use]
     pub fn least(self) -> usize {
@@ -57,6 +47,8 @@ impl Mix {
         }
     }
 }
+
+named!(Mix { Udp = "udp", QinqIpv6 = "qinq_ipv6", Imix = "imix" });
 
 impl FromStr for Mix {
     type Err = String;

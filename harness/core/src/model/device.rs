@@ -1,6 +1,6 @@
-//! What took part in a run: the devices, what is peculiar about them, and what the kernel said meanwhile.
+//! The devices of a run, as the kernel and their drivers describe them.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,45 +9,42 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRecord {
-    /// Which end of the wire it was.
     pub role: PortRole,
-    /// What results call it, in `nic`: its driver's name, or what the user called it.
+    /// Its name in the `nic` of trials: its driver's, or the one that the user gave it.
     pub nic: String,
-    /// Its name as a network interface.
+    /// Name of the network interface.
     pub name: String,
-    /// The kernel's name of its driver (`ETHTOOL_GDRVINFO`), or the kind of a virtual link.
+    /// Name of the driver in the kernel (`ETHTOOL_GDRVINFO`), or the kind of a virtual link.
     pub driver: String,
-    /// The driver's version, where it has one of its own; most say the kernel's.
+    /// The version of the driver, or the kernel's if the driver has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver_version: Option<String>,
-    /// The version of the firmware, where the driver tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
-    /// Its place on its bus: `0000:00:03.0`, `virtio0`.
+    /// Bus address: `0000:00:03.0`, `virtio0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus: Option<String>,
-    /// PCI vendor and device, `8086:10d3`, where it is a PCI device.
+    /// PCI vendor and device: `8086:10d3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pci_id: Option<String>,
-    /// Its address, with colons.
+    /// Link-layer address with colons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// The speed of its link in Mbit/s, where it tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed_mbps: Option<u32>,
-    /// Its MTU in bytes when it was found.
+    /// MTU in bytes at the beginning of the run.
     pub mtu: u32,
-    /// The greatest MTU in bytes that it takes without a program, where it tells one.
+    /// Maximum MTU in bytes without a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_mtu: Option<u32>,
-    /// Receive queues that the kernel has made room for.
+    /// Receive queues at creation.
     pub rx_queues: u32,
-    /// Transmit queues that the kernel has made room for.
+    /// Transmit queues at creation.
     pub tx_queues: u32,
-    /// Descriptors in its rings, where it tells.
+    /// Descriptors in the rings; none where the driver does not report them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rings: Option<Rings>,
-    /// Queues in use, where it tells.
+    /// Queues in use; none where the driver does not report them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Channels>,
     /// Offloads by the names that `ethtool -k` knows in long form (`rx-gro`, `rx-vlan-hw-parse`).
@@ -60,12 +57,12 @@ pub struct DeviceRecord {
     /// Counters that changed during the run: the kernel's own (`rx_packets`) and the driver's (`ethtool -S`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub statistics: Vec<Statistic>,
-    /// What the path from the tester to this device does to frames, as probing found out; only of a DUT.
+    /// Effects of the path from the tester on frames, as measured; none for a tester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathTraits>,
 }
 
-/// The end of the wire that a device was.
+/// The role of a device in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PortRole {
@@ -75,26 +72,15 @@ pub enum PortRole {
     Tester,
 }
 
-impl fmt::Display for PortRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dut => "DUT",
-            Self::Tester => "tester",
-        })
-    }
-}
+named!(PortRole { Dut = "DUT", Tester = "tester" });
 
 /// Descriptors in a device's rings (`ETHTOOL_MSG_RINGS_GET`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rings {
-    /// In use for receiving.
     pub rx: u32,
-    /// The most that there can be for receiving.
     pub rx_max: u32,
-    /// In use for sending.
     pub tx: u32,
-    /// The most that there can be for sending.
     pub tx_max: u32,
 }
 
@@ -102,17 +88,12 @@ pub struct Rings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Channels {
-    /// That only receive.
     pub rx: u32,
-    /// The most of them.
     pub rx_max: u32,
-    /// That only send.
     pub tx: u32,
-    /// The most of them.
     pub tx_max: u32,
-    /// That do both.
+    /// Channels that receive and transmit.
     pub combined: u32,
-    /// The most of them.
     pub combined_max: u32,
 }
 
@@ -120,9 +101,8 @@ pub struct Channels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Feature {
-    /// Whether it is on.
     pub on: bool,
-    /// Whether it can be changed.
+    /// It can be turned on and off on this device.
     pub changeable: bool,
 }
 
@@ -130,36 +110,34 @@ pub struct Feature {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Statistic {
-    /// Its name.
     pub name: String,
-    /// Whose it is.
     pub source: StatisticSource,
-    /// What it said before the first frame.
+    /// Its value before the first frame.
     pub before: u64,
-    /// What it said after the last frame.
+    /// Its value after the last frame.
     pub after: u64,
 }
 
-/// Who keeps a counter.
+/// The owner of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StatisticSource {
-    /// The kernel, by a definition that is one for all (`struct rtnl_link_stats64`).
+    /// The kernel, with the same definition for all drivers (`struct rtnl_link_stats64`).
     Kernel,
-    /// The driver, by a name of its own (`ethtool -S`).
+    /// The driver, with a name of its own (`ethtool -S`).
     Driver,
 }
 
-/// What a path does to frames between the tester's socket and the program.
+/// Effects of a path on frames between the tester's socket and the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PathTraits {
-    /// Frames that are shorter arrive padded with zeros to this many bytes, without FCS; 0 where nothing is padded.
+    /// Length in bytes, without FCS, to which shorter frames are padded with zeros; 0 where they are not.
     pub padded_to: usize,
-    /// The shortest frame in bytes, without FCS, that arrives.
+    /// Length in bytes, without FCS, of the shortest frame that arrives.
     pub shortest: usize,
-    /// The most frames under way at once that all arrived.
+    /// Maximum number of frames in flight of which none was lost.
     pub window: usize,
-    /// The longest frame in bytes, without FCS, that was tried and arrived.
+    /// Length in bytes, without FCS, of the longest frame that was tried and arrived.
     pub longest: usize,
 }

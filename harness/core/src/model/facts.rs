@@ -51,7 +51,7 @@ pub struct Facts {
     /// Set if a generic program gets its frames from the stack of a lower device (macvlan, bridge, bond), which has discarded
     /// what the DUT's own stack would discard.
     pub stacked: bool,
-    /// Whether an end is a bond or a team, which may send the frames of a flow by several ports.
+    /// Set if an end is a bond or a team, which may send the frames of a flow by several ports.
     pub aggregated: bool,
     /// Set if the DUT advertised native XDP (`NETDEV_XDP_ACT_BASIC`); none where the kernel cannot be asked.
     pub advertises_native: Option<bool>,

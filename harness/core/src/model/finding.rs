@@ -61,17 +61,7 @@ pub enum Severity {
     Fault,
 }
 
-impl Severity {
-    /// Returns the name used in results.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Fault => "fault",
-        }
-    }
-}
+named!(Severity { Note = "note", Warning = "warning", Fault = "fault" });
 
 /// A line that the kernel printed during a run (`/dev/kmsg`), with level warning or worse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -93,7 +83,7 @@ pub struct InfrastructureFailure {
     /// A sentence without its full stop.
     pub message: String,
     pub attempts: u32,
-    /// Whether a later attempt gave a result.
+    /// Set if a later attempt gave a result.
     pub recovered: bool,
     /// The end of the machine's console output.
     pub console: String,

@@ -1,91 +1,60 @@
-//! The method: from the costs of single trials to a verdict about two things, one of which is the reference. Pure.
+//! Verdicts on speeds, and the limits on which they depend. Pure.
 //!
-//! All is kept as cost, in nanoseconds per frame: lower is better. What is judged is a *speed ratio*, the subject's speed
-//! over the reference's: below 1 the subject is slower.
+//! The judged quantity is a *speed ratio*, the subject's speed over the reference's: below 1 the subject is slower.
 
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How many whole blocks a verdict takes at least. With as many, the interval of the median reaches from about the 6th to
-/// the 15th in order, so that five blocks that were disturbed all in one way lie outside of it.
+/// Minimum number of complete blocks for a verdict. With as many, the interval of the median reaches from about the 6th to
+/// the 15th in order, so that five blocks that were disturbed all in one direction lie outside of it.
 pub const LEAST_BLOCKS: usize = 20;
 
-/// Which share of the blocks may be void at most. Beyond it, what is left is no sample of what the machine does, but of its
-/// quiet moments.
+/// Maximum share of void blocks. Beyond it, the rest is no sample of the machine, but of its quiet moments.
 pub const MOST_VOID: f64 = 0.25;
 
-/// Which share of a trial's time the hypervisor may have taken at most: half of the narrowest [tolerance](Tolerance) that
-/// anybody is told to use.
+/// Maximum share of a trial's time that the hypervisor may have taken: half of the narrowest recommended
+/// [tolerance](Tolerance).
 pub const MOST_STEAL: f64 = 0.01;
 
-/// For which share of a trial something else may have had the sender's CPU at most. The kernel's own threads take a tenth now and
-/// then, and up to a third, which the median of a trial's bursts bears; a process that shares the CPU takes half, in slices
-/// that are as long as a trial.
+/// Maximum share of a trial's time in which something else had the sender's CPU. The kernel's own threads take a tenth now and
+/// then, and up to a third, which does not move the median of a trial's bursts; a process that shares the CPU takes half, in
+/// slices that are as long as a trial.
 pub const MAX_PREEMPTED: f64 = 0.4;
 
-/// By which share of the tolerance the same program, measured against itself, may come out off 1 although its interval
-/// misses 1. See [`judge`](crate::measure::judge).
+/// Maximum distance from 1 of a control whose interval excludes 1, as a share of the tolerance. See
+/// [`judge`](crate::measure::judge).
 pub const MAX_CONTROL_BIAS: f64 = 0.2;
 
-/// Why a trial, and with it its block, says nothing.
+/// The reason why a trial, and with it its block, is discarded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Void {
-    /// The frames do not add up: more or fewer were sent than were counted or are known to be lost.
-    Conservation {
-        /// Frames sent.
-        sent: u64,
-        /// Frames counted.
-        counted: u64,
-        /// Frames not counted, for which some other counter accounts.
-        explained: u64,
-    },
-    /// The hypervisor took more than [`MOST_STEAL`].
-    Steal {
-        /// The share of the trial's time that it took.
-        share: f64,
-    },
+    /// The frames do not add up: more or fewer were sent than were counted or are explained by other counters.
+    Conservation { sent: u64, counted: u64, explained: u64 },
+    /// The hypervisor took a larger share of the trial's time than [`MOST_STEAL`].
+    Steal { share: f64 },
     /// The stack dropped frames from its backlog.
-    Softnet {
-        /// How many.
-        dropped: u64,
-    },
-    /// Something else had the sender's CPU for more than [`MAX_PREEMPTED`].
-    Preempted {
-        /// The share of the trial's time that it had it.
-        share: f64,
-    },
+    Softnet { dropped: u64 },
+    /// Something else had the sender's CPU for a larger share of the trial's time than [`MAX_PREEMPTED`].
+    Preempted { share: f64 },
     /// The trial did not end on the CPU on which it began.
-    Migration {
-        /// The CPU at the beginning.
-        from: u32,
-        /// The CPU at the end.
-        to: u32,
-    },
-    /// A cost is not positive: there was less to measure than the clock's grain or the null program's noise.
+    Migration { from: u32, to: u32 },
+    /// A cost is not positive: there was less to measure than the clock's resolution or the null program's noise.
     BelowClock,
     /// The injector failed.
-    Injector {
-        /// In what.
-        reason: String,
-    },
+    Injector { reason: String },
 }
 
 impl Void {
-    /// Whether something else on the machine is to blame, so that the same trial may come out whole another time.
+    /// Returns true if something else on the machine is to blame, so that the same trial may be complete another time.
     #[must_use]
     pub fn is_disturbance(&self) -> bool {
-        match self {
-            Self::Steal { .. } | Self::Softnet { .. } | Self::Preempted { .. } | Self::Migration { .. } => {
-                true
-            }
-            Self::Conservation { .. } | Self::BelowClock | Self::Injector { .. } => false,
-        }
+        matches!(self, Self::Steal { .. } | Self::Softnet { .. } | Self::Preempted { .. } | Self::Migration { .. })
     }
 
-    /// The name of its kind, as results have it.
+    /// Returns the name of its kind, as results have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -126,40 +95,38 @@ impl fmt::Display for Void {
     }
 }
 
-/// A speed ratio, and how well it is known.
+/// A speed ratio with its precision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The median speed ratio.
     pub ratio: f64,
-    /// Where it lies, by the [bootstrap](crate::measure::bootstrap_median).
+    /// Its 95 % interval, by the [bootstrap](crate::measure::bootstrap_median).
     pub interval: Interval,
     /// The [`mad`](crate::measure::mad) of the blocks' log ratios: about the share by which a single block is off.
     pub median_abs_deviation: f64,
-    /// How many blocks there are.
     pub blocks: usize,
 }
 
-/// By which share a speed may change and still count as the same; above 0 % and below 50 %.
+/// The share by which a speed may change and still count as the same; above 0 % and below 50 %.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Tolerance(f64);
 
-/// What is wrong with a tolerance.
+/// An invalid tolerance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is not a share above 0 % and below 50 %, as `5%` or `0.05` is")]
 pub struct ToleranceError {
-    /// What was given.
     pub given: String,
 }
 
 impl Tolerance {
-    /// For a virtual machine, whose neighbours are felt.
+    /// For a virtual machine, which its neighbours disturb.
     pub const VM: Self = Self(0.05);
-    /// For a machine of one's own.
+    /// For a machine without neighbours.
     pub const BARE_METAL: Self = Self(0.02);
 
-    /// The share, 0.05 for 5 %.
+    /// Returns the share, 0.05 for 5 %.
     #[must_use]
     pub fn share(self) -> f64 {
         self.0
@@ -213,7 +180,7 @@ impl fmt::Display for Tolerance {
     }
 }
 
-/// A share, shown in percent, without the digits that come of counting in binary.
+/// A share, shown in percent, without the digits that binary fractions add.
 struct Percent(f64);
 
 impl fmt::Display for Percent {
@@ -222,7 +189,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// Which of the sets of blocks that a verdict rests on.
+/// One of the sets of blocks on which a verdict is based.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Contender {
@@ -234,72 +201,31 @@ pub enum Contender {
     Baseline,
 }
 
-impl fmt::Display for Contender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Subject => "subject against reference",
-            Self::Control => "null against null",
-            Self::Baseline => "the baseline",
-        })
-    }
-}
+named!(Contender {
+    Subject = "subject against reference",
+    Control = "null against null",
+    Baseline = "the baseline",
+});
 
-/// Why there is no verdict.
+/// The reason why there is no verdict. Intervals are those of a speed ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Inconclusive {
     /// Fewer than [`LEAST_BLOCKS`].
-    TooFewBlocks {
-        /// Of which set.
-        series: Contender,
-        /// How many are whole.
-        blocks: usize,
-    },
-    /// More than [`MOST_VOID`].
-    TooManyVoid {
-        /// In which set.
-        series: Contender,
-        /// Blocks that are void.
-        void_blocks: usize,
-        /// Blocks that were tried.
-        blocks: usize,
-    },
-    /// The same program against itself comes out as faster or slower.
-    ControlDiffers {
-        /// Where its speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The same program against itself scatters as far as the tolerance or further.
-    ControlTooWide {
-        /// Where its speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The interval goes beyond the tolerance on both sides.
-    TooWide {
-        /// Where the speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The interval goes beyond the tolerance on one side, and not with all of its length.
-    Straddles {
-        /// Where the speed ratio lies.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// The subject is slower, or faster, by all blocks, and not by the earlier and the later half of them each.
-    Unconfirmed {
-        /// Where the speed ratio lies by all blocks.
-        interval: Interval,
-        /// The tolerance.
-        tolerance: Tolerance,
-    },
-    /// A log ratio is not finite, or what they come to is not.
+    TooFewBlocks { series: Contender, blocks: usize },
+    /// A larger share of the blocks that were run is void than [`MOST_VOID`].
+    TooManyVoid { series: Contender, void_blocks: usize, blocks: usize },
+    /// The same program against itself is faster or slower.
+    ControlDiffers { interval: Interval, tolerance: Tolerance },
+    /// The interval of the same program against itself is as wide as the tolerance or wider.
+    ControlTooWide { interval: Interval, tolerance: Tolerance },
+    /// The interval exceeds the tolerance on both sides.
+    TooWide { interval: Interval, tolerance: Tolerance },
+    /// A part of the interval exceeds the tolerance on one side.
+    Straddles { interval: Interval, tolerance: Tolerance },
+    /// The subject is slower, or faster, by all blocks, but not by the earlier and the later half of them each.
+    Unconfirmed { interval: Interval, tolerance: Tolerance },
+    /// A log ratio, or the ratio that follows from them, is not finite.
     NotFinite,
 }
 
@@ -343,36 +269,23 @@ impl fmt::Display for Inconclusive {
     }
 }
 
-/// How the speeds compare.
+/// The verdict on two speeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Judgement {
-    /// The same, but for the tolerance.
+    /// The same within the tolerance.
     Pass,
     /// The subject is slower.
     Regression,
     /// The subject is faster.
     Improved,
-    /// It cannot be told.
     Inconclusive {
-        /// Why.
         reason: Inconclusive,
     },
 }
 
 impl Judgement {
-    /// The name that results use.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Regression => "regression",
-            Self::Improved => "improved",
-            Self::Inconclusive { .. } => "inconclusive",
-        }
-    }
-
-    /// Why there is no verdict, where there is none.
+    /// Returns the reason why there is no verdict, if there is none.
     #[must_use]
     pub fn reason(&self) -> Option<Inconclusive> {
         match self {
@@ -381,7 +294,7 @@ impl Judgement {
         }
     }
 
-    /// What an interval says, by [`judge`](crate::measure::judge)'s last rule.
+    /// Returns the verdict by an interval alone, the fifth rule of [`judge`](crate::measure::judge).
     pub fn of(interval: Interval, tolerance: Tolerance) -> Self {
         let Interval { low, high } = interval;
         let band = tolerance.band();
@@ -401,36 +314,33 @@ impl Judgement {
     }
 }
 
-impl fmt::Display for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+named!(Judgement {
+    Pass = "pass",
+    Regression = "regression",
+    Improved = "improved",
+    Inconclusive = "inconclusive",
+});
 
-/// Where a figure lies, both ends included.
+/// An interval, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Interval {
-    /// The lower end.
     pub low: f64,
-    /// The upper end.
     pub high: f64,
 }
 
 impl Interval {
-    /// Whether `value` lies within.
     #[must_use]
     pub fn contains(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
 
-    /// How far the ends are apart.
     #[must_use]
     pub fn width(&self) -> f64 {
         self.high - self.low
     }
 
-    /// The interval of what `f` makes of the figure. `f` must not fall.
+    /// Returns the interval of a function of the figure, which must not fall.
     #[must_use]
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
         Self { low: f(self.low), high: f(self.high) }
@@ -443,23 +353,22 @@ impl fmt::Display for Interval {
     }
 }
 
-/// What became of a measurement since a stored one.
+/// The change of a measurement since a stored one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// How the ratio compares, each being taken in its own run: today's over the stored one.
+    /// Today's ratio over the stored one, each measured in its own run.
     pub ratio: Option<Estimate>,
-    /// The verdict on it.
+    /// The verdict on the ratio.
     pub verdict: Judgement,
-    /// Today's speed over the stored one. Only where both were measured on the same machine, which is not to say that the
-    /// machine was as fast.
+    /// Today's speed over the stored one, if both were measured on the same machine, which may have been slower or faster.
     pub absolute: Option<f64>,
-    /// The verdict on that; none in a virtual machine, whose speed is not its own from one run to the next.
+    /// The verdict on the speed; none in a virtual machine, whose speed varies from run to run.
     pub absolute_verdict: Option<Judgement>,
 }
 
 impl Change {
-    /// Whether anything is slower than it may be.
+    /// Returns whether the ratio or the speed is slower than the tolerance allows.
     #[must_use]
     pub fn is_slower(&self) -> bool {
         self.verdict == Judgement::Regression || self.absolute_verdict == Some(Judgement::Regression)

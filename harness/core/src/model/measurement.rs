@@ -1,6 +1,6 @@
 //! A measurement as `result.json` stores it: raw trials, the estimates from them, and the machine. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub struct Measurement {
 #[serde(deny_unknown_fields)]
 pub struct Unmeasured {
     pub reason: String,
-    /// Whether the [support table](crate::plan::support) declares that this cannot be measured; otherwise something broke.
+    /// Set if the [support table](crate::plan::support) declares that this cannot be measured; otherwise something broke.
     pub declared: bool,
 }
 
@@ -124,7 +124,7 @@ pub struct Fingerprint {
     pub cpu_model: Option<String>,
     /// Usable CPUs.
     pub cpus: usize,
-    /// Whether it is a virtual machine (`hypervisor` in `/proc/cpuinfo`).
+    /// Set for a virtual machine (`hypervisor` in `/proc/cpuinfo`).
     pub virtual_machine: bool,
     /// `net.core.bpf_jit_enable`.
     pub bpf_jit: Option<u8>,
@@ -157,7 +157,7 @@ pub struct MeasuredDevice {
 pub struct Sample {
     /// Number of its block, counted over both series.
     pub block: u32,
-    /// Whether the block belongs to the A/A control.
+    /// Set if the block belongs to the A/A control.
     pub control: bool,
     /// Role of the program in the block. In a block of the control the subject is the reference again.
     pub role: ProgramRole,
@@ -215,21 +215,4 @@ pub enum Quantity {
     SizeToSmallest,
 }
 
-impl Quantity {
-    /// The first part of an id.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ProgramCost => "cost",
-            Self::PathRate => "path",
-            Self::NativeToGeneric => "modes",
-            Self::SizeToSmallest => "sizes",
-        }
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+named!(Quantity { ProgramCost = "cost", PathRate = "path", NativeToGeneric = "modes", SizeToSmallest = "sizes" });

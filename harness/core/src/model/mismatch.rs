@@ -247,6 +247,8 @@ pub enum Delta {
     Displaced,
 }
 
+named!(Delta { Missing = "missing", Unexpected = "unexpected", Displaced = "out of order" });
+
 /// Frames of one kind beyond the first ones, whose bytes are not in the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -325,18 +327,6 @@ fn omit(omitted: &mut Vec<OmittedFrames>, more: OmittedFrames) {
             its.times = its.times.saturating_add(more.times);
         }
         None => omitted.push(more),
-    }
-}
-
-impl Delta {
-    /// The name that reports use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Unexpected => "unexpected",
-            Self::Displaced => "out of order",
-        }
     }
 }
 

@@ -42,24 +42,9 @@ impl Mode {
     pub fn is_attached(self) -> bool {
         self != Self::Unattached
     }
-
-    /// Returns the name in trial ids, in results and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Generic => "generic",
-            Self::Native => "native",
-            Self::Offload => "offload",
-            Self::Unattached => "unattached",
-        }
-    }
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+named!(Mode { Generic = "generic", Native = "native", Offload = "offload", Unattached = "unattached" });
 
 /// The way in which frames reach the program under test.
 #[derive(
@@ -91,24 +76,9 @@ pub enum InjectorKind {
 
 impl InjectorKind {
     pub const ALL: [Self; 4] = [Self::Pnet, Self::Ring, Self::LiveFrames, Self::TestRun];
-
-    /// Returns the name in trial ids, in results and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pnet => "pnet",
-            Self::Ring => "ring",
-            Self::LiveFrames => "live_frames",
-            Self::TestRun => "test_run",
-        }
-    }
 }
 
-impl fmt::Display for InjectorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+named!(InjectorKind { Pnet = "pnet", Ring = "ring", LiveFrames = "live_frames", TestRun = "test_run" });
 
 /// An attach mode and an injector that fit each other: a column of the table of verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

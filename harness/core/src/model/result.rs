@@ -258,7 +258,6 @@ pub struct SentFrame {
     pub layers: String,
     /// Bytes in hexadecimal, without FCS.
     pub hex: String,
-    /// How many times it was sent.
     pub times: u32,
 }
 

@@ -1,7 +1,5 @@
 //! Verdicts of trials.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,19 +50,6 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
-    /// The name that results use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-            Self::Xfail => "xfail",
-            Self::Error => "error",
-            Self::Unreachable => "unreachable",
-        }
-    }
-
     /// Returns true for a verdict that fails the run.
     #[must_use]
     pub fn is_bad(self) -> bool {
@@ -72,11 +57,14 @@ impl VerdictKind {
     }
 }
 
-impl fmt::Display for VerdictKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+named!(VerdictKind {
+    Pass = "pass",
+    Fail = "fail",
+    Skip = "skip",
+    Xfail = "xfail",
+    Error = "error",
+    Unreachable = "unreachable",
+});
 
 impl Verdict {
     /// The kind of this verdict.

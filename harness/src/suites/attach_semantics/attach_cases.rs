@@ -70,7 +70,6 @@ pub fn attach_cases() -> Vec<AttachCase> {
         cases.extend(on_veth(method));
         cases.extend([Generic, Native].into_iter().flat_map(|mode| lifetimes(method, mode)));
     }
-    cases.extend(mtu_limits());
     cases.extend(in_mode(Generic, Native));
     cases.extend(in_mode(Native, Generic));
     cases
@@ -103,6 +102,11 @@ fn link(program: TestProgram, mode: XdpMode) -> AttachStep {
 
 fn detach(mode: XdpMode) -> AttachStep {
     done(Detach(Some(mode)))
+}
+
+/// Detaches what was attached by a method.
+fn release(method: AttachMethod, mode: XdpMode) -> AttachStep {
+    if method == Netlink { detach(mode) } else { CLOSE }
 }
 
 fn update(program: TestProgram, old: Option<TestProgram>) -> AttachStep {
@@ -140,17 +144,12 @@ fn replacing_and_detaching() -> Vec<AttachCase> {
             .then(netlink(First, Generic))
             .then(detach(Generic))
             .then(detach(Generic)),
-        case!(NO_MODE_LO, Loopback, "no_mode_on_lo_is_generic::netlink")
-            .then(attach_in(Netlink, First, NO_MODE).leaves(Attached(Generic, First))),
     ]
 }
 
 fn links() -> Vec<AttachCase> {
     let if_no_exist = |program| done(Attach(BpfLink, program, only(Generic), IfNoExist));
     vec![
-        case!(NO_MODE_LO, Loopback, "no_mode_on_lo_is_generic::bpf_link")
-            .then(attach_in(BpfLink, First, NO_MODE).leaves(Attached(Generic, First)))
-            .then(CLOSE),
         case!(SECOND_LINK, NativeDevice, "a_second_link_in_the_other_mode_is_refused::bpf_link")
             .then(link(First, Generic))
             .then(link(Second, Native).fails(E::EXIST))
@@ -225,6 +224,9 @@ fn of_method(method: AttachMethod) -> Vec<AttachCase> {
             .then(attach(First, Offload).fails(E::INVAL)),
         case!(OFFLOAD, Loopback, "offload_on_lo_is_refused::{method}")
             .then(attach(First, Offload).fails_with(E::OPNOTSUPP, NO_NATIVE)),
+        case!(NO_MODE_LO, Loopback, "no_mode_on_lo_is_generic::{method}")
+            .then(attach_in(First, NO_MODE).leaves(Attached(Generic, First)))
+            .then(release(method, Generic)),
         case!(NO_MODE_GENERIC, NativeDevice, "no_mode_over_generic_is_refused::{method}")
             .then(netlink(First, Generic))
             .then(attach_in(Second, NO_MODE).fails_with(E::EXIST, BOTH)),
@@ -253,54 +255,40 @@ fn of_method(method: AttachMethod) -> Vec<AttachCase> {
 }
 
 /// Returns the facts about a veth that hold for both methods.
-fn on_veth(method: AttachMethod) -> [AttachCase; 3] {
+fn on_veth(method: AttachMethod) -> [AttachCase; 5] {
     let attach = |program, mode| attach(method, program, mode);
-    let detach = |mode| if method == Netlink { detach(mode) } else { CLOSE };
+    let release = |mode| release(method, mode);
     [
         case!(PEER_TOO_LARGE, VETH, "a_peer_mtu_above_3506_refuses_native::{method}")
             .then(peer_mtu(PEER_LIMIT + 1))
             .then(attach(First, Native).fails_with(E::RANGE, PEER_MTU))
             // The limit is neither generic's nor that of a multi-buffer program.
             .then(attach(First, Generic))
-            .then(detach(Generic))
+            .then(release(Generic))
             .then(attach(Frags, Native))
-            .then(detach(Native))
+            .then(release(Native))
             .then(peer_mtu(PEER_LIMIT))
             .then(attach(First, Native)),
+        case!(PEER_MAXIMUM, VETH, "native_limits_the_peers_mtu_to_3506::{method}")
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
+            .then(attach(First, Native))
+            .then(reads(ReadPeerMaxMtu, PEER_LIMIT))
+            .then(peer_mtu(PEER_LIMIT))
+            .then(peer_mtu(PEER_LIMIT + 1).fails_with(E::INVAL, MAXIMUM))
+            .then(release(Native))
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
+            .then(peer_mtu(PEER_LIMIT + 1)),
+        case!(PEER_MAXIMUM, VETH, "native_frags_limits_the_peers_mtu_to_73138::{method}")
+            .then(attach(Frags, Native))
+            .then(reads(ReadPeerMaxMtu, FRAGS_LIMIT))
+            .then(peer_mtu(9000))
+            .then(release(Native))
+            .then(reads(ReadPeerMaxMtu, NO_LIMIT)),
         case!(TOO_FEW_QUEUES, TOO_FEW, "fewer_rx_queues_than_the_peer_has_tx_queues_refuse_native::{method}")
             .then(attach(First, Native).fails_with(E::NOSPC, QUEUES))
             .then(attach(First, Generic)),
         case!(TOO_FEW_QUEUES, ENOUGH, "as_many_rx_queues_as_the_peer_has_tx_queues_do::{method}")
             .then(attach(First, Native)),
-    ]
-}
-
-fn mtu_limits() -> [AttachCase; 4] {
-    [
-        case!(PEER_MAXIMUM, VETH, "native_limits_the_peers_mtu_to_3506::netlink")
-            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
-            .then(netlink(First, Native))
-            .then(reads(ReadPeerMaxMtu, PEER_LIMIT))
-            .then(peer_mtu(PEER_LIMIT))
-            .then(peer_mtu(PEER_LIMIT + 1).fails_with(E::INVAL, MAXIMUM))
-            .then(detach(Native))
-            .then(reads(ReadPeerMaxMtu, NO_LIMIT))
-            .then(peer_mtu(PEER_LIMIT + 1)),
-        case!(PEER_MAXIMUM, VETH, "native_limits_the_peers_mtu_to_3506::bpf_link")
-            .then(link(First, Native))
-            .then(reads(ReadPeerMaxMtu, PEER_LIMIT))
-            .then(peer_mtu(PEER_LIMIT + 1).fails_with(E::INVAL, MAXIMUM))
-            .then(CLOSE)
-            .then(reads(ReadPeerMaxMtu, NO_LIMIT)),
-        case!(PEER_MAXIMUM, VETH, "native_frags_limits_the_peers_mtu_to_73138::netlink")
-            .then(netlink(Frags, Native))
-            .then(reads(ReadPeerMaxMtu, FRAGS_LIMIT))
-            .then(peer_mtu(9000)),
-        case!(PEER_MAXIMUM, VETH, "native_frags_limits_the_peers_mtu_to_73138::bpf_link")
-            .then(link(Frags, Native))
-            .then(reads(ReadPeerMaxMtu, FRAGS_LIMIT))
-            .then(CLOSE)
-            .then(reads(ReadPeerMaxMtu, NO_LIMIT)),
     ]
 }
 
@@ -355,19 +343,15 @@ fn lifetimes(method: AttachMethod, mode: XdpMode) -> Vec<AttachCase> {
         let id = format!("{mode}_{name}::{method}");
         AttachCase::of_steps(LIVES, target, &id).then(attach(method, First, mode))
     };
-    let down_and_up =
-        attached("survives_link_down_and_up", CaseTarget::with(mode)).then(up(false)).then(up(true));
+    let down_and_up = attached("survives_link_down_and_up", CaseTarget::with(mode));
     let moved = attached("survives_a_move_to_another_namespace", Expendable).then(done(MoveDevice));
-    let (down_and_up, moved) = match method {
-        Netlink => (down_and_up, moved.then(up(true))),
-        BpfLink => {
-            let updated = moved.then(reads(ReadLinkDevice, "this one")).then(update(Second, Some(First)));
-            (down_and_up.then(CLOSE), updated.then(CLOSE))
-        }
+    let moved = match method {
+        Netlink => moved.then(up(true)),
+        BpfLink => moved.then(reads(ReadLinkDevice, "this one")).then(update(Second, Some(First))),
     };
     let mut cases = vec![
-        down_and_up,
-        moved,
+        down_and_up.then(up(false)).then(up(true)).then(release(method, mode)),
+        moved.then(release(method, mode)),
         AttachCase::of_function(
             REPLACED,
             VETH,
