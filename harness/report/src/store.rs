@@ -18,4 +18,5 @@ mod upgrade;
 
 pub use crate::store::error::{Conflict, StoreError};
 pub use crate::store::gather::{Gathered, gather, load, read_one};
+pub(crate) use crate::store::keyed::Keyed;
 pub use crate::store::missing::{MissingParts, missing};

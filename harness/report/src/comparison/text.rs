@@ -1,13 +1,13 @@
-//! A comparison on a terminal: a line for each difference, the worse ones last, then the summary.
+//! A comparison on a terminal: an entry for each difference, the worse ones last, then the summary.
 
 use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::comparison::{
-    ChangeKind, Comparison, FindingChange, MeasurementChange, VerdictChange, named, suffix,
+use crate::{
+    comparison::{Comparison, FindingChange, MeasurementChange, VerdictChange, change::aside, tables::Tone},
+    terminal_style::{Verbosity, shown, wrapped},
 };
-use crate::terminal_style::{Verbosity, shown, wrapped};
 
 /// Columns in front of the text of a line.
 const INDENT: usize = 13;
@@ -16,7 +16,7 @@ const INDENT: usize = 13;
 pub fn write(comparison: &Comparison, verbosity: Verbosity, to: &mut impl io::Write) -> io::Result<()> {
     let several = comparison.has_several_nics();
     for incomplete in &comparison.incomplete {
-        writeln!(to, "{:12} {}", "incomplete", shown(incomplete))?;
+        line(to, Tone::Neutral, "incomplete", incomplete)?;
     }
     for worse in [false, true] {
         for change in comparison.findings.iter().filter(|change| change.worse == worse) {
@@ -31,16 +31,24 @@ pub fn write(comparison: &Comparison, verbosity: Verbosity, to: &mut impl io::Wr
             verdict(to, change, several, verbosity)?;
         }
     }
-    writeln!(to, "{}", comparison.summary())
+    writeln!(to, "{}", wrapped(&comparison.summary(), 0, 2))
 }
 
-fn style(kind: ChangeKind) -> Style {
-    match kind {
-        ChangeKind::Fixed => AnsiColor::Green.on_default(),
-        ChangeKind::New | ChangeKind::Changed => Style::new(),
-        ChangeKind::Missing => AnsiColor::Yellow.on_default(),
-        ChangeKind::Lost | ChangeKind::Regressed => AnsiColor::Red.on_default().bold(),
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Neutral => Style::new(),
+            Self::Doubtful => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+        }
     }
+}
+
+/// Writes a change and a text behind it, on several lines if one does not fit.
+fn line(to: &mut impl io::Write, tone: Tone, word: &str, text: &str) -> io::Result<()> {
+    let style = tone.style();
+    writeln!(to, "{style}{word:12}{style:#} {}", wrapped(&shown(text), INDENT, INDENT))
 }
 
 fn verdict(
@@ -49,26 +57,21 @@ fn verdict(
     several: bool,
     verbosity: Verbosity,
 ) -> io::Result<()> {
-    let VerdictChange { id, nic, place, old, new, kind, worse, reason } = change;
-    let style = style(*kind);
-    let place = suffix(nic.as_deref(), place.as_deref(), several);
-    let mut text = format!("{id}: {} -> {}{place}", named(*old), named(*new));
-    if let Some(reason) = reason.as_ref().filter(|_| *worse || verbosity >= Verbosity::Verbose) {
+    let [old, new] = change.verdicts();
+    let mut text = format!("{}: {old} -> {new}{}", change.id, change.aside(several));
+    if let Some(reason) = change.reason.as_ref().filter(|_| change.worse || verbosity >= Verbosity::Verbose) {
         text.push_str(&format!(": {reason}"));
     }
-    writeln!(to, "{style}{:12}{style:#} {}", kind.name(), wrapped(&shown(&text), INDENT, INDENT))
+    line(to, Tone::of(change.kind), change.kind.name(), &text)
 }
 
 fn finding(to: &mut impl io::Write, change: &FindingChange) -> io::Result<()> {
-    let style = style(change.kind);
-    let name = if change.kind == ChangeKind::Fixed { "gone" } else { change.kind.name() };
-    let place = suffix(None, change.place.as_deref(), false);
-    let text = wrapped(&shown(&format!("finding: {change}{place}")), INDENT, INDENT);
-    writeln!(to, "{style}{name:12}{style:#} {text}")
+    let text = format!("finding: {change}{}", aside(change.place.as_deref()));
+    line(to, Tone::of(change.kind), change.name(), &text)
 }
 
 fn measurement(to: &mut impl io::Write, change: &MeasurementChange) -> io::Result<()> {
-    let style = if change.is_slower() { AnsiColor::Red.on_default().bold() } else { Style::new() };
-    let place = suffix(None, change.place.as_deref(), false);
-    writeln!(to, "{style}{:12}{style:#} {}{}{change}", change.name(), shown(&change.id), shown(&place))
+    let tone = if change.is_slower() { Tone::Bad } else { Tone::Neutral };
+    let text = format!("{}{}{change}", change.id, aside(change.place.as_deref()));
+    line(to, tone, &change.name(), &text)
 }

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use xdproof_core::model::{
-    device::PortRole,
-    result::{AttachTestRecord, RunResult, TrialRecord},
-    verdict::VerdictKind,
-};
+use xdproof_core::model::{AttachTestRecord, PortRole, RunResult, TrialRecord, VerdictKind};
 
 /// Device and id, which identify a trial or a test within one environment.
-pub(super) type Key<'a> = (Option<&'a str>, &'a str);
+pub(crate) type Key<'a> = (Option<&'a str>, &'a str);
 
 /// A trial or an attach-semantics test.
-pub(super) trait Keyed: PartialEq {
+pub(crate) trait Keyed: PartialEq {
     fn key(&self) -> Key<'_>;
 
     fn verdict(&self) -> VerdictKind;
+
+    fn reason(&self) -> Option<&str>;
 }
 
 impl Keyed for TrialRecord {
@@ -26,6 +24,10 @@ impl Keyed for TrialRecord {
     fn verdict(&self) -> VerdictKind {
         self.verdict
     }
+
+    fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
 }
 
 impl Keyed for AttachTestRecord {
@@ -35,6 +37,10 @@ impl Keyed for AttachTestRecord {
 
     fn verdict(&self) -> VerdictKind {
         self.verdict
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 }
 
