@@ -11,3 +11,11 @@ pub(super) struct Link {
     pub(super) text: String,
     pub(super) href: String,
 }
+
+/// Counts one more of a value.
+pub(super) fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, value: T) {
+    match counts.iter_mut().find(|(known, _)| *known == value) {
+        Some((_, times)) => *times += 1,
+        None => counts.push((value, 1)),
+    }
+}

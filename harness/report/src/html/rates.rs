@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::html::badge::{Badge, Link};
+use crate::html::badge::{Badge, Link, count};
 use xdproof_core::{
     measure::median,
     model::{
@@ -137,10 +137,7 @@ impl Rates {
         let scale = scale(measurements);
         let mut notes: Vec<(String, usize)> = Vec::new();
         for note in measurements.iter().flat_map(|measurement| &measurement.notes) {
-            match notes.iter_mut().find(|(text, _)| text == note) {
-                Some((_, times)) => *times += 1,
-                None => notes.push((note.clone(), 1)),
-            }
+            count(&mut notes, note.clone());
         }
         let rows = measurements.iter().enumerate();
         Some(Self {
