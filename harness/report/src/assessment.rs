@@ -1,13 +1,13 @@
 //! The verdict on several results in a sentence, and their issues, the most severe first. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use xdproof_core::model::{
-    Collection, FaultClass, Finding, InfrastructureFailure, Judgement, RunResult, Severity, Summary,
-    TrialRecord, Unmeasured, VerdictKind,
+    Collection, FaultClass, Finding, InfrastructureFailure, Judgement, Measurement, RunResult, Severity,
+    Summary, TrialRecord, Unmeasured, VerdictKind,
 };
 
-use crate::terminal_style::numbers;
+use crate::terminal_style::{numbers, several};
 
 /// The verdict on a collection of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,38 +95,33 @@ pub enum IssueKind {
 impl IssueKind {
     #[must_use]
     pub fn severity(self) -> IssueSeverity {
-        match self {
-            Self::Contradiction
-            | Self::Failure
-            | Self::UnexpectedAttach
-            | Self::AttachSemantics
-            | Self::Fault
-            | Self::Slower => IssueSeverity::Fault,
-            Self::Error | Self::InfrastructureFailure | Self::NotRun | Self::Unmeasured => IssueSeverity::Gap,
-            Self::Warning | Self::Inconclusive | Self::Recovered => IssueSeverity::Warning,
-            Self::Deviation | Self::Note => IssueSeverity::Note,
-        }
+        self.severity_and_heading().0
     }
 
     /// Returns the heading of issues of this kind.
     #[must_use]
     pub fn heading(self) -> &'static str {
+        self.severity_and_heading().1
+    }
+
+    fn severity_and_heading(self) -> (IssueSeverity, &'static str) {
+        use IssueSeverity::{Fault, Gap, Note, Warning};
         match self {
-            Self::Contradiction => "Inconsistent result files",
-            Self::Failure => "Failed trials",
-            Self::UnexpectedAttach => "Unexpected attach results",
-            Self::AttachSemantics => "Failed attach-semantics tests",
-            Self::Fault => "Faults",
-            Self::Slower => "Performance regressions",
-            Self::Error => "Errors of the testbed",
-            Self::InfrastructureFailure => "Infrastructure failures",
-            Self::NotRun => "Trials not run",
-            Self::Unmeasured => "Failed measurements",
-            Self::Warning => "Warnings",
-            Self::Inconclusive => "Inconclusive measurements",
-            Self::Recovered => "Parts that were retried",
-            Self::Deviation => "Known deviations",
-            Self::Note => "Notes",
+            Self::Contradiction => (Fault, "Inconsistent result files"),
+            Self::Failure => (Fault, "Failed trials"),
+            Self::UnexpectedAttach => (Fault, "Unexpected attach results"),
+            Self::AttachSemantics => (Fault, "Failed attach-semantics tests"),
+            Self::Fault => (Fault, "Faults"),
+            Self::Slower => (Fault, "Performance regressions"),
+            Self::Error => (Gap, "Errors of the testbed"),
+            Self::InfrastructureFailure => (Gap, "Infrastructure failures"),
+            Self::NotRun => (Gap, "Trials not run"),
+            Self::Unmeasured => (Gap, "Failed measurements"),
+            Self::Warning => (Warning, "Warnings"),
+            Self::Inconclusive => (Warning, "Inconclusive measurements"),
+            Self::Recovered => (Warning, "Parts that were retried"),
+            Self::Deviation => (Note, "Known deviations"),
+            Self::Note => (Note, "Notes"),
         }
     }
 }
@@ -236,106 +231,72 @@ impl<'a> Tally<'a> {
 }
 
 fn sentence(standing: Standing, tally: &Tally<'_>, issues: &[Issue]) -> String {
-    let Tally { summary, trials, rules, measurements, measured, judged, judged_well, .. } = tally;
-    let Summary { pass, fail, skip, xfail, error, unreachable, not_run } = **summary;
+    let Tally { summary, trials, rules, rules_held, measurements, measured, judged, judged_well } = *tally;
+    let Summary { pass, fail, skip, xfail, error, unreachable, not_run } = *summary;
     let number = |kind| issues.iter().filter(|issue| issue.kind == kind).count();
-    let mut parts = Vec::new();
-    let mut part = |number: usize, text: String| {
-        if number > 0 {
-            parts.push(text);
-        }
-    };
-    let broken_rules = number(IssueKind::AttachSemantics);
-    let faults = number(IssueKind::Fault);
-    let slower = number(IssueKind::Slower);
-    let infrastructure_failures = number(IssueKind::InfrastructureFailure);
-    let unmeasured = number(IssueKind::Unmeasured);
-    match standing {
+    let test = "attach-semantics test";
+    let mut parts = match standing {
         Standing::Failed | Standing::Incomplete => {
-            part(fail, format!("{fail} of {} failed", Count(*trials, "trial")));
-            part(
-                broken_rules,
-                format!("{broken_rules} of {} failed", Count(*rules, "attach-semantics test")),
-            );
-            part(faults, format!("{} found beyond the trials", Count(faults, "fault")));
-            part(
-                slower,
-                format!(
-                    "{slower} of {} slower than the tolerance allows",
-                    Count(*measurements, "measurement")
+            let [broken, faults, slower] =
+                [IssueKind::AttachSemantics, IssueKind::Fault, IssueKind::Slower].map(number);
+            let [contradictions, lost, unmeasured] =
+                [IssueKind::Contradiction, IssueKind::InfrastructureFailure, IssueKind::Unmeasured]
+                    .map(number);
+            let (these, measurements) = (several(trials, "trial"), several(measurements, "measurement"));
+            let incomplete = standing == Standing::Incomplete;
+            vec![
+                (fail, format!("{fail} of {these} failed")),
+                (broken, format!("{broken} of {} failed", several(rules, test))),
+                (faults, format!("{} found beyond the trials", several(faults, "fault"))),
+                (slower, format!("{slower} of {measurements} slower than the tolerance allows")),
+                (
+                    contradictions,
+                    verb(contradictions, "result file is inconsistent", "result files are inconsistent"),
                 ),
-            );
-            let contradictions = number(IssueKind::Contradiction);
-            part(
-                contradictions,
-                verb(contradictions, "result file is inconsistent", "result files are inconsistent"),
-            );
-            part(error, format!("the testbed broke in {error} of {}", Count(*trials, "trial")));
-            part(
-                infrastructure_failures,
-                format!("{} without a result", Count(infrastructure_failures, "part")),
-            );
-            part(not_run, format!("{} not run", verb(not_run, "trial was", "trials were")));
-            part(unmeasured, format!("{} failed", Count(unmeasured, "measurement")));
-            if standing == Standing::Incomplete {
-                part(pass, verb(pass, "trial passed", "trials passed"));
-            }
+                (error, format!("the testbed broke in {error} of {these}")),
+                (lost, format!("{} without a result", several(lost, "part"))),
+                (not_run, format!("{} not run", verb(not_run, "trial was", "trials were"))),
+                (unmeasured, format!("{} failed", several(unmeasured, "measurement"))),
+                (if incomplete { pass } else { 0 }, verb(pass, "trial passed", "trials passed")),
+            ]
         }
         Standing::NothingProved => {
-            part(
-                1,
-                format!(
-                    "none of {} could be run and judged",
-                    Count(*trials + *rules + *measurements, "trial")
-                ),
-            );
+            let all = several(trials + rules + measurements, "trial");
+            vec![(1, format!("none of {all} could be run and judged"))]
         }
-        Standing::Empty => part(1, "the results contain neither trials nor measurements".to_owned()),
+        Standing::Empty => vec![(1, "the results contain neither trials nor measurements".to_owned())],
         Standing::Measured => {
-            part(
-                1,
-                format!(
-                    "{} made, none of them judged",
-                    verb(*measured, "comparison was", "comparisons were")
-                ),
-            );
+            let made = verb(measured, "comparison was", "comparisons were");
+            vec![(1, format!("{made} made, none of them judged"))]
         }
         Standing::PassedWithWarnings | Standing::Passed => {
-            part(pass, verb(pass, "trial passed", "trials passed"));
-            part(xfail, format!("{} as declared", verb(xfail, "deviates", "deviate")));
-            part(tally.rules_held, format!("{} passed", Count(tally.rules_held, "attach-semantics test")));
-            let other_rules = rules - tally.rules_held;
-            part(
-                other_rules,
-                format!(
-                    "{} for what a driver or a kernel does not have",
-                    verb(other_rules, "was skipped", "were skipped")
-                ),
-            );
-            part(
-                *judged,
-                format!("{judged_well} of {} within the tolerance", Count(*judged, "judged measurement")),
-            );
-            part(skip + unreachable, format!("{} skipped for declared reasons", skip + unreachable));
             let warnings = number(IssueKind::Warning) + number(IssueKind::Recovered);
-            part(warnings, verb(warnings, "warning", "warnings"));
+            let skipped = skip + unreachable;
+            vec![
+                (pass, verb(pass, "trial passed", "trials passed")),
+                (xfail, format!("{} as declared", verb(xfail, "deviates", "deviate"))),
+                (rules_held, format!("{} passed", several(rules_held, test))),
+                (
+                    rules - rules_held,
+                    format!(
+                        "{} for what a driver or a kernel does not have",
+                        verb(rules - rules_held, "was skipped", "were skipped")
+                    ),
+                ),
+                (
+                    judged,
+                    format!(
+                        "{judged_well} of {} within the tolerance",
+                        several(judged, "judged measurement")
+                    ),
+                ),
+                (skipped, format!("{skipped} skipped for declared reasons")),
+                (warnings, several(warnings, "warning")),
+            ]
         }
-    }
-    parts.join(", ")
-}
-
-/// A number with its noun.
-struct Count(usize, &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(number, noun) = *self;
-        match (number, noun.split_once(" of ")) {
-            (1, _) => write!(f, "{number} {noun}"),
-            (_, Some((noun, of))) => write!(f, "{number} {noun}s of {of}"),
-            (_, None) => write!(f, "{number} {noun}s"),
-        }
-    }
+    };
+    parts.retain(|(number, _)| *number > 0);
+    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns a number with the words that agree with it.
@@ -347,88 +308,17 @@ fn issues(collection: &Collection, summary: &Summary) -> Vec<Issue> {
     let Collection { schema: _, results, infrastructure_failures, summary: stored } = collection;
     let mut found = IssueList::default();
     for (run, result) in results.iter().enumerate() {
-        let counted =
-            Summary::new(&result.trials, result.trials.len().saturating_add(result.summary.not_run));
-        if counted != result.summary {
-            let message = format!(
-                "the summary counts {}, but the trials are {}",
-                counts(&result.summary),
-                counts(&counted)
-            );
-            found.add(IssueKind::Contradiction, "summary", message, IssuePlace::Result(run));
-        }
-        for (number, trial) in result.trials.iter().enumerate() {
-            let Some(kind) = of_trial(trial) else { continue };
-            let reason = brief(trial);
-            // A deviation is one, however many scenarios show it.
-            let subject = if kind == IssueKind::Deviation { "" } else { &trial.scenario };
-            found.add(kind, subject, reason, IssuePlace::Trial(run, number));
-        }
-        for (number, rule) in result.attach_semantics.iter().enumerate() {
-            if rule.verdict.is_bad() {
-                let reason = rule.reason.clone().unwrap_or_else(|| rule.fact.clone());
-                let kind = if rule.verdict == VerdictKind::Error {
-                    IssueKind::Error
-                } else {
-                    IssueKind::AttachSemantics
-                };
-                found.add(kind, &rule.id, reason, IssuePlace::AttachTest(run, number));
-            }
-        }
-        for Finding { kind: _, severity, nic, mode, message } in &result.findings {
-            let kind = match severity {
-                Severity::Fault => IssueKind::Fault,
-                Severity::Warning => IssueKind::Warning,
-                Severity::Note => IssueKind::Note,
-            };
-            let subject = match (nic, mode) {
-                (Some(nic), Some(mode)) => format!("{nic}, {mode}"),
-                (Some(nic), None) => nic.clone(),
-                (None, Some(mode)) => mode.to_string(),
-                (None, None) => "the machine".to_owned(),
-            };
-            found.add(kind, &subject, message.clone(), IssuePlace::Result(run));
-        }
-        for (number, measurement) in result.measurements.iter().enumerate() {
-            let place = IssuePlace::Measurement(run, number);
-            if let Some(Unmeasured { reason, declared: false }) = &measurement.unmeasured {
-                found.add(IssueKind::Unmeasured, &measurement.id, reason.clone(), place);
-            }
-            match &measurement.verdict {
-                Some(Judgement::Regression) => {
-                    let message = measurement.ratio.map_or_else(
-                        || "slower than the tolerance allows".to_owned(),
-                        |its| format!("{:.3} times as fast ({})", its.ratio, its.interval),
-                    );
-                    found.add(IssueKind::Slower, &measurement.id, message, place);
-                }
-                Some(Judgement::Inconclusive { reason }) => {
-                    found.add(IssueKind::Inconclusive, &measurement.id, reason.to_string(), place);
-                }
-                Some(Judgement::Pass | Judgement::Improved) | None => {}
-            }
-            if let Some(change) = measurement.baseline.as_ref().filter(|change| change.is_slower()) {
-                found.add(IssueKind::Slower, &measurement.id, change.to_string(), place);
-            }
-        }
-        let not_run = result.summary.not_run;
-        if not_run > 0 {
-            let message = format!("{} not run", verb(not_run, "planned trial was", "planned trials were"));
-            found.add(IssueKind::NotRun, "interrupted", message, IssuePlace::Result(run));
-        }
+        found.add_result(run, result);
     }
-    for (number, breakdown) in infrastructure_failures.iter().enumerate() {
-        let InfrastructureFailure { cell, message, attempts, recovered, console: _ } = breakdown;
+    for (number, failure) in infrastructure_failures.iter().enumerate() {
+        let InfrastructureFailure { cell, message, attempts, recovered, console: _ } = failure;
         let kind = if *recovered { IssueKind::Recovered } else { IssueKind::InfrastructureFailure };
         let message = format!("{message} ({})", verb(*attempts as usize, "attempt", "attempts"));
         found.add(kind, cell, message, IssuePlace::InfrastructureFailure(number));
     }
     if stored != summary {
-        let message = format!(
-            "the summary of the collection counts {}, but the trials are {}",
-            counts(stored),
-            counts(summary)
-        );
+        let [stored, counted] = [stored, summary].map(counts);
+        let message = format!("the summary of the collection counts {stored}, but the trials are {counted}");
         found.add(IssueKind::Contradiction, "summary", message, IssuePlace::Result(0));
     }
     found.in_order()
@@ -479,6 +369,69 @@ impl IssueList {
         let (kind, subject, message) = key.clone();
         self.known.insert(key, self.issues.len());
         self.issues.push(Issue { kind, subject, message, places: vec![place] });
+    }
+
+    fn add_result(&mut self, run: usize, result: &RunResult) {
+        let not_run = result.summary.not_run;
+        let counted = Summary::of(&result.trials, not_run);
+        if counted != result.summary {
+            let [stored, counted] = [&result.summary, &counted].map(counts);
+            let message = format!("the summary counts {stored}, but the trials are {counted}");
+            self.add(IssueKind::Contradiction, "summary", message, IssuePlace::Result(run));
+        }
+        for (number, trial) in result.trials.iter().enumerate() {
+            let Some(kind) = of_trial(trial) else { continue };
+            // A deviation is one, however many scenarios show it.
+            let subject = if kind == IssueKind::Deviation { "" } else { &trial.scenario };
+            self.add(kind, subject, brief(trial), IssuePlace::Trial(run, number));
+        }
+        for (number, test) in result.attach_semantics.iter().enumerate() {
+            let kind = match test.verdict {
+                VerdictKind::Error => IssueKind::Error,
+                verdict if verdict.is_bad() => IssueKind::AttachSemantics,
+                _ => continue,
+            };
+            let reason = test.reason.clone().unwrap_or_else(|| test.fact.clone());
+            self.add(kind, &test.id, reason, IssuePlace::AttachTest(run, number));
+        }
+        for Finding { kind: _, severity, nic, mode, message } in &result.findings {
+            let kind = match severity {
+                Severity::Fault => IssueKind::Fault,
+                Severity::Warning => IssueKind::Warning,
+                Severity::Note => IssueKind::Note,
+            };
+            let subject: Vec<String> = nic.iter().cloned().chain(mode.map(|mode| mode.to_string())).collect();
+            let subject = if subject.is_empty() { "the machine".to_owned() } else { subject.join(", ") };
+            self.add(kind, &subject, message.clone(), IssuePlace::Result(run));
+        }
+        for (number, measurement) in result.measurements.iter().enumerate() {
+            self.add_measurement(IssuePlace::Measurement(run, number), measurement);
+        }
+        if not_run > 0 {
+            let message = format!("{} not run", verb(not_run, "planned trial was", "planned trials were"));
+            self.add(IssueKind::NotRun, "interrupted", message, IssuePlace::Result(run));
+        }
+    }
+
+    fn add_measurement(&mut self, place: IssuePlace, measurement: &Measurement) {
+        let Measurement { id, unmeasured, verdict, ratio, baseline, .. } = measurement;
+        if let Some(Unmeasured { reason, declared: false }) = unmeasured {
+            self.add(IssueKind::Unmeasured, id, reason.clone(), place);
+        }
+        match verdict {
+            Some(Judgement::Regression) => {
+                let ratio = ratio.map(|its| format!("{:.3} times as fast ({})", its.ratio, its.interval));
+                let message = ratio.unwrap_or_else(|| "slower than the tolerance allows".to_owned());
+                self.add(IssueKind::Slower, id, message, place);
+            }
+            Some(Judgement::Inconclusive { reason }) => {
+                self.add(IssueKind::Inconclusive, id, reason.to_string(), place);
+            }
+            Some(Judgement::Pass | Judgement::Improved) | None => {}
+        }
+        if let Some(change) = baseline.as_ref().filter(|change| change.is_slower()) {
+            self.add(IssueKind::Slower, id, change.to_string(), place);
+        }
     }
 
     /// Sorts by severity, then by the number of places, then in the order of discovery.
