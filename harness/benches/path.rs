@@ -18,11 +18,10 @@ use std::{
 use criterion::Throughput;
 use xdproof::{
     bench::{
-        Objects,
+        Objects, kind_of,
         machine::IdleTimes,
         path::{Load, MeasuredPath, PathKind},
         programs::Programs,
-        run::kind_of,
     },
     error::chain,
     host::kernel,

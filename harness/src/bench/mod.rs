@@ -12,5 +12,13 @@ pub mod path;
 pub mod programs;
 pub mod run;
 
+mod measurement;
+mod order;
+mod rig;
+mod state;
+
+pub use crate::bench::measurement::{BenchOutcome, outcome};
+pub use crate::bench::order::{BenchError, Order};
 pub use crate::bench::programs::Objects;
-pub use crate::bench::run::{BenchError, Order, run};
+pub use crate::bench::rig::kind_of;
+pub use crate::bench::run::run;

@@ -6,10 +6,7 @@ use anyhow::{anyhow, ensure};
 use clap::{ArgAction, Args};
 
 use crate::{
-    bench::{
-        Objects, Order, machine,
-        run::{self, Outcome, outcome},
-    },
+    bench::{self, BenchOutcome, Objects, Order, machine, outcome},
     cli::{
         Exit, Failure, Output,
         args::{CorpusArgs, ObjectArgs},
@@ -182,7 +179,7 @@ impl Bench {
         let text = Rates::new(output.people(), output.verbosity());
         let mut reporters = FanOut { progress: output.progress(false), text, file };
         let started = kernel::seconds_since_1970();
-        let mut result = run::run(&order, cancelled, &mut reporters)?;
+        let mut result = bench::run(&order, cancelled, &mut reporters)?;
         result.started = started;
         result.findings.extend(claimed.restore());
         let judged = baseline.is_none_or(|baseline| judge_by(&mut result, &baseline, tolerance));
@@ -233,10 +230,10 @@ fn exit(result: &RunResult, judged: bool) -> Exit {
     let slower = |measurement: &Measurement| measurement.baseline.as_ref().is_some_and(Change::is_slower);
     match outcome(&result.measurements) {
         _ if result.measurements.iter().any(slower) || result.is_bad() => Exit::Failed,
-        Outcome::Slower => Exit::Failed,
-        Outcome::Inconclusive => Exit::Inconclusive,
-        Outcome::AsExpected if !judged => Exit::Inconclusive,
-        Outcome::AsExpected => Exit::AsExpected,
+        BenchOutcome::Slower => Exit::Failed,
+        BenchOutcome::Inconclusive => Exit::Inconclusive,
+        BenchOutcome::AsExpected if !judged => Exit::Inconclusive,
+        BenchOutcome::AsExpected => Exit::AsExpected,
     }
 }
 
