@@ -297,20 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn extack_is_found_behind_a_capped_request() {
-        let message = error([vec![0; MESSAGE_HEADER], sentence()].concat());
-        assert_eq!(extack(NLM_F_ACK_TLVS | NLM_F_CAPPED, &message).as_deref(), Some("too many"));
-        assert_eq!(extack(NLM_F_CAPPED, &message), None);
-    }
-
-    #[test]
-    fn extack_is_found_behind_a_whole_request() {
-        let mut request = vec![0; 24];
-        request[..4].copy_from_slice(&22_u32.to_ne_bytes());
-        assert_eq!(
-            extack(NLM_F_ACK_TLVS, &error([request, sentence()].concat())).as_deref(),
-            Some("too many")
-        );
+    fn extack_is_found_behind_a_capped_and_behind_a_whole_request() {
+        let mut whole = vec![0; 24];
+        whole[..4].copy_from_slice(&22_u32.to_ne_bytes());
+        for (request, flags) in [(vec![0; MESSAGE_HEADER], NLM_F_CAPPED), (whole, 0)] {
+            let message = error([request, sentence()].concat());
+            assert_eq!(extack(NLM_F_ACK_TLVS | flags, &message).as_deref(), Some("too many"));
+            assert_eq!(extack(flags, &message), None);
+        }
     }
 
     #[test]

@@ -238,13 +238,12 @@ mod tests {
     #[test]
     fn a_bitset_without_a_mask_names_the_set_bits() {
         let bit = Attributes::default().put_string(ETHTOOL_A_BITSET_BIT_NAME, "x");
-        let bits_of = |bit: &Attributes| Attributes::default().nest(ETHTOOL_A_BITSET_BITS_BIT, bit);
-        let masked = Attributes::default().nest(ETHTOOL_A_BITSET_BITS, &bits_of(&bit)).into_bytes();
-        let plain = Attributes::default()
-            .put(ETHTOOL_A_BITSET_NOMASK, &[])
-            .nest(ETHTOOL_A_BITSET_BITS, &bits_of(&bit))
-            .into_bytes();
-        assert_eq!(bits(&masked).collect::<Vec<_>>(), [("x".to_owned(), false)]);
-        assert_eq!(bits(&plain).collect::<Vec<_>>(), [("x".to_owned(), true)]);
+        let named = Attributes::default().nest(ETHTOOL_A_BITSET_BITS_BIT, &bit);
+        for (bitset, set) in
+            [(Attributes::default(), false), (Attributes::default().put(ETHTOOL_A_BITSET_NOMASK, &[]), true)]
+        {
+            let bytes = bitset.nest(ETHTOOL_A_BITSET_BITS, &named).into_bytes();
+            assert_eq!(bits(&bytes).collect::<Vec<_>>(), [("x".to_owned(), set)]);
+        }
     }
 }

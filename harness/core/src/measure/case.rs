@@ -122,12 +122,9 @@ impl Wanted {
     /// A size that a mix does not have, and options that exclude each other.
     pub fn cases(&self) -> Result<Vec<Case>, WantedError> {
         self.contradiction().map_or(Ok(()), Err)?;
-        let chosen = !(self.modes.is_empty()
-            && self.injectors.is_empty()
-            && self.sizes.is_empty()
-            && self.mixes.is_empty()
-            && self.cpus.is_empty()
-            && self.scenarios.is_empty());
+        let Self { modes, injectors, sizes, mixes, cpus, scenarios, cpus_available: _, against: _ } = self;
+        let chosen =
+            [modes.len(), injectors.len(), sizes.len(), mixes.len(), cpus.len(), scenarios.len()] != [0; 6];
         let mut cases: Vec<Case> = Vec::new();
         let all = match (chosen, self.against) {
             (true, _) => self.product(),
@@ -164,32 +161,18 @@ impl Wanted {
         if self.modes.is_empty() { &[Mode::Generic, Mode::Native] } else { &self.modes }
     }
 
-    fn reference(&self) -> ProgramRole {
-        if self.against { ProgramRole::Reference } else { ProgramRole::Null }
-    }
-
     fn cost(&self, traffic: Traffic) -> Case {
-        let setup = Setup { place: Place::Alone, traffic };
-        let reference = self.reference();
-        Case {
-            quantity: Quantity::ProgramCost,
-            setup,
-            elsewhere: None,
-            subject: ProgramRole::Subject,
-            reference,
-        }
+        self.case(Quantity::ProgramCost, Place::Alone, traffic)
     }
 
     fn path(&self, place: Place, traffic: Traffic) -> Case {
-        let setup = Setup { place, traffic };
-        let reference = self.reference();
-        Case {
-            quantity: Quantity::PathRate,
-            setup,
-            elsewhere: None,
-            subject: ProgramRole::Subject,
-            reference,
-        }
+        self.case(Quantity::PathRate, place, traffic)
+    }
+
+    fn case(&self, quantity: Quantity, place: Place, traffic: Traffic) -> Case {
+        let reference = if self.against { ProgramRole::Reference } else { ProgramRole::Null };
+        let (setup, subject) = (Setup { place, traffic }, ProgramRole::Subject);
+        Case { quantity, setup, elsewhere: None, subject, reference }
     }
 
     /// Returns the product of everything that was named.
@@ -287,26 +270,23 @@ impl Wanted {
 /// Returns the comparison of native with generic mode, with the same program.
 #[must_use]
 pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
-    let place = |mode| Place::Wire { mode, injector, cpus: 1 };
-    Case {
-        quantity: Quantity::NativeToGeneric,
-        setup: Setup { place: place(Mode::Native), traffic: traffic.clone() },
-        elsewhere: Some(Setup { place: place(Mode::Generic), traffic }),
-        subject: ProgramRole::Subject,
-        reference: ProgramRole::Subject,
-    }
+    let [native, generic] = [Mode::Native, Mode::Generic].map(|mode| {
+        let place = Place::Wire { mode, injector, cpus: 1 };
+        Setup { place, traffic: traffic.clone() }
+    });
+    of_places(Quantity::NativeToGeneric, native, generic)
 }
 
 /// Returns the comparison of two frame sizes, with the same program.
 #[must_use]
 pub fn size_to_smallest(place: Place, traffic: Traffic, smallest: Traffic) -> Case {
-    Case {
-        quantity: Quantity::SizeToSmallest,
-        setup: Setup { place, traffic },
-        elsewhere: Some(Setup { place, traffic: smallest }),
-        subject: ProgramRole::Subject,
-        reference: ProgramRole::Subject,
-    }
+    let [setup, elsewhere] = [traffic, smallest].map(|traffic| Setup { place, traffic });
+    of_places(Quantity::SizeToSmallest, setup, elsewhere)
+}
+
+fn of_places(quantity: Quantity, setup: Setup, elsewhere: Setup) -> Case {
+    let program = ProgramRole::Subject;
+    Case { quantity, setup, elsewhere: Some(elsewhere), subject: program, reference: program }
 }
 
 #[cfg(test)]

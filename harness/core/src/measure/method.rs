@@ -275,6 +275,11 @@ mod tests {
         judged.verdict.reason().unwrap()
     }
 
+    /// The reason why a subject and a control have no verdict.
+    fn why(subject: &Series, control: &Series) -> Inconclusive {
+        reason(&judge(subject, control, Tolerance::VM, 1))
+    }
+
     fn between(low: f64, high: f64) -> Interval {
         Interval { low, high }
     }
@@ -285,16 +290,14 @@ mod tests {
 
     #[test]
     fn a_blocks_log_speed_is_the_mean_logarithm_of_the_reference_less_that_of_the_subject() {
-        // Costs of 2 and 8 have a geometric mean of 4, and those of 4 and 16 one of 8: half as fast.
-        let block = Block { reference: [2.0, 8.0], subject: [4.0, 16.0], null: None };
-        assert!((block.log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn costs_are_taken_net_of_the_null_program_around_them() {
-        // The null program's mean is 10; net costs are as above.
-        let block = Block { reference: [12.0, 18.0], subject: [14.0, 26.0], null: Some([9.0, 11.0]) };
-        assert!((block.log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
+        // Costs of 2 and 8 have a geometric mean of 4, and those of 4 and 16 one of 8: half as fast. The others are the same net
+        // of a null program whose mean is 10.
+        for (reference, subject, null) in
+            [([2.0, 8.0], [4.0, 16.0], None), ([12.0, 18.0], [14.0, 26.0], Some([9.0, 11.0]))]
+        {
+            let block = Block { reference, subject, null };
+            assert!((block.log_speed().unwrap() - 0.5_f64.ln()).abs() < 1e-12);
+        }
     }
 
     #[test]
@@ -331,11 +334,8 @@ mod tests {
         // However it came there.
         let read =
             Series { blocks: [vec![block(0.0); 60], vec![block(f64::NAN); 21]].concat(), void: vec![] };
-        let judged = judge(&read, &still(1.0, 60), Tolerance::VM, 1);
-        assert_eq!(
-            reason(&judged),
-            Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 21, blocks: 81 }
-        );
+        let expected = Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 21, blocks: 81 };
+        assert_eq!(why(&read, &still(1.0, 60)), expected);
     }
 
     #[test]
@@ -388,18 +388,12 @@ mod tests {
 
         let judged = judge(&tried, &still(1.1, 30), Tolerance::VM, 1);
         let json = serde_json::to_string(&judged).unwrap();
-        assert!(
-            json.contains(r#""verdict":{"kind":"inconclusive","reason":{"kind":"control_differs","#),
-            "{json}"
-        );
-        assert_eq!(serde_json::from_str::<Judged>(&json).unwrap(), judged);
-        assert!(
-            serde_json::from_str::<Judged>(&json.replace(r#""tolerance":0.05"#, r#""tolerance":0.5"#))
-                .is_err()
-        );
-        assert!(
-            serde_json::from_str::<Judged>(&json.replace(r#""median_abs_deviation""#, r#""sd""#)).is_err()
-        );
+        let verdict = r#""verdict":{"kind":"inconclusive","reason":{"kind":"control_differs","#;
+        assert!(json.contains(verdict), "{json}");
+        let read = |json: &str| serde_json::from_str::<Judged>(json);
+        assert_eq!(read(&json).unwrap(), judged);
+        assert!(read(&json.replace(r#""tolerance":0.05"#, r#""tolerance":0.5"#)).is_err());
+        assert!(read(&json.replace(r#""median_abs_deviation""#, r#""sd""#)).is_err());
     }
 
     #[test]
@@ -516,10 +510,10 @@ mod tests {
         }
         let nan = Series { blocks: vec![block(f64::NAN); 40], void: vec![] };
         for (subject, control) in [(&nan, &still(1.0, 40)), (&still(1.0, 40), &nan)] {
-            let judged = judge(subject, control, Tolerance::VM, 1);
+            let reason = why(subject, control);
             assert!(
-                matches!(reason(&judged), Inconclusive::TooManyVoid { void_blocks: 40, blocks: 40, .. }),
-                "{judged:?}"
+                matches!(reason, Inconclusive::TooManyVoid { void_blocks: 40, blocks: 40, .. }),
+                "{reason:?}"
             );
         }
         let estimate = Estimate {
@@ -534,32 +528,21 @@ mod tests {
 
     #[test]
     fn a_verdict_takes_twenty_whole_blocks_of_either_series() {
-        let (short, enough) = (still(1.0, 19), still(1.0, 20));
-        let judged = judge(&short, &enough, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 19 });
-        let judged = judge(&enough, &short, Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Control, blocks: 19 });
+        let (none, short, enough) = (Series::default(), still(1.0, 19), still(1.0, 20));
+        let too_few = |series, blocks| Inconclusive::TooFewBlocks { series, blocks };
+        assert_eq!(why(&short, &enough), too_few(Contender::Subject, 19));
+        assert_eq!(why(&enough, &short), too_few(Contender::Control, 19));
+        assert_eq!(why(&none, &none), too_few(Contender::Subject, 0));
         assert_eq!(judge(&enough, &enough, Tolerance::VM, 1).verdict, Judgement::Pass);
-        let judged = judge(&Series::default(), &Series::default(), Tolerance::VM, 1);
-        assert_eq!(reason(&judged), Inconclusive::TooFewBlocks { series: Contender::Subject, blocks: 0 });
     }
 
     #[test]
     fn a_quarter_of_the_blocks_may_be_void_and_no_more() {
-        let whole = still(1.0, 60);
-        let quarter = Series { void: vec![Void::BelowClock; 20], ..still(1.0, 60) };
-        let more = Series { void: vec![Void::BelowClock; 21], ..still(1.0, 60) };
-        assert_eq!(judge(&quarter, &quarter, Tolerance::VM, 1).verdict, Judgement::Pass);
-        let judged = judge(&more, &whole, Tolerance::VM, 1);
-        assert_eq!(
-            reason(&judged),
-            Inconclusive::TooManyVoid { series: Contender::Subject, void_blocks: 21, blocks: 81 }
-        );
-        let judged = judge(&whole, &more, Tolerance::VM, 1);
-        assert_eq!(
-            reason(&judged),
-            Inconclusive::TooManyVoid { series: Contender::Control, void_blocks: 21, blocks: 81 }
-        );
+        let void = |count| Series { void: vec![Void::BelowClock; count], ..still(1.0, 60) };
+        let too_many = |series| Inconclusive::TooManyVoid { series, void_blocks: 21, blocks: 81 };
+        assert_eq!(judge(&void(20), &void(20), Tolerance::VM, 1).verdict, Judgement::Pass);
+        assert_eq!(why(&void(21), &void(0)), too_many(Contender::Subject));
+        assert_eq!(why(&void(0), &void(21)), too_many(Contender::Control));
     }
 
     #[test]
@@ -575,8 +558,8 @@ mod tests {
         assert!(matches!(control(0.975, 1.0251), Some(Inconclusive::ControlTooWide { .. })));
         let scattered = series(&[[-0.1; 20], [0.1; 20]].concat());
         for ratio in [0.8, 1.0, 1.2] {
-            let judged = judge(&still(ratio, 40), &scattered, Tolerance::VM, 1);
-            assert!(matches!(reason(&judged), Inconclusive::ControlTooWide { .. }), "{judged:?}");
+            let reason = why(&still(ratio, 40), &scattered);
+            assert!(matches!(reason, Inconclusive::ControlTooWide { .. }), "{reason:?}");
         }
     }
 
@@ -586,8 +569,8 @@ mod tests {
             assert_eq!(judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1).verdict, Judgement::Pass);
         }
         for ratio in [0.9899, 1.0101, 0.5, 2.0] {
-            let judged = judge(&still(1.0, 40), &still(ratio, 40), Tolerance::VM, 1);
-            assert!(matches!(reason(&judged), Inconclusive::ControlDiffers { .. }), "{ratio}");
+            let reason = why(&still(1.0, 40), &still(ratio, 40));
+            assert!(matches!(reason, Inconclusive::ControlDiffers { .. }), "{ratio}");
         }
     }
 

@@ -51,7 +51,10 @@ impl Void {
     /// Returns true if something else on the machine is to blame, so that the same trial may be complete another time.
     #[must_use]
     pub fn is_disturbance(&self) -> bool {
-        matches!(self, Self::Steal { .. } | Self::Softnet { .. } | Self::Preempted { .. } | Self::Migration { .. })
+        matches!(
+            self,
+            Self::Steal { .. } | Self::Softnet { .. } | Self::Preempted { .. } | Self::Migration { .. }
+        )
     }
 
     /// Returns the name of its kind, as results have it.
