@@ -9,11 +9,7 @@ use std::{
 };
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Host, IfIndex, LinkName, Subject,
@@ -49,8 +45,8 @@ const RINGS: [u16; 4] = [2, 5, 6, 9];
 const CHANNELS: [u16; 6] = [2, 3, 5, 6, 7, 9];
 
 /// Names and versions of a driver (`struct ethtool_drvinfo`). A field that the driver leaves out is empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Driver {
     pub name: String,
     /// The driver's version, or the kernel's if the driver has none of its own.
@@ -61,8 +57,8 @@ pub struct Driver {
 }
 
 /// Descriptors in a device's rings (`ETHTOOL_MSG_RINGS_GET`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rings {
     /// Receive descriptors.
     pub rx: u32,
@@ -75,8 +71,8 @@ pub struct Rings {
 }
 
 /// A device's channels, queues with an interrupt (`ETHTOOL_MSG_CHANNELS_GET`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Channels {
     /// Receive channels.
     pub rx: u32,

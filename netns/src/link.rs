@@ -18,11 +18,7 @@ use rtnetlink::{
         },
     },
 };
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Host, IfIndex, LinkName, LinkSettings, NetNs, Subject, XdpState,
@@ -76,8 +72,8 @@ pub struct LinkState {
 }
 
 /// Counters of a link since its creation (`struct rtnl_link_stats64`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Statistics {
     pub rx_packets: u64,
     pub tx_packets: u64,

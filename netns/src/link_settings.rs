@@ -6,11 +6,7 @@ use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags},
 };
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Host, IfIndex, MacAddr, Subject,
@@ -18,8 +14,8 @@ use crate::{
 };
 
 /// The settings of a link that a [`LinkSetting`] changes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LinkSettings {
     /// Link-layer address, if it is an Ethernet address.
     pub mac: Option<MacAddr>,

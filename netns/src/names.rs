@@ -2,11 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
@@ -15,9 +11,8 @@ use crate::Error;
 /// The rules are those of `dev_valid_name()` in `net/core/dev.c` (no slash, colon or whitespace, not `.` or
 /// `..`). `%` is rejected too: the kernel expands it as a template (`veth%d`), so no link has one in its
 /// name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
-#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LinkName(String);
 
 impl LinkName {
@@ -75,8 +70,7 @@ impl fmt::Display for LinkName {
 }
 
 /// The index of a link. It is unique within one namespace: the two ends of a veth pair may have the same one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IfIndex(NonZeroU32);
 
 impl IfIndex {
@@ -99,9 +93,8 @@ impl fmt::Display for IfIndex {
 }
 
 /// An Ethernet address in transmission order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema))]
-#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct MacAddr(pub [u8; 6]);
 
 impl fmt::Display for MacAddr {

@@ -3,11 +3,7 @@
 
 use std::collections::BTreeMap;
 
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Host, IfIndex, Subject,
@@ -28,8 +24,8 @@ const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
 const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 
 /// The state of an offload on a link.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(deny_unknown_fields))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OffloadState {
     /// The offload is on.
     pub active: bool,

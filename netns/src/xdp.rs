@@ -13,11 +13,7 @@ use std::{
 
 use bitflags::bitflags;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
-#[cfg(feature = "serde")]
-use {
-    schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
-};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Host, IfIndex, Subject,
@@ -45,8 +41,8 @@ const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 
 /// The attach mode of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize, JsonSchema), serde(rename_all = "lowercase"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpMode {
     /// In the stack, on an `skb` (SKB mode). It needs no support in the driver.
     Generic,
