@@ -178,13 +178,8 @@ impl<W: io::Write> Console<W> {
             let style = style_of(test.verdict);
             let reason = test.reason.as_deref().unwrap_or(&test.fact);
             let name = test.verdict.name().to_uppercase();
-            writeln!(
-                self.to,
-                "{style}{name}{style:#} {} on {}: {}",
-                shown(&test.id),
-                shown(&test.nic),
-                shown(reason)
-            )?;
+            let text = shown(&format!("{} on {}: {reason}", test.id, test.nic));
+            writeln!(self.to, "{style}{name}{style:#} {}", wrapped(&text, name.len() + 1, 2))?;
         }
         if let Some(more @ 1..) = bad.len().checked_sub(limit) {
             writeln!(self.to, "and {} more", several(more, "attach-semantics test"))?;
@@ -293,10 +288,11 @@ fn write_explanation(to: &mut String, trial: &TrialRecord) -> std::fmt::Result {
     let reason = shown(trial.reason.as_deref().unwrap_or("no reason given"));
     writeln!(to, "{style}{}{style:#} {}", trial.verdict.name().to_uppercase(), shown(&trial.id))?;
     let Some(failure) = &trial.failure else {
-        return writeln!(to, "  {reason}");
+        return writeln!(to, "  {}", wrapped(&reason, 2, 4));
     };
     for frame in failure.frames.iter().take(SHOWN_FRAMES) {
-        writeln!(to, "  {} x {}", frame.times, shown(&frame.layers))?;
+        let layers = format!("{} x {}", frame.times, shown(&frame.layers));
+        writeln!(to, "  {}", wrapped(&layers, 2, 6))?;
         let begin = frame.hex.get(..2 * SHOWN_BYTES).unwrap_or(&frame.hex);
         let rest = if begin.len() < frame.hex.len() { " ..." } else { "" };
         writeln!(to, "      {}{rest}", shown(begin))?;

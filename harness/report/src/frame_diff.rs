@@ -6,7 +6,7 @@ use xdproof_scenarios::describe;
 
 use xdproof_core::model::{Delta, FrameDelta, Mismatch};
 
-use crate::terminal_style::shown;
+use crate::terminal_style::{shown, wrapped};
 
 /// Bytes in a row.
 const ROW: usize = 16;
@@ -51,13 +51,14 @@ impl<'a> FrameDiff<'a> {
 /// Writes each mismatch on a line, and its first frames below it: pairs with the differing bytes marked, then the rest.
 pub(super) fn write(to: &mut String, mismatches: &[Mismatch]) -> std::fmt::Result {
     for mismatch in mismatches {
-        writeln!(to, "  {}", shown(&mismatch.to_string()))?;
+        writeln!(to, "  {}", wrapped(&shown(&mismatch.to_string()), 2, 4))?;
         let FrameDiff { pairs, rest } = FrameDiff::of(&mismatch.frames);
         for (sent, came) in pairs.iter().take(SHOWN_FRAMES) {
             write_pair(to, sent, came)?;
         }
         for FrameDelta { delta, bytes, times } in rest.iter().take(SHOWN_FRAMES) {
-            writeln!(to, "  {} {times} x {}", delta.name(), describe(bytes))?;
+            let frame = format!("{} {times} x {}", delta.name(), describe(bytes));
+            writeln!(to, "  {}", wrapped(&frame, 2, 6))?;
             let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
             let rest = if shown.len() < bytes.len() { " ..." } else { "" };
             writeln!(to, "      {}{rest}", hex::encode(shown))?;
@@ -120,7 +121,8 @@ pub(super) fn marks(sent: &[u8], came: &[u8]) -> Marks {
 fn write_pair(to: &mut String, sent: &FrameDelta, came: &FrameDelta) -> std::fmt::Result {
     let marks = marks(&sent.bytes, &came.bytes);
     for (what, FrameDelta { bytes, times, .. }) in [("sent", sent), ("got", came)] {
-        writeln!(to, "  {what} {times} x {} bytes: {}", bytes.len(), describe(bytes))?;
+        let frame = format!("{what} {times} x {} bytes: {}", bytes.len(), describe(bytes));
+        writeln!(to, "  {}", wrapped(&frame, 2, 6))?;
     }
     write_marked(to, "sent", &sent.bytes, &marks.sent)?;
     write_marked(to, " got", &came.bytes, &marks.came)

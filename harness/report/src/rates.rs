@@ -161,9 +161,8 @@ fn side_stats(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<
     let (Some(cpu_ns), Some(steal)) = (cpu_ns_per_frame, steal) else { return Ok(()) };
     let cpus = per_cpu.iter().enumerate().filter(|(_, frames)| **frames > 0);
     let cpus: Vec<String> = cpus.map(|(cpu, frames)| format!("{frames} on CPU {cpu}")).collect();
-    writeln!(
-        to,
-        "  {id}: {cpu_ns:.1} ns of CPU a frame, steal {:.2} %, lost {} ({} by softnet), counted {}; {} trials; {} instructions, {} \
+    let stats = format!(
+        "{id}: {cpu_ns:.1} ns of CPU a frame, steal {:.2} %, lost {} ({} by softnet), counted {}; {} trials; {} instructions, {} \
          verified, {machine_code_bytes} bytes of machine code",
         steal * 100.0,
         trials.iter().map(|trial| trial.lost).sum::<u64>(),
@@ -172,7 +171,8 @@ fn side_stats(to: &mut impl io::Write, measurement: &Measurement) -> io::Result<
         trials.len(),
         number(*instructions),
         number(*verified_instructions),
-    )
+    );
+    writeln!(to, "  {}", wrapped(&stats, 2, 4))
 }
 
 /// Writes remarks below the table.
@@ -182,13 +182,13 @@ fn remarks(to: &mut impl io::Write, measurements: &[Measurement]) -> io::Result<
         let Measurement { id, net_ratio, verdict, unmeasured, baseline, side_stats, .. } = measurement;
         if let Some(net) = net_ratio {
             let Estimate { ratio, interval, .. } = net;
-            writeln!(
-                to,
-                "{id}: net of the null program: {ratio:.3} times as fast ({}), which is {:.3} times the cost ({})",
+            let cost = span(Interval { low: 1.0 / interval.high, high: 1.0 / interval.low }, 3);
+            let net = format!(
+                "{id}: net of the null program: {ratio:.3} times as fast ({}), which is {:.3} times the cost ({cost})",
                 span(*interval, 3),
-                1.0 / ratio,
-                span(Interval { low: 1.0 / interval.high, high: 1.0 / interval.low }, 3)
-            )?;
+                1.0 / ratio
+            );
+            writeln!(to, "{}", wrapped(&net, 0, 2))?;
         }
         if let Some(Unmeasured { reason, declared }) = unmeasured {
             let what = if *declared { "not measured" } else { "NOT MEASURED" };

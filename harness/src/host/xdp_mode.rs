@@ -14,13 +14,3 @@ pub fn to_kernel(mode: Mode) -> Option<XdpMode> {
         Mode::Unattached => None,
     }
 }
-
-/// Returns the mode in which the kernel says that a program is attached.
-#[must_use]
-pub fn from_kernel(mode: XdpMode) -> Mode {
-    match mode {
-        XdpMode::Generic => Mode::Generic,
-        XdpMode::Native => Mode::Native,
-        XdpMode::Offload => Mode::Offload,
-    }
-}
