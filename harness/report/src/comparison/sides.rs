@@ -21,7 +21,7 @@ pub struct Side {
 }
 
 impl Side {
-    fn of(results: &[RunResult]) -> Self {
+    pub(super) fn of(results: &[RunResult]) -> Self {
         let devices = results.iter().flat_map(|result| &result.devices);
         let devices = devices.filter(|device| device.role == PortRole::Dut).map(|device| {
             let details = [&device.driver_version, &device.firmware].into_iter().flatten();

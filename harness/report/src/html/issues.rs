@@ -1,7 +1,5 @@
 //! Issues on the page: grouped by kind, and scenarios together that came out otherwise on the same paths.
 
-use std::cmp::Reverse;
-
 use xdproof_core::model::{Collection, TrialRecord, VerdictKind};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xdproof_core::model::{DeviceRecord, Environment, Mode, PortRole, RunResult, VerdictKind};
+use xdproof_core::model::{DeviceRecord, Environment, PortRole, RunResult, VerdictKind};
 
 use crate::{
     assessment::{Assessment, Standing},

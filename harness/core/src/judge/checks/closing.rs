@@ -13,7 +13,6 @@ pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut Foun
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::judge::checks::tests::found_by;
 
     #[test]

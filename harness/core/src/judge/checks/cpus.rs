@@ -15,7 +15,6 @@ pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &m
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::judge::checks::tests::found_by;
 
     #[test]
