@@ -270,11 +270,9 @@ impl Wanted {
 /// Returns the comparison of native with generic mode, with the same program.
 #[must_use]
 pub fn native_to_generic(injector: InjectorKind, traffic: Traffic) -> Case {
-    let [native, generic] = [Mode::Native, Mode::Generic].map(|mode| {
-        let place = Place::Wire { mode, injector, cpus: 1 };
-        Setup { place, traffic: traffic.clone() }
-    });
-    of_places(Quantity::NativeToGeneric, native, generic)
+    let place = |mode| Place::Wire { mode, injector, cpus: 1 };
+    let generic = Setup { place: place(Mode::Generic), traffic: traffic.clone() };
+    of_places(Quantity::NativeToGeneric, Setup { place: place(Mode::Native), traffic }, generic)
 }
 
 /// Returns the comparison of two frame sizes, with the same program.
