@@ -31,6 +31,19 @@ fn run_by(mut command: Command, arguments: &[&str]) -> Output {
     command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").args(arguments).output().unwrap()
 }
 
+/// A text without the line breaks that make it fit a terminal.
+pub(crate) fn unwrapped(text: &str) -> String {
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last_mut().filter(|_| line.starts_with(' ')) {
+            Some(last) => *last = format!("{last} {}", line.trim_start()),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// What is printed for people where the exit code is this one; else the test fails with all that was printed.
 pub(crate) fn said(output: &Output, code: i32) -> String {
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());

@@ -15,7 +15,7 @@ use xdproof::{
 };
 
 use super::{
-    commands::{files, path, run, said},
+    commands::{files, path, run, said, unwrapped},
     directory,
     everything::{everything, hostile},
     measurement::measurement,
@@ -208,7 +208,8 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
     let paths = ["compare", path(&old), path(&new)];
     let output = run(&[&paths[..], &["--out", path(&out), "--format", "text,json,markdown,html"]].concat());
     let told = said(&output, 1);
-    let lines: Vec<&str> = told.lines().collect();
+    let whole = unwrapped(&told);
+    let lines: Vec<&str> = whole.lines().collect();
     // What got worse stands last, above the summary.
     let starts = [
         "gone         finding: wrong statistics on veth: gone",
