@@ -19,7 +19,7 @@ use std::{
 use libtest_mimic::{Arguments, Completion, Failed, Trial as Test};
 use serde::{Deserialize, Serialize};
 use xdproof::{
-    bench::{Objects, Order, run},
+    bench::{BenchOrder, Objects, run},
     error::chain,
     measure::{
         case::{Case, Place, Wanted, native_to_generic, size_to_smallest},
@@ -155,7 +155,7 @@ fn measure() -> Result<Vec<Measurement>, String> {
         }
     }
     let cases = cases().map_err(|error| error.message().unwrap_or_default().to_owned())?;
-    let order = Order {
+    let order = BenchOrder {
         objects: Objects::default(),
         cases,
         budget: BUDGET,

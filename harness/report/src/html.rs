@@ -17,11 +17,11 @@ use crate::{
     html::{
         badge::Badge,
         columns::Columns,
-        data::{Data, Known},
+        data::{Data, ScenarioNotes},
         issues::{IssueGroup, issues},
         matrix::{Mark, Matrix},
-        overview::{Facet, Fact, facets, facts, labels, numbers, standing},
-        rates::Rates,
+        overview::{Facet, TestedFact, facets, facts, labels, numbers, standing},
+        rates::RatesSection,
         results::{
             AttachTestRow, DevicesOf, EnvironmentOf, SupportRow, attach_semantics, detection_power, devices,
             environments, support,
@@ -58,13 +58,13 @@ const SCRIPT: &str = include_str!("../templates/report.js");
 pub fn write(collection: &Collection, to: &mut impl io::Write) -> Result<(), HtmlError> {
     let columns = Columns::of(collection);
     let data = serde_json::to_string(&Data::of(collection, &columns, &KNOWN)).map_err(HtmlError::Data)?;
-    let page = Page::of(collection, &columns, &KNOWN, in_script(&data));
+    let page = ReportPage::of(collection, &columns, &KNOWN, in_script(&data));
     let mut to = io::BufWriter::new(to);
     page.write_into(&mut to).and_then(|()| io::Write::flush(&mut to)).map_err(HtmlError::Write)
 }
 
 /// Summaries of the built-in scenarios.
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
+static KNOWN: LazyLock<ScenarioNotes> = LazyLock::new(|| {
     let scenarios = xdproof_scenarios::load::builtin().unwrap_or_default();
     scenarios.into_iter().map(|its| (its.id.to_string(), (its.summary, its.tags))).collect()
 });
@@ -76,7 +76,7 @@ pub(super) fn policy_hash(content: &str) -> String {
 
 #[derive(Template)]
 #[template(path = "report.html")]
-struct Page<'a> {
+struct ReportPage<'a> {
     style: &'static str,
     script: &'static str,
     style_hash: String,
@@ -85,7 +85,7 @@ struct Page<'a> {
     verdict: Badge,
     sentence: String,
     numbers: Vec<(Mark, usize)>,
-    facts: Vec<Fact>,
+    facts: Vec<TestedFact>,
     issues: Vec<IssueGroup>,
     trials: usize,
     facets: Vec<Facet>,
@@ -94,15 +94,15 @@ struct Page<'a> {
     support: Vec<(SupportRow<'a>, Vec<String>)>,
     attach_semantics: Vec<AttachTestRow<'a>>,
     devices: Vec<DevicesOf<'a>>,
-    rates: Vec<Rates>,
+    rates: Vec<RatesSection>,
     faults: usize,
     summary_of_power: String,
     power: Vec<(String, Power)>,
     environments: Vec<EnvironmentOf<'a>>,
 }
 
-impl<'a> Page<'a> {
-    fn of(collection: &'a Collection, columns: &Columns, known: &Known, data: String) -> Self {
+impl<'a> ReportPage<'a> {
+    fn of(collection: &'a Collection, columns: &Columns, known: &ScenarioNotes, data: String) -> Self {
         let assessment = Assessment::of(collection);
         let results = &collection.results;
         let labels = labels(results);
@@ -135,7 +135,7 @@ impl<'a> Page<'a> {
                 .iter()
                 .zip(&labels)
                 .enumerate()
-                .filter_map(|(run, (result, label))| Rates::of(run, result, label.clone()))
+                .filter_map(|(run, (result, label))| RatesSection::of(run, result, label.clone()))
                 .collect(),
             faults: detection_power::table().len(),
             summary_of_power: detection_power(&power),

@@ -15,13 +15,13 @@ const COLUMNS: usize = 80;
 /// Writes it: as it is where everything is asked for, or where it fits a screen.
 pub(super) fn write(to: &mut impl io::Write, trials: &[TrialRecord], verbosity: Verbosity) -> io::Result<()> {
     let scenarios = ConsoleTable::of(trials, |scenario| scenario);
-    if verbosity == Verbosity::Verbose || scenarios.fits(Row::verdict) {
-        return scenarios.write(to, "scenario", Row::verdict);
+    if verbosity == Verbosity::Verbose || scenarios.fits(TableRow::verdict) {
+        return scenarios.write(to, "scenario", TableRow::verdict);
     }
     let groups =
         ConsoleTable::of(trials, |scenario| scenario.split_once('/').map_or(scenario, |(group, _)| group));
-    if groups.fits(Row::numbers) {
-        return groups.write(to, "group", Row::numbers);
+    if groups.fits(TableRow::numbers) {
+        return groups.write(to, "group", TableRow::numbers);
     }
     groups.write_paths(to)
 }
@@ -29,14 +29,14 @@ pub(super) fn write(to: &mut impl io::Write, trials: &[TrialRecord], verbosity: 
 /// Trials by name and by path.
 struct ConsoleTable<'a> {
     paths: Vec<TrialPath>,
-    rows: BTreeMap<&'a str, Row<'a>>,
+    rows: BTreeMap<&'a str, TableRow<'a>>,
 }
 
 /// The trials of one name.
 #[derive(Default)]
-struct Row<'a>(BTreeMap<TrialPath, Vec<&'a TrialRecord>>);
+struct TableRow<'a>(BTreeMap<TrialPath, Vec<&'a TrialRecord>>);
 
-impl Row<'_> {
+impl TableRow<'_> {
     /// Returns the text of a cell with one trial, and the verdict that colours it.
     fn verdict(trials: &[&TrialRecord]) -> (String, VerdictKind) {
         let worst = worst(trials);
@@ -56,14 +56,14 @@ fn worst(trials: &[&TrialRecord]) -> VerdictKind {
     order.into_iter().find(|kind| trials.iter().any(|trial| trial.verdict == *kind)).unwrap_or(Pass)
 }
 
-type Cell = fn(&[&TrialRecord]) -> (String, VerdictKind);
+type CellText = fn(&[&TrialRecord]) -> (String, VerdictKind);
 
 impl<'a> ConsoleTable<'a> {
     fn of(trials: &'a [TrialRecord], name: fn(&'a str) -> &'a str) -> Self {
         let mut paths: Vec<TrialPath> = trials.iter().map(TrialRecord::path).collect();
         paths.sort_unstable();
         paths.dedup();
-        let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
+        let mut rows: BTreeMap<&str, TableRow<'_>> = BTreeMap::new();
         for trial in trials {
             rows.entry(name(&trial.scenario)).or_default().0.entry(trial.path()).or_default().push(trial);
         }
@@ -71,7 +71,7 @@ impl<'a> ConsoleTable<'a> {
     }
 
     /// The width of the names, and of each path's column.
-    fn widths(&self, heading: &str, cell: Cell) -> (usize, Vec<usize>) {
+    fn widths(&self, heading: &str, cell: CellText) -> (usize, Vec<usize>) {
         let length = |name: &&str| shown(name).chars().count();
         let name = self.rows.keys().map(length).max().unwrap_or(0).max(heading.len());
         let width = |path: &TrialPath| {
@@ -82,13 +82,13 @@ impl<'a> ConsoleTable<'a> {
         (name, self.paths.iter().map(width).collect())
     }
 
-    fn fits(&self, cell: Cell) -> bool {
+    fn fits(&self, cell: CellText) -> bool {
         let (name, widths) = self.widths("scenario", cell);
         self.rows.len() <= ROWS && name + widths.iter().map(|width| width + 2).sum::<usize>() <= COLUMNS
     }
 
     /// A row a name, a column a path.
-    fn write(&self, to: &mut impl io::Write, heading: &str, cell: Cell) -> io::Result<()> {
+    fn write(&self, to: &mut impl io::Write, heading: &str, cell: CellText) -> io::Result<()> {
         let (name, widths) = self.widths(heading, cell);
         write!(to, "{heading:name$}")?;
         // The room up to the next cell is written with it, so that no line ends in blanks.
@@ -123,11 +123,11 @@ impl<'a> ConsoleTable<'a> {
         for path in self.paths.iter().take(ROWS) {
             let trials: Vec<&TrialRecord> =
                 self.rows.values().filter_map(|row| row.0.get(path)).flatten().copied().collect();
-            let (text, verdict) = Row::numbers(&trials);
+            let (text, verdict) = TableRow::numbers(&trials);
             let style = style_of(verdict);
             writeln!(to, "{:width$}  {style}{text}{style:#}", path.to_string())?;
         }
-        let is_bad = |row: &&Row<'_>| row.0.values().flatten().any(|trial| trial.verdict.is_bad());
+        let is_bad = |row: &&TableRow<'_>| row.0.values().flatten().any(|trial| trial.verdict.is_bad());
         let bad: Vec<String> =
             self.rows.iter().filter(|(_, row)| is_bad(row)).map(|(name, _)| shown(name)).collect();
         let mut line = String::new();

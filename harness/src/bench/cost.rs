@@ -6,7 +6,7 @@ use std::io;
 
 use crate::{
     bench::{
-        machine::{Reading, thread_cpu_time},
+        machine::{MachineReading, thread_cpu_time},
         programs::Loaded,
     },
     measure::{median, traffic::Traffic},
@@ -17,7 +17,7 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) 
     let slots: Vec<u8> = traffic.slots.keys().copied().collect();
     let Some((frame, _)) = traffic.frames.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let counted = || program.counters.counted(&slots).map_err(io::Error::other);
-    let before = Reading::take()?;
+    let before = MachineReading::take()?;
     let first = counted()?;
     let (mut done, mut bursts) = (Ok(()), Vec::new());
     for _ in 0..BURSTS {
@@ -26,7 +26,7 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) 
         bursts.push((thread_cpu_time() - start) as f64 / f64::from(runs));
     }
     let last = counted()?;
-    let meanwhile = Reading::take()?.since(&before);
+    let meanwhile = MachineReading::take()?.since(&before);
     let sent = u64::from(runs) * u64::from(BURSTS);
     #[expect(
         clippy::cast_possible_truncation,

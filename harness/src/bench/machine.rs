@@ -16,7 +16,7 @@ use crate::{
 
 /// Counters of the kernel since boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct MachineReading {
     at: Instant,
     /// Milliseconds stolen by the hypervisor, over all CPUs. The kernel counts them in ticks.
     stolen_ms: u64,
@@ -33,7 +33,7 @@ pub struct Meanwhile {
     pub softnet_dropped: u64,
 }
 
-impl Reading {
+impl MachineReading {
     /// Reads `/proc`.
     pub fn take() -> io::Result<Self> {
         let stolen = KernelStats::current().map_err(io::Error::other)?.total.steal_ms();
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn the_share_that_was_stolen_is_of_the_time_between() {
         let at = Instant::now();
-        let before = Reading { at, stolen_ms: 100, softnet_dropped: 5 };
-        let after = Reading { at: at + Duration::from_secs(1), stolen_ms: 150, softnet_dropped: 7 };
+        let before = MachineReading { at, stolen_ms: 100, softnet_dropped: 5 };
+        let after = MachineReading { at: at + Duration::from_secs(1), stolen_ms: 150, softnet_dropped: 7 };
         assert_eq!(after.since(&before), Meanwhile { steal: 0.05, softnet_dropped: 2 });
     }
 

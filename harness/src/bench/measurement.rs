@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     bench::{
         machine::fingerprint,
-        order::{BenchError, Order},
+        order::{BenchError, BenchOrder},
         path::MeasuredPath,
         rig::{BenchRig, kind_of},
         state::State,
@@ -41,7 +41,11 @@ impl BenchRig {
     }
 
     /// Returns the measurement of a case.
-    pub(super) fn measurement(&self, state: State<'_>, order: &Order) -> Result<Measurement, BenchError> {
+    pub(super) fn measurement(
+        &self,
+        state: State<'_>,
+        order: &BenchOrder,
+    ) -> Result<Measurement, BenchError> {
         let State { case, seed, trials, unmeasured, .. } = state;
         let [judged_series, judged_control] =
             [false, true].map(|control| series(&trials, control, Costs::Gross));

@@ -18,7 +18,7 @@ mod rig;
 mod state;
 
 pub use crate::bench::measurement::{BenchOutcome, outcome};
-pub use crate::bench::order::{BenchError, Order};
+pub use crate::bench::order::{BenchError, BenchOrder};
 pub use crate::bench::programs::Objects;
 pub use crate::bench::rig::kind_of;
 pub use crate::bench::run::run;

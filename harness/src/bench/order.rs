@@ -9,7 +9,7 @@ use crate::{
 
 /// A list of cases to measure, and the precision.
 #[derive(Debug)]
-pub struct Order {
+pub struct BenchOrder {
     pub objects: Objects,
     /// The comparisons, in the order in which they are reported.
     pub cases: Vec<Case>,

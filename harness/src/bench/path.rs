@@ -12,7 +12,7 @@ use xdproof_netns::{NetNs, Statistics, TxOutcome, Worker, XdpMode};
 
 use crate::{
     bench::{
-        machine::{Reading, thread_cpu_time},
+        machine::{MachineReading, thread_cpu_time},
         programs::Loaded,
     },
     error::chain,
@@ -219,7 +219,7 @@ impl MeasuredPath {
             self.attachment.replace(&program.program).map_err(io::Error::other)?;
         }
         let slots: Vec<u8> = load.traffic.slots.keys().copied().collect();
-        let reading = Reading::take()?;
+        let reading = MachineReading::take()?;
         let before = self.look(program, &slots)?;
         let per_cpu_before = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let sent = self.send(load);
@@ -236,7 +236,7 @@ impl MeasuredPath {
             let arrived =
                 counted.is_some_and(|counted| added(program, width, before.counted, counted) >= offered);
             after = self.look(program, &slots)?;
-            let softnet = Reading::take()?.since(&reading).softnet_dropped;
+            let softnet = MachineReading::take()?.since(&reading).softnet_dropped;
             let accounted = added(program, width, before.counted, after.counted)
                 + losses(&before, &after, softnet).frames(&self.driver);
             if arrived || accounted >= offered || ended > deadline {
@@ -247,7 +247,7 @@ impl MeasuredPath {
             }
             std::thread::yield_now();
         }
-        let meanwhile = Reading::take()?.since(&reading);
+        let meanwhile = MachineReading::take()?.since(&reading);
         let losses = losses(&before, &after, meanwhile.softnet_dropped);
         let counted = added(program, width, before.counted, after.counted);
         let lost = losses.frames(&self.driver);

@@ -19,7 +19,7 @@ use std::{
 use crate::{
     bench::{
         machine::IdleTimes,
-        order::{BenchError, Order},
+        order::{BenchError, BenchOrder},
         programs::Programs,
         rig::{BenchRig, COST_TRIAL},
         state::{Obstacle, State},
@@ -60,7 +60,7 @@ fn blocks_in_a_round(cases: usize) -> [u32; 2] {
 /// An object that cannot be measured or that changes meanwhile, a machine that cannot be read, a reporter
 /// that fails.
 pub fn run(
-    order: &Order,
+    order: &BenchOrder,
     cancelled: &AtomicBool,
     reporter: &mut dyn Reporter,
 ) -> Result<RunResult, BenchError> {

@@ -6,7 +6,7 @@ use anyhow::{anyhow, ensure};
 use clap::{ArgAction, Args};
 
 use crate::{
-    bench::{self, BenchOutcome, Objects, Order, machine, outcome},
+    bench::{self, BenchOrder, BenchOutcome, Objects, machine, outcome},
     cli::{
         Exit, Failure, Output,
         args::{CorpusArgs, ObjectArgs},
@@ -175,7 +175,7 @@ impl Bench {
         let claimed = devices.claim(output)?;
         let testbed = devices.testbed(&claimed, &[])?;
         let order =
-            Order { objects: Objects { subject, reference }, cases, budget, tolerance, rate, testbed };
+            BenchOrder { objects: Objects { subject, reference }, cases, budget, tolerance, rate, testbed };
         let text = Rates::new(output.people(), output.verbosity());
         let mut reporters = FanOut { progress: output.progress(false), text, file };
         let started = kernel::seconds_since_1970();

@@ -36,7 +36,7 @@ pub fn mad(values: &[f64]) -> Option<f64> {
 /// The same values in any order and the same `seed` give the same interval. `None` if there is no [`median`].
 #[must_use]
 pub fn bootstrap_median(values: &[f64], seed: u64) -> Option<Interval> {
-    let mut sample = Sample::new(values)?;
+    let mut sample = Resampling::new(values)?;
     Some(percentile(seed, |rng| sample.draw_median(rng)))
 }
 
@@ -46,7 +46,7 @@ pub fn bootstrap_median(values: &[f64], seed: u64) -> Option<Interval> {
 /// `None` if either has no [`median`].
 #[must_use]
 pub fn bootstrap_difference(new: &[f64], old: &[f64], seed: u64) -> Option<Interval> {
-    let (mut new, mut old) = (Sample::new(new)?, Sample::new(old)?);
+    let (mut new, mut old) = (Resampling::new(new)?, Resampling::new(old)?);
     Some(percentile(seed, |rng| new.draw_median(rng) - old.draw_median(rng)))
 }
 
@@ -83,12 +83,12 @@ fn percentile(seed: u64, mut draw: impl FnMut(&mut Rng) -> f64) -> Interval {
 ///
 /// It counts how often each value is drawn: in a sorted sample that is enough to find the median without
 /// sorting again.
-struct Sample {
+struct Resampling {
     sorted: Vec<f64>,
     times: Vec<usize>,
 }
 
-impl Sample {
+impl Resampling {
     fn new(values: &[f64]) -> Option<Self> {
         let sorted = sorted(values)?;
         Some(Self { times: vec![0; sorted.len()], sorted })

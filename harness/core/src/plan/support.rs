@@ -88,18 +88,18 @@ pub struct Request<'a> {
 /// The table as it is written in TOML.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    entry: Vec<Entry>,
+struct SupportTable {
+    entry: Vec<SupportEntry>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct SupportEntry {
     drivers: Vec<String>,
     modes: Vec<Mode>,
     #[serde(default, deserialize_with = "kernel_range")]
     kernel: Option<KernelRange>,
-    program: Option<Program>,
+    program: Option<ProgramKind>,
     mtu: Option<u32>,
     answer: Answer,
     #[serde(default)]
@@ -112,7 +112,7 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Program {
+enum ProgramKind {
     Linear,
     Frags,
 }
@@ -156,19 +156,19 @@ fn kernel_range<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opt
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
-    toml::from_str(text).map(|table: Table| table.entry)
+fn parse(text: &str) -> Result<Vec<SupportEntry>, toml::de::Error> {
+    toml::from_str(text).map(|table: SupportTable| table.entry)
 }
 
 /// The table, which is built in and checked by a test.
 #[expect(clippy::expect_used, reason = "the_table_is_sound() holds that this cannot fail")]
-static TABLE: LazyLock<Vec<Entry>> =
+static TABLE: LazyLock<Vec<SupportEntry>> =
     LazyLock::new(|| parse(include_str!("support.toml")).expect("the table of support is sound"));
 
-impl Entry {
+impl SupportEntry {
     fn fits(&self, request: Request<'_>) -> bool {
         let Request { driver, mode, kernel, mtu, fragments, page: _ } = request;
-        let program = if fragments { Program::Frags } else { Program::Linear };
+        let program = if fragments { ProgramKind::Frags } else { ProgramKind::Linear };
         self.drivers.iter().any(|known| known == driver || known == "*")
             && self.modes.contains(&mode)
             && self.kernel.is_none_or(|range| range.contains(kernel))
@@ -203,7 +203,7 @@ pub fn lookup(request: Request<'_>) -> Support {
         return Support::Supported;
     }
     veth(request)
-        .or_else(|| TABLE.iter().find(|entry| entry.fits(request)).map(Entry::support))
+        .or_else(|| TABLE.iter().find(|entry| entry.fits(request)).map(SupportEntry::support))
         .unwrap_or(Support::Unknown)
 }
 

@@ -17,7 +17,7 @@ const SHOWN: usize = 5_000;
 
 #[derive(Template)]
 #[template(path = "comparison.html")]
-struct Page<'a> {
+struct ComparisonPage<'a> {
     style: &'static str,
     style_hash: String,
     class: &'static str,
@@ -55,7 +55,7 @@ pub fn write(comparison: &Comparison, mut to: impl io::Write) -> io::Result<()> 
         left_out += rows.len().saturating_sub(SHOWN);
         rows.truncate(SHOWN);
     }
-    let page = Page {
+    let page = ComparisonPage {
         style: STYLE,
         style_hash: policy_hash(STYLE),
         class: tone.class(),

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Place, device and id.
-type Key = (Option<String>, Option<String>, String);
+type ChangeKey = (Option<String>, Option<String>, String);
 
 /// A verdict and its reason.
-type Outcome = (VerdictKind, Option<String>);
+type ReasonedVerdict = (VerdictKind, Option<String>);
 
 /// Returns the changes, and the number of keys in both sets.
 pub(super) fn changes<T: Keyed>(
@@ -30,7 +30,7 @@ pub(super) fn changes<T: Keyed>(
     for (key, olds) in old {
         let news = new.remove(&key).unwrap_or_default();
         // One compares with each of many; many compare with many by position.
-        let at = |of: &[Outcome], index: usize| match of {
+        let at = |of: &[ReasonedVerdict], index: usize| match of {
             [one] => Some(one.clone()),
             many => many.get(index).cloned(),
         };
@@ -52,8 +52,8 @@ fn outcomes<T: Keyed>(
     results: &[RunResult],
     tests: fn(&RunResult) -> &Vec<T>,
     places: &Places,
-) -> BTreeMap<Key, Vec<Outcome>> {
-    let mut outcomes = BTreeMap::<Key, Vec<Outcome>>::new();
+) -> BTreeMap<ChangeKey, Vec<ReasonedVerdict>> {
+    let mut outcomes = BTreeMap::<ChangeKey, Vec<ReasonedVerdict>>::new();
     for result in results {
         for test in tests(result) {
             let (nic, id) = test.key();
@@ -65,9 +65,9 @@ fn outcomes<T: Keyed>(
 }
 
 fn change(
-    (place, nic, id): &Key,
-    old: Option<Outcome>,
-    new: Option<Outcome>,
+    (place, nic, id): &ChangeKey,
+    old: Option<ReasonedVerdict>,
+    new: Option<ReasonedVerdict>,
     whole: bool,
 ) -> Option<VerdictChange> {
     let [was, is] = [&old, &new].map(|outcome| outcome.as_ref().map(|(verdict, _)| *verdict));

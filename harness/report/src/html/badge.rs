@@ -7,7 +7,7 @@ pub(super) struct Badge {
     pub(super) name: String,
 }
 
-pub(super) struct Link {
+pub(super) struct PageLink {
     pub(super) text: String,
     pub(super) href: String,
 }

@@ -29,13 +29,13 @@ pub(super) struct Column {
 }
 
 /// Device, mode and injector of a trial.
-type Key = (Option<String>, Mode, InjectorKind);
+type TrialKey = (Option<String>, Mode, InjectorKind);
 
 /// All columns, and which of what they are made of there are several of.
 pub(super) struct Columns {
     pub(super) all: Vec<Column>,
     /// For each result, the column of a trial by what tells it from others.
-    by_trial: Vec<BTreeMap<Key, usize>>,
+    by_trial: Vec<BTreeMap<TrialKey, usize>>,
     pub(super) several: Several,
 }
 

@@ -35,7 +35,7 @@ const SHOWN_BYTES: usize = 2048;
 const SHOWN_MESSAGES: usize = 50;
 
 /// Summary and tags of scenarios, by id.
-pub(super) type Known = BTreeMap<String, (String, Vec<String>)>;
+pub(super) type ScenarioNotes = BTreeMap<String, (String, Vec<String>)>;
 
 #[derive(Serialize)]
 pub(super) struct Data<'a> {
@@ -50,12 +50,12 @@ pub(super) struct Data<'a> {
     numbers: Vec<Numbers>,
     frames: Vec<ShownFrame>,
     failures: Vec<ShownFailure>,
-    trials: Vec<Row>,
+    trials: Vec<TrialRow>,
 }
 
 /// Scenario, column, verdict (as in [`VERDICTS`]), reason, expected numbers, observed numbers, frames sent, microseconds,
 /// failure: each but the third and the last three by its number in a table, -1 where there is none.
-type Row = (usize, usize, usize, i64, usize, i64, u64, u64, i64);
+type TrialRow = (usize, usize, usize, i64, usize, i64, u64, u64, i64);
 
 /// Verdicts, those first that are looked at first.
 pub(super) const VERDICTS: [VerdictKind; 6] = [
@@ -125,7 +125,7 @@ struct Interners {
 }
 
 impl<'a> Data<'a> {
-    pub(super) fn of(collection: &Collection, columns: &'a Columns, known: &Known) -> Self {
+    pub(super) fn of(collection: &Collection, columns: &'a Columns, known: &ScenarioNotes) -> Self {
         let mut tables = Interners {
             scenarios: Interner::new(),
             reasons: Interner::new(),
@@ -167,7 +167,7 @@ impl<'a> Data<'a> {
 }
 
 impl Interners {
-    fn row(&mut self, column: usize, trial: &TrialRecord) -> Row {
+    fn row(&mut self, column: usize, trial: &TrialRecord) -> TrialRow {
         let TrialRecord { scenario, verdict, reason, expected, observed, sent, duration_us, failure, .. } =
             trial;
         let ExpectedTotals { source: _, counts, frames } = expected;

@@ -5,9 +5,9 @@ use xdproof_core::model::{Collection, TrialRecord, VerdictKind};
 use crate::{
     assessment::{Assessment, Issue, IssueKind, IssuePlace, IssueSeverity},
     html::{
-        badge::{Badge, Link},
+        badge::{Badge, PageLink},
         columns::{Columns, encoded},
-        data::Known,
+        data::ScenarioNotes,
         rates,
         text::visible,
     },
@@ -35,14 +35,14 @@ pub(super) struct IssueItem {
     pub(super) subject: String,
     pub(super) about: String,
     pub(super) message: String,
-    pub(super) places: Vec<Link>,
-    pub(super) more: Option<Link>,
+    pub(super) places: Vec<PageLink>,
+    pub(super) more: Option<PageLink>,
     pub(super) repeat: String,
 }
 
 impl IssueItem {
     /// The link of what is at one place, and called as that is.
-    pub(super) fn itself(&self) -> Option<&Link> {
+    pub(super) fn itself(&self) -> Option<&PageLink> {
         match self.places.as_slice() {
             [one] if one.text == self.subject => Some(one),
             _ => None,
@@ -54,7 +54,7 @@ pub(super) fn issues(
     collection: &Collection,
     assessment: &Assessment,
     columns: &Columns,
-    known: &Known,
+    known: &ScenarioNotes,
     labels: &[String],
 ) -> Vec<IssueGroup> {
     let item = |issue: &Issue| {
@@ -63,7 +63,7 @@ pub(super) fn issues(
         let links = places.iter().take(SHOWN_PLACES).map(|place| {
             let link = link(*place, collection, columns, labels);
             match trial_at(collection, *place).filter(|_| is_deviation) {
-                Some(trial) => Link { text: trial.scenario.clone(), ..link },
+                Some(trial) => PageLink { text: trial.scenario.clone(), ..link },
                 None => link,
             }
         });
@@ -80,7 +80,7 @@ pub(super) fn issues(
             message: shortened(message),
             places: links.collect(),
             more: (hidden > 0)
-                .then(|| Link { text: format!("and {hidden} more"), href: rest(issue, collection) }),
+                .then(|| PageLink { text: format!("and {hidden} more"), href: rest(issue, collection) }),
             repeat: repeat.map(|failure| failure.reproducer.clone()).unwrap_or_default(),
         }
     };
@@ -177,7 +177,7 @@ fn together(paths: &[usize], issues: &[&Issue], collection: &Collection, columns
         let IssuePlace::Trial(run, _) = *issue.places.first()? else { return None };
         let trial = trial_at(collection, *issue.places.first()?)?;
         let href = format!("#trial={}", encoded(&columns.key(run, trial)));
-        Some(Link { text: issue.subject.clone(), href })
+        Some(PageLink { text: issue.subject.clone(), href })
     });
     let hidden = issues.len().saturating_sub(SHOWN_PLACES);
     let first = issues.first().map_or("", |first| &first.message);
@@ -193,7 +193,7 @@ fn together(paths: &[usize], issues: &[&Issue], collection: &Collection, columns
         about: format!("{} scenarios", issues.len()),
         message: format!("the first: {}", shortened(first)),
         places: links.take(SHOWN_PLACES).collect(),
-        more: (hidden > 0).then(|| Link {
+        more: (hidden > 0).then(|| PageLink {
             text: format!("and {hidden} more"),
             href: format!(
                 "#list{}&verdict={}",
@@ -215,16 +215,16 @@ fn shortened(text: &str) -> String {
     short
 }
 
-fn link(place: IssuePlace, collection: &Collection, columns: &Columns, labels: &[String]) -> Link {
+fn link(place: IssuePlace, collection: &Collection, columns: &Columns, labels: &[String]) -> PageLink {
     let label = |run: usize| labels.get(run).cloned().unwrap_or_default();
     match place {
-        IssuePlace::Result(run) => Link { text: label(run), href: format!("#environment-{}", run + 1) },
+        IssuePlace::Result(run) => PageLink { text: label(run), href: format!("#environment-{}", run + 1) },
         IssuePlace::Trial(run, number) => {
             let trial = &collection.results[run].trials[number];
             let text = columns.label(run, trial);
-            Link { text, href: format!("#trial={}", encoded(&columns.key(run, trial))) }
+            PageLink { text, href: format!("#trial={}", encoded(&columns.key(run, trial))) }
         }
-        IssuePlace::AttachTest(run, number) => Link {
+        IssuePlace::AttachTest(run, number) => PageLink {
             text: format!("{} · {}", label(run), collection.results[run].attach_semantics[number].nic),
             href: format!("#attach-test-{}-{}", run + 1, number + 1),
         },
@@ -234,7 +234,7 @@ fn link(place: IssuePlace, collection: &Collection, columns: &Columns, labels: &
         }
         IssuePlace::InfrastructureFailure(number) => {
             let text = collection.infrastructure_failures[number].cell.clone();
-            Link { text, href: format!("#infrastructure-failure-{}", number + 1) }
+            PageLink { text, href: format!("#infrastructure-failure-{}", number + 1) }
         }
     }
 }

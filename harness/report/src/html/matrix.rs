@@ -37,18 +37,18 @@ pub(super) struct Matrix {
 pub(super) struct Section {
     /// The kernel, and the program where there are several.
     pub(super) title: String,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<MatrixRow>,
 }
 
-pub(super) struct Row {
+pub(super) struct MatrixRow {
     /// The NIC, or none.
     pub(super) nic: String,
     pub(super) path: String,
     /// All groups first, then one after the other.
-    pub(super) cells: Vec<Option<Cell>>,
+    pub(super) cells: Vec<Option<MatrixCell>>,
 }
 
-pub(super) struct Cell {
+pub(super) struct MatrixCell {
     /// The verdict that matters most.
     pub(super) mark: Mark,
     /// Trials with that verdict.
@@ -65,12 +65,12 @@ pub(super) fn group(scenario: &str) -> &str {
     scenario.split('/').next().unwrap_or(scenario)
 }
 
-type Counts = BTreeMap<usize, usize>;
+type VerdictCounts = BTreeMap<usize, usize>;
 
 impl Matrix {
     pub(super) fn of(collection: &Collection, columns: &Columns) -> Self {
         let mut groups: Vec<&str> = Vec::new();
-        let mut by_cell: BTreeMap<(usize, Option<&str>), Counts> = BTreeMap::new();
+        let mut by_cell: BTreeMap<(usize, Option<&str>), VerdictCounts> = BTreeMap::new();
         for (run, result) in collection.results.iter().enumerate() {
             for trial in &result.trials {
                 let TrialRecord { scenario, verdict, .. } = trial;
@@ -87,9 +87,9 @@ impl Matrix {
         groups.sort_unstable();
         let row = |(at, column): (usize, &Column)| {
             let parts = std::iter::once(None).chain(groups.iter().copied().map(Some));
-            let cell = |part| Some(Cell::new(by_cell.get(&(at, part))?, column, columns, part));
+            let cell = |part| Some(MatrixCell::new(by_cell.get(&(at, part))?, column, columns, part));
             let injector = if columns.several.injector { column.injector.name() } else { "" };
-            Row {
+            MatrixRow {
                 nic: if column.nic == NO_DEVICE { String::new() } else { column.nic.clone() },
                 path: format!("{} {injector}", column.mode).trim_end().to_owned(),
                 cells: parts.map(cell).collect(),
@@ -109,8 +109,8 @@ impl Matrix {
     }
 }
 
-impl Cell {
-    fn new(counts: &Counts, column: &Column, columns: &Columns, group: Option<&str>) -> Self {
+impl MatrixCell {
+    fn new(counts: &VerdictCounts, column: &Column, columns: &Columns, group: Option<&str>) -> Self {
         let (rank, number) = counts.first_key_value().map_or((0, 0), |(rank, number)| (*rank, *number));
         let all: usize = counts.values().sum();
         let words: Vec<String> =

@@ -9,7 +9,7 @@ use crate::{
     html::{
         badge::Badge,
         columns::{Column, Columns, programs},
-        data::Known,
+        data::ScenarioNotes,
         matrix::{Mark, group, mark},
         text::visible,
     },
@@ -19,7 +19,7 @@ use crate::{
 const SHOWN_VALUES: usize = 8;
 
 /// Something that was tested.
-pub(super) struct Fact {
+pub(super) struct TestedFact {
     pub(super) name: &'static str,
     /// Lines.
     pub(super) values: Vec<String>,
@@ -92,13 +92,13 @@ pub(super) fn numbers(assessment: &Assessment) -> Vec<(Mark, usize)> {
     numbers.into_iter().filter(|(_, number)| *number > 0).collect()
 }
 
-pub(super) fn facts(results: &[RunResult]) -> Vec<Fact> {
+pub(super) fn facts(results: &[RunResult]) -> Vec<TestedFact> {
     let fact = |name, all: Vec<String>| {
         let mut seen = BTreeSet::new();
         let mut values: Vec<String> = all.into_iter().filter(|value| seen.insert(value.clone())).collect();
         let more = values.len().saturating_sub(SHOWN_VALUES);
         values.truncate(SHOWN_VALUES);
-        Fact { name, values, more }
+        TestedFact { name, values, more }
     };
     let each = |of: &dyn Fn(&RunResult) -> Vec<String>| results.iter().flat_map(of).collect::<Vec<String>>();
     let devices = each(&|result| {
@@ -160,7 +160,7 @@ fn device_in_words(device: &DeviceRecord) -> String {
     words.join(", ")
 }
 
-pub(super) fn facets(results: &[RunResult], columns: &Columns, known: &Known) -> Vec<Facet> {
+pub(super) fn facets(results: &[RunResult], columns: &Columns, known: &ScenarioNotes) -> Vec<Facet> {
     let of =
         |name, label, values: BTreeSet<String>| Facet { name, label, values: values.into_iter().collect() };
     let column = |of: &dyn Fn(&Column) -> String| columns.all.iter().map(of).collect();

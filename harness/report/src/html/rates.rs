@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::html::badge::{Badge, Link, count};
+use crate::html::badge::{Badge, PageLink, count};
 use xdproof_core::{
     measure::median,
     model::{
@@ -14,20 +14,20 @@ use xdproof_core::{
 use crate::rates::{figure, reference, span};
 
 /// The measurements of a result.
-pub(super) struct Rates {
+pub(super) struct RatesSection {
     pub(super) title: String,
     /// Precision of the machine.
     pub(super) telling: Vec<String>,
     pub(super) sizes: Vec<SizeChart>,
     /// Labels of the ends of the drawn ratios.
     pub(super) scale: [String; 2],
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<RateRow>,
     pub(super) strips: Vec<Strip>,
     /// Notes, and the number of measurements to which each applies.
     pub(super) notes: Vec<(String, usize)>,
 }
 
-pub(super) struct Row {
+pub(super) struct RateRow {
     pub(super) anchor: String,
     pub(super) id: String,
     pub(super) figure: String,
@@ -58,11 +58,11 @@ pub(super) struct SizeChart {
     pub(super) mix: String,
     pub(super) ticks: Vec<(String, String)>,
     pub(super) sizes: Vec<(String, usize)>,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<ChartLine>,
     pub(super) table: Vec<(usize, Vec<String>)>,
 }
 
-pub(super) struct Line {
+pub(super) struct ChartLine {
     pub(super) mode: Mode,
     /// By which its style is chosen.
     pub(super) number: usize,
@@ -93,21 +93,21 @@ pub(super) struct Strip {
 }
 
 /// Size of the drawing of rates by size; the axes leave room for their labels.
-const CHART: Frame = Frame { left: 46.0, right: 560.0, top: 14.0, bottom: 236.0 };
+const CHART: DrawingArea = DrawingArea { left: 46.0, right: 560.0, top: 14.0, bottom: 236.0 };
 
 /// Size of the drawing of raw trials.
-const STRIP: Frame = Frame { left: 4.0, right: 316.0, top: 5.0, bottom: 67.0 };
+const STRIP: DrawingArea = DrawingArea { left: 4.0, right: 316.0, top: 5.0, bottom: 67.0 };
 
 /// The area of points.
 #[derive(Clone, Copy)]
-struct Frame {
+struct DrawingArea {
     left: f64,
     right: f64,
     top: f64,
     bottom: f64,
 }
 
-impl Frame {
+impl DrawingArea {
     /// Returns the horizontal position of a share from 0 to 1.
     fn x(self, share: f64) -> f64 {
         self.left + share * (self.right - self.left)
@@ -127,7 +127,7 @@ pub(super) fn anchor(run: usize, number: usize) -> String {
     format!("rate-{}-{}", run + 1, number + 1)
 }
 
-impl Rates {
+impl RatesSection {
     /// The measurements of the result with that number, unless there are none.
     pub(super) fn of(run: usize, result: &RunResult, title: String) -> Option<Self> {
         let measurements = &result.measurements;
@@ -153,8 +153,8 @@ impl Rates {
 }
 
 /// Returns the anchor to which the verdict of a measurement links.
-pub(super) fn link(run: usize, number: usize, measurement: &Measurement) -> Link {
-    Link { text: measurement.id.clone(), href: format!("#{}", anchor(run, number)) }
+pub(super) fn link(run: usize, number: usize, measurement: &Measurement) -> PageLink {
+    PageLink { text: measurement.id.clone(), href: format!("#{}", anchor(run, number)) }
 }
 
 /// Returns the distance from 1 of the ends of the drawn ratios: that of the furthest interval, but at most a half.
@@ -167,7 +167,7 @@ fn scale(measurements: &[Measurement]) -> f64 {
     (furthest * 1.05).max(tolerance * 2.0).min(0.5)
 }
 
-fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
+fn row(anchor: String, measurement: &Measurement, scale: f64) -> RateRow {
     let Measurement {
         id, quantity, value, ratio, net_ratio, control, tolerance, verdict, unmeasured, ..
     } = measurement;
@@ -218,7 +218,7 @@ fn row(anchor: String, measurement: &Measurement, scale: f64) -> Row {
         remarks.push(format!("void blocks: {}", each.join(", ")));
     }
     remarks.extend(baseline.as_ref().map(|change| format!("against the baseline: {change}")));
-    Row {
+    RateRow {
         anchor,
         id: id.clone(),
         figure,
@@ -341,7 +341,7 @@ fn size_chart(
         CHART.x((f64::from(u32::try_from(place).unwrap_or(0)) + 0.5 + shift) / places)
     };
     let y = |rate: f64| CHART.y(rate / top);
-    let lines: Vec<Line> = modes
+    let lines: Vec<ChartLine> = modes
         .iter()
         .enumerate()
         .map(|(number, (mode, by_size))| {
@@ -372,7 +372,7 @@ fn line(
     by_size: &BTreeMap<usize, &Measurement>,
     x: impl Fn(usize) -> f64,
     y: impl Fn(f64) -> f64,
-) -> Line {
+) -> ChartLine {
     let (mut path, mut dots, mut points) = (String::new(), String::new(), Vec::new());
     for (&size, measurement) in by_size {
         let Some(value_of) = measurement.value else { continue };
@@ -399,7 +399,7 @@ fn line(
             dot(&mut dots, across + aside * 1.3, y(value(measurement.quantity, sample)));
         }
     }
-    Line { mode, number: index, path, points, dots }
+    ChartLine { mode, number: index, path, points, dots }
 }
 
 /// Adds a dot: a line of no length, whose round ends are seen.

@@ -16,7 +16,7 @@ use crate::{
     store::{
         check::{check, miscounted},
         error::StoreError,
-        parse::{Document, document, other_schema},
+        parse::{StoredDocument, document, other_schema},
     },
 };
 
@@ -124,11 +124,11 @@ impl Gathered {
             return Err(StoreError::Empty { file });
         }
         match document(&file, &text)? {
-            Document::Result(result) => {
+            StoredDocument::Result(result) => {
                 check(&file, "", &result)?;
                 self.results.push((file, *result));
             }
-            Document::Collection(collection) => self.add_all(&file, collection)?,
+            StoredDocument::Collection(collection) => self.add_all(&file, collection)?,
         }
         self.files += 1;
         Ok(())

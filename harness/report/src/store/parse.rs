@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// A document in the current version.
-pub(super) enum Document {
+pub(super) enum StoredDocument {
     Result(Box<RunResult>),
     Collection(Collection),
 }
@@ -33,7 +33,7 @@ struct Labelled {
 }
 
 /// Parses a document of any version up to the current one.
-pub(super) fn document(file: &Path, text: &[u8]) -> Result<Document, StoreError> {
+pub(super) fn document(file: &Path, text: &[u8]) -> Result<StoredDocument, StoreError> {
     let Labelled { schema } = match serde_json::from_slice::<Labelled>(text) {
         Err(error) if !error.is_data() => {
             parse::<Map<String, Value>>(file, text).and_then(|_| parse(file, text))?
@@ -41,10 +41,10 @@ pub(super) fn document(file: &Path, text: &[u8]) -> Result<Document, StoreError>
         _ => parse(file, text)?,
     };
     Ok(match schema.as_ref().and_then(Value::as_str) {
-        Some(SCHEMA) => Document::Result(parse(file, text)?),
-        Some(COLLECTION_SCHEMA) => Document::Collection(parse(file, text)?),
-        Some(RESULT_V1) => Document::Result(parse_old(file, text)?),
-        Some(COLLECTION_V1) => Document::Collection(parse_old(file, text)?),
+        Some(SCHEMA) => StoredDocument::Result(parse(file, text)?),
+        Some(COLLECTION_SCHEMA) => StoredDocument::Collection(parse(file, text)?),
+        Some(RESULT_V1) => StoredDocument::Result(parse_old(file, text)?),
+        Some(COLLECTION_V1) => StoredDocument::Collection(parse_old(file, text)?),
         other => return Err(other_schema(file, other)),
     })
 }
@@ -68,7 +68,7 @@ fn parse<T: DeserializeOwned>(file: &Path, text: &[u8]) -> Result<T, StoreError>
 /// Parses a document of version 1.
 fn parse_old<T: DeserializeOwned>(file: &Path, text: &[u8]) -> Result<T, StoreError> {
     let malformed_at = |path: &[String], error: &serde_json::Error| {
-        let place = Place(path).deserialize(&mut serde_json::Deserializer::from_slice(text)).err();
+        let place = PathSeed(path).deserialize(&mut serde_json::Deserializer::from_slice(text)).err();
         let path: String = path.iter().map(|segment| rendered(segment)).collect();
         malformed(file, path.trim_start_matches('.').to_owned(), error, place.as_ref().unwrap_or(error))
     };
@@ -106,9 +106,9 @@ fn malformed(file: &Path, path: String, error: &serde_json::Error, place: &serde
 
 /// Fails where the value of this path ends in a text, so that the error has the line and the column.
 #[derive(Clone, Copy)]
-struct Place<'a>(&'a [String]);
+struct PathSeed<'a>(&'a [String]);
 
-impl<'de> DeserializeSeed<'de> for Place<'_> {
+impl<'de> DeserializeSeed<'de> for PathSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -120,7 +120,7 @@ impl<'de> DeserializeSeed<'de> for Place<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Place<'_> {
+impl<'de> Visitor<'de> for PathSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for Place<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             match self.0 {
-                [first, rest @ ..] if *first == key => map.next_value_seed(Place(rest))?,
+                [first, rest @ ..] if *first == key => map.next_value_seed(PathSeed(rest))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Place<'_> {
         for _ in 0..first.parse::<usize>().unwrap_or(0) {
             seq.next_element::<IgnoredAny>()?;
         }
-        seq.next_element_seed(Place(rest))?;
+        seq.next_element_seed(PathSeed(rest))?;
         Err(A::Error::custom("missing"))
     }
 }

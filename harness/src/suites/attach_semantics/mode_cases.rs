@@ -35,7 +35,7 @@ use crate::{
 use TestProgram::{First, Frags, Second};
 use XdpMode::{Generic, Native};
 
-type Outcome = Result<(), CaseError>;
+type CaseResult = Result<(), CaseError>;
 
 /// An MTU beyond a page, and a frame that fills it.
 const JUMBO_MTU: u32 = 9000;
@@ -57,7 +57,7 @@ const TCP_HEADERS: u16 = 54;
 /// Returns a case for every row, in every mode that the row is about.
 #[must_use]
 pub fn mode_cases() -> Vec<AttachCase> {
-    let case = |row, name: &str, function: fn(&mut AttachFixture<'_>) -> Outcome| {
+    let case = |row, name: &str, function: fn(&mut AttachFixture<'_>) -> CaseResult| {
         AttachCase::of_function(row, CaseTarget::VETH, &format!("modes/{name}"), function)
     };
     let mut cases = vec![
@@ -81,7 +81,7 @@ pub fn mode_cases() -> Vec<AttachCase> {
         case(TAP, "a_tap_counts_frames_beyond_a_page::native", |on| tap(on, Native)),
     ];
     for mode in [Generic, Native] {
-        let case = |row, fact: &str, function: fn(&mut AttachFixture<'_>, XdpMode) -> Outcome| {
+        let case = |row, fact: &str, function: fn(&mut AttachFixture<'_>, XdpMode) -> CaseResult| {
             let id = format!("modes/{fact}::{mode}");
             AttachCase::of_function(row, CaseTarget::VETH, &id, move |on| function(on, mode))
         };
@@ -99,7 +99,7 @@ pub fn mode_cases() -> Vec<AttachCase> {
 }
 
 /// Sends one TCP packet of ten segments, which a receiver that cannot take it whole must cut.
-fn segments(fixture: &mut AttachFixture<'_>, mode: XdpMode, frames: usize) -> Outcome {
+fn segments(fixture: &mut AttachFixture<'_>, mode: XdpMode, frames: usize) -> CaseResult {
     let headers = usize::from(TCP_HEADERS);
     let payload: Vec<u8> = (0..SEGMENTS * usize::from(SEGMENT)).map(pattern).collect();
     let payload_of = |frames: &[Vec<u8>]| -> Vec<u8> {
@@ -121,7 +121,7 @@ fn segments(fixture: &mut AttachFixture<'_>, mode: XdpMode, frames: usize) -> Ou
 }
 
 /// Sends eight MiB of TCP from the tester to the DUT.
-fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
+fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> CaseResult {
     const INTACT: &str = "every byte as sent";
     let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
     let configure = |address| {
@@ -169,7 +169,7 @@ fn stream(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
 }
 
 /// A native program sees the frames of a stream although GRO, which merges them behind it, is on.
-fn before_gro(fixture: &mut AttachFixture<'_>) -> Outcome {
+fn before_gro(fixture: &mut AttachFixture<'_>) -> CaseResult {
     fixture.on_device(|host, index| host.set_offload(index, Offloads::GRO, true))?;
     stream(fixture, Native)?;
     let active = active(fixture, &[Offloads::GRO])?;
@@ -179,7 +179,7 @@ fn before_gro(fixture: &mut AttachFixture<'_>) -> Outcome {
 
 /// The kernel turns off what merges frames in the device (`dev_disable_lro()`, `dev_disable_gro_hw()` of `net/core/dev.c`), for
 /// there is no other way to give a program the frames.
-fn merging_in_the_device(fixture: &mut AttachFixture<'_>) -> Outcome {
+fn merging_in_the_device(fixture: &mut AttachFixture<'_>) -> CaseResult {
     const MERGING: &[&str] = &[Offloads::LRO, Offloads::GRO_HW];
     if active(fixture, MERGING)?.is_empty() {
         let reason = "neither LRO nor GRO_HW is on".to_owned();
@@ -200,7 +200,7 @@ fn active(fixture: &AttachFixture<'_>, offloads: &[&str]) -> Result<Vec<String>,
 }
 
 /// Has tc push a third tag onto frames with two. In the bytes it is one too many for the counter.
-fn tag(fixture: &mut AttachFixture<'_>, mode: XdpMode, inserted_by_device: bool) -> Outcome {
+fn tag(fixture: &mut AttachFixture<'_>, mode: XdpMode, inserted_by_device: bool) -> CaseResult {
     let frame = ipv4(17, 100, &[[0x88, 0xa8, 0, 100], [0x81, 0, 0, 10]]);
     let mut pushed = frame.clone();
     pushed.splice(12..12, abi::PUSHED_TAG);
@@ -218,7 +218,7 @@ fn tag(fixture: &mut AttachFixture<'_>, mode: XdpMode, inserted_by_device: bool)
 }
 
 /// Has tc redirect frames to the ingress of the DUT.
-fn ingress(fixture: &mut AttachFixture<'_>, mode: XdpMode, expected: usize) -> Outcome {
+fn ingress(fixture: &mut AttachFixture<'_>, mode: XdpMode, expected: usize) -> CaseResult {
     let frame = ipv4(17, 100, &[]);
     attach(fixture, First, mode)?;
     let capture = capture(fixture)?;
@@ -236,7 +236,7 @@ fn ingress(fixture: &mut AttachFixture<'_>, mode: XdpMode, expected: usize) -> O
 }
 
 /// Sends frames beyond a page: linear for a program that takes nothing else, in pieces for a multi-buffer program.
-fn jumbo(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -> Outcome {
+fn jumbo(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -> CaseResult {
     let frame = ipv4(17, JUMBO_FRAME, &[]);
     let (worker, index) = raise_mtu(fixture)?;
     attach(fixture, program, mode)?;
@@ -266,13 +266,13 @@ fn jumbo(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -
 }
 
 /// A driver that would have to hand over frames in pieces refuses a program that takes linear frames only.
-fn refused_jumbo(fixture: &mut AttachFixture<'_>) -> Outcome {
+fn refused_jumbo(fixture: &mut AttachFixture<'_>) -> CaseResult {
     raise_mtu(fixture)?;
     fixture.perform(&[by_link(First, Native).fails(Errno::RANGE)])
 }
 
 /// Sends packets of which only the IPv4 header's bytes lie in one piece.
-fn pieces(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -> Outcome {
+fn pieces(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) -> CaseResult {
     let frame = ipv4(17, JUMBO_FRAME, &[]);
     raise_mtu(fixture)?;
     attach(fixture, program, mode)?;
@@ -284,12 +284,12 @@ fn pieces(fixture: &mut AttachFixture<'_>, mode: XdpMode, program: TestProgram) 
 
 /// Captures at the tester, which makes a clone of every frame that leaves. A program's changes to the frame must not reach the
 /// clone, whose bytes are the same memory until someone copies them.
-fn cloned(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
+fn cloned(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> CaseResult {
     let frame = ipv4(17, 100, &[]);
     let (worker, index) = fixture.peer()?;
     let options = PacketOptions { outgoing: true, ..Default::default() };
     let witness = worker.call(move |host| host.packet_socket(index, options))?;
-    let see_clones = |fixture: &mut AttachFixture<'_>| -> Outcome {
+    let see_clones = |fixture: &mut AttachFixture<'_>| -> CaseResult {
         let clones = receive(&witness, |clones| clones.len() >= FRAMES)?;
         fixture.record("compare the frames captured at the tester", same(&frame), differing(&clones, &frame));
         Ok(())
@@ -314,7 +314,7 @@ fn cloned(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
 
 /// Writes frames below and beyond a page into a tap. The kernel says that the mode is native, and runs the program on the larger
 /// ones behind the driver (`tun_get_user()` of `drivers/net/tun.c`): every one is counted once all the same.
-fn tap(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
+fn tap(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> CaseResult {
     let (small, large) = (ipv4(17, 100, &[]), ipv4(6, 5014, &[]));
     let name: LinkName = "tap".parse()?;
     let (tap, index) = fixture.dut.call(move |host| {
@@ -346,7 +346,7 @@ fn tap(fixture: &mut AttachFixture<'_>, mode: XdpMode) -> Outcome {
 }
 
 /// Reads the features that a tap advertises.
-pub(super) fn tap_features(fixture: &mut AttachFixture<'_>, bits: &str) -> Outcome {
+pub(super) fn tap_features(fixture: &mut AttachFixture<'_>, bits: &str) -> CaseResult {
     let name: LinkName = "tap".parse()?;
     let observed = fixture.dut.call(move |host| {
         let _tap = host.create_tap(&name)?;
@@ -370,12 +370,12 @@ fn by_link(program: TestProgram, mode: XdpMode) -> AttachStep {
 }
 
 /// Attaches a counter and reads back what is attached.
-fn attach(fixture: &mut AttachFixture<'_>, program: TestProgram, mode: XdpMode) -> Outcome {
+fn attach(fixture: &mut AttachFixture<'_>, program: TestProgram, mode: XdpMode) -> CaseResult {
     fixture.perform(&[by_link(program, mode)])
 }
 
 /// Attaches a program that is no counter and reads back its mode.
-fn attach_tool(fixture: &mut AttachFixture<'_>, program: OwnedFd, mode: XdpMode) -> Outcome {
+fn attach_tool(fixture: &mut AttachFixture<'_>, program: OwnedFd, mode: XdpMode) -> CaseResult {
     fixture.attach_program(program, mode)?;
     let id = fixture.newest_link()?.program()?;
     let state = fixture.on_device(Host::xdp)?;

@@ -1,11 +1,11 @@
 //! The closing frame, sent after all others, comes through: no frame is still in flight.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{FaultClass, Observation, TrialExpectation},
 };
 
-pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     if observed.closed == Some(false) {
         found.note(FaultClass::StillInFlight, "closing frame", "passed", "missing");
     }

@@ -1,11 +1,11 @@
 //! The program runs once for each frame that is sent: the path loses none and adds none.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{FaultClass, Observation, TrialExpectation},
 };
 
-pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(_: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     let Observation { sent, ran, .. } = *observed;
     let class = if ran < sent { FaultClass::LostBeforeProgram } else { FaultClass::Duplicated };
     if ran != sent {

@@ -1,11 +1,11 @@
 //! The map counts each protocol as expected, where the program has a counter map.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{FaultClass, Observation, TrialExpectation, protocol_subject, side_by_side},
 };
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     let (Some(expected), Some(observed)) = (&expected.totals.counts, observed.counts()) else { return };
     for (&protocol, expected, observed) in side_by_side(expected, &observed) {
         if expected != observed {

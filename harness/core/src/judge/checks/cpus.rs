@@ -1,11 +1,11 @@
 //! Every CPU from which frames were sent counted some.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{Counts, FaultClass, Observation, TrialExpectation},
 };
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     let Some(per_cpu) = observed.per_cpu.as_ref().filter(|_| expected.spread.cpus) else { return };
     let is_idle = |cpu: &&usize| per_cpu.get(**cpu).is_none_or(Counts::is_empty);
     for cpu in observed.cpus.iter().filter(is_idle) {

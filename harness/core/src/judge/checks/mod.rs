@@ -16,26 +16,26 @@ use crate::model::{CheckId, FaultClass, FrameDeltas, Mismatch, Observation, Read
 
 /// One comparison of an observation with its expectation: its name in results, and a function that notes what does not agree.
 #[derive(Clone, Copy, Debug)]
-pub struct Check(pub &'static str, fn(&TrialExpectation, &Observation, &mut Found));
+pub struct TrialCheck(pub &'static str, fn(&TrialExpectation, &Observation, &mut MismatchNotes));
 
 /// Every check, in the order in which a report lists their mismatches.
-pub const ALL: &[Check] = &[
-    Check("conservation", conservation::run),
-    Check("counts", counts::run),
-    Check("sinks", sinks::run),
-    Check("order", order::run),
-    Check("verdicts", verdicts::run),
-    Check("closing", closing::run),
-    Check("cpus", cpus::run),
-    Check("queues", queues::run),
+pub const ALL: &[TrialCheck] = &[
+    TrialCheck("conservation", conservation::run),
+    TrialCheck("counts", counts::run),
+    TrialCheck("sinks", sinks::run),
+    TrialCheck("order", order::run),
+    TrialCheck("verdicts", verdicts::run),
+    TrialCheck("closing", closing::run),
+    TrialCheck("cpus", cpus::run),
+    TrialCheck("queues", queues::run),
 ];
 
-impl Check {
+impl TrialCheck {
     /// Returns what does not agree.
     #[must_use]
     pub fn run(self, expected: &TrialExpectation, observed: &Observation) -> Vec<Mismatch> {
         let Self(name, check) = self;
-        let mut found = Found { check: CheckId::new(name), mismatches: Vec::new() };
+        let mut found = MismatchNotes { check: CheckId::new(name), mismatches: Vec::new() };
         check(expected, observed, &mut found);
         found.mismatches
     }
@@ -43,12 +43,12 @@ impl Check {
 
 /// The mismatches that a check finds.
 #[derive(Debug)]
-struct Found {
+struct MismatchNotes {
     check: CheckId,
     mismatches: Vec<Mismatch>,
 }
 
-impl Found {
+impl MismatchNotes {
     fn note(
         &mut self,
         class: FaultClass,

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{ArrivalOrder, Delta, FaultClass, FrameDeltas, FrameSequence, Observation, TrialExpectation},
 };
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     for (sink, arrived) in &observed.frames {
         let Some(sent) = expected.frames.get(sink).filter(|sent| *sent != arrived) else { continue };
         let key = match observed.order {

@@ -1,11 +1,11 @@
 //! Frames that are spread over receive queues arrive on all of them but one: [`Spread`](xdproof_scenarios::Spread) says why.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{FaultClass, Observation, TrialExpectation},
 };
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     let Some(queues) = expected.spread.queues else { return };
     let least = queues.saturating_sub(1) as usize;
     let used: Vec<String> = observed.queues.keys().map(ToString::to_string).collect();

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{
         Delta, FaultClass, FrameDeltas, FrameSequence, Observation, Sink, TrialExpectation,
     },
 };
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     let none = FrameSequence::default();
     let watched = expected.frames.keys().chain(expected.totals.frames.keys()).chain(observed.frames.keys());
     let sinks: BTreeSet<Sink> = watched.copied().chain([Sink::Nowhere]).collect();

@@ -1,14 +1,14 @@
 //! The program returns no other verdict than it may, where verdicts can be observed.
 
 use crate::{
-    judge::checks::Found,
+    judge::checks::MismatchNotes,
     model::{FaultClass, Observation, TrialExpectation},
 };
 
 /// `XDP_*` actions by their number (`include/uapi/linux/bpf.h`).
 const ACTIONS: [&str; 5] = ["XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT"];
 
-pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut Found) {
+pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
     for (verdict, &times) in observed.verdicts.iter().filter(|(its, _)| !expected.verdicts.contains(its)) {
         let name = usize::try_from(*verdict).ok().and_then(|number| ACTIONS.get(number));
         let name = name.map_or_else(String::new, |name| format!(" ({name})"));
