@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use xdproof_core::model::result::{RunResult, TrialRecord};
-use xdproof_core::model::{environment::Environment, mode::TrialPath};
+use xdproof_core::model::{Environment, RunResult, TrialPath, TrialRecord};
 use xdproof_scenarios::Frame;
 
 /// An event of a run.

@@ -6,7 +6,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use xdproof_core::model::result::RunResult;
+use xdproof_core::model::RunResult;
 
 use crate::{
     assessment::{Assessment, Issue},

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     judge::findings::Attached,
-    model::{
-        mode::{Mode, TrialPath},
-        result::{TrialOutcome, TrialRecord},
-        verdict::{Verdict, VerdictKind},
-    },
+    model::{Mode, TrialOutcome, TrialPath, TrialRecord, Verdict, VerdictKind},
 };
 
 /// The scenario that the record of a refused mode names.
@@ -55,7 +51,7 @@ fn record(path: TrialPath, nic: Option<&str>, verdict: Verdict) -> TrialRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mode::InjectorKind;
+    use crate::model::InjectorKind;
 
     const ANSWER: &str = "Operation not supported (os error 95)";
 

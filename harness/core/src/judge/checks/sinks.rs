@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     judge::checks::MismatchNotes,
-    model::{
-        Delta, FaultClass, FrameDeltas, FrameSequence, Observation, Sink, TrialExpectation,
-    },
+    model::{Delta, FaultClass, FrameDeltas, FrameSequence, Observation, Sink, TrialExpectation},
 };
 
 pub(super) fn run(expected: &TrialExpectation, observed: &Observation, found: &mut MismatchNotes) {
