@@ -7,6 +7,9 @@
 /// Name of the counter's map.
 pub const MAP_NAME: &str = "rxcnt";
 
+/// Name of the array in which the mutants `racy*` count, on all CPUs together.
+pub const SHARED_MAP: &str = "shared";
+
 /// Slots of the counter's map, one for each IP protocol number.
 pub const SLOTS: u32 = 256;
 

@@ -38,6 +38,16 @@ pub(crate) trait Counter: Rules {
         before.wrapping_add(1)
     }
 
+    /// Counts a frame.
+    #[inline(always)]
+    fn add(ctx: &XdpContext, slot: u8) {
+        // Every u8 is a slot, so the lookup cannot fail; the verifier requires the check.
+        if let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) {
+            // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: there is no concurrent writer.
+            unsafe { *counter = Self::counted(ctx, slot, *counter) };
+        }
+    }
+
     /// Returns the action for a frame that was counted.
     #[inline(always)]
     fn action(ctx: &XdpContext, slot: u8) -> u32 {
@@ -58,11 +68,7 @@ pub(crate) fn count<C: Counter>(ctx: &XdpContext, packet: impl Packet) -> u32 {
             None => return C::TRUNCATED,
         },
     };
-    // Every u8 is a slot, so the lookup cannot fail; the verifier requires the check.
-    if let Some(counter) = COUNTS.get_ptr_mut(u32::from(slot)) {
-        // SAFETY: the pointer is to this CPU's slot, and XDP runs with softirqs off: there is no concurrent writer.
-        unsafe { *counter = C::counted(ctx, slot, *counter) };
-    }
+    C::add(ctx, slot);
     if truncated { C::TRUNCATED } else { C::action(ctx, slot) }
 }
 

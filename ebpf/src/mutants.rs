@@ -13,11 +13,13 @@ mod object;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+    btf_maps::Array,
     helpers::{bpf_get_smp_processor_id, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    macros::xdp,
+    macros::{btf_map, xdp},
     programs::XdpContext,
 };
 use counter::{Counter, Linear, count};
+use xdproof_ebpf::abi::SLOTS;
 use xdproof_ebpf::classify::{EtherType, Packet as _, Rules};
 
 /// Programs by name and fault. The identifiers in front are those by which a fault refers to the context, the slot that the
@@ -66,6 +68,16 @@ macro_rules! fault {
             fn counted($ctx: &XdpContext, $slot: u8, $before: u64) -> u64 {
                 let _any = ($ctx, $slot);
                 $counted
+            }
+        }
+    };
+    ([$ctx:ident $slot:ident $($given:ident)+] adds $statement:expr) => {
+        impl Rules for Fault {}
+        impl Counter for Fault {
+            #[inline(always)]
+            fn add($ctx: &XdpContext, $slot: u8) {
+                let _any = $ctx;
+                $statement;
             }
         }
     };
@@ -182,6 +194,29 @@ fn adjust(ctx: &XdpContext, head: i32, tail: i32) {
 fn cpu() -> u32 {
     // SAFETY: takes nothing and has no effect.
     unsafe { bpf_get_smp_processor_id() }
+}
+
+/// The counter of mutants that CPUs share (`abi::SHARED_MAP`).
+#[btf_map(name = "shared")]
+static SHARED: Array<u64, { SLOTS as usize }> = Array::new();
+
+/// Adds one to a counter that CPUs share, without an atomic instruction.
+#[inline(always)]
+fn add_plainly(counter: Option<*mut u64>) {
+    if let Some(counter) = counter {
+        // SAFETY: the pointer is to a slot. That another CPU may write to it at the same time is the fault.
+        unsafe { counter.write_volatile(counter.read_volatile().wrapping_add(1)) };
+    }
+}
+
+/// Adds one by two helpers.
+#[inline(always)]
+fn add_by_update(slot: u32) {
+    if let Some(counter) = SHARED.get_ptr(slot) {
+        // SAFETY: as above.
+        let before = unsafe { counter.read_volatile() };
+        let _refused = SHARED.set(slot, before.wrapping_add(1), 0);
+    }
 }
 
 mutants! {
@@ -428,6 +463,12 @@ mutants! {
     ipv6_1000th { misses if is_ipv6(ctx) && before % 1000 == 999 }
     /// Counts only in a test run, whose device is `lo`.
     not_on_a_wire { misses if ctx.ingress_ifindex() != 1 }
+
+    // Counters that CPUs share. Their names begin with racy.
+    /// Adds to a shared counter without an atomic instruction.
+    racy { adds add_plainly(SHARED.get_ptr_mut(u32::from(slot))) }
+    /// Reads a shared counter and writes it back by a helper.
+    racy_update { adds add_by_update(u32::from(slot)) }
 
     // Actions that the kernel cannot carry out.
     /// Redirects frames without naming a device.

@@ -20,6 +20,7 @@ use std::{
 use libtest_mimic::{Failed, Trial as Test};
 use objects::{Compiled, compiler};
 use xdproof::{
+    inject::cpu,
     model::{
         mode::{InjectorKind, Mode, TrialPath},
         verdict::VerdictKind,
@@ -64,6 +65,15 @@ const CASES: &[Case] = &[
     ("32_bit_values_are_counters", || is_read(&["VALUE=__u32"])),
     ("32_bit_values_in_a_hash_are_counters", || is_read(&["MAP_TYPE=BPF_MAP_TYPE_HASH", "VALUE=__u32"])),
     ("a_32_bit_counter_that_wraps_while_it_counts_has_counted", wraps),
+    ("metadata_in_front_of_a_frame_is_no_part_of_it", || {
+        is_read(&["METADATA=4"])?;
+        passes(&["METADATA=32"])
+    }),
+    ("a_shared_counter_that_adds_without_an_atomic_instruction_fails", || races(&["ARRAY"], &["RACY"])),
+    ("a_shared_counter_of_32_bits_that_is_racy_fails", || races(&["ARRAY"], &["RACY", "VALUE=__u32"])),
+    ("a_shared_counter_that_is_racy_in_one_slot_fails", || races(&["ARRAY", "HASH"], &["RACY_SLOT=6"])),
+    ("a_shared_counter_that_reads_and_updates_fails", || races(&["ARRAY"], &["BY_UPDATE"])),
+    ("a_shared_counter_that_adds_atomically_passes_with_all_cpus_at_once", shares),
     ("more_slots_than_protocols_are_a_counter", || is_read(&["ENTRIES=1000"])),
     ("counting_beyond_the_protocol_numbers_fails_one_trial", strays),
     ("loading_60_bytes_first_fails_short_frames_and_qinq_over_ipv6_and_nothing_else", first_60),
@@ -368,6 +378,45 @@ fn wraps() -> Result {
         return Ok(());
     }
     Err(format!("{}, then {}\n{}", first.verdict, second.verdict, explain(&second)).into())
+}
+
+/// Verdicts of the scenario in which all CPUs count at the same time, on every path that can show something, and explanations.
+fn at_once(defines: &[&str]) -> Result<Vec<(String, VerdictKind, String)>> {
+    let compiled = Compiled::new(defines)?;
+    let lab = Lab::open(compiled.object(), LabOptions::default()).map_err(|error| error.to_string())?;
+    let injectors = vec![InjectorKind::Pnet, InjectorKind::Ring, InjectorKind::TestRun];
+    let plan = Selection { injectors, ..Selection::default() }.plan(corpus()?)?;
+    let records = plan.iter().filter(|trial| trial.scenario.spread.at_once).map(|trial| lab.run(trial));
+    Ok(records.map(|record| (record.id.clone(), record.verdict, explain(&record))).collect())
+}
+
+/// Runs each of some map types with the defines: two CPUs that count at the same time lose updates, and one proves nothing.
+fn races(maps: &[&str], defines: &[&str]) -> Result {
+    let several = cpu::allowed()?.len() > 1;
+    let expected = if several { VerdictKind::Fail } else { VerdictKind::Skip };
+    for map in maps {
+        let map = format!("MAP_TYPE=BPF_MAP_TYPE_{map}");
+        let verdicts = at_once(&[&[map.as_str()], defines].concat())?;
+        if verdicts.len() < 5 {
+            return Err(format!("only {} trials", verdicts.len()).into());
+        }
+        if let Some((id, verdict, text)) = verdicts.iter().find(|(_, verdict, _)| *verdict != expected) {
+            return Err(format!("{map}: {id}: {verdict}, expected {expected}\n{text}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A busy machine may not let CPUs overlap: then a trial is skipped, and never passes nor fails.
+fn shares() -> Result {
+    for map in ["ARRAY", "HASH", "PERCPU_HASH"] {
+        for (id, verdict, text) in at_once(&[&format!("MAP_TYPE=BPF_MAP_TYPE_{map}")])? {
+            if !matches!(verdict, VerdictKind::Pass | VerdictKind::Skip) {
+                return Err(format!("{map}: {id}: {verdict}\n{text}").into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Maps are read at once, or key by key. The other trials are judged by the rest of the map.

@@ -79,14 +79,17 @@ pub struct Received {
 impl Host {
     /// Opens an unbound packet socket for sending. It does not receive the frames that the link transmits
     /// (`PACKET_IGNORE_OUTGOING`, Linux 4.20): each would cost a clone of its `skb` and, because of that, a
-    /// copy of the frame in XDP.
+    /// copy of the frame in XDP. It may bypass the qdisc, see [`PacketOptions::bypass_qdisc`].
     ///
     /// # Errors
     /// [`Error::Refused`]: `EPERM` without `CAP_NET_RAW`.
-    pub fn sending_socket(&mut self) -> Result<OwnedFd, Error> {
+    pub fn sending_socket(&mut self, bypass_qdisc: bool) -> Result<OwnedFd, Error> {
         let open = || {
             let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
             ignore_outgoing(socket.as_fd())?;
+            if bypass_qdisc {
+                sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+            }
             Ok(socket)
         };
         open().map_err(Error::refused::<io::Error>("open a packet socket", None))

@@ -600,7 +600,17 @@ fn read_preset(context: Context<'_>, node: &Node) -> Option<BTreeMap<u8, u64>> {
 
 fn read_spread(context: Context<'_>, node: &Node, requires: &Requires) -> Option<Spread> {
     let mut table = context.table("[spread]", node)?;
-    let spread = Spread { cpus: table.take("cpus").unwrap_or(false), queues: table.take("queues") };
+    let spread = Spread {
+        cpus: table.take("cpus").unwrap_or(false),
+        at_once: table.take("at_once").unwrap_or(false),
+        queues: table.take("queues"),
+    };
+    if spread.at_once && !spread.cpus {
+        table.reject("at_once", "needs `cpus = true`");
+    }
+    if spread.at_once && spread.queues.is_some() {
+        table.reject("queues", "cannot be combined with `at_once`, which gives each CPU a queue of its own");
+    }
     if spread.queues.is_some_and(|queues| !(Spread::MIN_QUEUES..=Spread::MAX_QUEUES).contains(&queues)) {
         let (least, most) = (Spread::MIN_QUEUES, Spread::MAX_QUEUES);
         table.reject("queues", format!("must be {least} to {most}"));

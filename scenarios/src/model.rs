@@ -170,6 +170,8 @@ pub struct Spread {
     /// Frames are sent from every CPU that is online (in the sender's control group), in turn, and each of these must
     /// count some. With one CPU nothing is spread, and no fault of another CPU can show.
     pub cpus: bool,
+    /// The CPUs send at the same time, each by a transmit queue of its own, instead of in turn. With one CPU that proves nothing.
+    pub at_once: bool,
     /// Receive queues of the device under test, [`Spread::MIN_QUEUES`] to [`Spread::MAX_QUEUES`], all of which but one must
     /// receive frames. All but one: generic XDP on veth shows queue N as N - 1, and both 0 and 1 as 0 (measured on Linux
     /// 6.18; `netif_get_rxqueue` in `net/core/dev.c` takes what `skb_record_rx_queue` has put there, the number plus one,

@@ -546,13 +546,21 @@ fn a_preset_that_is_no_number_or_is_given_twice_is_reported() {
 #[test]
 fn a_spread_is_over_cpus_or_over_queues_that_the_injectors_have() {
     let spread = |text: &str| parse(&format!("{SOUND}\n{text}")).unwrap().spread;
-    assert_eq!(spread("[spread]\ncpus = true\n"), Spread { cpus: true, queues: None });
+    assert_eq!(spread("[spread]\ncpus = true\n"), Spread { cpus: true, ..Spread::default() });
     assert_eq!(
         spread("[requires]\ninjectors = [\"pnet\"]\n[spread]\nqueues = 4\n"),
-        Spread { cpus: false, queues: Some(4) }
+        Spread { queues: Some(4), ..Spread::default() }
     );
     let wrong = |text: &str| parse(&format!("{SOUND}\n{text}")).unwrap_err()[0].message.clone();
     assert_eq!(wrong("[spread]\ncpus = false\n"), "[spread] spreads over nothing");
+    assert_eq!(
+        spread("[spread]\ncpus = true\nat_once = true\n"),
+        Spread { cpus: true, at_once: true, ..Spread::default() }
+    );
+    assert_eq!(wrong("[spread]\nat_once = true\n"), "`at_once`: needs `cpus = true`");
+    let own_queue = "`queues`: cannot be combined with `at_once`, which gives each CPU a queue of its own";
+    let both = "[requires]\ninjectors = [\"pnet\"]\n[spread]\ncpus = true\nat_once = true\nqueues = 4\n";
+    assert_eq!(wrong(both), own_queue);
     let no_queues = "`queues`: test_run has no queues; list `injectors` without it in [requires]";
     assert_eq!(wrong("[spread]\nqueues = 4\n"), no_queues);
     assert_eq!(wrong("[requires]\ninjectors = [\"test_run\"]\n[spread]\nqueues = 4\n"), no_queues);

@@ -19,7 +19,7 @@ pub fn run_detached(
 ) -> Result<Observation, ExchangeError> {
     let before = subject.counts()?;
     let start = subject.runs()?;
-    let test_run::Ran { sent, passed, verdicts } =
+    let test_run::Ran { sent, passed, verdicts, overlap } =
         run(subject).map_err(|source| ExchangeError::TestRun { source })?;
     Ok(Observation {
         sent,
@@ -27,8 +27,9 @@ pub fn run_detached(
         per_cpu: counted_since(subject, &before)?,
         frames: [(Sink::Stack, passed)].into(),
         verdicts,
-        // The program runs on one frame after the other.
-        order: ArrivalOrder::PerEtherType,
+        // One CPU runs the program on one frame after the other.
+        order: if overlap.is_some() { ArrivalOrder::Unspecified } else { ArrivalOrder::PerEtherType },
+        overlap,
         ..Observation::default()
     })
 }

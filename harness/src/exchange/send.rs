@@ -16,11 +16,16 @@ use super::{
 };
 use crate::{
     host::interrupt,
-    inject::{cpu::Pinned, cpu_rotation::CpuRotation, sender::Sender},
+    inject::{
+        cpu::Pinned,
+        cpu_rotation::CpuRotation,
+        lockstep::{self, Deal, Played},
+        sender::Sender,
+    },
     model::{
         facts::WINDOW,
         frame_sequence::FrameSequence,
-        observation::{ArrivalOrder, Observation},
+        observation::{ArrivalOrder, Observation, Overlap},
         sink::Sink,
     },
     program::{Program, Subject},
@@ -41,6 +46,8 @@ const MOST_SHOWN: usize = 3;
 pub struct ExchangePorts<'a> {
     /// Sends at the tester.
     pub sender: &'a mut Sender,
+    /// Further senders there, for CPUs that send at the same time.
+    pub crowd: &'a mut [Sender],
     /// The frames that the DUT's stack receives.
     pub capture: &'a mut Capture,
     /// The frames that come back to the tester.
@@ -58,6 +65,8 @@ pub struct SendOptions<'a> {
     pub spread: bool,
     /// Each CPU has its turn to send.
     pub rotation: Option<&'a CpuRotation>,
+    /// These CPUs send at the same time, the first by the sender and the others by one of the crowd each. Frames are spread then.
+    pub at_once: Option<&'a [usize]>,
     /// Set to wait for frames without keeping the CPU busy: they come from a device, whose interrupt wakes us up. A veth
     /// delivers while it sends, so that there is nothing to wait for.
     pub rests: bool,
@@ -73,6 +82,7 @@ impl Default for SendOptions<'_> {
             timeout: ARRIVAL_TIMEOUT,
             spread: false,
             rotation: None,
+            at_once: None,
             rests: false,
             order: ArrivalOrder::Unspecified,
         }
@@ -131,7 +141,10 @@ pub fn run_attached<'a>(
     let before = subject.counts()?;
     let (program, start) = (&subject.program, subject.runs()?);
     let mut exchange = Exchange { program, ports, options, start, sent: 0 };
-    exchange.send_all(frames.clone())?;
+    let overlap = match options.at_once {
+        Some(cpus) => Some(exchange.send_at_once(frames.clone(), cpus)?),
+        None => exchange.send_all(frames.clone()).map(|()| None)?,
+    };
     let ran = program.runs()?.wrapping_sub(start);
     let per_cpu = counted_since(subject, &before)?;
     let closing = closing_frame(nonce);
@@ -154,6 +167,7 @@ pub fn run_attached<'a>(
         frames,
         order: options.order,
         closed,
+        overlap,
         ..Observation::default()
     };
     match foreign {
@@ -191,27 +205,31 @@ impl Exchange<'_> {
             self.sent += window.len() as u64;
             window.clear();
         }
-        let deadline = Instant::now() + self.options.timeout;
-        let mut polls = 0;
-        loop {
-            self.ports.capture.drain()?;
-            if self.program.runs()?.wrapping_sub(self.start) >= self.sent {
-                return Ok(true);
-            }
-            if interrupt::is_requested() {
-                return Err(ExchangeError::Interrupted);
-            }
-            if Instant::now() > deadline {
-                return Ok(false);
-            }
-            polls += 1;
-            if self.options.rests && polls > BUSY_POLLS {
-                // A frame that the program drops arrives nowhere: poll again all the same.
-                self.ports.capture.wait_readable(POLL_INTERVAL)?;
-            } else {
-                std::thread::yield_now();
-            }
-        }
+        let runs = self.start.wrapping_add(self.sent);
+        wait_for_runs(self.program, self.ports.capture, runs, self.options)
+    }
+
+    /// Sends all frames from these CPUs at the same time, and waits between two rounds until the program has run on every frame so far.
+    /// Stops early if it does not.
+    fn send_at_once<'f>(
+        &mut self,
+        frames: impl Iterator<Item = (&'f [u8], u32)>,
+        cpus: &[usize],
+    ) -> Result<Overlap, ExchangeError> {
+        let Self { program, ports, options, start, .. } = self;
+        let ExchangePorts { sender, crowd, capture, .. } = ports;
+        let (program, options, start) = (*program, *options, *start);
+        let deal = Deal::new(frames, cpus.len());
+        let senders = cpus.iter().copied().zip(std::iter::once(&mut **sender).chain(crowd.iter_mut()));
+        let Played { sent, overlap } = lockstep::play(
+            &deal,
+            senders,
+            |sender, frame| Ok(sender.send(&[frame])?),
+            |sent| wait_for_runs(program, capture, start.wrapping_add(sent), options),
+            |source| ExchangeError::Pin { source },
+        )?;
+        self.sent = sent;
+        Ok(overlap)
     }
 
     /// Waits until no frame is in flight; tells whether the closing frame came through, where one was sent.
@@ -313,4 +331,35 @@ fn listed(frames: &FrameSequence, is_meant: impl Fn(&[u8]) -> bool) -> Option<St
     let more = meant.len().saturating_sub(MOST_SHOWN);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     (!meant.is_empty()).then(|| format!("{}{more}", shown.join("; ")))
+}
+
+/// Receives frames until the program has run `runs` times, as [`Program::runs`] counts; false if it does not in time.
+fn wait_for_runs(
+    program: &Program,
+    capture: &mut Capture,
+    runs: u64,
+    options: SendOptions<'_>,
+) -> Result<bool, ExchangeError> {
+    let deadline = Instant::now() + options.timeout;
+    let mut polls = 0;
+    loop {
+        capture.drain()?;
+        // More runs than frames are no reason to wait, and the counter of runs may wrap.
+        if runs.wrapping_sub(program.runs()?).cast_signed() <= 0 {
+            return Ok(true);
+        }
+        if interrupt::is_requested() {
+            return Err(ExchangeError::Interrupted);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        polls += 1;
+        if options.rests && polls > BUSY_POLLS {
+            // A frame that the program drops arrives nowhere: poll again all the same.
+            capture.wait_readable(POLL_INTERVAL)?;
+        } else {
+            std::thread::yield_now();
+        }
+    }
 }

@@ -31,6 +31,22 @@ impl Pinned {
     }
 }
 
+/// Returns the CPUs that the kernel lets this thread run on: every one that is online, or those of the control group that it is in. An
+/// affinity that it was started with (`taskset`) is no limit.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn allowed() -> io::Result<Vec<usize>> {
+    let _restored = RestoredAffinity::save()?;
+    // The kernel keeps of a set whatever is allowed (`__sched_setaffinity` in kernel/sched/syscalls.c).
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    sched_setaffinity(None, &all)?;
+    let allowed = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect())
+}
+
 /// Limits the calling thread to one CPU.
 pub(super) fn stay_on(cpu: usize) -> io::Result<()> {
     let mut only = CpuSet::new();

@@ -5,15 +5,12 @@
 
 use std::io;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-use crate::inject::cpu::{RestoredAffinity, stay_on};
+use crate::inject::cpu::{RestoredAffinity, allowed, stay_on};
 
 /// Most frames sent in a row from one CPU, where there are enough for all.
 const LONGEST: u64 = 64;
 
-/// Pins the calling thread to each CPU that the kernel lets it run on, in turn: every one that is online, or those of the
-/// control group that it is in. An affinity that it was started with (`taskset`) is no limit.
+/// Pins the calling thread to each CPU that is [allowed], in turn.
 #[derive(Debug)]
 pub struct CpuRotation {
     _restored: RestoredAffinity,
@@ -25,12 +22,7 @@ impl CpuRotation {
     /// Prepares the calling thread to send `frames` frames.
     pub(crate) fn new(frames: u64) -> io::Result<Self> {
         let restored = RestoredAffinity::save()?;
-        // The kernel keeps of a set whatever is allowed (`__sched_setaffinity` in kernel/sched/syscalls.c).
-        let mut all = CpuSet::new();
-        (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
-        sched_setaffinity(None, &all)?;
-        let allowed = sched_getaffinity(None)?;
-        let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+        let cpus = allowed()?;
         let length = turn(frames, cpus.len());
         Ok(Self { _restored: restored, cpus, length })
     }
@@ -62,6 +54,8 @@ fn turn(frames: u64, cpus: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
     use super::*;
 
     #[test]

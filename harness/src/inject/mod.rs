@@ -6,6 +6,7 @@
 //! * [`sender`]: one of these three, behind one interface.
 //! * [`test_run`]: `BPF_PROG_TEST_RUN`, without a device.
 //! * [`cpu`], [`cpu_rotation`]: the CPUs that frames are sent from, and with them the order in which frames arrive.
+//! * [`lockstep`]: all CPUs send at the same time.
 //! * [`pace`]: the schedule of an offered load.
 //! * [`tc_tools`]: programs that modify frames between the injector and the device.
 //!
@@ -14,6 +15,7 @@
 pub mod cpu;
 pub mod cpu_rotation;
 pub mod live_frames;
+pub mod lockstep;
 pub mod pace;
 pub mod pnet;
 pub mod ring;

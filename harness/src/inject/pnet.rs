@@ -21,8 +21,10 @@ impl std::fmt::Debug for PnetSender {
 }
 
 impl PnetSender {
-    /// Opens the socket in the worker's namespace. Needs `CAP_NET_RAW` there.
-    pub(crate) fn open(worker: &Worker, port: &Port) -> io::Result<Self> {
+    /// Opens the socket in the worker's namespace. Needs `CAP_NET_RAW` there. If frames bypass the qdisc, they leave by the transmit
+    /// queue of the CPU that sends them, modulo the number of queues (`packet_pick_tx_queue()` of `net/packet/af_packet.c`); otherwise
+    /// by one that their hash chooses.
+    pub(crate) fn open(worker: &Worker, port: &Port, bypass_qdisc: bool) -> io::Result<Self> {
         let MacAddr([a, b, c, d, e, f]) = port.mac;
         let interface = NetworkInterface {
             name: port.name.to_string(),
@@ -34,7 +36,7 @@ impl PnetSender {
         };
         let opened = worker.run(move |host| {
             // pnet closes it, whether it opens the channel or not.
-            let socket = host.sending_socket().map_err(io::Error::other)?.into_raw_fd();
+            let socket = host.sending_socket(bypass_qdisc).map_err(io::Error::other)?.into_raw_fd();
             let config = Config { promiscuous: false, socket_fd: Some(socket), ..Config::default() };
             datalink::channel(&interface, config)
         });

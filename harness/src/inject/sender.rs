@@ -57,7 +57,7 @@ impl Sender {
     pub(crate) fn open(kind: InjectorKind, testbed: &PortPair) -> Result<Self, SenderError> {
         let (worker, port) = (&testbed.tester, &testbed.topology.tester);
         Ok(match kind {
-            InjectorKind::Pnet => Self::Pnet(PnetSender::open(worker, port)?),
+            InjectorKind::Pnet => Self::Pnet(PnetSender::open(worker, port, false)?),
             InjectorKind::Ring => Self::Ring(RingSender::open(worker, port)?),
             InjectorKind::LiveFrames => {
                 Self::LiveFrames(Box::new(LiveFrames::open_on(worker, port, worker)?))
@@ -80,6 +80,23 @@ impl Sender {
             InjectorKind::LiveFrames => Self::LiveFrames(Box::new(LiveFrames::open_on(worker, port, shelf)?)),
             InjectorKind::Pnet | InjectorKind::TestRun => Self::open(kind, testbed)?,
         })
+    }
+
+    /// Opens a sender for one of several CPUs that send at the same time, as [`Self::open_on`] with the queue of that CPU.
+    pub(crate) fn open_for_cpu(
+        kind: InjectorKind,
+        testbed: &PortPair,
+        cpu: usize,
+        shelf: &Worker,
+    ) -> Result<Self, SenderError> {
+        let (worker, port) = (&testbed.tester, &testbed.topology.tester);
+        if kind == InjectorKind::Pnet {
+            return Ok(Self::Pnet(PnetSender::open(worker, port, true)?));
+        }
+        let index = port.index;
+        let queues = worker.call(move |host| host.link_by_index(index))?.tx_queues;
+        let queue = u32::try_from(cpu).unwrap_or(u32::MAX) % queues.max(1);
+        Self::open_on(kind, testbed, queue, shelf)
     }
 
     /// Returns true if the frames of a flow leave in the order in which they are sent: several rings take turns.

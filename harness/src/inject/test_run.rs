@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, io};
 
 use xdproof_scenarios::Frame;
 
-use crate::inject::cpu_rotation::CpuRotation;
 use crate::{
-    model::frame_sequence::FrameSequence,
+    inject::{
+        cpu_rotation::CpuRotation,
+        lockstep::{self, Deal, Played},
+    },
+    model::{frame_sequence::FrameSequence, observation::Overlap},
     program::{Program, TestRunOutput},
 };
 
@@ -22,6 +25,8 @@ pub struct Ran {
     pub passed: FrameSequence,
     /// The verdicts that it returned, and how often each.
     pub verdicts: BTreeMap<u32, u64>,
+    /// How far CPUs that ran it at the same time overlapped; none where they did not.
+    pub overlap: Option<Overlap>,
 }
 
 /// Runs the program on each frame as often as the frame is repeated, each time on fresh bytes, and records each verdict; with
@@ -39,13 +44,46 @@ pub(crate) fn run(program: &Program, frames: &[Frame], rotation: Option<&CpuRota
             if let Some(rotation) = rotation.filter(|rotation| rotation.is_due(ran.sent)) {
                 rotation.advance(ran.sent)?;
             }
-            let TestRunOutput { action, length } = program.test_run(&frame.bytes, &mut out)?;
-            ran.sent += 1;
-            *ran.verdicts.entry(action).or_default() += 1;
-            if action == TestRunOutput::PASS {
-                ran.passed.push(out.get(..length).unwrap_or(&out));
-            }
+            ran.add(program, &frame.bytes, &mut out)?;
         }
     }
     Ok(ran)
+}
+
+/// As [`run`], on these CPUs at the same time.
+///
+/// Fails as [`run`] does, and with the kernel's error if a thread cannot be kept on its CPU.
+pub(crate) fn run_at_once(program: &Program, frames: &[Frame], cpus: &[usize]) -> io::Result<Ran> {
+    let given = frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
+    let deal = Deal::new(given, cpus.len());
+    let mut each: Vec<(Ran, Vec<u8>)> = cpus.iter().map(|_| (Ran::default(), vec![0; MAX_FRAME])).collect();
+    let Played { overlap, .. } = lockstep::play(
+        &deal,
+        cpus.iter().copied().zip(&mut each),
+        |(ran, out), frame| ran.add(program, frame, out),
+        |_| Ok(true),
+        |error| error,
+    )?;
+    let mut all = Ran { overlap: Some(overlap), ..Ran::default() };
+    for (ran, _) in each {
+        all.sent += ran.sent;
+        all.passed.append(&ran.passed);
+        for (verdict, times) in ran.verdicts {
+            *all.verdicts.entry(verdict).or_default() += times;
+        }
+    }
+    Ok(all)
+}
+
+impl Ran {
+    /// Runs the program on a frame.
+    fn add(&mut self, program: &Program, frame: &[u8], out: &mut [u8]) -> io::Result<()> {
+        let TestRunOutput { action, length } = program.test_run(frame, out)?;
+        self.sent += 1;
+        *self.verdicts.entry(action).or_default() += 1;
+        if action == TestRunOutput::PASS {
+            self.passed.push(out.get(..length).unwrap_or(out));
+        }
+        Ok(())
+    }
 }

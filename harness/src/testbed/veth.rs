@@ -9,6 +9,7 @@ use xdproof_netns::{Error, LinkName, LinkSetting, MacAddr, NetNs, VethEnd, VethS
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use crate::{
+    inject::cpu,
     model::facts::{DEFAULT_MTU, Facts, FrameFate},
     plan::needs::Needs,
     testbed::{Port, PortPair, Testbed, TestbedError, Topology},
@@ -25,7 +26,8 @@ pub struct VethTestbed {
 
 impl Default for VethTestbed {
     fn default() -> Self {
-        Self { facts: Facts::veth() }
+        // Without them, nothing is sent from several at once.
+        Self { facts: Facts { cpus: cpu::allowed().unwrap_or_default(), ..Facts::veth() } }
     }
 }
 

@@ -230,7 +230,7 @@ fn attached_rig(lab: &Lab, kind: &RigKind) -> Result<Box<AttachedRig>, CheckErro
 /// Sends frames of no protocol; returns how many reached the program, and how many the stack.
 fn send(lab: &Lab, rig: &mut AttachedRig, frame: &[u8], times: u32) -> Result<(u64, u64), CheckError> {
     let AttachedRig { counter, sender, capture, returned, .. } = rig;
-    let ports = ExchangePorts { sender, capture, returned };
+    let ports = ExchangePorts { sender, crowd: &mut [], capture, returned };
     let options = SendOptions { spread: true, ..lab.send_options() };
     let seen = exchange::run_attached(counter, ports, &std::iter::once((frame, times)), false, 0, options)?;
     Ok((seen.ran, seen.frames.get(&Sink::Stack).map_or(0, |stack| stack.times(frame))))

@@ -33,6 +33,8 @@ pub(crate) struct RigKind {
     pub(crate) path: TrialPath,
     pub(crate) needs: Needs,
     pub(super) role: RigRole,
+    /// Set if all CPUs send at the same time.
+    pub(super) at_once: bool,
 }
 
 /// The purpose of a rig's program.
@@ -67,6 +69,7 @@ pub(crate) struct AttachedRig {
     pub(crate) attachment: Attachment,
     pub(crate) counter: Subject,
     pub(crate) sender: Sender,
+    pub(crate) crowd: Crowd,
     pub(crate) capture: Capture,
     pub(crate) returned: Capture,
     pub(crate) ports: Arc<PortPair>,
@@ -75,20 +78,29 @@ pub(crate) struct AttachedRig {
     runs: u64,
 }
 
+/// Senders for all CPUs but the first, where they send at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    pub(crate) senders: Vec<Sender>,
+    /// A namespace for each, whose loopback device keeps a program that creates live frames in the kernel's dispatcher.
+    shelves: Vec<Worker>,
+}
+
 impl RigKind {
     pub(crate) fn for_trial(trial: &Trial<'_>, role: RigRole, facts: &Facts) -> Self {
-        Self { needs: Needs::of(trial, facts), path: trial.path, role }
+        let at_once = trial.scenario.spread.at_once && trial.path.mode.is_attached();
+        Self { needs: Needs::of(trial, facts), path: trial.path, role, at_once }
     }
 
     /// Returns the rig of a trial that asks for nothing special, by pnet.
     pub(crate) fn usual(mode: Mode, facts: &Facts) -> Self {
         let path = TrialPath { mode, injector: InjectorKind::Pnet };
-        Self { needs: Needs::usual(facts), path, role: RigRole::UnderTest }
+        Self { needs: Needs::usual(facts), path, role: RigRole::UnderTest, at_once: false }
     }
 
     /// Returns a name that no other kind with a device has.
     pub(super) fn name(&self) -> String {
-        let Self { path, needs: Needs { mtu, queues, offloads }, role } = self;
+        let Self { path, needs: Needs { mtu, queues, offloads }, role, at_once } = self;
         let mut name = format!("{}-mtu{mtu}", path.mode);
         if *queues != 1 {
             name.push_str(&format!("-queues{queues}"));
@@ -98,6 +110,9 @@ impl RigKind {
         }
         if *role == RigRole::CountsQueues {
             name.push_str("-probe");
+        }
+        if *at_once {
+            name.push_str("-at-once");
         }
         name
     }
@@ -169,6 +184,27 @@ impl DetachedRig {
     }
 }
 
+impl Crowd {
+    /// Opens a sender for the first of the CPUs, and a crowd of senders for the others.
+    fn open(
+        injector: InjectorKind,
+        ports: &PortPair,
+        first: usize,
+        others: &[usize],
+    ) -> Result<(Sender, Self), NoRig> {
+        let sender =
+            |cpu, shelf: &Worker| Sender::open_for_cpu(injector, ports, cpu, shelf).map_err(NoRig::failed);
+        let mut crowd = Self::default();
+        for &cpu in others {
+            let namespace = NetNs::create().map_err(NoRig::failed)?;
+            let shelf = Worker::spawn(&namespace, "shelf").map_err(NoRig::failed)?;
+            crowd.senders.push(sender(cpu, &shelf)?);
+            crowd.shelves.push(shelf);
+        }
+        Ok((sender(first, &ports.tester)?, crowd))
+    }
+}
+
 impl AttachedRig {
     /// Opens everything around an attached program, and waits for its first frame where frames cross a device.
     fn around(
@@ -187,9 +223,12 @@ impl AttachedRig {
         if kind.path.injector == InjectorKind::LiveFrames {
             ports.take_redirected(attachment.mode).map_err(NoRig::failed)?;
         }
-        let sender = Sender::open(kind.path.injector, &ports).map_err(NoRig::failed)?;
+        let (sender, crowd) = match facts.cpus.split_first() {
+            Some((first, others)) if kind.at_once => Crowd::open(kind.path.injector, &ports, *first, others)?,
+            _ => (Sender::open(kind.path.injector, &ports).map_err(NoRig::failed)?, Crowd::default()),
+        };
         let link_up = facts.link_up;
-        let mut rig = Self { attachment, counter, sender, capture, returned, ports, link_up, runs: 0 };
+        let mut rig = Self { attachment, counter, sender, crowd, capture, returned, ports, link_up, runs: 0 };
         if facts.asynchronous {
             rig.wait_for_first_frame(kind.path.mode)?;
         }

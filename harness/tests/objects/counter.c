@@ -9,6 +9,10 @@
 //   SECOND_MAP                      one more map that could be the counter, and is not
 //   PINNED                          the map is pinned by name
 //   START                           what the slot of the very first packet holds before it
+//   RACY                            adds to a slot without an atomic instruction; RACY_SLOT only to this one
+//   BY_UPDATE                       adds by reading a slot and updating it
+//   INSERTS                         a slot that a hash does not have is inserted, although another CPU may have done so meanwhile
+//   METADATA                        so many bytes of metadata are reserved in front of the frame
 //   NARROW                          values may be narrower than what BPF adds to atomically
 //   FIRST_60                        60 bytes are loaded first, and a shorter frame is dropped
 //   UNCHECKED                       the frame's end is not looked at: no kernel takes that
@@ -211,6 +215,10 @@ static __always_inline void count(KEY key)
 
 	if (!slot) {
 		// A hash has no slot before its first packet; another CPU may make it meanwhile.
+#ifdef INSERTS
+		bpf_map_update_elem(map, &key, &one, BPF_ANY);
+		return;
+#endif
 		if (!bpf_map_update_elem(map, &key, &one, BPF_NOEXIST))
 			return;
 		slot = bpf_map_lookup_elem(map, &key);
@@ -223,10 +231,24 @@ static __always_inline void count(KEY key)
 		*slot = START;
 	}
 #endif
+#ifdef RACY_SLOT
+	if (slot && key == RACY_SLOT) {
+		*slot += 1;
+		return;
+	}
+#endif
+#ifdef BY_UPDATE
+	if (slot) {
+		VALUE next = *slot + 1;
+
+		bpf_map_update_elem(map, &key, &next, BPF_ANY);
+		return;
+	}
+#endif
 	if (slot)
 #if defined(RECORD)
 		slot->packets++;
-#elif defined(NARROW)
+#elif defined(NARROW) || defined(RACY)
 		*slot += 1;
 #else
 		__sync_fetch_and_add(slot, 1);
@@ -361,6 +383,10 @@ int count_by_protocol(struct xdp_md *ctx)
 	count(key);
 #ifdef ALSO
 	count(ALSO);
+#endif
+#ifdef METADATA
+	if (bpf_xdp_adjust_meta(ctx, -METADATA))
+		return XDP_ABORTED;
 #endif
 #ifdef LIES
 	if (ctx->rx_queue_index == LIES)

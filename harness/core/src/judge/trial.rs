@@ -6,7 +6,7 @@ use crate::{
         attach_step::StepRecord,
         expectation::TrialExpectation,
         mismatch::{CheckId, FaultClass, Mismatch},
-        observation::Observation,
+        observation::{Observation, Overlap},
         verdict::Verdict,
     },
 };
@@ -16,13 +16,23 @@ use crate::{
 pub fn judge(expected: &TrialExpectation, observed: &Observation, deviation: Option<&str>) -> Verdict {
     let mismatches: Vec<_> = checks::ALL.iter().flat_map(|check| check.run(expected, observed)).collect();
     match (mismatches.is_empty(), deviation) {
-        (true, None) => Verdict::Pass,
+        (true, None) => undetermined(observed).map_or(Verdict::Pass, |reason| Verdict::Skip { reason }),
         (true, Some(reason)) => Verdict::Fail(vec![stale_deviation(reason)]),
         (false, Some(reason)) if mismatches.iter().all(|its| its.class.is_excusable()) => {
             Verdict::Xfail { reason: reason.to_owned(), mismatches }
         }
         (false, _) => Verdict::Fail(mismatches),
     }
+}
+
+/// Returns why agreement proves nothing about CPUs that were to count at the same time, if they did not.
+fn undetermined(observed: &Observation) -> Option<String> {
+    let Overlap { updates, lost } = observed.overlap.filter(|overlap| !overlap.is_proof())?;
+    let least = Overlap::PROOF;
+    Some(format!(
+        "proves nothing: the CPUs hardly counted at the same time (a plain counter of the senders lost {lost} of {updates} updates, \
+         and a pass needs {least})"
+    ))
 }
 
 fn stale_deviation(reason: &str) -> Mismatch {
@@ -75,6 +85,20 @@ mod tests {
     fn agreement_passes() {
         let (expected, observed) = agreeing();
         assert_eq!(judge(&expected, &observed, None), Verdict::Pass);
+    }
+
+    #[test]
+    fn agreement_of_cpus_that_did_not_count_at_the_same_time_is_no_pass() {
+        let (expected, mut observed) = agreeing();
+        let judged = |observed: &Observation| judge(&expected, observed, None);
+        let overlap = |lost| Some(Overlap { updates: 4000, lost });
+        observed.overlap = overlap(Overlap::PROOF);
+        assert_eq!(judged(&observed), Verdict::Pass);
+        observed.overlap = overlap(Overlap::PROOF - 1);
+        assert_eq!(judged(&observed).kind(), VerdictKind::Skip);
+        assert!(judged(&observed).reason().unwrap().contains("31 of 4000"));
+        observed.ran = 3;
+        assert_eq!(judged(&observed).kind(), VerdictKind::Fail);
     }
 
     #[test]

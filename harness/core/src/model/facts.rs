@@ -34,6 +34,8 @@ pub struct Facts {
     /// Set if frames cross a device: they arrive after the send call has returned, on a CPU and a queue that the device
     /// chooses, and other stations may be heard. A veth runs the program while the frame is being sent, on the sender's CPU.
     pub asynchronous: bool,
+    /// CPUs from which frames can be sent at the same time, in ascending order.
+    pub cpus: Vec<usize>,
     /// Receive queues of the DUT; none: as many as a trial asks for.
     pub queues: Option<u32>,
     /// MTU in bytes of both ends for trials that need no larger one.
@@ -78,6 +80,7 @@ impl Facts {
             ports: None,
             exclusive: false,
             asynchronous: false,
+            cpus: Vec::new(),
             queues: None,
             usual_mtu: DEFAULT_MTU,
             window: WINDOW,

@@ -39,7 +39,7 @@ pub enum VerdictKind {
     Pass,
     /// It does not.
     Fail,
-    /// The trial was not run, for a reason that was declared beforehand.
+    /// The trial was not run, for a reason that was declared beforehand, or ran and proves nothing.
     Skip,
     /// The trial deviated as a reviewed entry declares.
     Xfail,

@@ -53,11 +53,33 @@ impl Conditions<'_> {
         if let Some(most) = self.most_frames.filter(|most| sends > *most) {
             return Some(format!("the scenario sends {sends} frames, and --most-frames is {most}"));
         }
-        if let Some(reason) = self.missing_injector(trial.path.injector) {
+        if let Some(reason) = self.missing_injector(trial.path.injector).or_else(|| self.one_at_a_time(trial))
+        {
             return Some(reason);
         }
         let oldest = trial.scenario.requires.min_kernel.filter(|oldest| self.kernel < *oldest)?;
         Some(format!("the scenario needs kernel {oldest}; this is {}", self.kernel))
+    }
+
+    /// Returns why frames that are to be counted on all CPUs at the same time are counted one at a time on this path.
+    fn one_at_a_time(&self, trial: &Trial<'_>) -> Option<String> {
+        if !trial.scenario.spread.at_once {
+            return None;
+        }
+        if self.facts.cpus.len() < 2 {
+            return Some(
+                "proves nothing: frames are counted at the same time only on two or more CPUs; 1 is online"
+                    .to_owned(),
+            );
+        }
+        if trial.path.injector == InjectorKind::LiveFrames {
+            let why = "proves nothing: the kernel makes live frames in batches, during which CPUs seldom count at the same time";
+            return Some(why.to_owned());
+        }
+        (self.facts.asynchronous && trial.path.mode.is_attached()).then(|| {
+            "proves nothing: the device chooses the CPUs on which frames arrive; a test run and a veth use all at the same time"
+                .to_owned()
+        })
     }
 
     /// Returns why this kernel has no such injector, if it has none.
@@ -252,6 +274,24 @@ mod tests {
         assert_eq!(limited(sends), None);
         let reason = limited(sends - 1).unwrap();
         assert!(reason.contains(&sends.to_string()) && reason.contains("--most-frames"), "{reason}");
+    }
+
+    #[test]
+    fn a_race_needs_two_cpus_and_a_path_that_uses_them_at_the_same_time() {
+        let mut scenario = scenario();
+        (scenario.spread.cpus, scenario.spread.at_once) = (true, true);
+        let unmet =
+            |facts: &Facts, path| under(facts).unmet_requirement(&Trial { scenario: &scenario, path });
+        let two = |facts| Facts { cpus: vec![0, 1], ..facts };
+        assert_eq!(unmet(&two(Facts::veth()), NATIVE), None);
+        let one = Facts { cpus: vec![0], ..Facts::veth() };
+        assert!(unmet(&one, NATIVE).unwrap().starts_with("proves nothing"));
+        assert!(unmet(&two(device("igb")), NATIVE).unwrap().contains("the device chooses"));
+        let test_run = TrialPath { mode: Mode::Unattached, injector: InjectorKind::TestRun };
+        assert_eq!(unmet(&two(device("igb")), test_run), None);
+        let live = TrialPath { injector: InjectorKind::LiveFrames, ..NATIVE };
+        assert!(unmet(&two(Facts::veth()), live).unwrap().contains("batches"));
+        assert!(unmet(&one, test_run).is_some());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use xdproof_scenarios::Spread;
+
 use crate::{
     model::{Facts, MAX_MTU},
     plan::selection::Trial,
@@ -35,7 +37,7 @@ impl Needs {
         let requires = &trial.scenario.requires;
         Self {
             mtu: requires.mtu.unwrap_or(0).max(usual.mtu).min(MAX_MTU),
-            queues: trial.scenario.spread.queues.unwrap_or(usual.queues),
+            queues: queues_of(trial.scenario.spread, facts).unwrap_or(usual.queues),
             offloads: requires.offloads.clone(),
         }
     }
@@ -46,6 +48,17 @@ impl Needs {
         let (needed, queues) = (self.queues, facts.queues?);
         (needed > queues).then(|| format!("the scenario needs {needed} receive queues; the DUT has {queues}"))
     }
+}
+
+/// Returns the receive queues over which frames are to be spread. CPUs that send at the same time need one each: a veth polls a
+/// queue on one CPU at a time. A frame that a CPU sends goes to the queue of its number, modulo their number
+/// (`packet_pick_tx_queue()` of `net/packet/af_packet.c`, `veth_select_rxq()` of `drivers/net/veth.c`).
+fn queues_of(spread: Spread, facts: &Facts) -> Option<u32> {
+    if !spread.at_once {
+        return spread.queues;
+    }
+    let highest = u32::try_from(*facts.cpus.last()?).unwrap_or(u32::MAX);
+    Some(highest.saturating_add(1).min(Spread::MAX_QUEUES))
 }
 
 #[cfg(test)]
@@ -80,6 +93,18 @@ mod tests {
         scenario.requires.mtu = Some(9000);
         scenario.requires.offloads.insert("rx-gro".to_owned(), false);
         assert_eq!(Needs::of(&trial_of(&scenario, Mode::Unattached), &facts), Needs::usual(&facts));
+    }
+
+    #[test]
+    fn cpus_that_send_at_the_same_time_have_a_queue_each() {
+        let facts = Facts { cpus: vec![1, 3], ..Facts::veth() };
+        let mut scenario = scenario();
+        scenario.spread = Spread { cpus: true, at_once: true, queues: None };
+        assert_eq!(Needs::of(&trial_of(&scenario, Mode::Native), &facts).queues, 4);
+        let many = Facts { cpus: (0..400).collect(), ..Facts::veth() };
+        assert_eq!(Needs::of(&trial_of(&scenario, Mode::Native), &many).queues, Spread::MAX_QUEUES);
+        scenario.spread.at_once = false;
+        assert_eq!(Needs::of(&trial_of(&scenario, Mode::Native), &facts).queues, 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use xdproof_scenarios::SHORTEST_FRAME;
 use crate::{
     error::chain,
     host::{interrupt, xdp_mode},
+    inject::cpu,
     model::{
         device::{DeviceRecord, PathTraits, PortRole},
         facts::{DEFAULT_MTU, Facts, FrameFate, PortNames},
@@ -160,6 +161,7 @@ impl DeviceTestbed {
             ports: Some(PortNames { dut: dut.name.to_string(), tester: tester.name.to_string() }),
             exclusive: true,
             asynchronous: true,
+            cpus: cpu::allowed().unwrap_or_default(),
             queues: Some(queues),
             usual_mtu,
             window: 1,
