@@ -58,12 +58,15 @@ impl Identity {
     }
 }
 
+// `struct xdp_md` of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+const CONTEXT: usize = 24;
+
 /// The result of one test run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestRunOutput {
     /// The program's return value, an `XDP_*` action.
     pub action: u32,
-    /// Length of the frame after the program, in bytes.
+    /// Length of the frame after the program in bytes, without metadata.
     pub length: usize,
 }
 
@@ -178,7 +181,8 @@ impl Program {
     ///
     /// The kernel's answer: EINVAL for a frame that is too short or too long (`bpf_prog_test_run_xdp`).
     pub fn test_run(&self, frame: &[u8], out: &mut [u8]) -> io::Result<TestRunOutput> {
-        self.test_run_in_context(frame, None, out)
+        let linear = u32::try_from(frame.len()).map_err(io::Error::other)?;
+        self.test_run_in_context(frame, linear, out)
     }
 
     /// Runs the program many times on one frame, each time on what the run before has left of it. While it is not attached
@@ -198,29 +202,36 @@ impl Program {
     ///
     /// The kernel's answer: EINVAL from older kernels.
     pub fn test_run_split(&self, frame: &[u8], linear: u32, out: &mut [u8]) -> io::Result<TestRunOutput> {
-        // struct xdp_md of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
-        // egress_ifindex.
-        let mut context = [0; 24];
-        context[4..8].copy_from_slice(&linear.to_ne_bytes());
-        self.test_run_in_context(frame, Some(&context), out)
+        self.test_run_in_context(frame, linear, out)
     }
 
-    fn test_run_in_context(
-        &self,
-        frame: &[u8],
-        context: Option<&[u8]>,
-        out: &mut [u8],
-    ) -> io::Result<TestRunOutput> {
-        let run = TestRun {
-            frame,
-            frame_out: out,
-            context: context.unwrap_or_default(),
-            times: 1,
-            ..TestRun::default()
-        };
-        let outcome = bpf::test_run(self.loaded.program.as_fd(), run)?;
+    /// Runs the program with the first `linear` bytes of the frame in its linear part.
+    ///
+    /// The kernel copies out from `data_meta` on, so that metadata which the program has added stands in front of the frame; the context
+    /// says how much of it (`bpf_prog_test_run_xdp()` and `xdp_convert_buff_to_md()` of `net/bpf/test_run.c`).
+    fn test_run_in_context(&self, frame: &[u8], linear: u32, out: &mut [u8]) -> io::Result<TestRunOutput> {
+        let program = self.loaded.program.as_fd();
+        let (mut given, mut context) = ([0; CONTEXT], [0; CONTEXT]);
+        given[4..8].copy_from_slice(&linear.to_ne_bytes());
+        let run = TestRun { frame, frame_out: &mut *out, context: &given, context_out: &mut context, times: 1 };
+        let outcome = match bpf::test_run(program, run) {
+            // A kernel before 5.15 takes no context, and copies out from `data`.
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidInput
+                    && u32::try_from(frame.len()) == Ok(linear) =>
+            {
+                context = [0; CONTEXT];
+                bpf::test_run(program, TestRun { frame, frame_out: &mut *out, times: 1, ..TestRun::default() })
+            }
+            outcome => outcome,
+        }?;
         let length = usize::try_from(outcome.frame_length).map_err(io::Error::other)?;
-        Ok(TestRunOutput { action: outcome.returned, length })
+        let metadata = usize::try_from(u32::from_ne_bytes([context[0], context[1], context[2], context[3]]));
+        let metadata = metadata.map_err(io::Error::other)?.min(length);
+        if metadata > 0 && length <= out.len() {
+            out.copy_within(metadata..length, 0);
+        }
+        Ok(TestRunOutput { action: outcome.returned, length: length - metadata })
     }
 }
 
