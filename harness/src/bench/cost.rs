@@ -38,7 +38,7 @@ pub fn trial(program: &Loaded, traffic: &Traffic, runs: u32, role: ProgramRole) 
     let counted = if program.is_null { sent } else { program.counters.width().added(first, last) };
     let void = match done {
         Err(error) => Some(Void::Injector { reason: error.to_string() }),
-        Ok(()) if counted != sent => Some(Void::Conservation { sent, counted, explained: 0 }),
+        Ok(()) if counted != sent => Some(Void::Miscounted { ran: sent, counted }),
         Ok(()) if meanwhile.steal > MOST_STEAL => Some(Void::Steal { share: meanwhile.steal }),
         Ok(()) => None,
     };

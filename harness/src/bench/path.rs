@@ -221,6 +221,8 @@ impl MeasuredPath {
         let slots: Vec<u8> = load.traffic.slots.keys().copied().collect();
         let reading = MachineReading::take()?;
         let before = self.look(program, &slots)?;
+        let runs = || program.program.runs().map_err(io::Error::other);
+        let runs_before = runs()?;
         let per_cpu_before = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let sent = self.send(load);
         let begun = sent.begun;
@@ -251,6 +253,8 @@ impl MeasuredPath {
         let losses = losses(&before, &after, meanwhile.softnet_dropped);
         let counted = added(program, width, before.counted, after.counted);
         let lost = losses.frames(&self.driver);
+        // 0 unless the kernel counts them, which slows down each.
+        let ran = runs()?.wrapping_sub(runs_before);
         let per_cpu = program.counters.counted_by_cpu(&slots).map_err(io::Error::other)?;
         let per_cpu = per_cpu.iter().zip(&per_cpu_before).map(|(after, before)| width.added(*before, *after));
         let ended = if program.is_null { sent.ended } else { ended };
@@ -259,6 +263,9 @@ impl MeasuredPath {
         let away = 1.0 - sent.cpu_ns as f64 / sent.busy_ns.max(1) as f64;
         let void = match sent.failure {
             Some(reason) => Some(Void::Injector { reason }),
+            None if !program.is_null && ran + lost == offered && ran != counted => {
+                Some(Void::Miscounted { ran, counted })
+            }
             None if counted + lost != offered => {
                 Some(Void::Conservation { sent: offered, counted, explained: lost })
             }

@@ -21,6 +21,7 @@ use crate::{
         needs::Needs,
         support::{self, RefusalMeaning},
     },
+    program::RunCounting,
     testbed::Testbed,
     trial::attaching::NoRig,
 };
@@ -81,7 +82,7 @@ impl BenchRig {
         for _ in 0..2 {
             let sample = self.trial(setup, (role, false), frames, ProgramRole::Reference);
             let sample = sample.map_err(|error| Obstacle::broken(&error))?;
-            if let Some(Void::Injector { reason }) = sample.void {
+            if let Some(reason) = self.fault(setup, (role, false), &sample) {
                 return Err(Obstacle(Unmeasured { reason, declared: false }));
             }
             // Each CPU sends this many, all at once.
@@ -213,7 +214,14 @@ impl BenchRig {
                 break;
             }
             let sample = self.trial(setup, program, state.frames, role)?;
+            if let Some(Void::Miscounted { .. }) = sample.void {
+                let reason = self.fault(setup, program, &sample);
+                state.unmeasured = reason.map(|reason| Unmeasured { reason, declared: false });
+            }
             state.trials.push(Sample { block: state.blocks, control, ..sample });
+            if state.unmeasured.is_some() {
+                break;
+            }
         }
         state.blocks += 1;
         Ok(())
@@ -233,9 +241,42 @@ impl BenchRig {
                 let wire = self.paths.get_mut(&kind).ok_or_else(missing)?;
                 let cpus = self.cpus.get(..cpus).ok_or_else(missing)?;
                 let load = Load { injector, traffic: &setup.traffic, frames, cpus, rate: self.rate };
-                Ok(wire.trial(program, load, role)?)
+                let sample = wire.trial(program, load, role)?;
+                if !matches!(sample.void, Some(Void::Conservation { .. })) {
+                    return Ok(sample);
+                }
+                // Once more, to tell the program's count from the machine's losses.
+                let _counting = RunCounting::enable()?;
+                let again = wire.trial(program, load, role)?;
+                Ok(if matches!(again.void, Some(Void::Miscounted { .. })) { again } else { sample })
             }
             _ => Ok(cost::trial(program, &setup.traffic, frames, role)?),
+        }
+    }
+
+    /// Returns what is wrong with the injector or the program of a trial, so that another one would fail, too.
+    fn fault(&self, setup: &Setup, (role, second): (ProgramRole, bool), sample: &Sample) -> Option<String> {
+        match sample.void.as_ref()? {
+            Void::Injector { reason } => Some(reason.clone()),
+            Void::Miscounted { ran, counted } => {
+                let program = &self.programs.get(role, second)?.program;
+                let name = &program.identity().name;
+                let frame = setup.traffic.frames.first().map_or(&[][..], |(frame, _)| frame);
+                let mut out = vec![0; frame.len() + 4096];
+                let left = program.test_run(frame, &mut out).ok().and_then(|ran| out.get(..ran.length));
+                Some(if setup.place == Place::Alone && left.is_some_and(|left| left != frame) {
+                    format!(
+                        "`{name}` modifies the frame, and repeated test runs go on with what is left of it: leave out --injector test_run"
+                    )
+                } else {
+                    let slots: Vec<String> = setup.traffic.slots.keys().map(ToString::to_string).collect();
+                    let slots = slots.join(", ");
+                    format!(
+                        "`{name}` ran on {ran} frames and counted {counted} in slot {slots}; `xdproof validate` shows the fault"
+                    )
+                })
+            }
+            _ => None,
         }
     }
 }

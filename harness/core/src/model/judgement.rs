@@ -33,6 +33,8 @@ pub const MAX_CONTROL_BIAS: f64 = 0.2;
 pub enum Void {
     /// The frames do not add up: more or fewer were sent than were counted or are explained by other counters.
     Conservation { sent: u64, counted: u64, explained: u64 },
+    /// The program is to blame: it counted another number of frames than it ran on.
+    Miscounted { ran: u64, counted: u64 },
     /// The hypervisor took a larger share of the trial's time than [`MOST_STEAL`].
     Steal { share: f64 },
     /// The stack dropped frames from its backlog.
@@ -62,6 +64,7 @@ impl Void {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Conservation { .. } => "conservation",
+            Self::Miscounted { .. } => "miscounted",
             Self::Steal { .. } => "steal",
             Self::Softnet { .. } => "softnet",
             Self::Preempted { .. } => "preempted",
@@ -77,6 +80,9 @@ impl fmt::Display for Void {
         match self {
             Self::Conservation { sent, counted, explained } => {
                 write!(f, "{sent} frames were sent, {counted} counted, and {explained} are known to be lost")
+            }
+            Self::Miscounted { ran, counted } => {
+                write!(f, "the program ran on {ran} frames and counted {counted}")
             }
             Self::Steal { share } => write!(
                 f,
