@@ -44,6 +44,8 @@ pub struct Link {
     pub running: bool,
     /// Frames begin with an Ethernet header (`ARPHRD_ETHER`).
     pub ethernet: bool,
+    /// The header with which frames begin, as the kernel names it: `ARPHRD_ETHER`, `ARPHRD_NONE`.
+    pub header: String,
     /// A loopback link (`IFF_LOOPBACK`).
     pub loopback: bool,
     /// Root qdisc: `noqueue`, `mq`; `noop` if the link was never up in its namespace.
@@ -122,6 +124,7 @@ impl Link {
             alt_names: Vec::new(),
             running: header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
             ethernet: header.link_layer_type == LinkLayerType::Ether,
+            header: format!("ARPHRD_{}", header.link_layer_type),
             loopback: header.flags.contains(LinkFlags::Loopback),
             qdisc: None,
             rx_queues: 1,

@@ -159,9 +159,19 @@ impl WatchedInterface {
             }
             other => network(other),
         })?;
+        let object = object.object();
+        if !link.ethernet && !link.loopback {
+            let what = format!("{name} has no Ethernet header ({})", link.header);
+            if object.path.is_none() {
+                return Err(Failure::Machine(anyhow!(
+                    "{what}: the counter would read its packets as Ethernet frames"
+                )));
+            }
+            anstream::eprintln!("{what}: the program has to read its packets without one");
+        }
         let index = link.index;
         let offloads = worker.call(move |host| host.offloads(index)).ok();
-        let (program, counters) = Program::load_counter(&object.object())?;
+        let (program, counters) = Program::load_counter(&object)?;
         match program.attach(&worker, index, mode) {
             Ok(attachment) => Ok(Self { counters, attachment, worker, offloads }),
             Err(error @ ProgramError::Refused { .. }) if !link.xdp.is_empty() => Err(Failure::Machine(
