@@ -1,4 +1,4 @@
-//! Files that are kept between runs, outside of the work tree: package lists, kernels, the static build.
+//! Files that are kept between runs, outside of the work tree: package lists, kernels, busybox.
 
 use std::{
     env, io,

@@ -1,4 +1,4 @@
-//! The host: its tools, the programs that it builds for guests, and KVM.
+//! The host: its tools, the programs that it has for guests, and KVM.
 
 use std::{
     env, iter,
@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::{
-    cache::Cache,
     catalog::Tester,
     command,
     initrd::{self, GuestOptions, GuestPrograms},
@@ -20,9 +19,6 @@ use crate::{
     qemu::{Accelerator, Ending, Machine, Timeouts},
     terminal::log,
 };
-
-/// The guests' target. Naming it makes cargo keep RUSTFLAGS away from build scripts.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Path of the dynamic linker, which `PT_INTERP` of a dynamically linked program names.
 const DYNAMIC_LINKER: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
@@ -81,25 +77,10 @@ impl Host {
     }
 }
 
-/// Builds static xdproof and link-relay and returns their directory.
-///
-/// They have a target directory of their own, because the flags would invalidate other builds.
-pub(crate) fn build(cache: &Cache, workspace: &Path) -> Result<PathBuf> {
-    let target = cache.directory("target")?;
-    let _lock = cache.lock("target")?;
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--locked", "--release", "--target", TARGET])
-        .args(["--package", "xdproof", "--package", "xdproof-ci", "--bin", "xdproof", "--bin", "link-relay"])
-        .arg("--target-dir")
-        .arg(&target)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
-        // It costs more time than a guest saves.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .current_dir(workspace)
-        .status()
-        .context("failed to start cargo")?;
-    ensure!(status.success(), "failed to build xdproof for guests");
-    Ok(target.join(TARGET).join("release"))
+/// Returns the directory of this program, in which `ci/matrix` builds the others.
+pub(crate) fn own_directory() -> Result<PathBuf> {
+    let program = env::current_exe().context("failed to find this program")?;
+    Ok(program.parent().context("this program is in no directory")?.to_owned())
 }
 
 /// Fails if a program is linked dynamically: a guest has no libraries.
@@ -108,7 +89,7 @@ pub(crate) fn check_static(program: &Path) -> Result<()> {
     ensure!(bytes.starts_with(b"\x7fELF"), "{} is not an ELF file", program.display());
     let head = bytes.get(..4096).unwrap_or(&bytes);
     let is_dynamic = head.windows(DYNAMIC_LINKER.len()).any(|window| window == DYNAMIC_LINKER);
-    ensure!(!is_dynamic, "{} is not linked statically", program.display());
+    ensure!(!is_dynamic, "{} is not linked statically; `ci/matrix` builds it so", program.display());
     Ok(())
 }
 

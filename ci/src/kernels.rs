@@ -1,31 +1,23 @@
 //! Kernels to boot: the newest of a series from Debian's archives, or files that the user names.
 //!
-//! Promises: the package system of the host stays untouched (apt gets sources, lists and a status file of its own, packages
-//! are only unpacked); every package has the checksum in a signed list; without a network, the cached kernel is used.
+//! Promises: without a network, the cached kernel is used.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err::{self as fs, os::unix::fs::symlink};
 
 use crate::{
+    archives::Archives,
     cache::{Cache, replace_directory},
     catalog::{Kernels, RELEASE, Series},
     command, decompress,
     terminal::log,
 };
-
-/// Maximum age of package lists.
-const LISTS_MAX_AGE: Duration = Duration::from_secs(12 * 3600);
-
-/// Keys that sign the archives' package lists.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -86,21 +78,26 @@ impl KernelSpec {
 pub(crate) struct KernelStore<'a> {
     cache: &'a Cache,
     kernels: &'a Kernels,
+    archives: &'a Archives<'a>,
     offline: bool,
 }
 
 impl<'a> KernelStore<'a> {
     /// Fetches the package lists if they are old and a series is requested. If that fails, the cached kernels are used.
-    pub(crate) fn open(cache: &'a Cache, kernels: &'a Kernels, requested: &[KernelSpec]) -> Result<Self> {
-        let mut store = Self { cache, kernels, offline: false };
-        if requested.iter().any(|kernel| matches!(kernel, KernelSpec::Series(_))) {
-            let _lock = cache.lock("apt")?;
-            if let Err(error) = store.update() {
-                store.offline = true;
-                log(&format!("no package lists, using cached kernels: {error:#}"));
-            }
+    pub(crate) fn open(
+        cache: &'a Cache,
+        kernels: &'a Kernels,
+        archives: &'a Archives<'a>,
+        requested: &[KernelSpec],
+    ) -> Self {
+        let mut store = Self { cache, kernels, archives, offline: false };
+        if requested.iter().any(|kernel| matches!(kernel, KernelSpec::Series(_)))
+            && let Err(error) = archives.update()
+        {
+            store.offline = true;
+            log(&format!("no package lists, using cached kernels: {error:#}"));
         }
-        Ok(store)
+        store
     }
 
     /// Returns a kernel, from the cache if that is the newest one.
@@ -166,10 +163,12 @@ impl<'a> KernelStore<'a> {
         let (prefix, suffix) = template.split_once(RELEASE).context("the package has no release")?;
         let pattern = format!("^{prefix}{}{suffix}$", series.release);
         let none = || format!("no package in {} matches {pattern}", series.suites.join(", "));
-        let found = command::text(self.apt("apt-cache")?.args(["search", "--names-only", &pattern]))?;
+        let found =
+            command::text(self.archives.apt("apt-cache")?.args(["search", "--names-only", &pattern]))?;
         let names: Vec<&str> = found.lines().filter_map(|line| line.split(' ').next()).collect();
         ensure!(!names.is_empty(), none());
-        let text = command::text(self.apt("apt-cache")?.arg("madison").args(&names)).with_context(none)?;
+        let text =
+            command::text(self.archives.apt("apt-cache")?.arg("madison").args(&names)).with_context(none)?;
         let mut newest: Option<(&str, &str)> = None;
         for (package, version) in versions(&text) {
             let release = package.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
@@ -183,15 +182,11 @@ impl<'a> KernelStore<'a> {
 
     /// Downloads and unpacks the packages of a release into a new directory.
     fn fetch(&self, series: &Series, release: &str, version: &str, new: &Path) -> Result<()> {
-        let debs = tempfile::tempdir_in(self.cache.directory("apt")?)?;
         let root = new.join("root");
         fs::create_dir(&root)?;
         let packages =
             series.packages.iter().map(|package| format!("{}={version}", package.replace(RELEASE, release)));
-        command::stdout(self.apt("apt-get")?.arg("download").args(packages).current_dir(&debs))?;
-        for deb in fs::read_dir(debs.path())? {
-            command::stdout(Command::new("dpkg").arg("--extract").arg(deb?.path()).arg(&root))?;
-        }
+        self.archives.unpack(packages, &root)?;
         merge_usr(&root)?;
         // modprobe takes modules that are built in for present.
         let builtin = root.join("lib/modules").join(release).join("modules.builtin");
@@ -232,72 +227,7 @@ impl<'a> KernelStore<'a> {
             release,
         })
     }
-
-    /// Fetches the package lists of all archives unless they are recent.
-    fn update(&self) -> Result<()> {
-        ensure!(
-            Path::new(KEYRING).is_file(),
-            "{KEYRING} is missing; install the package debian-archive-keyring"
-        );
-        let apt = self.cache.directory("apt")?;
-        let sources = self.sources();
-        let stamp = apt.join("updated");
-        let unchanged = fs::read_to_string(&stamp).is_ok_and(|before| before == sources);
-        let age = fs::metadata(&stamp)
-            .and_then(|stamp| stamp.modified())
-            .map(|updated| SystemTime::now().duration_since(updated).unwrap_or_default());
-        if unchanged && age.is_ok_and(|age| age < LISTS_MAX_AGE) {
-            return Ok(());
-        }
-        for directory in ["apt/lists/partial", "apt/archives/partial"] {
-            self.cache.directory(directory)?;
-        }
-        fs::write(apt.join("kernels.list"), &sources)?;
-        fs::write(apt.join("status"), "")?;
-        fs::write(apt.join("apt.conf"), APT_CONFIG.replace("{apt}", &apt.display().to_string()))?;
-        command::stdout(self.apt("apt-get")?.arg("update"))?;
-        fs::write(&stamp, sources)?;
-        Ok(())
-    }
-
-    /// Returns the lines of `sources.list`.
-    fn sources(&self) -> String {
-        let suites: BTreeSet<&String> =
-            self.kernels.kernels.iter().flat_map(|kernel| &kernel.suites).collect();
-        let line = |suite: &String| {
-            let (archive, suite) = suite.split_once('/')?;
-            let uri = self.kernels.archives.get(archive)?;
-            Some(format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
-        };
-        suites.into_iter().filter_map(line).collect()
-    }
-
-    fn apt(&self, program: &str) -> Result<Command> {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", self.cache.directory("apt")?.join("apt.conf"));
-        command.env("LC_ALL", "C").arg("--quiet=2");
-        Ok(command)
-    }
 }
-
-/// The configuration that keeps apt away from the host's package system; `{apt}` is the directory for its files.
-const APT_CONFIG: &str = r#"
-Dir::Etc::SourceList "{apt}/kernels.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Dir::State::Lists "{apt}/lists";
-Dir::State::Status "{apt}/status";
-Dir::Cache "{apt}";
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; };
-APT::Sandbox::User "";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "2";
-Acquire::http::Timeout "20";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-"#;
 
 /// Returns the bytes of a kernel image, and the vmlinux inside if it is a bzImage.
 fn read_kernel(image: &Path) -> Result<(Vec<u8>, Option<Vec<u8>>)> {

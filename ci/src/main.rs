@@ -1,6 +1,7 @@
 //! `ci/matrix`: boots kernels in virtual machines, with pairs of NICs that QEMU emulates or the guest creates, and runs
 //! xdproof in them.
 
+mod archives;
 mod cache;
 mod catalog;
 mod cli;
@@ -36,6 +37,7 @@ use signal_hook::{
 };
 
 use Failure::{Input, Machine};
+use archives::Archives;
 use cache::Cache;
 use catalog::{GUEST, Kernels, Nic, Nics};
 use cli::{Cli, MachineArgs, OutputArgs};
@@ -84,11 +86,14 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     let qemu = find_tools().map_err(Machine)?;
     let cache = Cache::open().map_err(Machine)?;
     let cancelled = cancel_on_signals().map_err(Machine)?;
-    let (ready, unprepared) = prepare(&cache, &kernels, &requested).map_err(Machine)?;
+    let archives = Archives::new(&cache, &kernels);
+    let store = KernelStore::open(&cache, &kernels, &archives, &requested);
+    let (ready, unprepared) = prepare(&store, &requested).map_err(Machine)?;
+    let busybox = archives.busybox().map_err(Machine)?;
     if cells.fetch {
         return Ok(if unprepared.is_empty() { Outcome::AsExpected } else { Outcome::Inconclusive });
     }
-    let programs = guest_programs(&cache, machines.programs.as_deref())?;
+    let programs = guest_programs(busybox, machines.programs.as_deref())?;
     results::check_scenarios(&programs.xdproof, &trials.scenario).map_err(Input)?;
     let out = std::path::absolute(&output.out).map_err(|error| Input(error.into()))?;
     fs::create_dir_all(&out).map_err(|error| Input(error.into()))?;
@@ -133,12 +138,7 @@ fn find_tools() -> Result<PathBuf> {
 }
 
 /// Fetches the kernels. One that fails is a run of its own; it is an error if all fail.
-fn prepare(
-    cache: &Cache,
-    kernels: &Kernels,
-    requested: &[KernelSpec],
-) -> Result<(Vec<Kernel>, Vec<KernelRun>)> {
-    let store = KernelStore::open(cache, kernels, requested)?;
+fn prepare(store: &KernelStore<'_>, requested: &[KernelSpec]) -> Result<(Vec<Kernel>, Vec<KernelRun>)> {
     let (mut ready, mut unprepared) = (Vec::new(), Vec::new());
     for kernel in requested {
         match store.get(kernel) {
@@ -152,16 +152,11 @@ fn prepare(
     Ok((ready, unprepared))
 }
 
-fn guest_programs(cache: &Cache, directory: Option<&Path>) -> Result<GuestPrograms, Failure> {
-    let of_host = || {
-        let busybox = find("busybox")?;
-        check_static(&busybox)?;
-        anyhow::Ok((busybox, find("ip").and_then(|ip| with_libraries(&ip))?))
-    };
-    let (busybox, iproute2) = of_host().map_err(Machine)?;
+fn guest_programs(busybox: PathBuf, directory: Option<&Path>) -> Result<GuestPrograms, Failure> {
+    let iproute2 = find("ip").and_then(|ip| with_libraries(&ip)).map_err(Machine)?;
     let directory = match directory {
         Some(directory) => directory.to_owned(),
-        None => host::build(cache, &own_file("..")).map_err(Machine)?,
+        None => host::own_directory().map_err(Machine)?,
     };
     let built = [directory.join("xdproof"), directory.join("link-relay")];
     for program in &built {
