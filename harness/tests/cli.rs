@@ -87,6 +87,7 @@ const PRIVILEGED: &[Case] = &[
     ("watch_ends_when_its_interface_is_gone", watch_gone),
     ("watch_says_that_an_interface_is_down_and_takes_a_long_name", watch_down),
     ("watch_leaves_a_program_alone_that_was_there", watch_occupied),
+    ("watch_refuses_a_device_whose_packets_have_no_ethernet_header", watch_tun),
 ];
 
 /// The object with the faulty counters.
@@ -746,4 +747,17 @@ fn watch_occupied() -> Result {
         std::thread::yield_now();
     }
     Ok(())
+}
+
+fn watch_tun() -> Result {
+    let worker = Worker::spawn(&NetNs::create()?, "tun")?;
+    let output = worker.run(|_| {
+        let made =
+            std::process::Command::new("ip").args(["tuntap", "add", "dev", "l3", "mode", "tun"]).status()?;
+        if !made.success() {
+            return Err(std::io::Error::other("ip makes no tun"));
+        }
+        xdproof().args(["watch", "l3", "--count", "1", "--interval", "0.05"]).output()
+    })??;
+    expect_one_error(&output, 3, &["l3 has no Ethernet header (ARPHRD_NONE)"])
 }

@@ -197,6 +197,7 @@ fn detect(object: &Path, mutant: &str, scenarios: &[Scenario], found: &Found) ->
         path: Some(object.to_owned()),
         program: Some(mutant.to_owned()),
         map: map.map(str::to_owned),
+        ..Object::default()
     };
     let lab = Lab::open(object, LabOptions::default()).map_err(|error| error.to_string())?;
     let subject = Subject { mutant, lab, scenarios };

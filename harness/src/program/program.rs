@@ -213,7 +213,8 @@ impl Program {
         let program = self.loaded.program.as_fd();
         let (mut given, mut context) = ([0; CONTEXT], [0; CONTEXT]);
         given[4..8].copy_from_slice(&linear.to_ne_bytes());
-        let run = TestRun { frame, frame_out: &mut *out, context: &given, context_out: &mut context, times: 1 };
+        let run =
+            TestRun { frame, frame_out: &mut *out, context: &given, context_out: &mut context, times: 1 };
         let outcome = match bpf::test_run(program, run) {
             // A kernel before 5.15 takes no context, and copies out from `data`.
             Err(error)
@@ -221,7 +222,10 @@ impl Program {
                     && u32::try_from(frame.len()) == Ok(linear) =>
             {
                 context = [0; CONTEXT];
-                bpf::test_run(program, TestRun { frame, frame_out: &mut *out, times: 1, ..TestRun::default() })
+                bpf::test_run(
+                    program,
+                    TestRun { frame, frame_out: &mut *out, times: 1, ..TestRun::default() },
+                )
             }
             outcome => outcome,
         }?;
