@@ -17,7 +17,7 @@ use crate::{
     cache::{Cache, replace_directory},
     catalog::Kernels,
     command,
-    host::{check_static, find},
+    programs::{check_static, find},
     terminal::log,
 };
 
