@@ -752,8 +752,7 @@ fn watch_occupied() -> Result {
 fn watch_tun() -> Result {
     let worker = Worker::spawn(&NetNs::create()?, "tun")?;
     let output = worker.run(|_| {
-        let made =
-            std::process::Command::new("ip").args(["tuntap", "add", "dev", "l3", "mode", "tun"]).status()?;
+        let made = Command::new("ip").args(["tuntap", "add", "dev", "l3", "mode", "tun"]).status()?;
         if !made.success() {
             return Err(std::io::Error::other("ip makes no tun"));
         }
