@@ -9,6 +9,9 @@ const HEADER: u32 = 24;
 /// Qualifiers and typedefs that are followed before a type counts as endless.
 const DEPTH: u32 = 32;
 
+/// Members of a structure that are named.
+const SHOWN_MEMBERS: usize = 8;
+
 /// `BTF_KIND_*`.
 pub(super) mod kind {
     pub(in crate::program) const INT: u32 = 1;
@@ -241,7 +244,9 @@ impl Btf {
     pub(super) fn string(&self, offset: u32) -> &str {
         let bytes = self.strings.get(offset as usize..).unwrap_or_default();
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or_default();
-        str::from_utf8(&bytes[..end]).unwrap_or_default()
+        let string = str::from_utf8(&bytes[..end]).unwrap_or_default();
+        // No name has them, and they are shown.
+        if string.contains(char::is_control) { "" } else { string }
     }
 
     /// Adds a string and returns its number.
@@ -326,7 +331,12 @@ impl Btf {
         match one.kind() {
             kind::STRUCT | kind::UNION => {
                 let kind = named(if one.kind() == kind::STRUCT { "struct" } else { "union" });
-                let members: Vec<&str> = one.parts().iter().map(|part| self.string(part.name)).collect();
+                let parts = one.parts();
+                let mut members: Vec<&str> =
+                    parts.iter().take(SHOWN_MEMBERS).map(|part| self.string(part.name)).collect();
+                if parts.len() > SHOWN_MEMBERS {
+                    members.push("..");
+                }
                 format!("{kind} {{{}}}", members.join(", "))
             }
             kind::ARRAY => match one.array() {

@@ -17,6 +17,10 @@ const CALL: u8 = 0x85;
 /// `BPF_PSEUDO_CALL`, in the source register: a call of a function of the object.
 const OF_OBJECT: u8 = 1;
 
+/// The most functions that are called: aya-obj links them by recursion, and the kernel takes 256 in a program
+/// (`BPF_MAX_SUBPROGS` of `include/linux/bpf_verifier.h`).
+const MOST_FUNCTIONS: usize = 1024;
+
 /// Code that cannot be loaded as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodeProblem {
@@ -32,6 +36,10 @@ pub enum CodeProblem {
         "`{one}` and `{other}` are called and lie at the same place of two sections; build the object with one section of functions"
     )]
     SamePlace { one: String, other: String },
+    #[error(
+        "`{program}` calls {count} functions; at most {MOST_FUNCTIONS} are linked (the kernel takes 256)"
+    )]
+    TooManyFunctions { program: String, count: usize },
 }
 
 /// A function; a program is one that nothing calls.
@@ -148,6 +156,10 @@ impl<'e, 'd> Code<'e, 'd> {
                     Target::Extern(symbol) => drop(reach.externs.insert(symbol)),
                 }
             }
+        }
+        if called.len() > MOST_FUNCTIONS {
+            let program = self.functions[program].name.clone();
+            return Err(CodeProblem::TooManyFunctions { program, count: called.len() });
         }
         self.check_places(&called)?;
         Ok(reach)

@@ -143,6 +143,11 @@ impl<'d> Elf<'d> {
     }
 }
 
+/// Returns a name that can be shown on a terminal.
+fn readable(name: &[u8]) -> Option<&str> {
+    str::from_utf8(name).ok().filter(|name| !name.contains(char::is_control))
+}
+
 fn sections<'d>(
     table: &SectionTable<'d, Header>,
     endian: Endianness,
@@ -154,7 +159,7 @@ fn sections<'d>(
     let mut sections = Vec::new();
     for (index, header) in table.iter().enumerate() {
         let name = table.section_name(endian, header).map_err(|error| damaged(format!("{error}")))?;
-        let name = str::from_utf8(name).map_err(|_| damaged(format!("the name of section {index}")))?;
+        let name = readable(name).ok_or_else(|| damaged(format!("the name of section {index}")))?;
         let size = header.sh_size.get(endian);
         let contents = match (header.sh_type.get(endian), header.sh_flags.get(endian)) {
             (elf::SHT_PROGBITS, flags) if flags & u64::from(elf::SHF_EXECINSTR) != 0 => Contents::Code,
@@ -189,7 +194,7 @@ fn symbols<'d>(
     let mut all = Vec::new();
     for (index, symbol) in symbols.iter().enumerate() {
         let name = symbol.name(endian, symbols.strings()).map_err(of)?;
-        let name = str::from_utf8(name).map_err(|_| damaged(format!("the name of symbol {index}")))?;
+        let name = readable(name).ok_or_else(|| damaged(format!("the name of symbol {index}")))?;
         let section = usize::from(symbol.st_shndx.get(endian));
         let kind = match symbol.st_type() {
             elf::STT_FUNC => SymbolKind::Function,
@@ -243,6 +248,12 @@ fn relocations<'d>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_would_steer_a_terminal_is_damage() {
+        assert_eq!(readable(b"count"), Some("count"));
+        assert_eq!((readable(b"\x1b[2J"), readable(b"\xff")), (None, None));
+    }
 
     #[test]
     fn a_file_that_is_no_object_is_named_as_what_it_is() {

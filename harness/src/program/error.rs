@@ -70,7 +70,9 @@ impl VerifierLog {
     /// Reads a log that ends with a NUL.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-        Self { text: String::from_utf8_lossy(text).into_owned() }
+        // Lines of the source are in it, and it is shown on a terminal.
+        let shown = |byte: char| if byte.is_control() && byte != '\n' { ' ' } else { byte };
+        Self { text: String::from_utf8_lossy(text).chars().map(shown).collect() }
     }
 
     /// Returns how many lines are not shown.

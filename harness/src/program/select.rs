@@ -2,7 +2,7 @@
 
 use aya_obj::generated::bpf_map_type::{
     BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH,
-    BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH,
+    BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_RINGBUF,
 };
 use xdproof_ebpf::abi;
 
@@ -23,6 +23,15 @@ const WRITE_ONLY: u32 = 1 << 4;
 /// The most entries of an array that is read as a counter: beyond the protocol numbers every one is read to find keys that are
 /// none.
 const MOST_ENTRIES: u32 = 1 << 16;
+
+/// Names that a message lists.
+const SHOWN_NAMES: usize = 20;
+
+/// The most memory that a map may take when it is created.
+const MOST_MAP_BYTES: u64 = 1 << 30;
+
+/// `BPF_F_NO_PREALLOC`: entries take memory only once they exist.
+const NOT_ALLOCATED: u32 = 1;
 
 /// A function that may be the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +102,25 @@ pub enum ObjectProblem {
         "map `{name}` is a map of maps, and its definition does not say of which; add `__array(values, ..)`"
     )]
     NoInnerMap { name: String },
+    #[error("map `{name}` would take {mebibytes} MiB; at most {} are created", MOST_MAP_BYTES >> 20)]
+    TooLarge { name: String, mebibytes: u64 },
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { format!("`{}`", names.join("`, `")) }
+    let shown = &names[..names.len().min(SHOWN_NAMES)];
+    match names.len() - shown.len() {
+        _ if names.is_empty() => "none".to_owned(),
+        0 => format!("`{}`", shown.join("`, `")),
+        more => format!("`{}` and {more} more", shown.join("`, `")),
+    }
 }
 
 fn elsewhere(available: &[(String, String)]) -> String {
-    let each: Vec<_> =
-        available.iter().map(|(name, section)| format!("`{name}` (section `{section}`)")).collect();
+    let each: Vec<_> = available
+        .iter()
+        .take(SHOWN_NAMES)
+        .map(|(name, section)| format!("`{name}` (section `{section}`)"))
+        .collect();
     match each.as_slice() {
         [] => "the object has no program at all".to_owned(),
         [only] => format!("the object has {only}; name it with --program to test it"),
@@ -110,7 +129,8 @@ fn elsewhere(available: &[(String, String)]) -> String {
 }
 
 fn misfits(maps: &[(String, String)]) -> String {
-    let each: Vec<_> = maps.iter().map(|(name, misfit)| format!("`{name}`: {misfit}")).collect();
+    let each: Vec<_> =
+        maps.iter().take(SHOWN_NAMES).map(|(name, misfit)| format!("`{name}`: {misfit}")).collect();
     if each.is_empty() { "the program uses no map".to_owned() } else { each.join(". ") }
 }
 
@@ -167,6 +187,21 @@ impl MapDefinition {
             wrong.push("user space cannot preset it (BPF_F_RDONLY)".to_owned());
         }
         if wrong.is_empty() { None } else { Some(wrong.join("; ")) }
+    }
+
+    /// Returns about how much memory the map takes on a machine with so many CPUs.
+    fn bytes(&self, cpus: u64) -> u64 {
+        let &Self { kind, key_size, value_size, entries, flags, .. } = self;
+        let per_cpu = [BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH];
+        let value = u64::from(value_size).next_multiple_of(8);
+        let value = if per_cpu.iter().any(|&one| one as u32 == kind) { value * cpus } else { value };
+        if kind == BPF_MAP_TYPE_RINGBUF as u32 {
+            u64::from(entries)
+        } else if flags & NOT_ALLOCATED != 0 && !self.is_array() {
+            0
+        } else {
+            u64::from(entries).saturating_mul(value + u64::from(key_size))
+        }
     }
 
     /// Returns whether the map has a slot for every protocol number, and only its values are none that can be read.
@@ -288,6 +323,10 @@ pub(super) fn check_map(map: &MapDefinition) -> Result<(), ObjectProblem> {
     }
     if map.is_of_maps() && map.inner.is_none() {
         return Err(ObjectProblem::NoInnerMap { name });
+    }
+    let bytes = map.bytes(aya::util::nr_cpus().map_or(1, |cpus| cpus as u64));
+    if bytes > MOST_MAP_BYTES {
+        return Err(ObjectProblem::TooLarge { name, mebibytes: bytes >> 20 });
     }
     Ok(())
 }
@@ -496,6 +535,22 @@ mod tests {
                 assert_eq!(MapDefinition { value_size, ..map("packets", kind) }.misfit(), None);
             }
         }
+    }
+
+    #[test]
+    fn a_map_beyond_all_memory_is_not_created() {
+        let huge = MapDefinition { entries: 200_000_000, ..hash("flows") };
+        let refused = check_map(&huge).unwrap_err().to_string();
+        assert_eq!(refused, "map `flows` would take 2288 MiB; at most 1024 are created");
+        assert_eq!(check_map(&MapDefinition { flags: NOT_ALLOCATED, ..huge }), Ok(()));
+        assert_eq!(check_map(&MapDefinition { entries: 1_000_000, ..hash("flows") }), Ok(()));
+    }
+
+    #[test]
+    fn a_message_lists_some_names_and_counts_the_rest() {
+        let names: Vec<String> = (0..25).map(|number| format!("map_{number}")).collect();
+        assert!(list(&names).ends_with("`map_19` and 5 more"), "{}", list(&names));
+        assert_eq!(list(&names[..2]), "`map_0`, `map_1`");
     }
 
     #[test]
