@@ -120,7 +120,9 @@ fn expect_validated(host: &TestHost, verdicts: &[(&str, &str)]) -> Result {
             .map(|trial| (&trial["id"], &trial["verdict"]))
             .collect();
         let same = all.iter().all(|(_, one)| *one == verdict);
-        expect(all.len() >= 4 && same, &format!("{mode}: {all:?}"))?;
+        // A mode that the driver refuses is one trial.
+        let least = if *verdict == "skip" { 1 } else { 4 };
+        expect(all.len() >= least && same, &format!("{mode}: {all:?}"))?;
     }
     Ok(())
 }

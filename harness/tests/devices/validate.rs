@@ -45,7 +45,9 @@ pub(crate) fn validated() -> Result {
     };
     for (mode, verdict) in [("generic", "pass"), ("native", "pass"), ("offload", "skip")] {
         let all = verdicts(mode);
-        expect(all.len() >= 5 && all.iter().all(|one| *one == verdict), &format!("{mode}: {all:?}"))?;
+        // A mode that the driver refuses is one trial.
+        let least = if verdict == "skip" { 1 } else { 5 };
+        expect(all.len() >= least && all.iter().all(|one| *one == verdict), &format!("{mode}: {all:?}"))?;
     }
     let rules = result["attach_semantics"].as_array().ok_or("no rules")?;
     expect(rules.len() > 15 && rules.iter().all(|rule| rule["verdict"] == "pass"), "not all rules hold")

@@ -45,6 +45,7 @@ pub(super) fn differences(
         addresses: _,
         routes: _,
         neighbours: _,
+        is_restored: _,
         multicast,
     } = was;
     let failed = |now: &str| RestoreOutcome::Failed(format!("it is {now} now"));

@@ -424,19 +424,21 @@ impl JournaledRun {
         restore(devices, competing_routes, origin, &away, &context)
     }
 
-    /// Ends a run whose devices were restored; returns true if it has ended. Otherwise the journal keeps the devices of which
-    /// another attempt may restore more, and forgets the others: whoever changes them from now on means it.
+    /// Ends a run whose devices were restored; returns true if it has ended. Otherwise the journal is kept for another attempt, which
+    /// leaves devices alone that are restored: whoever changes them from now on means it.
     pub(super) fn finish(&mut self, restored: &[RestoredItem]) -> Result<bool, JournalError> {
         let failed = restored.iter().filter(|item| matches!(item.outcome, RestoreOutcome::Failed(_)));
         let failed: BTreeSet<&str> = failed.map(|item| item.device.as_str()).collect();
+        if failed.is_empty() {
+            clear(&self.directory, &self.mounts, &self.lock)?;
+            return Ok(true);
+        }
         let devices = &mut self.journal.devices;
         // What failed may concern all of them, as the order of their routes does.
         if failed.iter().all(|name| devices.iter().any(|device| device.name.as_ref() == *name)) {
-            devices.retain(|device| failed.contains(device.name.as_ref()));
-        }
-        if devices.is_empty() {
-            clear(&self.directory, &self.mounts, &self.lock)?;
-            return Ok(true);
+            for device in devices {
+                device.is_restored |= !failed.contains(device.name.as_ref());
+            }
         }
         self.write()?;
         Ok(false)

@@ -79,7 +79,7 @@ pub(super) fn restore(
     context: &RestoreContext,
 ) -> Vec<RestoredItem> {
     let mut all: Vec<DeviceRestore> = Vec::new();
-    for settings in devices {
+    for settings in devices.iter().filter(|settings| !settings.is_restored) {
         let mut device = DeviceRestore::new(settings.clone(), context.clone());
         device.return_home(origin, &away(settings.role));
         all.push(device);
@@ -93,7 +93,8 @@ pub(super) fn restore(
         (context.after_step)(step);
     }
     all.iter_mut().for_each(|device| device.run_at(origin, DeviceRestore::verify));
-    let home: Vec<IfIndex> = all.iter().filter_map(|device| device.index).collect();
+    let restored = devices.iter().filter(|settings| settings.is_restored).map(|settings| settings.index);
+    let home: Vec<IfIndex> = all.iter().filter_map(|device| device.index).chain(restored).collect();
     // A competing route may be one of a device that had another index.
     let same = all.iter().all(|device| device.index.is_none_or(|index| index == device.was.index));
     let mut items: Vec<RestoredItem> = all.into_iter().flat_map(|device| device.items).collect();

@@ -55,6 +55,9 @@ pub(super) struct DeviceSettings {
     pub routes: Vec<StoredRecord>,
     /// Permanent neighbours and proxies.
     pub neighbours: Vec<StoredRecord>,
+    /// An earlier attempt has restored it: whatever differs since then is meant so.
+    #[serde(default)]
+    pub is_restored: bool,
     /// Link-layer group addresses that someone has set.
     #[serde(default)]
     pub multicast: Vec<MacAddr>,
@@ -159,6 +162,7 @@ impl DeviceSettings {
             addresses: addresses?,
             routes: routes?,
             neighbours: neighbours?,
+            is_restored: false,
             multicast: host.multicast_addresses(index)?,
         })
     }
