@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xdproof_core::model::{Environment, RunResult, TrialPath, TrialRecord};
+use xdproof_core::model::{Environment, RunResult, Surplus, TrialPath, TrialRecord};
 use xdproof_scenarios::Frame;
 
 /// An event of a run.
@@ -32,7 +32,7 @@ pub enum Event<'a> {
         /// In the order of sending.
         sent: &'a [Frame],
         /// Frames that arrived and should not have, and how many times.
-        unexpected: &'a [(Box<[u8]>, u64)],
+        unexpected: &'a [Surplus],
     },
     /// A trial ended. Trials run in parallel and end in any order.
     Trial(&'a TrialRecord),

@@ -11,7 +11,10 @@ use std::{
 use serde::Serialize;
 use xdproof_scenarios::{Frame, capture_file};
 
-use xdproof_core::model::result::{Collection, TrialRecord};
+use xdproof_core::model::{
+    frame_sequence::Surplus,
+    result::{Collection, TrialRecord},
+};
 
 use crate::{
     Event, Reporter,
@@ -49,18 +52,13 @@ impl JsonFile {
         Path::new("failed").join(format!("{scenario}.{mode}.{injector}.unexpected.pcap"))
     }
 
-    fn keep_frames(
-        &self,
-        trial: &TrialRecord,
-        sent: &[Frame],
-        unexpected: &[(Box<[u8]>, u64)],
-    ) -> io::Result<()> {
+    fn keep_frames(&self, trial: &TrialRecord, sent: &[Frame], unexpected: &[Surplus]) -> io::Result<()> {
         let sent = sent.iter().map(|frame| (frame.bytes.as_slice(), u64::from(frame.repeat)));
         self.write_frames(&Self::frames_of(trial), sent)?;
-        if unexpected.is_empty() {
+        let unexpected = unexpected.iter().flat_map(Surplus::frames);
+        if unexpected.clone().next().is_none() {
             return Ok(());
         }
-        let unexpected = unexpected.iter().map(|(bytes, times)| (bytes.as_ref(), *times));
         self.write_frames(&Self::unexpected_of(trial), unexpected)
     }
 

@@ -31,7 +31,7 @@ use crate::{
         environment::Environment,
         expectation::TrialExpectation,
         finding::{Finding, FindingKind, Severity},
-        frame_sequence::FrameSequence,
+        frame_sequence::{FrameSequence, Surplus},
         mode::{Mode, TrialPath},
         observation::{ArrivalOrder, Counts, Observation},
         result::{TrialOutcome, TrialRecord},
@@ -59,8 +59,8 @@ use crate::{
 /// CPUs do not count at the same time, because others have them.
 const TRIES: u32 = 5;
 
-/// Frames that arrived and should not have, and how many times.
-pub(super) type UnexpectedFrames = Vec<(Box<[u8]>, u64)>;
+/// Frames that arrived and should not have, by sink.
+pub(super) type UnexpectedFrames = Vec<Surplus>;
 
 /// An error that keeps all trials from running.
 #[derive(Debug, thiserror::Error)]
@@ -195,10 +195,10 @@ impl Lab {
         let observation = outcome.observation.take().filter(|_| record.failure.is_some());
         let observed = observation.map(|observation| observation.frames).unwrap_or_default();
         let none = FrameSequence::default();
-        let surplus = observed
-            .into_iter()
-            .flat_map(|(sink, came)| came.into_surplus(frames.get(&sink).unwrap_or(&none)));
-        (record, surplus.collect())
+        let surplus =
+            |(sink, came): (_, FrameSequence)| came.into_surplus(frames.get(&sink).unwrap_or(&none));
+        let unexpected = observed.into_iter().map(surplus).collect();
+        (record, unexpected)
     }
 
     /// Observes until no foreign frame has interfered. One attempt is judged by itself: the first one in which an

@@ -1,15 +1,25 @@
 //! Frames in the order in which they were sent or arrived, each distinct one kept once.
 
-use indexmap::IndexMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use hashbrown::HashTable;
 
 /// Frames in order, byte for byte.
 ///
-/// A hundred thousand equal frames take the place of one; a million distinct ones take little more than their bytes. Two sequences
-/// are equal if they hold the same frames in the same order.
+/// A hundred thousand equal frames take the place of one. Of a million distinct ones, each takes 30 bytes beside its own: all bytes
+/// are in one piece of memory, which goes back to the kernel at once. Two sequences are equal if they hold the same frames in the
+/// same order.
 #[derive(Clone, Debug, Default)]
 pub struct FrameSequence {
-    /// How many times each distinct frame occurs. Frames are numbered from 0 as they first occurred.
-    totals: IndexMap<Box<[u8]>, u64>,
+    /// The distinct frames, one behind the other. They are numbered from 0 as they first occurred.
+    bytes: Vec<u8>,
+    /// The end of each in these bytes.
+    ends: Vec<usize>,
+    /// How many times each occurs.
+    totals: Vec<u64>,
+    /// The numbers of the frames by the hash of their bytes.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     /// Never two in a row of one frame.
     runs: Vec<Run>,
     len: u64,
@@ -24,11 +34,17 @@ struct Run {
 
 impl PartialEq for FrameSequence {
     fn eq(&self, other: &Self) -> bool {
-        self.runs == other.runs && self.totals.keys().eq(other.totals.keys())
+        self.runs == other.runs && self.ends == other.ends && self.bytes == other.bytes
     }
 }
 
 impl Eq for FrameSequence {}
+
+/// The frame of a number.
+fn frame<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {
+    let begin = number.checked_sub(1).map_or(0, |before| ends[before]);
+    &bytes[begin..ends[number]]
+}
 
 impl FrameSequence {
     /// Appends a frame. Only the first of its kind is copied.
@@ -41,15 +57,25 @@ impl FrameSequence {
         if times == 0 {
             return;
         }
-        let number = match self.totals.get_full_mut(bytes) {
-            Some((number, _, total)) => {
-                *total += times;
-                number
-            }
-            None => self.totals.insert_full(bytes.into(), times).0,
-        };
+        let number = self.number_of(bytes).unwrap_or_else(|| {
+            self.bytes.extend_from_slice(bytes);
+            self.ends.push(self.bytes.len());
+            self.totals.push(0);
+            let number = self.ends.len() - 1;
+            self.index(number);
+            number
+        });
+        self.totals[number] += times;
         self.push_run(Run { frame: u32::try_from(number).unwrap_or(u32::MAX), times });
         self.len += times;
+    }
+
+    /// Makes a frame found by its bytes.
+    fn index(&mut self, number: usize) {
+        let Self { bytes, ends, numbers, hasher, .. } = self;
+        let hash = |number: &u32| hasher.hash_one(frame(bytes, ends, *number as usize));
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        numbers.insert_unique(hash(&number), number, hash);
     }
 
     fn push_run(&mut self, run: Run) {
@@ -74,35 +100,39 @@ impl FrameSequence {
     /// Returns true if there is a frame of these bytes.
     #[must_use]
     pub fn contains(&self, bytes: &[u8]) -> bool {
-        self.totals.contains_key(bytes)
+        self.number_of(bytes).is_some()
     }
 
     /// Number of frames of these bytes.
     #[must_use]
     pub fn times(&self, bytes: &[u8]) -> u64 {
-        self.totals.get(bytes).copied().unwrap_or(0)
+        self.number_of(bytes).map_or(0, |number| self.totals[number])
     }
 
     /// The number of the distinct frame of these bytes, which is its place in [`distinct`](Self::distinct).
     #[must_use]
     pub fn number_of(&self, bytes: &[u8]) -> Option<usize> {
-        self.totals.get_index_of(bytes)
+        let is_it = |number: &u32| self.frame(*number as usize) == bytes;
+        self.numbers.find(self.hasher.hash_one(bytes), is_it).map(|number| *number as usize)
+    }
+
+    fn frame(&self, number: usize) -> &[u8] {
+        frame(&self.bytes, &self.ends, number)
     }
 
     /// The distinct frames in the order in which they first occur.
     pub fn distinct(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.totals.keys().map(AsRef::as_ref)
+        (0..self.ends.len()).map(|number| self.frame(number))
     }
 
     /// Each distinct frame and how many times it occurs, wherever, in the order of [`distinct`](Self::distinct).
     pub fn totals(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.totals.iter().map(|(bytes, times)| (bytes.as_ref(), *times))
+        self.distinct().zip(self.totals.iter().copied())
     }
 
     /// The frames in order, equal ones in a row as one.
     pub fn runs(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.numbered_runs()
-            .filter_map(|(number, times)| Some((self.totals.get_index(number)?.0.as_ref(), times)))
+        self.numbered_runs().map(|(number, times)| (self.frame(number), times))
     }
 
     /// The frames in order, equal ones in a row as one, each by its number.
@@ -110,29 +140,45 @@ impl FrameSequence {
         self.runs.iter().map(|run| (run.frame as usize, run.times))
     }
 
-    /// The distinct frames that occur more often than in another sequence, and how many times more.
-    pub fn into_surplus(self, over: &Self) -> impl Iterator<Item = (Box<[u8]>, u64)> {
-        let surplus = self.totals.into_iter().map(|(bytes, times)| {
-            let more = times.saturating_sub(over.times(&bytes));
-            (bytes, more)
-        });
-        surplus.filter(|(_, times)| *times > 0)
+    /// Keeps of each distinct frame only what occurs more often than in another sequence.
+    #[must_use]
+    pub fn into_surplus(mut self, over: &Self) -> Surplus {
+        for number in 0..self.ends.len() {
+            let times = over.times(self.frame(number));
+            self.totals[number] = self.totals[number].saturating_sub(times);
+        }
+        Surplus(self)
     }
 
     /// Removes the frames that are not to be kept.
     pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
         let mut kept = 0;
-        let mut renumbered = |bytes: &[u8]| {
+        let renumbered = |bytes: &[u8]| {
             let number = keep(bytes).then_some(kept);
             kept += u32::from(number.is_some());
             number
         };
-        let renumbered: Vec<Option<u32>> = self.totals.keys().map(|bytes| renumbered(bytes)).collect();
+        let renumbered: Vec<Option<u32>> = self.distinct().map(renumbered).collect();
         if renumbered.iter().all(Option::is_some) {
             return;
         }
-        let mut numbers = renumbered.iter();
-        self.totals.retain(|_, _| numbers.next().is_some_and(Option::is_some));
+        // In place: a copy would take as much memory again.
+        let (mut begin, mut end) = (0, 0);
+        for (number, new) in renumbered.iter().enumerate() {
+            let its_end = self.ends[number];
+            if let Some(new) = new {
+                self.bytes.copy_within(begin..its_end, end);
+                end += its_end - begin;
+                self.ends[*new as usize] = end;
+                self.totals[*new as usize] = self.totals[number];
+            }
+            begin = its_end;
+        }
+        self.bytes.truncate(end);
+        self.ends.truncate(kept as usize);
+        self.totals.truncate(kept as usize);
+        self.numbers.clear();
+        (0..self.ends.len()).for_each(|number| self.index(number));
         self.len = 0;
         for Run { frame, times } in std::mem::take(&mut self.runs) {
             if let Some(Some(frame)) = renumbered.get(frame as usize).copied() {
@@ -147,6 +193,18 @@ impl FrameSequence {
         for (bytes, times) in other.runs() {
             self.push_times(bytes, times);
         }
+    }
+}
+
+/// Frames that occur more often than elsewhere.
+#[derive(Clone, Debug)]
+pub struct Surplus(FrameSequence);
+
+impl Surplus {
+    /// Each distinct frame, and how many times more it occurs.
+    pub fn frames(&self) -> impl Iterator<Item = (&[u8], u64)> + Clone {
+        let of = |number: usize| (self.0.frame(number), self.0.totals[number]);
+        (0..self.0.ends.len()).map(of).filter(|(_, times)| *times > 0)
     }
 }
 
@@ -199,7 +257,26 @@ mod tests {
     #[test]
     fn the_surplus_is_what_occurs_more_often_than_elsewhere() {
         let frames = sequence(&[(7, 3), (5, 1), (7, 1), (2, 2)]);
-        let surplus: Vec<_> = frames.into_surplus(&sequence(&[(7, 1), (5, 1), (9, 4)])).collect();
-        assert_eq!(surplus, [([7].into(), 3), ([2].into(), 2)]);
+        let surplus = frames.into_surplus(&sequence(&[(7, 1), (5, 1), (9, 4)]));
+        assert_eq!(surplus.frames().collect::<Vec<_>>(), [(&[7][..], 3), (&[2][..], 2)]);
+    }
+
+    #[test]
+    fn frames_are_found_after_others_were_removed() {
+        let number = |number: u16| number.to_be_bytes().repeat(usize::from(number % 5));
+        let mut frames = FrameSequence::default();
+        (0..2_000).for_each(|frame| frames.push(&number(frame)));
+        frames.retain(|bytes| bytes.len() != 4);
+        for frame in 0..2_000 {
+            let bytes = number(frame);
+            let times = match bytes.len() {
+                4 => 0,
+                0 => 400,
+                _ => 1,
+            };
+            assert_eq!(frames.times(&bytes), times, "{bytes:?}");
+        }
+        frames.push(&number(2));
+        assert_eq!((frames.len(), frames.distinct().last()), (1_601, Some(number(2).as_slice())));
     }
 }
