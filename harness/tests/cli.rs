@@ -555,9 +555,9 @@ fn newline_in_name() -> Result {
 
 fn which_program() -> Result {
     let output = run(&["validate", "--object", mutants()])?;
-    expect_one_error(&output, 2, &["--program", "one_tag"])?;
+    expect_one_error(&output, 2, &["--program", "`aborts`", " more"])?;
     let output = run(&["validate", "--object", mutants(), "--program", "none_such"])?;
-    expect_one_error(&output, 2, &["none_such", "one_tag"])
+    expect_one_error(&output, 2, &["none_such", "`aborts`", " more"])
 }
 
 fn no_interface() -> Result {
