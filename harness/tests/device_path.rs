@@ -150,9 +150,9 @@ fn expect(condition: bool, what: &str, result: &RunResult) -> Result {
 fn whole_corpus() -> Result {
     let result = validate(&pair()?, Object::default(), &[], false)?;
     all(&result, &[VerdictKind::Pass, VerdictKind::Skip, VerdictKind::Unreachable, VerdictKind::Xfail])?;
-    // Jumbo frames for a linear native program, several receive queues.
+    // Jumbo frames for a linear native program, several receive queues, all CPUs at the same time.
     let left_out = result.trials.iter().filter(|trial| trial.verdict == VerdictKind::Skip).count();
-    expect(left_out <= 10 && of(&result, VerdictKind::Pass) > 350, "not enough was tried", &result)?;
+    expect(left_out <= 12 && of(&result, VerdictKind::Pass) > 350, "not enough was tried", &result)?;
     expect(result.findings.is_empty(), "a veth has findings", &result)?;
     expect(result.trials.iter().all(|trial| trial.nic.as_deref() == Some("nic")), "not the label", &result)
 }

@@ -283,11 +283,16 @@ fn shrink(found: Found, readers: &mut [Reader]) -> Result<Found> {
     }
 }
 
+/// Length of a VLAN tag in bytes (IEEE 802.1Q, clause 9).
+const TAG: usize = 4;
+
 /// Cases that are simpler than one, the boldest first.
 fn simpler(case: &Case) -> impl Iterator<Item = Case> + use<> {
     let Case { bytes, linear } = case.clone();
     let length = bytes.len();
-    let sizes = std::iter::successors(Some(length / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
+    let halves = std::iter::successors(Some(length / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
+    // A tag goes only as a whole.
+    let sizes = halves.chain((length > TAG).then_some(TAG));
     let (whole, zeroed) = (bytes.clone(), bytes.clone());
     let cut = sizes.flat_map(move |size| {
         let bytes = bytes.clone();

@@ -121,6 +121,15 @@ impl ObjectArgs {
         let Self { object, program, map } = self;
         Object { path: object, program, map, ..Object::default() }
     }
+
+    /// Returns the object, whose file was read: a wrong file is reported before what this machine lacks.
+    pub(super) fn read(self) -> Result<Object, Failure> {
+        let object = self.object();
+        if object.path.is_some() {
+            object.programs()?;
+        }
+        Ok(object)
+    }
 }
 
 /// Sources of scenarios.

@@ -149,7 +149,7 @@ impl Bench {
             injector.push(InjectorKind::Ring);
         }
         let tolerance = tolerance.unwrap_or_else(machine::tolerance);
-        let subject = object.object();
+        let subject = object.read()?;
         let reference = against.reference(&subject)?;
         let baseline = baseline.as_deref().map(store::read_one).transpose()?;
         if cpus.contains(&0) {
@@ -169,8 +169,8 @@ impl Bench {
         if cases.is_empty() {
             return Err(Failure::input(anyhow!("no measurement fits the options")));
         }
-        preconditions::check(1)?;
         let file = result_args.create()?;
+        preconditions::check(1)?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
         let testbed = devices.testbed(&claimed, &[])?;

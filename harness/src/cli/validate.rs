@@ -115,10 +115,11 @@ impl Validate {
         let plan = selection.plan(&scenarios)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
-        preconditions::check(jobs)?;
+        let object = object.read()?;
         let file = result_args.create()?;
+        preconditions::check(jobs)?;
         let options = LabOptions { counted: expect_action, origin, part: partition, most_frames, keep };
-        let lab = Lab::open(object.object(), options)?;
+        let lab = Lab::open(object, options)?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
         let modes: Vec<Mode> = selection.paths().iter().map(|path| path.mode).collect();

@@ -279,7 +279,9 @@ pub(super) fn choose_map<'m>(
             let available = maps.iter().map(name_of).collect();
             return Err(ObjectProblem::NoSuchMap { name: name.to_owned(), available });
         };
-        return match found.misfit() {
+        // Programs of ours that count nothing, such as the null program, have the map beside them.
+        let misfit = if object.path.is_none() { found.map.misfit() } else { found.misfit() };
+        return match misfit {
             None => Ok(found.map),
             Some(misfit) => Err(ObjectProblem::NotACounter { name: name.to_owned(), misfit }),
         };

@@ -150,17 +150,22 @@ pub fn of_kernel(messages: &[KernelMessage]) -> Vec<Finding> {
         mode: None,
         message: format!("the kernel printed: {}", message.text),
     };
-    let explained = |(at, message): (usize, &KernelMessage)| {
+    // Returns true for a line between the mark and the warning. It may read like a fault of its own.
+    let explains = |at: usize| match messages.get(at.saturating_sub(1)..) {
+        Some([cut, _, warning, ..]) if at > 0 => {
+            cut.text.contains(CUT_HERE) && warning.text.starts_with("WARNING: ")
+        }
+        _ => false,
+    };
+    let told = |(at, message): (usize, &KernelMessage)| {
         let mut fault = fault(message);
-        if let [.., cut, why] = &messages[..at]
-            && cut.text.contains(CUT_HERE)
-            && !is_fault(why)
-        {
-            fault.message = format!("{}: {}", fault.message, why.text);
+        if at > 0 && explains(at - 1) {
+            fault.message = format!("{}: {}", fault.message, messages[at - 1].text);
         }
         fault
     };
-    messages.iter().enumerate().filter(|(_, message)| is_fault(message)).map(explained).collect()
+    let faults = messages.iter().enumerate().filter(|(at, message)| is_fault(message) && !explains(*at));
+    faults.map(told).collect()
 }
 
 /// The line that begins a warning; `WARN(condition, format, ...)` prints its explanation behind it and before `WARNING:`
