@@ -25,8 +25,8 @@ use std::{
 };
 
 use cli::{
-    Result, expect, expect_code, expect_one_error, read_result, run, signal, stderr, stdout, unprivileged,
-    xdproof,
+    Result, expect, expect_code, expect_one_error, printed, read_result, run, signal, stderr, stdout,
+    unprivileged, xdproof,
 };
 use libtest_mimic::{Arguments, Trial as Test};
 use objects::{Compiled, compiler};
@@ -98,7 +98,7 @@ const PRIVILEGED: &[Case] = &[
     ("a_result_is_written_that_adds_up_and_is_a_baseline", result_and_baseline),
     ("a_baseline_that_has_nothing_of_it_judges_nothing", foreign_baseline),
     ("interrupted_it_ends_with_what_there_is", interrupted),
-    ("an_object_that_changes_meanwhile_is_found_out", changed_meanwhile),
+    ("an_object_that_changes_meanwhile_changes_nothing", changed_meanwhile),
     ("what_is_offered_is_what_arrives", offered),
     ("a_scenarios_frames_are_what_is_measured", scenario),
     ("live_frames_that_a_veth_does_not_take_make_a_trial_void", lost_live_frames),
@@ -247,7 +247,7 @@ fn counted_at_once() -> Result {
     let path = ["--mode", "generic", "--injector", "ring", "--cpus", "2", "--size", "64", "--budget", "20s"];
     let output = bench(&[&["--object", object.as_str()][..], &path].concat())?;
     expect_code(&output, 4)?;
-    let told = stderr(&output);
+    let told = printed(&output);
     expect(told.contains("`count_by_protoc") && told.contains(" and counted "), "not the program", &output)
 }
 
@@ -349,15 +349,27 @@ fn interrupted() -> Result {
 
 fn changed_meanwhile() -> Result {
     let (measured, other) = (Compiled::new(&[])?, Compiled::new(&["SLOW=1"])?);
+    let out = tempfile::tempdir()?;
     let mut command = xdproof();
-    command.args(["bench", "--injector", "test_run", "--budget", "20s", "--tolerance", "1%", "--object"]);
-    let mut child = command.arg(measured.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    command.args(["bench", "--injector", "test_run", "--mix", "udp", "--budget", "6s", "--tolerance", "1%"]);
+    command.arg("--out").arg(out.path()).arg("--object").arg(measured.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
     lines.next().ok_or("it ended at once")??;
     // At once, as a linker does it: there is never half an object.
     fs::rename(other.path(), measured.path())?;
+    lines.try_for_each(|line| line.map(drop))?;
     let output = child.wait_with_output()?;
-    expect_one_error(&output, 3, &["an object file changed while it was measured"])
+    // A busy machine may leave it inconclusive.
+    expect(matches!(output.status.code(), Some(0 | 4)), "the run failed", &output)?;
+    let result: RunResult = serde_json::from_value(read_result(out.path())?)?;
+    let subjects = result.measurements.iter().map(|measurement| &measurement.subject);
+    // Programs are loaded anew in every round; the last of them is described.
+    expect(subjects.clone().count() == 1, "nothing was measured", &output)?;
+    for subject in subjects {
+        expect(subject.tag == result.environment.program.tag, "another program was measured", &output)?;
+    }
+    Ok(())
 }
 
 fn offered() -> Result {

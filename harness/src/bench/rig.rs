@@ -45,12 +45,6 @@ pub(super) struct BenchRig {
 }
 
 impl BenchRig {
-    /// Returns the tags of the programs.
-    pub(super) fn tags(&self) -> [Option<String>; 3] {
-        [ProgramRole::Null, ProgramRole::Subject, ProgramRole::Reference]
-            .map(|role| self.programs.describe(role).map(|program| program.tag))
-    }
-
     pub(super) fn program(&self, role: ProgramRole, second: bool) -> Result<&Loaded, BenchError> {
         let missing = || io::Error::other("a program is not loaded").into();
         self.programs.get(role, second).ok_or_else(missing)

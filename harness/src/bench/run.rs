@@ -8,7 +8,6 @@
 
 use std::{
     collections::HashMap,
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -57,8 +56,7 @@ fn blocks_in_a_round(cases: usize) -> [u32; 2] {
 ///
 /// # Errors
 ///
-/// An object that cannot be measured or that changes meanwhile, a machine that cannot be read, a reporter
-/// that fails.
+/// An object that cannot be measured, a machine that cannot be read, a reporter that fails.
 pub fn run(
     order: &BenchOrder,
     cancelled: &AtomicBool,
@@ -94,14 +92,10 @@ pub fn run(
         }
         state.unmeasured = rig.warm_up(state, length).err().map(|Obstacle(why)| why);
     }
-    let tags = rig.tags();
     let mut round = 0;
     'measuring: loop {
         if round > 0 {
             rig.programs.reload()?;
-            if rig.tags() != tags {
-                return Err(io::Error::other("an object file changed while it was measured").into());
-            }
         }
         round += 1;
         for state in &mut states {
