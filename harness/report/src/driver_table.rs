@@ -44,7 +44,7 @@ struct Span {
     cells: Cells,
 }
 
-/// What must be equal in cells that share a row.
+/// Properties that are equal in all cells of a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Likeness {
     /// The verdicts, and the numbers of failures.

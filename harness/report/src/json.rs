@@ -69,7 +69,7 @@ impl JsonFile {
     ) -> io::Result<()> {
         let length = |(bytes, times): (&[u8], u64)| times.saturating_mul(bytes.len() as u64);
         let all = frames.clone().map(length).fold(0, u64::saturating_add);
-        // Where repeats make it too long, each distinct frame is there once.
+        // A file that repeats would make too long has each distinct frame once.
         let times =
             |times: u64| if all > MAX_PCAP { 1 } else { usize::try_from(times).unwrap_or(usize::MAX) };
         let each = frames.flat_map(|(bytes, its)| std::iter::repeat_n(bytes, times(its)));

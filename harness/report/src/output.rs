@@ -58,7 +58,7 @@ impl OutputFile {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = || openat(&directory, &temporary, flags, Mode::from_raw_mode(0o666));
         let file = create().or_else(|error| match error {
-            // Of a process that was killed and had this number.
+            // A process that was killed and had this number left it.
             Errno::EXIST => {
                 unlinkat(&directory, &temporary, AtFlags::empty())?;
                 create()

@@ -183,7 +183,7 @@ fn check_options(checks: &mut Checks) {
 
 /// Does each thing that a run does, as far as the things that it builds upon work.
 fn run_trials(checks: &mut Checks) {
-    // What keeps everything from running is no sign of an old kernel.
+    // A cause that keeps everything from running says nothing about the age of the kernel.
     let obstacle = preconditions::check(1).err();
     let fix = |fix| if obstacle.is_some() { "fix the preconditions first" } else { fix };
     let root = fix("run as root, on a kernel with the options above");

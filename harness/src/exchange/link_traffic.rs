@@ -21,7 +21,7 @@ const CDP: [u8; 6] = [0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc];
 /// some seconds after it came up.
 const IGMP: u8 = 2;
 
-/// What IPv6 has in IGMP's place: a hop-by-hop header with a router alert, and `ICMPv6` behind it (RFC 3810, section 5). A bridge sends
+/// IPv6's counterpart of IGMP: a hop-by-hop header with a router alert, and `ICMPv6` behind it (RFC 3810, section 5). A bridge sends
 /// queries and reports (`br_ip6_multicast_alloc_query()`, `br_ip6_multicast_join_snoopers()` of `net/bridge/br_multicast.c`).
 const HOP_BY_HOP: u8 = 0;
 const ICMPV6: u8 = 58;

@@ -25,7 +25,7 @@ pub struct Ran {
     pub passed: FrameSequence,
     /// The verdicts that it returned, and how often each.
     pub verdicts: BTreeMap<u32, u64>,
-    /// How far CPUs that ran it at the same time overlapped; none where they did not.
+    /// Overlap of the CPUs that ran it at the same time; none if they did not.
     pub overlap: Option<Overlap>,
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Type {
 /// A member of a structure or an entry of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Of a member; 0 for an entry.
+    /// Type of a member; 0 for an entry.
     pub(super) name: u32,
     pub(super) kind: u32,
     /// In bits for a member, in bytes for an entry.

@@ -46,7 +46,7 @@ pub enum ExternProblem {
     NoKernelTypes { symbol: String },
 }
 
-/// What an extern symbol becomes.
+/// Replacement of an extern symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resolved {
     /// A place in the values of the options.

@@ -41,7 +41,7 @@ pub enum LinkError {
 pub(super) struct Patch {
     /// Index in the function.
     pub(super) instruction: usize,
-    /// What the source register says that the number is (`BPF_PSEUDO_*`).
+    /// Meaning of the number, in the source register (`BPF_PSEUDO_*`).
     pub(super) meaning: u8,
     pub(super) number: i32,
     /// The second half of a load of 64 bits; none for a call.

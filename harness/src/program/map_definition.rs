@@ -57,12 +57,12 @@ pub(super) struct MapDefinition {
     pub(super) numbered: bool,
     /// The map that a map of maps holds.
     pub(super) inner: Option<Box<MapDefinition>>,
-    /// What the object itself puts into the map: the slot, and the symbol that is in it.
+    /// Contents that the object puts into the map: each slot, and the symbol that is in it.
     pub(super) slots: Vec<(u32, usize)>,
     /// The section and the bytes that it is defined by.
     pub(super) section: usize,
     pub(super) place: Range<u64>,
-    /// Where its slots begin, in bytes from the start of the definition.
+    /// Offset of its slots, in bytes from the start of the definition.
     pub(super) values_at: Option<u64>,
 }
 

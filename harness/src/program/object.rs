@@ -24,7 +24,7 @@ pub struct Object {
     pub program: Option<String>,
     /// The map's name; none: the only map that can be the counter, or [`xdproof_ebpf::abi::MAP_NAME`] of the built-in object.
     pub map: Option<String>,
-    /// What the file held when it was read first.
+    /// Bytes of the file, as they were when it was first read.
     pub contents: Contents,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 /// Trials in a row that fail on the testbed before the run ends.
 const MOST: usize = 3;
 
-/// What went wrong with a testbed.
+/// Faults of a testbed so far.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Failures since the last trial that did not fail on it.

@@ -30,7 +30,7 @@ pub struct NewMap<'a> {
     pub entries: u32,
     /// `BPF_F_*`.
     pub flags: u32,
-    /// What it means depends on the type of the map.
+    /// Its meaning depends on the type of the map.
     pub extra: u64,
     pub numa_node: u32,
     /// A map like those that a map of maps will hold.

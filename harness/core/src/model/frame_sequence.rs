@@ -15,7 +15,7 @@ pub struct FrameSequence {
     bytes: Vec<u8>,
     /// The end of each in these bytes.
     ends: Vec<usize>,
-    /// How many times each occurs.
+    /// Number of times that each occurs.
     totals: Vec<u64>,
     /// The numbers of the frames by the hash of their bytes.
     numbers: HashTable<u32>,

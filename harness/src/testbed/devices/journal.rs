@@ -434,7 +434,7 @@ impl JournaledRun {
             return Ok(true);
         }
         let devices = &mut self.journal.devices;
-        // What failed may concern all of them, as the order of their routes does.
+        // A failure may concern all of them, as the order of their routes does.
         if failed.iter().all(|name| devices.iter().any(|device| device.name.as_ref() == *name)) {
             for device in devices {
                 device.is_restored |= !failed.contains(device.name.as_ref());

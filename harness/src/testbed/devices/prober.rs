@@ -75,7 +75,7 @@ pub enum PathError {
     Fault(String),
 }
 
-/// What became of frames that were sent at once.
+/// Fate of frames that were sent at once.
 pub(super) struct Exchanged {
     pub(super) arrived: FrameSequence,
     /// The tester's device has taken all of them.

@@ -14,7 +14,7 @@ const FORWARD_DELAY: std::ops::Range<usize> = 50..52;
 /// The longest forward delay that the standard allows (IEEE 802.1D, table 8-3).
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What a switch says about the spanning tree.
+/// Spanning-tree state that a switch announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanningTree {
     /// Nothing.

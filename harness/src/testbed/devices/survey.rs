@@ -54,7 +54,7 @@ pub(super) struct Survey<'a> {
     tell: Tell<'a>,
 }
 
-/// What one sending of frames has shown.
+/// Result of sending the frames once.
 #[derive(Default)]
 struct Pass {
     missing: Vec<usize>,
