@@ -46,15 +46,18 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Returns true if the kernel refused a frame as such: EINVAL, EMSGSIZE for one beyond the MTU (`packet_snd`), or ENOMEM for
-    /// one of more fragments than an skb has (`bpf_prog_test_run_xdp`).
+    /// Returns true if the kernel refused a frame as such: EINVAL, EMSGSIZE for one beyond the MTU (`packet_snd`) or, in a test run
+    /// of a kernel without multi-buffer frames, beyond a page (`bpf_test_init` of Linux 5.10), or ENOMEM for one of more fragments
+    /// than an skb has (`bpf_prog_test_run_xdp`).
     #[must_use]
     pub fn refused_frame(&self) -> bool {
         let is = |source: &io::Error, errno: Errno| source.raw_os_error() == Some(errno.raw_os_error());
         let invalid = |source: &io::Error| source.kind() == io::ErrorKind::InvalidInput;
         match self {
             Self::Send(SendError { source, .. }) => invalid(source) || is(source, Errno::MSGSIZE),
-            Self::TestRun { source } => invalid(source) || is(source, Errno::NOMEM),
+            Self::TestRun { source } => {
+                invalid(source) || is(source, Errno::MSGSIZE) || is(source, Errno::NOMEM)
+            }
             _ => false,
         }
     }
