@@ -237,7 +237,7 @@ fn a_pass_is_worth_the_faults_that_its_scenarios_find() {
     assert!(power[0].found > 100, "{:?}", power[0].missed);
     let one = of(clean().into_iter().take(1).collect(), Vec::new());
     assert!(detection_power::power(&one.results[0])[0].found < power[0].found);
-    // What failed vouches for nothing.
+    // A failed run proves nothing.
     assert_eq!(detection_power::power(&of(failed(), Vec::new()).results[0])[0].found, 0);
     assert!(page(&all).contains(&format!(
         "The scenarios that passed here detect {} of {} planted faults.",

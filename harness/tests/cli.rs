@@ -475,7 +475,7 @@ fn full_stderr() -> Result {
     Ok(())
 }
 
-/// What a container may lack is no fault of the object.
+/// A missing /sys is no fault of the object.
 fn without_sys() -> Result {
     for arguments in ["validate --scenario ipv4/udp", "watch lo"] {
         let script = format!("umount --lazy /sys && exec {} {arguments}", env!("CARGO_BIN_EXE_xdproof"));

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         table().keys().filter(|known| !is_update() && !mutants.contains(known)).collect();
     if !stale.is_empty() {
         return privilege::broken(&format!(
-            "the table has {stale:?}, which are no mutants; {UPDATE}=1 mends that"
+            "the table has {stale:?}, which are no mutants; {UPDATE}=1 updates it"
         ));
     }
     let obstacle = privilege::obstacle();
@@ -179,7 +179,7 @@ impl Subject<'_> {
                 if finds != does {
                     let what = if finds { "finds it" } else { "does not find it" };
                     return Err(format!(
-                        "{} {what} by {path}, against the table; {UPDATE}=1 mends that",
+                        "{} {what} by {path}, against the table; {UPDATE}=1 updates it",
                         scenario.id
                     )
                     .into());
@@ -214,7 +214,7 @@ fn detect(object: &Path, mutant: &str, scenarios: &[Scenario], found: &Found) ->
         return found_by(Finders::new(&test_run, &native, &generic));
     }
     let stored =
-        table().get(mutant).ok_or_else(|| format!("the table does not know it; {UPDATE}=1 mends that"))?;
+        table().get(mutant).ok_or_else(|| format!("the table does not know it; {UPDATE}=1 updates it"))?;
     let (many, few): (Vec<_>, Vec<_>) = scenarios.iter().partition(|scenario| scenario.sent() > MANY);
     let by = subject.finders(few.iter().copied(), TEST_RUN);
     let is_few = |id: &&str| few.iter().any(|scenario| scenario.id.as_ref() == *id);
@@ -223,7 +223,7 @@ fn detect(object: &Path, mutant: &str, scenarios: &[Scenario], found: &Found) ->
     if by != of_table {
         let [new, gone] = [&by - &of_table, &of_table - &by];
         return Err(format!(
-            "found by {new:?} too, and not by {gone:?}, against the table; {UPDATE}=1 mends that"
+            "found by {new:?} too, and not by {gone:?}, against the table; {UPDATE}=1 updates it"
         )
         .into());
     }

@@ -272,7 +272,7 @@ tc class add dev tester parent 1: classid 1:2 htb rate 8kbit burst 1 cburst 1
 tc filter add dev tester parent 1: protocol ip u32 match u8 0xee 0xff at 28 flowid 1:2
 ";
 
-/// Whether this kernel has a qdisc that delays some frames, and a program that sets it up.
+/// Returns true if this kernel has a qdisc that delays some frames, and a program that sets it up.
 fn delays() -> bool {
     let made = format!("ip link add tester type veth peer name dut\n{DELAYS}");
     let made = Command::new("unshare").args(["--net", "sh", "-ec", &made]).output();

@@ -34,10 +34,10 @@ use xdproof::{
     testbed::VethTestbed,
 };
 
-/// How long all of them may take.
+/// Time for all of them.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// What the file begins with.
+/// First lines of the file.
 const HEADER: &str = "\
 # Speed ratios that are to hold on any machine: the subject's over the reference's (see harness/src/measure/case.rs for the ids).
 # The counter against the null program; native against generic mode; full frames against the smallest.
@@ -57,13 +57,13 @@ struct Snapshot {
 #[serde(deny_unknown_fields)]
 struct Band {
     id: String,
-    /// What was measured when it was last reviewed.
+    /// Ratio when it was last reviewed.
     measured: f64,
     low: f64,
     high: f64,
 }
 
-/// What became of a ratio.
+/// Outcome of a ratio.
 #[derive(Debug, PartialEq)]
 enum Finding {
     Within,
@@ -115,7 +115,7 @@ fn updates() -> bool {
     std::env::var("INSTA_UPDATE").as_deref() == Ok("always")
 }
 
-/// What is measured for the snapshots.
+/// Measurements for the snapshots.
 fn cases() -> Result<Vec<Case>, Failed> {
     let udp = |size| Traffic::of(Mix::Udp, size);
     let wanted = |injectors: &[InjectorKind], mixes: &[Mix]| Wanted {

@@ -98,7 +98,7 @@ pub(crate) fn deleted() -> Result {
         host.delete_link(index)
     })?;
     let host = run.expect_end("d0 was deleted or moved to another network namespace")?;
-    // What cannot be restored is kept until it is discarded.
+    // A journal that cannot be undone is kept until it is discarded.
     expect(host.has("t0")?, "the tester is not restored")?;
     expect(host.restore(1)?.contains("the device has vanished"), "it is not reported")?;
     expect_code(&host.xdproof(&["restore", "--discard"])?, 0)

@@ -48,11 +48,11 @@ fn finding(severity: Severity, message: &str) -> Finding {
     }
 }
 
-/// Two kernels: a trial that broke, one that was mended, one that is new, one that is gone, and one that is as it was; a rate
+/// Two kernels: a trial that broke, one that was fixed, one that is new, one that is gone, and one that is as it was; a rate
 /// that is slower, one that is faster, one that is noise, and one that is as it was; findings, likewise.
 fn planted() -> [RunResult; 2] {
-    let old = [("same", Pass), ("known", Xfail), ("breaks", Pass), ("mends", Fail), ("vanishes", Pass)];
-    let new = [("same", Pass), ("known", Xfail), ("breaks", Fail), ("mends", Pass), ("comes", Pass)];
+    let old = [("same", Pass), ("known", Xfail), ("breaks", Pass), ("mixes", Fail), ("vanishes", Pass)];
+    let new = [("same", Pass), ("known", Xfail), ("breaks", Fail), ("mixes", Pass), ("comes", Pass)];
     let flat = [("path/same", 100.0), ("path/slower", 100.0), ("path/faster", 100.0), ("path/noisy", 100.0)];
     let changed = [("path/same", 100.0), ("path/slower", 110.0), ("path/faster", 90.0)];
     let mut old = result("6.1", trials(&old), rates(&flat));
@@ -73,7 +73,7 @@ fn exactly_what_was_planted_is_reported() {
     let planted = [
         ("breaks", ChangeKind::Regressed),
         ("comes", ChangeKind::New),
-        ("mends", ChangeKind::Fixed),
+        ("mixes", ChangeKind::Fixed),
         ("vanishes", ChangeKind::Lost),
     ];
     assert_eq!(fates, planted);
@@ -210,7 +210,7 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
     let told = said(&output, 1);
     let whole = unwrapped(&told);
     let lines: Vec<&str> = whole.lines().collect();
-    // What got worse stands last, above the summary.
+    // Regressions are printed last, above the summary.
     let starts = [
         "gone         finding: wrong statistics on veth: gone",
         "new          finding: wrong statistics on veth: came",
@@ -218,7 +218,7 @@ fn the_command_writes_each_form_and_exits_by_what_got_worse() {
         "IMPROVED     path/faster",
         "INCONCLUSIVE path/noisy",
         "new          comes::native::pnet: absent -> pass",
-        "fixed        mends::native::pnet: fail -> pass",
+        "fixed        mixes::native::pnet: fail -> pass",
         "REGRESSION   path/slower",
         "REGRESSED    breaks::native::pnet: pass -> fail: protocol 17 (udp): expected 4, got 3",
         "LOST         vanishes::native::pnet: pass -> absent",

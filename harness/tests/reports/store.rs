@@ -247,7 +247,7 @@ fn the_file_that_is_to_be_written_is_not_read() {
     assert_eq!(gather(&paths, Some(&out)).unwrap().join().unwrap().results, [new]);
 }
 
-/// What is said of a document that is not a result.
+/// Error for a document that is not a result.
 fn refusal(text: &[u8]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file: PathBuf = directory.path().join("result.json");
