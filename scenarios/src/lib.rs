@@ -27,6 +27,7 @@
 
 pub mod capture;
 pub mod capture_file;
+pub mod fixture;
 pub mod input;
 pub mod layer;
 pub mod load;
