@@ -8,12 +8,14 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::input::quoted;
 use crate::kernel::{KernelRange, KernelVersion};
+use crate::position::{Positions, Spot};
 use crate::value::{Bits, EtherType, Hex, MacAddr, Options, Protocol, Tpid};
 
 /// Longest name in bytes that is compared with those that are known.
@@ -101,7 +103,7 @@ impl Node {
         Problem::new(self.span.clone(), message)
     }
 
-    fn wrong(&self, expected: &str) -> Problem {
+    pub(crate) fn wrong(&self, expected: &str) -> Problem {
         let found = match &self.value {
             Value::Integer(value) => value.to_string(),
             Value::String(text) => quoted(text),
@@ -211,6 +213,7 @@ pub(crate) struct Bindings<'a> {
 pub(crate) struct Context<'a> {
     pub(crate) bindings: &'a Bindings<'a>,
     pub(crate) problems: &'a RefCell<Problems>,
+    pub(crate) positions: &'a Positions<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -234,6 +237,10 @@ impl<'a> Context<'a> {
         let span = node.span.clone();
         match self.bound(name) {
             Some(value) => T::read(&Node { span, value: value.clone() }),
+            None if self.bindings.names.contains(&name) => {
+                let message = format!("variable {} has no value here", quoted(&format!("${name}")));
+                Err(Problem::new(span, message).hint("only variables that make frames have one"))
+            }
             None => Err(Problem::unknown(span, "variable", name, self.bindings.names.iter().copied())),
         }
     }
@@ -243,8 +250,13 @@ impl<'a> Context<'a> {
         self.read(node).map_err(|problem| self.report_value(key, problem)).ok()
     }
 
+    /// Returns the position of the beginning of a span.
+    pub(crate) fn spot(&self, span: &Span) -> Spot {
+        self.positions.spot(span.start)
+    }
+
     /// Reports a problem with the value of a key.
-    fn report_value(&self, key: &str, problem: Problem) {
+    pub(crate) fn report_value(&self, key: &str, problem: Problem) {
         self.report(Problem { message: format!("`{key}`: {}", problem.message), ..problem });
     }
 
@@ -284,6 +296,29 @@ impl<'a> Context<'a> {
         }
         self.report(node.wrong("an array"));
         &[]
+    }
+
+    /// Returns the items of an array that is the value of a key; reports one without items.
+    pub(crate) fn items(self, key: &str, node: &'a Node) -> &'a [Node] {
+        if matches!(&node.value, Value::Array(items) if items.is_empty()) {
+            self.report_value(key, node.problem("is empty"));
+        }
+        self.array(node)
+    }
+
+    /// Reads one of a set of names.
+    pub(crate) fn choice(self, what: &str, known: &[&str], node: &Node) -> Option<String> {
+        let name: String = self.keep(self.read(node))?;
+        if known.contains(&name.as_str()) {
+            return Some(name);
+        }
+        self.report(Problem::unknown(node.span.clone(), what, &name, known.iter().copied()));
+        None
+    }
+
+    /// Reads some of a set of names.
+    pub(crate) fn choices(self, what: &str, known: &[&str], node: &'a Node) -> Vec<String> {
+        self.array(node).iter().filter_map(|node| self.choice(what, known, node)).collect()
     }
 }
 
@@ -450,16 +485,21 @@ impl Field for Node {
     }
 }
 
+/// Reads a string by the `FromStr` of a type.
+pub(crate) fn parse_text<T: FromStr>(node: &Node, expected: &str) -> Result<T, Problem> {
+    match &node.value {
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+    .ok_or_else(|| node.wrong(expected))
+}
+
 /// Types that are read from a string by their `FromStr`, with their names in an error.
 macro_rules! parsed_fields {
     ($($field:ty: $expected:expr),* $(,)?) => {
         $(impl Field for $field {
             fn read(node: &Node) -> Result<Self, Problem> {
-                match &node.value {
-                    Value::String(text) => text.parse().ok(),
-                    _ => None,
-                }
-                .ok_or_else(|| node.wrong($expected))
+                parse_text(node, $expected)
             }
         })*
     };

@@ -355,6 +355,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::document::{Bindings, Context, Node, Value};
+    use crate::position::Positions;
     use crate::value::Hex;
 
     /// Crafts layers written as `ipv4 ttl = 1, dscp = 2 / udp`.
@@ -366,7 +367,8 @@ pub(crate) mod tests {
         let root = Node::parse(&format!("layers = [{}]", layers.collect::<String>())).unwrap();
         let Value::Table(entries) = &root.value else { unreachable!("the root is a table") };
         let problems = RefCell::default();
-        let context = Context { bindings: &Bindings::default(), problems: &problems };
+        let positions = Positions::new("");
+        let context = Context { bindings: &Bindings::default(), problems: &problems, positions: &positions };
         let layers = context.array(&entries[0].1).iter().map(|node| Layer::read(context, node));
         let layers = layers.collect::<Option<Vec<_>>>().unwrap_or_else(|| panic!("{:?}", problems.borrow()));
         Frame::craft(layers, 1)

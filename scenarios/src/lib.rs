@@ -35,14 +35,19 @@ pub mod oracle;
 
 mod capture_error;
 mod capture_frames;
+mod conditions;
 mod describe;
 mod document;
+mod files;
 mod frame;
+mod frames;
 mod kernel;
+mod load_error;
 mod matrix;
 mod model;
 mod pcap;
 mod pcapng;
+mod position;
 mod value;
 
 pub use describe::describe;

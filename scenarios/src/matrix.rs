@@ -39,22 +39,26 @@ impl Matrix {
         Self(variables.collect())
     }
 
-    /// Returns every combination of values of the variables in `node`; without variables, one that binds nothing.
+    /// Returns every combination of values of the variables in some nodes; without variables, one that binds nothing. Too
+    /// many are an error at `place`.
     pub(crate) fn bindings<'a>(
         &'a self,
-        node: &Node,
+        place: &Node,
+        nodes: &[&Node],
     ) -> Result<impl ExactSizeIterator<Item = Bindings<'a>> + use<'a>, Problem> {
         let mut wanted = HashSet::new();
-        node.visit_variables(&mut |name| {
-            wanted.insert(name);
-        });
+        for node in nodes {
+            node.visit_variables(&mut |name| {
+                wanted.insert(name);
+            });
+        }
         let is_wanted = |variable: &&Variable| wanted.contains(variable.key.name.as_str());
         let variables: Vec<&Variable> = self.0.iter().filter(is_wanted).collect();
         let mut count = 1;
         for variable in &variables {
             count *= variable.values.len();
             if count > MAX_FRAMES {
-                return Err(node.problem(format!("the matrix makes more than {MAX_FRAMES} frames")));
+                return Err(place.problem(format!("the matrix makes more than {MAX_FRAMES} frames")));
             }
         }
         let names: Rc<[&str]> = self.0.iter().map(|variable| variable.key.name.as_str()).collect();
