@@ -377,6 +377,11 @@ impl<'a> Table<'a> {
         self.context.take(key, node)
     }
 
+    /// Returns true if a key was not asked for so far.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.entries.iter().any(|(key, _)| !self.asked.contains(&key.name.as_str()))
+    }
+
     /// Ends the reading: reports unknown keys, or else the mandatory ones that are absent. If there are both, one is likely
     /// the other misspelt.
     pub(crate) fn finish(self) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::capture_file;
-use crate::document::{Context, Node, Problem, Table};
+use crate::document::{Context, Node, Problem, Table, Value};
 use crate::frame::Frame;
 use crate::input::{self, LAYERS, SCENARIO_FRAME_BYTES, SCENARIO_FRAMES, SENT_FRAMES, quoted};
 use crate::layer::{Layer, Layers};
@@ -122,6 +122,23 @@ impl<'a> FrameList<'a> {
 /// Returns the bytes of memory that a frame takes.
 pub(crate) fn memory(frame: &Frame) -> usize {
     size_of::<Frame>() + frame.bytes.len() + frame.layers.len() * size_of::<Layer>()
+}
+
+/// Returns all `[[frame]]` of a file, which must have one.
+pub(crate) fn nodes<'a>(table: &mut Table<'a>) -> &'a [Node] {
+    match table.node("frame") {
+        Some(node) if matches!(node.value, Value::Table(_)) => {
+            table.context.report(node.problem("expected an array, found a table").hint("write `[[frame]]`"));
+            &[]
+        }
+        Some(node) if !matches!(&node.value, Value::Array(nodes) if nodes.is_empty()) => {
+            table.context.array(node)
+        }
+        _ => {
+            table.missing("frame");
+            &[]
+        }
+    }
 }
 
 /// A `[[frame]]`, of which frames are made for one combination of the values of its variables after another.

@@ -113,10 +113,7 @@ fn read_scenario(
     let summary: Option<String> = table.require("summary");
     let tags = table.take("tags").unwrap_or_default();
     let matrix = table.node("matrix").map(|node| Matrix::read(context, node)).unwrap_or_default();
-    let nodes = table.node("frame").map(|node| context.array(node)).unwrap_or_default();
-    if nodes.is_empty() {
-        table.missing("frame");
-    }
+    let nodes = frames::nodes(&mut table);
     matrix.report_unused(context, nodes);
     let mut frames = FrameList::new(MadeFor::Scenario, open);
     for node in nodes {
