@@ -52,8 +52,9 @@ pub use sys::{CounterArray, CounterReading};
 /// `bpf(2)` for a loader of objects: maps, types, programs, test runs.
 pub mod bpf {
     pub use crate::sys::{
-        LoadedProgram, NewMap, NewProgram, ProgramTypes, TestRun, TestRunOutcome, create_map,
-        describe_program, freeze_map, load_types, load_xdp_program, test_run, update_map,
+        BpfMap, LoadedProgram, MapInfo, NewMap, NewProgram, ProgramPlace, ProgramTypes, TestRun,
+        TestRunOutcome, create_map, describe_program, freeze_map, load_types, load_xdp_program,
+        open_pinned_program, open_program, program_maps, read_types, test_run, update_map,
     };
 }
 pub use worker::Worker;

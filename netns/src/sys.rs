@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "system calls with pointers to structures of the kernel's ABI")]
 
 mod bpf;
+mod bpf_map;
 mod bpf_object;
 mod counter_array;
 mod device;
@@ -20,9 +21,10 @@ pub(crate) use bpf::{
     LinkInfo, create_xdp_link, link_by_id, link_info, next_link, pin, pinned, program_by_id, tcx_programs,
     update_link,
 };
+pub use bpf_map::{BpfMap, MapInfo, open_pinned_program, open_program, program_maps, read_types};
 pub use bpf_object::{
-    LoadedProgram, NewMap, NewProgram, ProgramTypes, TestRun, TestRunOutcome, create_map, describe_program,
-    freeze_map, load_types, load_xdp_program, test_run, update_map,
+    LoadedProgram, NewMap, NewProgram, ProgramPlace, ProgramTypes, TestRun, TestRunOutcome, create_map,
+    describe_program, freeze_map, load_types, load_xdp_program, test_run, update_map,
 };
 pub use counter_array::{CounterArray, CounterReading};
 pub(crate) use device::{add_multicast, driver_info, driver_statistics, namespace_kind};

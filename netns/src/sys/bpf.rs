@@ -124,10 +124,10 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 }
 
 #[repr(C)]
-struct ById {
-    id: u32,
-    next: u32,
-    flags: u32,
+pub(super) struct ById {
+    pub(super) id: u32,
+    pub(super) next: u32,
+    pub(super) flags: u32,
 }
 
 /// Opens a `bpf_link` by its id: `bpf(BPF_LINK_GET_FD_BY_ID)`, Linux 5.8, `CAP_SYS_ADMIN`

@@ -48,7 +48,19 @@ pub struct NewProgram<'a> {
     pub license: &'a CStr,
     /// `BPF_F_*`.
     pub flags: u32,
+    pub place: ProgramPlace,
     pub types: Option<ProgramTypes<'a>>,
+}
+
+/// The place at which an XDP program will run (`enum bpf_attach_type`).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ProgramPlace {
+    #[default]
+    Device,
+    /// Behind an entry of a devmap (Linux 5.8).
+    Devmap,
+    /// Behind an entry of a cpumap (Linux 5.9).
+    Cpumap,
 }
 
 /// The types of a program's functions and the source of its lines.
@@ -64,6 +76,8 @@ pub struct ProgramTypes<'a> {
 /// The kernel's description of a loaded program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedProgram {
+    /// `enum bpf_prog_type`.
+    pub kind: u32,
     pub id: u32,
     /// At most 15 bytes.
     pub name: String,
@@ -267,6 +281,8 @@ pub fn load_xdp_program(program: &NewProgram<'_>, log: Option<&mut [u8]>) -> io:
     }
     const BPF_PROG_LOAD: c_int = 5;
     const BPF_PROG_TYPE_XDP: u32 = 6;
+    const BPF_XDP_DEVMAP: u32 = 33;
+    const BPF_XDP_CPUMAP: u32 = 35;
     const BPF_XDP: u32 = 37;
     /// `BPF_LOG_LEVEL1`.
     const EACH_INSTRUCTION: u32 = 1;
@@ -274,7 +290,7 @@ pub fn load_xdp_program(program: &NewProgram<'_>, log: Option<&mut [u8]>) -> io:
     /// `struct bpf_func_info` and `struct bpf_line_info`.
     const FUNCTION: u32 = 8;
     const LINE: u32 = 16;
-    let &NewProgram { name, instructions, license, flags, types } = program;
+    let &NewProgram { name, instructions, license, flags, place, types } = program;
     let mut load = Load {
         kind: BPF_PROG_TYPE_XDP,
         instructions: narrow(instructions.len() / INSTRUCTION)?,
@@ -282,7 +298,11 @@ pub fn load_xdp_program(program: &NewProgram<'_>, log: Option<&mut [u8]>) -> io:
         license: license.as_ptr() as u64,
         flags,
         name: object_name(name),
-        attach_type: BPF_XDP,
+        attach_type: match place {
+            ProgramPlace::Device => BPF_XDP,
+            ProgramPlace::Devmap => BPF_XDP_DEVMAP,
+            ProgramPlace::Cpumap => BPF_XDP_CPUMAP,
+        },
         ..Load::default()
     };
     if let Some(ProgramTypes { btf, functions, lines }) = types {
@@ -332,6 +352,7 @@ pub fn describe_program(program: BorrowedFd<'_>) -> io::Result<LoadedProgram> {
     unsafe { object_info(program, &mut info) }?;
     let name = info.name.split(|&byte| byte == 0).next().unwrap_or_default();
     Ok(LoadedProgram {
+        kind: info.kind,
         id: info.id,
         name: String::from_utf8_lossy(name).into_owned(),
         tag: info.tag,
@@ -441,7 +462,14 @@ mod tests {
         let Some(_privileged) = namespace() else { return };
         // r0 = XDP_PASS; exit
         let code = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-        let new = NewProgram { name: "pass", instructions: &code, license: c"MIT", flags: 0, types: None };
+        let new = NewProgram {
+            name: "pass",
+            instructions: &code,
+            license: c"MIT",
+            flags: 0,
+            place: ProgramPlace::Device,
+            types: None,
+        };
         let program = load_xdp_program(&new, None).unwrap();
         let described = describe_program(program.as_fd()).unwrap();
         assert_eq!((described.name.as_str(), described.runs), ("pass", 0));

@@ -152,7 +152,7 @@ impl CounterReading {
 }
 
 /// Counts the possible CPUs, the number of values in an entry of a per-CPU map (`num_possible_cpus()`).
-fn possible_cpus() -> io::Result<usize> {
+pub(super) fn possible_cpus() -> io::Result<usize> {
     const LIST: &str = "/sys/devices/system/cpu/possible";
     let list = fs::read_to_string(LIST)?;
     count_cpus(&list)
