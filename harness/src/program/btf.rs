@@ -35,8 +35,9 @@ pub(super) mod kind {
     pub(in crate::program) const ENUM64: u32 = 19;
 }
 
-/// `BTF_INT_SIGNED` and `BTF_INT_BOOL`, in the first byte of an integer's encoding.
+/// `BTF_INT_SIGNED`, `BTF_INT_CHAR` and `BTF_INT_BOOL`, in the first byte of an integer's encoding.
 const SIGNED: u32 = 1;
+const CHARACTER: u32 = 2;
 const BOOL: u32 = 4;
 
 /// A type: its head, and everything behind it in words.
@@ -57,6 +58,16 @@ pub(super) struct Part {
     pub(super) kind: u32,
     /// In bits for a member, in bytes for an entry.
     pub(super) offset: u32,
+}
+
+/// A member of a structure or a union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) name: u32,
+    pub(super) kind: u32,
+    pub(super) bit_offset: u32,
+    /// 0 if it is no bit field.
+    pub(super) bit_width: u32,
 }
 
 /// The meaning of a value, as far as a counter is concerned.
@@ -98,6 +109,46 @@ impl Type {
         }
     }
 
+    /// Returns the members of a structure or a union.
+    pub(super) fn members(&self) -> Vec<Member> {
+        if !matches!(self.kind(), kind::STRUCT | kind::UNION) {
+            return Vec::new();
+        }
+        let members = self.words.chunks_exact(3).map(|word| {
+            let (bit_offset, bit_width) =
+                if self.has_flag() { (word[2] & 0x00ff_ffff, word[2] >> 24) } else { (word[2], 0) };
+            Member { name: word[0], kind: word[1], bit_offset, bit_width }
+        });
+        members.collect()
+    }
+
+    /// Returns the names and values of an enumeration.
+    pub(super) fn enumerators(&self) -> Vec<(u32, i128)> {
+        match self.kind() {
+            kind::ENUM => {
+                self.words.chunks_exact(2).map(|its| (its[0], self.enumerator(its[1].into(), 32))).collect()
+            }
+            kind::ENUM64 => {
+                let value = |its: &[u32]| self.enumerator(u64::from(its[2]) << 32 | u64::from(its[1]), 64);
+                self.words.chunks_exact(3).map(|its| (its[0], value(its))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn enumerator(&self, value: u64, bits: u32) -> i128 {
+        if self.has_flag() {
+            i128::from((value << (64 - bits)).cast_signed() >> (64 - bits))
+        } else {
+            value.into()
+        }
+    }
+
+    /// Returns `kind_flag`: of a structure that it has bit fields, of an enumeration that its values have a sign.
+    pub(super) fn has_flag(&self) -> bool {
+        self.info >> 31 == 1
+    }
+
     /// Returns type and length of an array.
     pub(super) fn array(&self) -> Option<(u32, u32)> {
         (self.kind() == kind::ARRAY).then(|| (self.words[0], self.words[2]))
@@ -119,6 +170,14 @@ impl Type {
 
     pub(super) fn is_signed(&self) -> bool {
         self.encoding() & SIGNED != 0
+    }
+
+    /// Returns whether it is an integer that fills its bytes.
+    pub(super) fn is_whole_number(&self) -> bool {
+        let is_whole = |word: u32| word & 0x00ff_ffff == 8 * self.size_or_type;
+        self.kind() == kind::INT
+            && matches!(self.size_or_type, 1 | 2 | 4 | 8 | 16)
+            && self.words.first().is_some_and(|&word| is_whole(word))
     }
 
     fn encoding(&self) -> u32 {
@@ -350,6 +409,41 @@ impl Btf {
             kind::PTR => "a pointer".to_owned(),
             _ => named("a type"),
         }
+    }
+
+    /// Returns the name of a type as its source has it: that of the outermost typedef, or of the type.
+    pub(super) fn type_name(&self, id: u32) -> String {
+        self.name_within(id, DEPTH)
+    }
+
+    fn name_within(&self, id: u32, depth: u32) -> String {
+        let unknown = || "an unknown type".to_owned();
+        let (Some(one), Some(depth)) = (self.get(id), depth.checked_sub(1)) else { return unknown() };
+        let name = self.string(one.name);
+        let tagged = |tag: &str| if name.is_empty() { tag.to_owned() } else { format!("{tag} {name}") };
+        match one.kind() {
+            kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                self.name_within(one.size_or_type, depth)
+            }
+            kind::STRUCT => tagged("struct"),
+            kind::UNION => tagged("union"),
+            kind::ENUM | kind::ENUM64 => tagged("enum"),
+            kind::PTR => "a pointer".to_owned(),
+            kind::ARRAY => match one.array() {
+                Some((element, length)) => format!("{}[{length}]", self.name_within(element, depth)),
+                None => unknown(),
+            },
+            _ if name.is_empty() => unknown(),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Returns whether a type is `char`, as far as it is not told apart from a small integer otherwise.
+    pub(super) fn is_character(&self, id: u32) -> bool {
+        self.resolve(id).is_some_and(|(_, one)| {
+            let named = self.string(one.name) == "char" || one.encoding() & CHARACTER != 0;
+            one.kind() == kind::INT && one.size_or_type == 1 && named
+        })
     }
 
     /// Returns the number and the entries of a section of variables.

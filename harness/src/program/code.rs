@@ -137,10 +137,11 @@ impl<'e, 'd> Code<'e, 'd> {
         Self { elf, maps, functions, function_places, map_places }
     }
 
-    /// Returns everything that a program needs, if nothing of it is missing.
-    pub(super) fn reach(&self, program: usize) -> Result<Reach, CodeProblem> {
+    /// Returns everything that a program needs, together with `further` ones, if nothing of it is missing.
+    pub(super) fn reach(&self, program: usize, further: &[usize]) -> Result<Reach, CodeProblem> {
         let mut reach = Reach { programs: vec![program], ..Reach::default() };
-        let (mut functions, mut called) = (vec![program], BTreeSet::new());
+        reach.programs.extend(further.iter().filter(|&&other| other != program));
+        let (mut functions, mut called) = (reach.programs.clone(), BTreeSet::new());
         while let Some(function) = functions.pop() {
             if !reach.functions.insert(function) {
                 continue;

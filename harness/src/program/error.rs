@@ -6,7 +6,7 @@ use aya::programs::{ProgramError as AyaError, xdp::XdpError};
 use rustix::io::Errno;
 use xdproof_netns::{XdpMode, XdpState};
 
-use crate::program::{linker::LinkError, object::Object, select::ObjectProblem};
+use crate::program::{layout::LayoutError, linker::LinkError, object::Object, select::ObjectProblem};
 
 /// Lines of the verifier's log that an error shows; the last ones say what is wrong.
 const SHOWN_LINES: usize = 20;
@@ -25,6 +25,25 @@ pub enum ProgramError {
     Map { object: String, map: String, answer: io::Error },
     #[error("{object}: the kernel rejects what slot {slot} of map `{map}` holds: {answer}")]
     Slot { object: String, map: String, slot: u32, answer: io::Error },
+    /// A value of a global variable that does not fit, with its position.
+    #[error(transparent)]
+    Value(#[from] LayoutError),
+    #[error("no map `{name}`; {hint}")]
+    NoSuchMap { name: String, hint: String },
+    #[error("no global variable `{name}` in .data, .rodata or .bss; {hint}")]
+    NoSuchGlobal { name: String, hint: String },
+    #[error("map `{name}` was not created: {reason}")]
+    UnavailableMap { name: String, reason: String },
+    #[error("no program `{name}` was loaded; {hint}")]
+    NotLoaded { name: String, hint: String },
+    #[error(
+        "map `{map}` is pinned at {} and differs from the object ({difference}); unpin it, or leave out `reuse_pins`",
+        path.display()
+    )]
+    Pinned { map: String, path: PathBuf, difference: String },
+    /// A program or something else that is loaded, and that is no XDP program.
+    #[error("{what} {problem}")]
+    NotXdp { what: String, problem: String },
     /// EPERM: the kernel creates no map for this process, or counts no runs.
     #[error("no permission to use BPF; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     NoPrivilege { source: io::Error },
@@ -100,6 +119,13 @@ impl ProgramError {
             | Self::Map { .. }
             | Self::Slot { .. }
             | Self::NoCounters
+            | Self::Value(_)
+            | Self::NoSuchMap { .. }
+            | Self::NoSuchGlobal { .. }
+            | Self::UnavailableMap { .. }
+            | Self::NotLoaded { .. }
+            | Self::Pinned { .. }
+            | Self::NotXdp { .. }
             | Self::Rejected { .. } => true,
             Self::NoPrivilege { .. }
             | Self::Builtin { .. }

@@ -1,7 +1,7 @@
 //! Loads a program with its maps into the kernel, as the object's own loader would (libbpf's `bpf_object__load()`, or aya's).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -18,7 +18,7 @@ use rustix::{
     process::{Resource, Rlimit, setrlimit},
 };
 use xdproof_netns::{
-    bpf::{self, NewMap, NewProgram, ProgramTypes},
+    bpf::{self, BpfMap, MapInfo, NewMap, NewProgram, ProgramPlace, ProgramTypes},
     run_in_root,
 };
 use xdproof_scenarios::KernelVersion;
@@ -34,6 +34,7 @@ use crate::{
         image,
         linker::{Linked, Linker, Patch, Place},
         map_definition::MapDefinition,
+        map_kind::MapKind,
         object_file::{ObjectFile, Selected},
     },
 };
@@ -57,40 +58,68 @@ const CGROUP_MEMORY_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 11,
 /// The longest log of the verifier that all kernels take.
 const LOG_BYTES: usize = (16 << 20) - 1;
 
+/// Directory in which maps are pinned by name.
+const PINS: &str = "/sys/fs/bpf";
+
 /// A program in the kernel with its maps, by their index in the object. Its maps are held: the kernel empties a map of programs
 /// when the last descriptor is closed (`prog_array_map_clear()` of `kernel/bpf/arraymap.c`).
 pub(super) struct Loaded {
     pub(super) program: OwnedFd,
     pub(super) takes_frags: bool,
     pub(super) maps: BTreeMap<usize, OwnedFd>,
-    _globals: BTreeMap<usize, OwnedFd>,
+    /// Maps of global variables, by the index of their section.
+    pub(super) globals: BTreeMap<usize, OwnedFd>,
+    /// The other programs that were loaded, by their name.
+    pub(super) programs: BTreeMap<String, OwnedFd>,
+    /// Maps that no program uses and the kernel refused, with its answer.
+    pub(super) unavailable: Vec<(usize, String)>,
     _options: Option<OwnedFd>,
+}
+
+/// What is loaded beyond the program and what it needs.
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    /// Maps that no program uses.
+    pub(super) maps: Vec<usize>,
+    /// Sections of global variables that no program uses.
+    pub(super) sections: Vec<usize>,
+    /// Contents of sections in which variables are set.
+    pub(super) contents: HashMap<usize, Vec<u8>>,
+    /// Set if maps that are pinned by name are used, where they are.
+    pub(super) reuse_pins: bool,
 }
 
 /// Everything that instructions can refer to, in the kernel.
 struct InKernel<'f, 'a> {
     file: &'f ObjectFile<'a>,
+    additions: &'f Additions,
     types: Option<OwnedFd>,
     maps: BTreeMap<usize, OwnedFd>,
     globals: BTreeMap<usize, OwnedFd>,
     options: Option<OwnedFd>,
 }
 
-/// Loads the program that was selected.
-pub(super) fn load(file: &ObjectFile<'_>, selected: &Selected<'_, '_>) -> Result<Loaded, ProgramError> {
+/// Loads the programs that were selected.
+pub(super) fn load(
+    file: &ObjectFile<'_>,
+    selected: &Selected<'_, '_>,
+    additions: &Additions,
+) -> Result<Loaded, ProgramError> {
     raise_memory_limit();
     let mut linker = file.link(selected)?;
     // libbpf goes on without types, too: those that need them are refused with their map or program.
     let types = linker.types.as_deref().and_then(|types| bpf::load_types(types).ok());
-    let mut kernel = InKernel { file, types, maps: BTreeMap::new(), globals: BTreeMap::new(), options: None };
+    let (maps, globals) = (BTreeMap::new(), BTreeMap::new());
+    let mut kernel = InKernel { file, additions, types, maps, globals, options: None };
     for &map in &selected.reach.maps {
-        let created = kernel.create(&file.maps[map])?;
+        let created = kernel.create_or_reuse(&file.maps[map])?;
         kernel.maps.insert(map, created);
     }
     for &section in &selected.reach.globals {
         let created = kernel.create_globals(section)?;
         kernel.globals.insert(section, created);
     }
+    let unavailable = kernel.add()?;
     if !selected.externs.options.is_empty() {
         kernel.options = Some(kernel.create_data(".kconfig", &selected.externs.options, true, 0)?);
     }
@@ -104,14 +133,17 @@ pub(super) fn load(file: &ObjectFile<'_>, selected: &Selected<'_, '_>) -> Result
         let linked = linker.link(place, &function.name);
         let linked = linked.map_err(|source| ProgramError::link(file.object, source))?;
         let flags = if file.takes_frags(function.section) { HAS_FRAGS } else { 0 };
-        programs.insert(index, kernel.load_program(&function.name, &linked, flags)?);
+        let place = file.place(function.section);
+        programs.insert(index, kernel.load_program(&function.name, &linked, flags, place)?);
     }
     kernel.fill_programs(selected, &programs)?;
     let takes_frags = file.takes_frags(selected.code.functions[selected.reach.programs[0]].section);
     let program = programs.remove(&selected.reach.programs[0]);
     let program = program.ok_or_else(|| ProgramError::system("find the program", Errno::NOENT.into()))?;
+    let named = |(index, program): (usize, OwnedFd)| (selected.code.functions[index].name.clone(), program);
+    let programs = programs.into_iter().map(named).collect();
     let InKernel { maps, globals, options, .. } = kernel;
-    Ok(Loaded { program, takes_frags, maps, _globals: globals, _options: options })
+    Ok(Loaded { program, takes_frags, maps, globals, programs, unavailable, _options: options })
 }
 
 /// Lifts the limit of memory that maps are charged to on older kernels, as libbpf and aya do. Where that is not allowed, the
@@ -157,13 +189,58 @@ impl InKernel<'_, '_> {
         created.map_err(|answer| self.refused(&map.name, answer))
     }
 
+    /// Creates the maps and sections that no program uses. Returns the maps that the kernel refuses.
+    fn add(&mut self) -> Result<Vec<(usize, String)>, ProgramError> {
+        let additions = self.additions;
+        let mut refused = Vec::new();
+        for &index in &additions.maps {
+            match self.create_or_reuse(&self.file.maps[index]) {
+                Ok(created) => drop(self.maps.insert(index, created)),
+                Err(error @ ProgramError::Map { .. }) => refused.push((index, error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        for &section in &additions.sections {
+            match self.create_globals(section) {
+                _ if self.globals.contains_key(&section) => {}
+                Ok(created) => drop(self.globals.insert(section, created)),
+                // Their variables are then missing, which is said to whoever wants one.
+                Err(ProgramError::Map { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Opens a map that is pinned by name, if it is and may be used, or creates one.
+    fn create_or_reuse(&self, map: &MapDefinition) -> Result<OwnedFd, ProgramError> {
+        if !(self.additions.reuse_pins && map.pinned) {
+            return self.create(map);
+        }
+        let path = Path::new(PINS).join(&map.name);
+        let pinned = match BpfMap::pinned(&path) {
+            Ok(pinned) => pinned,
+            Err(answer) if answer.kind() == io::ErrorKind::NotFound => return self.create(map),
+            Err(answer) => {
+                return Err(ProgramError::system(&format!("open the map at {}", path.display()), answer));
+            }
+        };
+        if let Some(difference) = difference(map, pinned.info()) {
+            return Err(ProgramError::Pinned { map: map.name.clone(), path, difference });
+        }
+        let copy = pinned.as_fd().try_clone_to_owned();
+        copy.map_err(|answer| ProgramError::system("copy the descriptor of a map", answer))
+    }
+
     /// Creates the map of a section of global variables with their values.
     fn create_globals(&self, section: usize) -> Result<OwnedFd, ProgramError> {
         let its = &self.file.elf.sections[section];
         let is_constant = global_data(its.name, its.contents) == Some(true);
         let kind =
             self.file.types.as_ref().and_then(|types| types.data_section(its.name)).map_or(0, |(id, _)| id);
-        if its.contents == Contents::Zeros {
+        if let Some(contents) = self.additions.contents.get(&section) {
+            self.create_data(its.name, contents, is_constant, kind)
+        } else if its.contents == Contents::Zeros {
             let zeros = usize::try_from(its.size).unwrap_or_default();
             self.create_data(its.name, &vec![0; zeros], false, kind)
         } else {
@@ -280,11 +357,17 @@ impl InKernel<'_, '_> {
     }
 
     /// Loads a program. A log that does not fit is ENOSPC, whatever the verifier says, so that it is asked without one first.
-    fn load_program(&self, name: &str, linked: &Linked, flags: u32) -> Result<OwnedFd, ProgramError> {
+    fn load_program(
+        &self,
+        name: &str,
+        linked: &Linked,
+        flags: u32,
+        place: ProgramPlace,
+    ) -> Result<OwnedFd, ProgramError> {
         let license = self.file.license();
         let Linked { instructions, functions, lines } = linked;
         let types = self.types.as_ref().map(|btf| ProgramTypes { btf: btf.as_fd(), functions, lines });
-        let new = NewProgram { name, instructions, license: &license, flags, types };
+        let new = NewProgram { name, instructions, license: &license, flags, place, types };
         let answer = match bpf::load_xdp_program(&new, None) {
             Ok(program) => return Ok(program),
             Err(answer) => answer,
@@ -301,6 +384,25 @@ impl InKernel<'_, '_> {
             }
         }
     }
+}
+
+/// Returns how a pinned map differs from a definition (`map_is_reuse_compat()` of libbpf).
+fn difference(map: &MapDefinition, pinned: &MapInfo) -> Option<String> {
+    let is_devmap =
+        [BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH].iter().any(|&kind| map.kind == kind as u32);
+    // The kernel sets this one for devmaps.
+    let flags = if is_devmap { map.flags | READ_ONLY_PROGRAM } else { map.flags };
+    if map.kind != pinned.kind {
+        return Some(format!("its type is {}, the object's {}", MapKind(pinned.kind), MapKind(map.kind)));
+    }
+    let fields = [
+        ("bytes of a key", pinned.key_size, map.key_size),
+        ("bytes of a value", pinned.value_size, map.value_size),
+        ("entries", pinned.entries, entries(map)),
+        ("flags", pinned.flags, flags),
+    ];
+    let differing = fields.iter().find(|(_, pinned, defined)| pinned != defined);
+    differing.map(|(what, pinned, defined)| format!("{what}: {pinned}, the object's {defined}"))
 }
 
 /// Returns the number of entries with which a map is created: libbpf and aya complete those of some types

@@ -1,6 +1,12 @@
 //! An object file that was read and parsed; nothing of it is in the kernel yet.
 
-use std::{collections::HashMap, ffi::CString, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::CString,
+    ops::Range,
+};
+
+use xdproof_netns::bpf::ProgramPlace;
 
 use crate::program::{
     Object, ProgramError,
@@ -18,6 +24,9 @@ use crate::program::{
 
 /// The object with the programs of this project, as built by `build.rs`.
 static BUILTIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdproof-programs"));
+
+/// The most maps of an object that are created although no program uses them.
+const MOST_MAPS: usize = 512;
 
 /// A part of what the Rust compiler leaves in its objects.
 const RUST: &[u8] = b"rustc";
@@ -98,13 +107,16 @@ impl<'a> ObjectFile<'a> {
             .collect()
     }
 
-    /// Chooses the program under test, and resolves what it needs.
-    pub(super) fn select(&self) -> Result<Selected<'_, 'a>, ProgramError> {
+    /// Chooses the program under test, and resolves what it needs, and what `further` programs need, which are loaded with it.
+    pub(super) fn select(&self, further: &BTreeSet<String>) -> Result<Selected<'_, 'a>, ProgramError> {
         let select = || {
             let code = Code::of(&self.elf, &self.maps);
             let candidates = self.candidates(&code);
             let chosen = select::choose_program(self.object, &candidates)?;
-            let reach = code.reach(chosen.function)?;
+            let further = further.iter().map(|name| select::further_program(name, &candidates));
+            let further: Vec<usize> =
+                further.map(|found| found.map(|program| program.function)).collect::<Result<_, _>>()?;
+            let reach = code.reach(chosen.function, &further)?;
             for &map in &reach.maps {
                 select::check_map(&self.maps[map])?;
             }
@@ -134,6 +146,27 @@ impl<'a> ObjectFile<'a> {
         used.filter(|map| (map.is_of_programs() || map.is_of_maps()) && map.slots.is_empty()).collect()
     }
 
+    /// Returns the maps that the programs do not use, as many as fit the memory that a map may take.
+    pub(super) fn unused_maps(&self, selected: &Selected<'_, '_>) -> (Vec<usize>, Vec<(usize, String)>) {
+        let (mut created, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0_u64);
+        for (index, map) in self.maps.iter().enumerate().take(MOST_MAPS) {
+            if selected.reach.maps.contains(&index) {
+                continue;
+            }
+            bytes = bytes.saturating_add(select::map_bytes(map));
+            let problem =
+                select::check_map(map).err().or_else(|| selected.code.filled(index).err().map(Into::into));
+            match problem {
+                Some(problem) => refused.push((index, problem.to_string())),
+                None if bytes > select::MOST_MAP_BYTES => {
+                    refused.push((index, "the maps that no program uses take too much memory".to_owned()));
+                }
+                None => created.push(index),
+            }
+        }
+        (created, refused)
+    }
+
     /// Returns what its own loader does otherwise than it is done here, or leaves to user space.
     pub(super) fn notes(&self, selected: &Selected<'_, '_>) -> Vec<String> {
         let used = selected.reach.maps.iter().map(|&index| &self.maps[index]);
@@ -159,6 +192,11 @@ impl<'a> ObjectFile<'a> {
     /// Returns whether a function takes multi-buffer frames (`SEC("xdp.frags")`).
     pub(super) fn takes_frags(&self, section: usize) -> bool {
         SectionKind::of(self.elf.sections[section].name).takes_frags()
+    }
+
+    /// Returns where the programs of a section run.
+    pub(super) fn place(&self, section: usize) -> ProgramPlace {
+        SectionKind::of(self.elf.sections[section].name).place()
     }
 
     /// Gives everything that a program needs to the linker.
@@ -211,7 +249,7 @@ mod tests {
     fn linked(object: &Object, bytes: &[u8]) -> Result<(), ProgramError> {
         let file =
             ObjectFile::parse(object, bytes).map_err(|problem| ProgramError::object(object, problem))?;
-        let selected = file.select()?;
+        let selected = file.select(&BTreeSet::new())?;
         file.counter(&selected)?;
         let linker = file.link(&selected)?;
         let sections = image::sections_of(&selected.code, &selected.reach);
@@ -227,7 +265,7 @@ mod tests {
     fn only_the_functions_of_the_program_under_test_are_linked() {
         let object = Object::default();
         let file = ObjectFile::open(&object).unwrap();
-        let selected = file.select().unwrap();
+        let selected = file.select(&BTreeSet::new()).unwrap();
         assert!(selected.reach.functions.len() < selected.code.functions.len());
         assert_eq!(selected.reach.programs.len(), 1);
         linked(&object, BUILTIN).unwrap();

@@ -1,23 +1,26 @@
 //! One XDP program in the kernel.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::{
     programs::loaded_programs,
     sys::{Stats, enable_stats},
 };
-use xdproof_netns::bpf::{self, TestRun};
+use xdproof_netns::bpf::{self, TestRun, TestRunOutcome};
 
 use crate::{
     model::environment::ProgramIdentity,
     program::{
-        CounterMap, Object, ProgramError,
+        CounterMap, LoadSetUp, Object, ProgramError,
         error::{errno, is_permission, kernel},
-        load::{self, Loaded},
+        load::{self, Additions, Loaded},
+        loaded::State,
         object_file::{ObjectFile, Selected},
+        variables,
     },
 };
 
@@ -61,6 +64,17 @@ impl Identity {
 // `struct xdp_md` of include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
 const CONTEXT: usize = 24;
 
+/// The context in which a frame arrives by a test run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TestContext {
+    /// Index of a device in the namespace of the calling thread; 0: the loopback device of the kernel's first namespace.
+    pub ingress_ifindex: u32,
+    /// Receive queue of that device. The kernel takes one only with a device.
+    pub rx_queue: u32,
+    /// Bytes in front of the frame, between `data_meta` and `data`: a multiple of 4, at most 32.
+    pub metadata: Vec<u8>,
+}
+
 /// The result of one test run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestRunOutput {
@@ -79,6 +93,7 @@ impl TestRunOutput {
 pub struct Program {
     loaded: Loaded,
     identity: Identity,
+    pub(super) state: State,
 }
 
 impl fmt::Debug for Program {
@@ -96,7 +111,7 @@ impl Program {
     pub fn load(object: &Object) -> Result<Self, ProgramError> {
         let load = || {
             let file = ObjectFile::open(object)?;
-            Self::of(&file, &file.select()?)
+            Self::of(&file, &file.select(&BTreeSet::new())?, &Additions::default())
         };
         load().map_err(|error| error.while_loading(object))
     }
@@ -109,11 +124,11 @@ impl Program {
     pub fn load_counter(object: &Object) -> Result<(Self, CounterMap), ProgramError> {
         let load = || {
             let file = ObjectFile::open(object)?;
-            let mut selected = file.select()?;
+            let mut selected = file.select(&BTreeSet::new())?;
             let counter = file.counter(&selected)?;
             // Only programs that user space calls by tail calls may use it.
             selected.reach.maps.insert(counter);
-            let mut program = Self::of(&file, &selected)?;
+            let mut program = Self::of(&file, &selected, &Additions::default())?;
             program.identity.counter_map = Some(file.maps[counter].name.clone());
             let counters = match program.loaded.maps.get(&counter) {
                 Some(map) => CounterMap::of(map.as_fd())?,
@@ -124,8 +139,44 @@ impl Program {
         load().map_err(|error: ProgramError| error.while_loading(object))
     }
 
-    fn of(file: &ObjectFile<'_>, selected: &Selected<'_, '_>) -> Result<Self, ProgramError> {
-        let loaded = load::load(file, selected)?;
+    /// Loads a program with values for its global variables and with all maps of its object, which can then be read and
+    /// written. Needs `CAP_BPF` and `CAP_NET_ADMIN`, or root.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Program::load`], and a set-up that does not fit the object.
+    pub fn load_with(object: &Object, set_up: &LoadSetUp) -> Result<Self, ProgramError> {
+        let load = || {
+            let file = ObjectFile::open(object)?;
+            let selected = file.select(&set_up.programs)?;
+            let types = file.types.as_ref();
+            let sections = variables::sections(&file.elf, types);
+            let contents = variables::set(&file.elf, types, &sections, &set_up.globals, &())?;
+            let (maps, refused) = file.unused_maps(&selected);
+            let additions = Additions {
+                maps,
+                sections: sections.iter().map(|section| section.index).collect(),
+                contents,
+                reuse_pins: set_up.reuse_pins,
+            };
+            let mut program = Self::of(&file, &selected, &additions)?;
+            program.state = State::of_object(&file, sections, refused, &mut program.loaded)?;
+            Ok(program)
+        };
+        load().map_err(|error: ProgramError| error.while_loading(object))
+    }
+
+    fn of(
+        file: &ObjectFile<'_>,
+        selected: &Selected<'_, '_>,
+        additions: &Additions,
+    ) -> Result<Self, ProgramError> {
+        let loaded = load::load(file, selected, additions)?;
+        Self::described(loaded, file.notes(selected))
+    }
+
+    /// Describes a program that is loaded.
+    pub(super) fn described(loaded: Loaded, notes: Vec<String>) -> Result<Self, ProgramError> {
         let described = bpf::describe_program(loaded.program.as_fd());
         let described =
             described.map_err(|answer| ProgramError::system("read the program's description", answer))?;
@@ -138,9 +189,18 @@ impl Program {
             verified_instructions: some(described.verified_instructions),
             machine_code_bytes: described.machine_code_bytes,
             counter_map: None,
-            notes: file.notes(selected),
+            notes,
         };
-        Ok(Self { loaded, identity })
+        Ok(Self { loaded, identity, state: State::default() })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.loaded.program.as_fd()
+    }
+
+    /// Returns whether this is the program of that name in the object.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.identity.name == name.get(..name.len().min(15)).unwrap_or(name)
     }
 
     #[must_use]
@@ -183,6 +243,40 @@ impl Program {
     pub fn test_run(&self, frame: &[u8], out: &mut [u8]) -> io::Result<TestRunOutput> {
         let linear = u32::try_from(frame.len()).map_err(io::Error::other)?;
         self.test_run_in_context(frame, linear, out)
+    }
+
+    /// As [`Program::test_run`], with the fields of the context that a frame has besides its bytes. Needs kernel 5.15.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer: ENODEV for a device that is not in the namespace of the calling thread, EINVAL for a receive queue
+    /// that the device does not have, and for metadata whose length is no multiple of 4 or more than 32
+    /// (`xdp_convert_md_to_buff()` of `net/bpf/test_run.c`, `xdp_metalen_invalid()` of `include/net/xdp.h`).
+    pub fn test_run_with(
+        &self,
+        frame: &[u8],
+        context: &TestContext,
+        out: &mut [u8],
+    ) -> io::Result<TestRunOutput> {
+        if *context == TestContext::default() {
+            return self.test_run(frame, out);
+        }
+        let TestContext { ingress_ifindex, rx_queue, metadata } = context;
+        let with_metadata = [metadata.as_slice(), frame].concat();
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
+        let (data, end) = (length(metadata)?, length(&with_metadata)?);
+        let words = [data, end, 0, *ingress_ifindex, *rx_queue, 0];
+        let given: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let mut changed = [0; CONTEXT];
+        let run = TestRun {
+            frame: &with_metadata,
+            frame_out: &mut *out,
+            context: &given,
+            context_out: &mut changed,
+            times: 1,
+        };
+        let outcome = bpf::test_run(self.loaded.program.as_fd(), run)?;
+        without_metadata(outcome, &changed, out)
     }
 
     /// Runs the program many times on one frame, each time on what the run before has left of it. While it is not attached
@@ -229,14 +323,23 @@ impl Program {
             }
             outcome => outcome,
         }?;
-        let length = usize::try_from(outcome.frame_length).map_err(io::Error::other)?;
-        let metadata = usize::try_from(u32::from_ne_bytes([context[0], context[1], context[2], context[3]]));
-        let metadata = metadata.map_err(io::Error::other)?.min(length);
-        if metadata > 0 && length <= out.len() {
-            out.copy_within(metadata..length, 0);
-        }
-        Ok(TestRunOutput { action: outcome.returned, length: length - metadata })
+        without_metadata(outcome, &context, out)
     }
+}
+
+/// Removes the metadata that stands in front of the frame.
+fn without_metadata(
+    outcome: TestRunOutcome,
+    context: &[u8; CONTEXT],
+    out: &mut [u8],
+) -> io::Result<TestRunOutput> {
+    let length = usize::try_from(outcome.frame_length).map_err(io::Error::other)?;
+    let metadata = usize::try_from(u32::from_ne_bytes([context[0], context[1], context[2], context[3]]));
+    let metadata = metadata.map_err(io::Error::other)?.min(length);
+    if metadata > 0 && length <= out.len() {
+        out.copy_within(metadata..length, 0);
+    }
+    Ok(TestRunOutput { action: outcome.returned, length: length - metadata })
 }
 
 /// Returns whether the kernel has a program of this id. It has one for as long as someone holds it: a descriptor, an

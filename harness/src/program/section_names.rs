@@ -3,6 +3,8 @@
 //! The names are those of libbpf (`section_defs` of `src/libbpf.c`). Before 1.0 it took every section whose name begins with
 //! `xdp` for an XDP program: the kernel's own samples say `SEC("xdp1")`. iproute2 takes a section of any name.
 
+use xdproof_netns::bpf::ProgramPlace;
+
 /// Names of other kinds of programs; what follows one of them is a `/`, a `.`, or nothing.
 const OTHERS: [&str; 33] = [
     "action",
@@ -53,7 +55,7 @@ pub(super) enum SectionKind {
     /// `is_optional`: its own loader loads it only on request (`SEC("?xdp")`).
     Xdp { frags: bool, is_optional: bool },
     /// Runs behind a devmap or a cpumap, and cannot be attached to a device.
-    BehindMap,
+    BehindMap { frags: bool, place: ProgramPlace },
     /// Another kind of program.
     Other,
     /// Functions that programs call.
@@ -67,8 +69,10 @@ impl SectionKind {
         let (name, is_optional) = name.strip_prefix('?').map_or((name, false), |name| (name, true));
         let frags = name.starts_with("xdp.frags");
         if name.starts_with("xdp") {
-            return if name.contains("devmap") || name.contains("cpumap") {
-                Self::BehindMap
+            return if name.contains("devmap") {
+                Self::BehindMap { frags, place: ProgramPlace::Devmap }
+            } else if name.contains("cpumap") {
+                Self::BehindMap { frags, place: ProgramPlace::Cpumap }
             } else {
                 Self::Xdp { frags, is_optional }
             };
@@ -87,7 +91,15 @@ impl SectionKind {
 
     /// Returns whether its programs take multi-buffer frames.
     pub(super) fn takes_frags(self) -> bool {
-        matches!(self, Self::Xdp { frags: true, .. })
+        matches!(self, Self::Xdp { frags: true, .. } | Self::BehindMap { frags: true, .. })
+    }
+
+    /// Returns where its programs run.
+    pub(super) fn place(self) -> ProgramPlace {
+        match self {
+            Self::BehindMap { place, .. } => place,
+            _ => ProgramPlace::Device,
+        }
     }
 }
 
@@ -98,6 +110,7 @@ mod tests {
     #[test]
     fn a_section_is_of_the_kind_that_its_name_says() {
         let xdp = |frags, is_optional| SectionKind::Xdp { frags, is_optional };
+        let behind = |frags, place| SectionKind::BehindMap { frags, place };
         for (name, kind) in [
             ("xdp", xdp(false, false)),
             ("xdp1", xdp(false, false)),
@@ -106,9 +119,9 @@ mod tests {
             ("?xdp", xdp(false, true)),
             ("xdp.frags", xdp(true, false)),
             ("?xdp.frags/mine", xdp(true, true)),
-            ("xdp/devmap", SectionKind::BehindMap),
-            ("xdp.frags/cpumap", SectionKind::BehindMap),
-            ("xdp_cpumap/mine", SectionKind::BehindMap),
+            ("xdp/devmap", behind(false, ProgramPlace::Devmap)),
+            ("xdp.frags/cpumap", behind(true, ProgramPlace::Cpumap)),
+            ("xdp_cpumap/mine", behind(false, ProgramPlace::Cpumap)),
             ("tc", SectionKind::Other),
             ("tcx/ingress", SectionKind::Other),
             ("fentry.s/xdp_mine", SectionKind::Other),

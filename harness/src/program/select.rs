@@ -28,7 +28,7 @@ const MOST_ENTRIES: u32 = 1 << 16;
 const SHOWN_NAMES: usize = 20;
 
 /// The most memory that a map may take when it is created.
-const MOST_MAP_BYTES: u64 = 1 << 30;
+pub(super) const MOST_MAP_BYTES: u64 = 1 << 30;
 
 /// `BPF_F_NO_PREALLOC`: entries take memory only once they exist.
 const NOT_ALLOCATED: u32 = 1;
@@ -232,9 +232,26 @@ pub(super) fn choose_program<'c>(
     };
     let (name, section) = (name.to_owned(), found.section.clone());
     match found.kind() {
-        SectionKind::BehindMap => Err(ObjectProblem::BehindMap { name, section }),
+        SectionKind::BehindMap { .. } => Err(ObjectProblem::BehindMap { name, section }),
         SectionKind::Other => Err(ObjectProblem::OtherKind { name, section }),
         SectionKind::Xdp { .. } | SectionKind::Text | SectionKind::Own { .. } => Ok(found),
+    }
+}
+
+/// Finds a program that is loaded besides the one under test, for a slot of a map.
+pub(super) fn further_program<'c>(
+    name: &str,
+    candidates: &'c [Candidate],
+) -> Result<&'c Candidate, ObjectProblem> {
+    let Some(found) = candidates.iter().find(|candidate| candidate.name == name) else {
+        let available = candidates.iter().map(|candidate| candidate.name.clone()).collect();
+        return Err(ObjectProblem::NoSuchProgram { name: name.to_owned(), available });
+    };
+    match found.kind() {
+        SectionKind::Other => {
+            Err(ObjectProblem::OtherKind { name: name.to_owned(), section: found.section.clone() })
+        }
+        _ => Ok(found),
     }
 }
 
@@ -316,6 +333,11 @@ impl CounterCandidate<'_> {
     }
 }
 
+/// Returns about how much memory a map takes on this machine.
+pub(super) fn map_bytes(map: &MapDefinition) -> u64 {
+    map.bytes(aya::util::nr_cpus().map_or(1, |cpus| cpus as u64))
+}
+
 /// Refuses a map that the kernel refuses without saying why: an array's key has four bytes (`array_map_alloc_check` in
 /// kernel/bpf/arraymap.c), and a map of maps needs one to compare others with.
 pub(super) fn check_map(map: &MapDefinition) -> Result<(), ObjectProblem> {
@@ -326,7 +348,7 @@ pub(super) fn check_map(map: &MapDefinition) -> Result<(), ObjectProblem> {
     if map.is_of_maps() && map.inner.is_none() {
         return Err(ObjectProblem::NoInnerMap { name });
     }
-    let bytes = map.bytes(aya::util::nr_cpus().map_or(1, |cpus| cpus as u64));
+    let bytes = map_bytes(map);
     if bytes > MOST_MAP_BYTES {
         return Err(ObjectProblem::TooLarge { name, mebibytes: bytes >> 20 });
     }

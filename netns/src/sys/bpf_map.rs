@@ -199,7 +199,7 @@ impl BpfMap {
         check_length(value, self.value_size())?;
         let mut value = value.to_vec();
         // SAFETY: the value is as long as the kernel reads and writes.
-        match unsafe { self.command(BPF_MAP_LOOKUP_ELEM, &[], value.as_mut_ptr() as u64) } {
+        match unsafe { self.command(BPF_MAP_LOOKUP_ELEM, Some(&[]), value.as_mut_ptr() as u64) } {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
@@ -218,7 +218,7 @@ impl BpfMap {
         place.resize(self.stride(), 0);
         let values = place.repeat(self.per_key);
         // SAFETY: the values are as long as the kernel reads.
-        unsafe { self.command(BPF_MAP_UPDATE_ELEM, key, values.as_ptr() as u64) }
+        unsafe { self.command(BPF_MAP_UPDATE_ELEM, Some(key), values.as_ptr() as u64) }
     }
 
     /// Deletes a key: `bpf(BPF_MAP_DELETE_ELEM)` (`map_delete_elem()` in `kernel/bpf/syscall.c`). Returns whether there was
@@ -228,7 +228,7 @@ impl BpfMap {
     /// The kernel's: `EINVAL` from an array; `InvalidInput` for a key of another length.
     pub fn delete(&self, key: &[u8]) -> io::Result<bool> {
         // SAFETY: the command takes no value.
-        match unsafe { self.command(BPF_MAP_DELETE_ELEM, key, 0) } {
+        match unsafe { self.command(BPF_MAP_DELETE_ELEM, Some(key), 0) } {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
@@ -246,17 +246,8 @@ impl BpfMap {
         }
         let mut next = vec![0; self.info.key_size as usize];
         let place = next.as_mut_ptr() as u64;
-        let answer = match key {
-            // SAFETY: the place is as long as a key, which the kernel writes.
-            Some(key) => unsafe { self.command(BPF_MAP_GET_NEXT_KEY, key, place) },
-            None => {
-                let mut element =
-                    Element { map: self.map.as_raw_fd(), hole: 0, key: 0, value: place, flags: 0 };
-                // SAFETY: the layout is the command's, and the place is as long as a key, which the kernel writes.
-                unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &mut element) }.map(drop)
-            }
-        };
-        match answer {
+        // SAFETY: the place is as long as a key, which the kernel writes.
+        match unsafe { self.command(BPF_MAP_GET_NEXT_KEY, key, place) } {
             Ok(()) => Ok(Some(next)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
@@ -273,7 +264,7 @@ impl BpfMap {
         let stride = self.stride();
         let mut values = vec![0_u8; stride * self.per_key];
         // SAFETY: the place is as long as the values that the kernel writes.
-        match unsafe { self.command(command, key, values.as_mut_ptr() as u64) } {
+        match unsafe { self.command(command, Some(key), values.as_mut_ptr() as u64) } {
             Ok(()) => {
                 let values = values.chunks_exact(stride.max(1));
                 Ok(Some(
@@ -285,14 +276,14 @@ impl BpfMap {
         }
     }
 
-    /// Calls a command on the element of a key.
+    /// Calls a command on the element of a key; without one, on that before the first.
     ///
     /// # Safety
     /// The value is 0, or alive and as long as what the kernel reads or writes for this map.
-    unsafe fn command(&self, command: c_int, key: &[u8], value: u64) -> io::Result<()> {
-        check_length(key, self.info.key_size as usize)?;
+    unsafe fn command(&self, command: c_int, key: Option<&[u8]>, value: u64) -> io::Result<()> {
+        let key = key.map(|key| check_length(key, self.info.key_size as usize).map(|()| key)).transpose()?;
         // The kernel takes no key for a map without keys.
-        let key = if key.is_empty() { 0 } else { key.as_ptr() as u64 };
+        let key = key.filter(|key| !key.is_empty()).map_or(0, |key| key.as_ptr() as u64);
         let mut element = Element { map: self.map.as_raw_fd(), hole: 0, key, value, flags: 0 };
         // SAFETY: the layout is the command's, the key is alive and as long as the kernel reads, and the caller promises the
         // rest.

@@ -1,0 +1,245 @@
+//! Programs with maps and global variables: set before they run, read afterwards, by the names of their fields.
+//!
+//! Ignored without privilege, as in `conformance.rs`, and without clang.
+
+#[path = "support/objects.rs"]
+mod objects;
+#[path = "support/privilege.rs"]
+mod privilege;
+#[path = "support/threads.rs"]
+mod threads;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Failed, Trial as Test};
+use objects::{Compiled, compiler};
+use xdproof::program::{FieldDifference, LoadSetUp, Object, Program, ProgramMap, TestContext};
+use xdproof_scenarios::fixture::{FixtureValue, Spot};
+
+type Result<T = (), E = Failed> = std::result::Result<T, E>;
+type Case = (&'static str, fn() -> Result);
+
+/// A frame of UDP over IPv4 to 192.0.2.10.
+const FRAME: [u8; 60] = frame();
+
+const CASES: &[Case] = &[
+    ("fields_are_set_and_compared_by_their_names", fields),
+    ("a_per_cpu_value_is_summed_and_its_growth_is_a_difference", per_cpu),
+    ("global_variables_are_set_before_and_read_after_the_run", globals),
+    ("a_frame_has_the_context_that_it_is_given", context),
+    ("an_error_says_what_is_there", errors),
+    ("a_program_that_a_slot_holds_is_known_by_its_name", slots),
+];
+
+fn main() -> ExitCode {
+    let arguments = threads::arguments();
+    let obstacle = privilege::obstacle().or_else(|| compiler().err());
+    let tests =
+        CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
+    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
+}
+
+const fn frame() -> [u8; 60] {
+    let mut frame = [0; 60];
+    (frame[12], frame[13], frame[14]) = (8, 0, 0x45);
+    (frame[23], frame[30], frame[31], frame[32], frame[33]) = (17, 192, 0, 2, 10);
+    frame
+}
+
+/// Parses a value of a document.
+fn value(text: &str) -> Result<FixtureValue> {
+    let table: toml::Table = format!("value = {text}").parse()?;
+    Ok(of_document(&table["value"]))
+}
+
+fn of_document(value: &toml::Value) -> FixtureValue {
+    match value {
+        toml::Value::Integer(number) => FixtureValue::Integer((*number).into()),
+        toml::Value::Boolean(truth) => FixtureValue::Boolean(*truth),
+        toml::Value::Array(values) => FixtureValue::Array(values.iter().map(of_document).collect()),
+        toml::Value::Table(fields) => FixtureValue::Fields(
+            fields.iter().map(|(name, value)| (name.clone(), Spot::default(), of_document(value))).collect(),
+        ),
+        other => FixtureValue::Text(other.as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+fn named(object: Object, program: &str) -> Object {
+    Object { program: Some(program.to_owned()), ..object }
+}
+
+fn load(program: &str, globals: &[(&str, &str)]) -> Result<Program> {
+    let compiled = Compiled::from_source("maps.c", &[])?;
+    let globals = globals.iter().map(|(name, text)| Ok(((*name).to_owned(), Spot::default(), value(text)?)));
+    let set_up = LoadSetUp { globals: globals.collect::<Result<_>>()?, ..LoadSetUp::default() };
+    Ok(Program::load_with(&named(compiled.object(), program), &set_up)?)
+}
+
+fn run(program: &Program) -> Result<u32> {
+    let mut out = [0; 2048];
+    Ok(program.test_run(&FRAME, &mut out)?.action)
+}
+
+fn set(map: &ProgramMap, key: &str, text: &str) -> Result {
+    Ok(map.update(&map.key.encode(&value(key)?, &())?, &map.value.encode(&value(text)?, &())?)?)
+}
+
+/// Returns the only value of a key, or the sum of those of all CPUs.
+fn read(map: &ProgramMap, key: &str) -> Result<Vec<u8>> {
+    let values = map.lookup(&map.key.encode(&value(key)?, &())?)?.ok_or("there is no such key")?;
+    Ok(if map.per_cpu { map.value.sum(&values) } else { values[0].clone() })
+}
+
+fn compare(map: &ProgramMap, key: &str, expected: &str) -> Result<Vec<FieldDifference>> {
+    Ok(map.value.compare(&value(expected)?, &read(map, key)?, &())?)
+}
+
+fn expect(what: &str, found: impl AsRef<str>) -> Result {
+    let found = found.as_ref();
+    if found == what { Ok(()) } else { Err(format!("expected `{what}`, got `{found}`").into()) }
+}
+
+fn fields() -> Result {
+    let program = load("count", &[])?;
+    let services = program.map("services")?;
+    let key = "{ addr = '192.0.2.10', port = 'be:53', protocol = 17 }";
+    let text = "{ backend = 2, reason = 'REASON_POLICY', mac = '02:00:00:00:00:07', name = 'dns', enabled = true, \
+                timeout = 30, low = 5, high = 17, weight = -3 }";
+    set(services, key, text)?;
+    if run(&program)? != 1 {
+        return Err("the entry is not found by the program".into());
+    }
+    let after = "{ backend = 3, reason = \"REASON_POLICY\", mac = \"hex:020000000007\", name = \"dns\", enabled = true, \
+                 timeout = 30, low = 5, high = 17, weight = -3 }";
+    expect(after, services.value.render(&read(services, key)?))?;
+    if services.value.encode(&services.value.value(&read(services, key)?), &())? != read(services, key)? {
+        return Err("the value of the bytes is not the bytes again".into());
+    }
+    if !compare(services, key, "{ backend = 3, low = 5, ports = [30, 0] }")?.is_empty() {
+        return Err("the fields that are as expected differ".into());
+    }
+    let differences =
+        compare(services, key, "{ backend = 2, mac = '02:00:00:00:00:08', high = 1, ports = [30, 9] }")?;
+    let shown: Vec<String> =
+        differences.iter().map(|its| format!("{}: {} / {}", its.field, its.expected, its.observed)).collect();
+    let wanted = "backend: 2 / 3, high: 1 / 17, mac: 02:00:00:00:00:08 / 02:00:00:00:00:07, ports[1]: 9 / 0";
+    expect(wanted, shown.join(", "))?;
+    expect("1", services.count()?.to_string())?;
+    if !services.delete(&services.key.encode(&value(key)?, &())?)? || run(&program)? != 2 {
+        return Err("the entry is still there".into());
+    }
+    Ok(())
+}
+
+fn per_cpu() -> Result {
+    let program = load("count", &[])?;
+    let stats = program.map("stats")?;
+    let before = read(stats, "2")?;
+    for _ in 0..3 {
+        run(&program)?;
+    }
+    let after = read(stats, "2")?;
+    expect("{ packets = 3, bytes = 180 }", stats.value.render(&after))?;
+    expect("{ packets = 3, bytes = 180 }", stats.value.render(&stats.value.difference(&before, &after)))?;
+    let fallen = stats.value.of_differences().render(&stats.value.difference(&after, &before));
+    expect("{ packets = -3, bytes = -180 }", fallen)?;
+    // Every CPU has what is set.
+    set(stats, "2", "{ packets = 1 }")?;
+    let cpus = stats.lookup(&[2, 0, 0, 0])?.ok_or("no value")?.len();
+    expect(&format!("{{ packets = {cpus}, bytes = 0 }}"), stats.value.render(&read(stats, "2")?))?;
+    expect("1", stats.count()?.to_string())?;
+    expect("5", stats.keys()?.len().to_string())
+}
+
+fn globals() -> Result {
+    let program =
+        load("count", &[("action", "1"), ("config", "{ limits = [0, 9] }"), ("previous", "0xffff")])?;
+    if run(&program)? != 1 {
+        return Err("the variable does not have its value".into());
+    }
+    let shown = |name: &str| -> Result<String> {
+        let global = program.global(name)?;
+        Ok(global.layout.render(&global.read()?))
+    };
+    expect("1", shown("counter")?)?;
+    expect("{ packets = 109, bytes = 0 }", shown("all")?)?;
+    // Fields that are not named are 0, whatever the object has there.
+    expect("{ timeout = 0, limits = [0, 9] }", shown("config")?)?;
+    expect("0", shown("previous")?)?;
+    expect(
+        "{ packets = 1, bytes = 60 }",
+        program.map("stats")?.value.render(&read(program.map("stats")?, "1")?),
+    )
+}
+
+fn context() -> Result {
+    let program = load("context", &[])?;
+    let mut out = [0; 128];
+    let metadata = vec![4, 3, 2, 1, 0, 0, 0, 0];
+    let given = TestContext { ingress_ifindex: 1, rx_queue: 0, metadata };
+    let ran = program.test_run_with(&FRAME, &given, &mut out)?;
+    if ran.action != 3 || ran.length != FRAME.len() || out[..60] != FRAME {
+        return Err(format!("got {ran:?}").into());
+    }
+    let bytes = program.global("all")?.read()?;
+    expect("{ packets = 100, bytes = 16909060 }", program.global("all")?.layout.render(&bytes))?;
+    expect("1", program.global("counter")?.read()?[0].to_string())?;
+    let beyond = TestContext { rx_queue: 9999, ..given };
+    match program.test_run_with(&FRAME, &beyond, &mut out) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+        other => Err(format!("a queue that does not exist: {other:?}").into()),
+    }
+}
+
+fn errors() -> Result {
+    let program = load("count", &[])?;
+    let said = |error: String, parts: &[&str]| match parts.iter().find(|part| !error.contains(**part)) {
+        Some(part) => Err(Failed::from(format!("`{error}` does not say `{part}`"))),
+        None => Ok(()),
+    };
+    let no_map = program.map("stast").map(drop).map_err(|error| error.to_string());
+    said(no_map.err().unwrap_or_default(), &["no map `stast`", "did you mean `stats`?"])?;
+    let no_global = load("count", &[("counterr", "1")]).map(drop);
+    said(
+        no_global.err().unwrap_or("loaded".into()).message().unwrap_or("").to_owned(),
+        &["no global variable `counterr`", "did you mean `counter`?"],
+    )?;
+    let stats = program.map("stats")?;
+    for (layout, text, part) in [
+        (&stats.value, "{ pakets = 1 }", "no field `pakets` in struct datarec; did you mean `packets`?"),
+        (&stats.value, "{ packets = -1 }", "`packets` must be 0 to 18446744073709551615"),
+        (
+            &stats.value,
+            "7",
+            "must be a table with fields of struct datarec { packets: __u64, bytes: __u64 }, got 7",
+        ),
+        (&stats.key, "'hex:001122334455'", "has 4 bytes, got 6"),
+        (&program.map("services")?.key, "{ port = 'be:70000' }", "`port` must be `be:0` to `be:65535`"),
+        (&program.map("services")?.value, "{ reason = 'REASON_POLICI' }", "did you mean `REASON_POLICY`?"),
+        (&program.map("services")?.value, "{ name = 'a much too long name' }", "`name` has 10 bytes"),
+        (&program.map("services")?.value, "{ low = 8 }", "`low` must be 0 to 7"),
+        (&program.map("seen")?.key, "'hex:00'", "the key has 6 bytes, got 1"),
+    ] {
+        let error = layout.encode(&value(text)?, &()).map(drop).map_err(|error| error.to_string());
+        said(error.err().unwrap_or("it is taken".to_owned()), &[part])?;
+    }
+    Ok(())
+}
+
+/// The object fills the slot of the program array itself.
+fn slots() -> Result {
+    let compiled = Compiled::new(&["TAIL"])?;
+    let program = Program::load_with(&named(compiled.object(), "entry"), &LoadSetUp::default())?;
+    let table = program.map("table")?;
+    let held = value("\"program:count_by_protocol\"")?;
+    let key = table.keys()?.into_iter().next().ok_or("the program array is empty")?;
+    let values = table.lookup(&key)?.ok_or("no value")?;
+    if !table.value.compare(&held, &values[0], &program.names_to_read())?.is_empty() {
+        return Err("the slot holds another program".into());
+    }
+    table.delete(&key)?;
+    expect("0", table.count()?.to_string())?;
+    table.update(&key, &table.value.encode(&held, &program.names_to_write())?)?;
+    expect("1", table.count()?.to_string())
+}
