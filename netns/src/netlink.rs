@@ -1,7 +1,7 @@
 //! One netlink socket and its requests.
 //!
-//! Promises: a request is acknowledged or fails, a failure carries the kernel's extack message, and no wait
-//! is without a deadline.
+//! Promises: a request is acknowledged or fails, a failure carries the kernel's extack message, no wait is
+//! without a deadline, and a list is whole.
 
 use std::{
     convert::Infallible,
@@ -15,8 +15,8 @@ use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_core::{
         ErrorMessage, NLA_F_NESTED, NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP,
-        NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-        NetlinkSerializable, NlasIterator,
+        NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+        NetlinkPayload, NetlinkSerializable, NlasIterator,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
@@ -66,6 +66,13 @@ impl NetlinkDeserializable for RawMessage {
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
         Ok(Self { kind: header.message_type, body: payload.to_vec() })
     }
+}
+
+/// The replies to one request.
+struct Replies<M> {
+    messages: Vec<M>,
+    /// False if the list changed while the kernel dumped it.
+    is_whole: bool,
 }
 
 /// A request in words, for errors, and its netlink flags.
@@ -124,30 +131,49 @@ impl Channel {
 
     /// Sends one message and returns the replies, once the kernel has acknowledged it or finished the dump.
     ///
+    /// A dump takes several messages of the kernel. If the list changes in between, the kernel skips or
+    /// repeats parts of it and says so by `NLM_F_DUMP_INTR` (`nl_dump_check_consistent()` of
+    /// `include/net/netlink.h`); such a dump is requested again.
+    ///
     /// # Errors
     /// [`Error::Refused`] with the errno and the extack message, or [`Error::Timeout`].
     pub(crate) fn send<M>(&mut self, request: &Request, message: M) -> Result<Vec<M>, Error>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
-        self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         // A dump ends with NLMSG_DONE; an acknowledgement would be one message too many.
         let ack = if request.is_dump() { 0 } else { NLM_F_ACK };
         header.flags = NLM_F_REQUEST | ack | request.flags;
-        header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.exchange(request, &bytes)
+        let begun = Instant::now();
+        loop {
+            let is_late = begun.elapsed() >= REPLY_TIMEOUT;
+            self.sequence = self.sequence.wrapping_add(1);
+            message.header.sequence_number = self.sequence;
+            message.serialize(&mut bytes);
+            let Replies { messages, is_whole } = self.exchange(request, &bytes)?;
+            if is_whole {
+                return Ok(messages);
+            }
+            if is_late {
+                let why = format!("the list changed during every attempt for {REPLY_TIMEOUT:?}");
+                return Err(request.refused(io::Error::new(io::ErrorKind::Interrupted, why), None));
+            }
+        }
     }
 
-    fn exchange<M: NetlinkDeserializable>(&self, request: &Request, bytes: &[u8]) -> Result<Vec<M>, Error> {
+    fn exchange<M: NetlinkDeserializable>(
+        &self,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Result<Replies<M>, Error> {
         let refused = |source| request.refused(source, None);
         let begun = Instant::now();
         self.socket.send(bytes, 0).map_err(refused)?;
-        let mut replies = Vec::new();
+        let mut replies = Replies { messages: Vec::new(), is_whole: true };
         loop {
             let left = REPLY_TIMEOUT.saturating_sub(begun.elapsed());
             if !wait_ready(self.socket.as_fd(), PollFlags::POLLIN, left).map_err(refused)? {
@@ -165,8 +191,9 @@ impl Channel {
                     // A late reply to a request that timed out.
                     continue;
                 }
+                replies.is_whole &= !request.is_dump() || message.header.flags & NLM_F_DUMP_INTR == 0;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(reply) => replies.push(reply),
+                    NetlinkPayload::InnerMessage(reply) => replies.messages.push(reply),
                     NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
                     NetlinkPayload::Error(error) => {
                         return Err(request.refused(error.to_io(), extack(message.header.flags, &error)));

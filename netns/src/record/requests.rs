@@ -289,6 +289,44 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_changes_meanwhile_is_whole() {
+        const ADDRESSES: u8 = 250;
+        const ROUNDS: usize = 100;
+        const CHANGES: usize = 20;
+        let Some(pair) = Pair::create() else { return };
+        let address = |number: u8| Ipv4Addr::new(192, 0, 2, number);
+        pair.at_near(move |host, index| {
+            (0..ADDRESSES).try_for_each(|number| host.add_address(index, address(number), 32))
+        })
+        .unwrap();
+        let all = records(&pair, RecordKind::Address);
+        let (index, changer) = (pair.near_index, Worker::spawn(pair.near.namespace(), "changer").unwrap());
+        let mut order = all.iter().zip(0..ADDRESSES).cycle();
+        for round in 0..ROUNDS {
+            // The first address becomes the last one, again and again: those behind it move up.
+            let moved: Vec<(Record, u8)> =
+                order.by_ref().take(CHANGES).map(|(record, number)| (record.clone(), number)).collect();
+            std::thread::scope(|scope| {
+                let changing = scope.spawn(|| {
+                    changer.call(move |host| {
+                        moved.iter().try_for_each(|(record, number)| {
+                            host.remove_record(index, record)?;
+                            host.add_address(index, address(*number), 32)
+                        })
+                    })
+                });
+                let there = records(&pair, RecordKind::Address);
+                let mut distinct: Vec<_> = there.iter().filter_map(Record::address).collect();
+                distinct.sort_unstable();
+                distinct.dedup();
+                assert_eq!(distinct.len(), there.len(), "an address is listed twice in round {round}");
+                assert!(there.len() + 1 >= all.len(), "{} addresses in round {round}", there.len());
+                changing.join().unwrap().unwrap();
+            });
+        }
+    }
+
+    #[test]
     fn a_later_record_is_waited_for() {
         let Some(pair) = Pair::create().map(Pair::up) else { return };
         let index = pair.near_index;
