@@ -71,8 +71,8 @@ pub(crate) fn panicked() -> Result {
 pub(crate) fn killed() -> Result {
     let host = TestHost::configured()?;
     let before = host.state()?;
-    let (child, claimed) = host.start(None)?;
-    expect(claimed && !host.has("t0")?, "the devices were not claimed")?;
+    let child = host.start()?;
+    expect(!host.has("t0")?, "the devices have not moved")?;
     kill(child)?;
     let printed = host.restore(0)?;
     for part in
@@ -88,7 +88,7 @@ pub(crate) fn killed_anywhere() -> Result {
     for step in ClaimStep::ALL {
         let host = TestHost::configured()?;
         let before = host.state()?;
-        let (mut child, claimed) = host.start(Some(step))?;
+        let (mut child, claimed) = host.start_until(step)?;
         // It restores them when its input ends.
         drop(child.stdin.take());
         expect(
@@ -110,10 +110,10 @@ pub(crate) fn killed_in_private_mounts() -> Result {
     for step in STEPS {
         let host = TestHost::configured()?;
         let before = host.state()?;
-        let (mut child, _) = host.start_in_private_mounts(step)?;
         match step {
-            None => kill(child)?,
+            None => kill(host.start_in_private_mounts()?)?,
             Some(step) => {
+                let (mut child, _) = host.start_in_private_mounts_until(step)?;
                 drop(child.stdin.take());
                 expect(!child.wait()?.success(), &format!("it lived on after {step:?}"))?;
             }
@@ -149,7 +149,7 @@ pub(crate) fn first_process() -> Result {
 /// Whatever held the namespaces of a killed run is gone.
 pub(crate) fn unheld() -> Result {
     let host = TestHost::configured()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     let run = host.runs()?.pop().ok_or("no journal")?;
     for name in ["tester", "dut"] {
@@ -172,8 +172,7 @@ pub(crate) fn unheld() -> Result {
 pub(crate) fn next_run() -> Result {
     let host = TestHost::configured()?;
     let before = host.state()?;
-    let (child, claimed) = host.start(None)?;
-    expect(claimed, "the devices were not claimed")?;
+    let child = host.start()?;
     kill(child)?;
     let pair = host.claim().map_err(|error| chain(&error))?;
     let states: Vec<_> = pair.recovered.iter().map(|run| &run.state).collect();
@@ -185,8 +184,7 @@ pub(crate) fn next_run() -> Result {
 pub(crate) fn living() -> Result {
     let host = TestHost::configured()?;
     let before = host.state()?;
-    let (child, claimed) = host.start(None)?;
-    expect(claimed, "the devices were not claimed")?;
+    let child = host.start()?;
     let printed = host.restore(0)?;
     expect(printed.contains("is alive and keeps its devices"), &printed)?;
     expect(!host.has("t0")?, "they were taken from a living run")?;
@@ -202,7 +200,7 @@ pub(crate) fn living() -> Result {
 
 pub(crate) fn restore_json() -> Result {
     let host = TestHost::configured()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     let output = host.xdproof(&["restore", "--json"])?;
     expect_code(&output, 0)?;
@@ -229,7 +227,7 @@ pub(crate) fn unprivileged_restore() -> Result {
 
 pub(crate) fn damaged() -> Result {
     let host = TestHost::configured()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     let path = host.runs()?.pop().ok_or("no journal")?.join("journal.json");
     let whole = fs::read(&path)?;
@@ -245,7 +243,7 @@ pub(crate) fn damaged() -> Result {
 pub(crate) fn elsewhere() -> Result {
     let host = TestHost::configured()?;
     let before = host.state()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     let mut command = cli::xdproof();
     command.arg("restore").env(journal::DIRECTORY_VARIABLE, host.journals.path());
@@ -258,7 +256,7 @@ pub(crate) fn elsewhere() -> Result {
 
 pub(crate) fn vanished() -> Result {
     let host = TestHost::configured()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     // Deleting one end of a veth deletes both.
     let inside = NetNs::at(&host.runs()?.pop().ok_or("no journal")?.join("dut"))?;
@@ -282,7 +280,7 @@ pub(crate) fn index_in_use() -> Result {
         Ok::<_, Failed>(without_times(&text))
     };
     let before = state()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     host.sh(&format!("ip link add squatter index {} type bridge", index.trim()))?;
     let printed = host.restore(1)?;
@@ -317,7 +315,7 @@ pub(crate) fn leftovers() -> Result {
 pub(crate) fn name_in_use() -> Result {
     let host = TestHost::configured()?;
     let before = host.state()?;
-    let (child, _) = host.start(None)?;
+    let child = host.start()?;
     kill(child)?;
     host.sh("ip link add t0 type bridge")?;
     let printed = host.restore(1)?;

@@ -278,30 +278,49 @@ impl TestHost {
         self.claim_with("d0", "t0", self.options())
     }
 
-    /// Starts a process that claims the devices, and waits until it has, or until it has ended.
-    pub(crate) fn start(&self, step: Option<ClaimStep>) -> Result<(Child, bool)> {
-        self.start_by(Command::new(std::env::current_exe()?), step)
+    /// Starts a process that claims the devices, and waits until it has.
+    pub(crate) fn start(&self) -> Result<Child> {
+        Self::claimed(self.start_by(Command::new(std::env::current_exe()?), None)?)
     }
 
     /// Starts such a process in a mount namespace of its own, which ends with it.
-    pub(crate) fn start_in_private_mounts(&self, step: Option<ClaimStep>) -> Result<(Child, bool)> {
+    pub(crate) fn start_in_private_mounts(&self) -> Result<Child> {
+        Self::claimed(self.start_by(Self::in_private_mounts()?, None)?)
+    }
+
+    /// Starts a process that claims the devices and dies after a step; returns true if it had claimed them before.
+    pub(crate) fn start_until(&self, step: ClaimStep) -> Result<(Child, bool)> {
+        self.start_by(Command::new(std::env::current_exe()?), Some(step))
+    }
+
+    /// Starts such a process in a mount namespace of its own, which ends with it.
+    pub(crate) fn start_in_private_mounts_until(&self, step: ClaimStep) -> Result<(Child, bool)> {
+        self.start_by(Self::in_private_mounts()?, Some(step))
+    }
+
+    fn in_private_mounts() -> Result<Command> {
         let mut command = Command::new("unshare");
         command.arg("--mount").arg(std::env::current_exe()?);
-        self.start_by(command, step)
+        Ok(command)
     }
 
     fn start_by(&self, mut command: Command, step: Option<ClaimStep>) -> Result<(Child, bool)> {
         let order = format!("d0 t0 {}", step.map(|step| format!("{step:?}")).unwrap_or_default());
         command.env(ORDER, order).env(journal::DIRECTORY_VARIABLE, self.journals.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.worker.run(move |_| command.spawn())??;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        Ok((
-            child,
-            line == "claimed
-",
-        ))
+        Ok((child, line == "claimed\n"))
+    }
+
+    /// Fails with the message of a process that has not claimed the devices.
+    fn claimed((child, claimed): (Child, bool)) -> Result<Child> {
+        if claimed {
+            return Ok(child);
+        }
+        let output = child.wait_with_output()?;
+        Err(format!("the devices were not claimed: {}\n{}", output.status, cli::stderr(&output)).into())
     }
 
     pub(crate) fn xdproof(&self, arguments: &[&str]) -> Result<Output> {

@@ -80,7 +80,7 @@ pub(crate) fn bridge_killed_anywhere() -> Result {
     for step in ClaimStep::ALL {
         let host = TestHost::bridged()?;
         let before = host.state()?;
-        let (mut child, _) = host.start(Some(step))?;
+        let (mut child, _) = host.start_until(step)?;
         drop(child.stdin.take());
         expect(!child.wait()?.success(), &format!("it lived on after {step:?}"))?;
         expect(host.has("d0")?, "the bridge is gone")?;

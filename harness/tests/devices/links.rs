@@ -1,9 +1,6 @@
 //! The link between two claimed devices.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use xdproof::{
     error::chain,
@@ -29,13 +26,10 @@ pub(crate) fn not_connected() -> Result {
     let host = TestHost::with(&format!("{TWO_PAIRS}ip link set t1 up\nip link set d1 up"))?;
     host.settle(&["t0", "t1", "d0", "d1"])?;
     let before = host.state()?;
-    let begun = Instant::now();
     let error = host.claim().err().ok_or("they were claimed")?;
-    let took = begun.elapsed();
-    expect(matches!(error, DeviceError::NoPeer { .. }), &chain(&error))?;
+    let is_short = |waited| waited < Duration::from_secs(3);
+    expect(matches!(error, DeviceError::NoPeer { waited, .. } if is_short(waited)), &chain(&error))?;
     expect(chain(&error).contains("check that they are connected to each other"), &chain(&error))?;
-    // Claiming and restoring takes some tenths of a second on an idle machine, and probing no more than 2.5 s.
-    expect(took < Duration::from_secs(6), &format!("it took {took:?}"))?;
     host.expect_state(&before)?;
     expect(host.runs()?.is_empty(), "the journal is still there")
 }
@@ -46,6 +40,14 @@ pub(crate) fn no_carrier() -> Result {
     let error = host.claim().err().ok_or("they were claimed")?;
     expect(matches!(error, DeviceError::NoCarrier { .. }), &chain(&error))?;
     host.expect_state(&before)
+}
+
+/// The other tests rely on it: a test that goes on without the devices fails for a reason that is not the cause.
+pub(crate) fn child_without_carrier() -> Result {
+    let host = TestHost::with(TWO_PAIRS)?;
+    let error = host.start().err().ok_or("they were claimed")?;
+    let message = error.message().unwrap_or_default();
+    expect(message.contains("t0 has no carrier after 2s"), message)
 }
 
 pub(crate) fn silent() -> Result {

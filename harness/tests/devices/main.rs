@@ -67,6 +67,7 @@ const CASES: &[Case] = &[
     ("a_name_in_use_is_reported_and_the_device_restored_later", claims::name_in_use),
     ("devices_that_are_not_connected_are_detected_and_restored", links::not_connected),
     ("devices_without_a_carrier_are_detected_and_restored", links::no_carrier),
+    ("a_child_that_does_not_claim_the_devices_fails_its_test", links::child_without_carrier),
     ("a_device_is_not_its_own_peer", checks::same),
     ("a_missing_device_is_reported", checks::absent),
     ("the_loopback_is_rejected_with_force_too", checks::loopback),
