@@ -40,8 +40,11 @@ pub struct Link {
     pub max_mtu: Option<u32>,
     /// Alternative names, of up to 127 bytes each (`ALTIFNAMSIZ`, Linux 5.5).
     pub alt_names: Vec<String>,
-    /// Administratively up and with a carrier (`IFF_RUNNING` and `IFF_LOWER_UP`): frames pass.
+    /// Administratively up, with a carrier and operational (`IFF_RUNNING` and `IFF_LOWER_UP`): frames pass.
     pub running: bool,
+    /// Administratively up and with a carrier (`IFF_LOWER_UP`). The kernel finds out in the background
+    /// whether the link is operational (`linkwatch_do_dev()` of `net/core/link_watch.c`).
+    pub carrier: bool,
     /// Frames begin with an Ethernet header (`ARPHRD_ETHER`).
     pub ethernet: bool,
     /// The header with which frames begin, as the kernel names it: `ARPHRD_ETHER`, `ARPHRD_NONE`.
@@ -123,6 +126,7 @@ impl Link {
             max_mtu: None,
             alt_names: Vec::new(),
             running: header.flags.contains(LinkFlags::Running | LinkFlags::LowerUp),
+            carrier: header.flags.contains(LinkFlags::LowerUp),
             ethernet: header.link_layer_type == LinkLayerType::Ether,
             header: format!("ARPHRD_{}", header.link_layer_type),
             loopback: header.flags.contains(LinkFlags::Loopback),
@@ -326,10 +330,12 @@ impl Host {
         // Before the first look, so that no change is missed in between.
         let changes = subscribe(groups).map_err(refused)?;
         loop {
+            // Before the look, so that the last look begins when the time is over: this thread may not have
+            // run meanwhile.
+            let left = deadline.saturating_sub(begun.elapsed());
             if let Some(seen) = look(self)? {
                 return Ok(seen);
             }
-            let left = deadline.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Err(Error::Timeout { action: awaited, subject: Some(index.into()), deadline });
             }
@@ -425,6 +431,34 @@ mod tests {
             std::thread::spawn(move || near.call(move |host| host.wait_running(near_index, ARRIVAL)));
         far.call(move |host| host.set_up(far_index, true)).unwrap();
         assert!(waiting.join().unwrap().unwrap().running);
+    }
+
+    #[test]
+    fn the_last_look_begins_when_the_time_is_over() {
+        let Some(pair) = Pair::create() else { return };
+        let mut looks = 0;
+        let seen = pair.at_near(move |host, index| {
+            let deadline = Duration::from_millis(1);
+            host.wait_changes(libc::RTMGRP_LINK, index, "see the second look", deadline, |_| {
+                looks += 1;
+                // As if the thread did not run for so long.
+                let begun = Instant::now();
+                while begun.elapsed() < deadline {
+                    std::hint::spin_loop();
+                }
+                Ok((looks == 2).then_some(looks))
+            })
+        });
+        assert_eq!(seen.unwrap(), 2);
+    }
+
+    #[test]
+    fn a_link_has_a_carrier_before_it_is_operational() {
+        let Some(pair) = Pair::create().map(Pair::up) else { return };
+        let link = pair.at_near(Host::link_by_index).unwrap();
+        assert!(link.carrier && link.running);
+        pair.at_far(|host, index| host.set_up(index, false)).unwrap();
+        assert!(!pair.at_near(Host::link_by_index).unwrap().carrier);
     }
 
     #[test]

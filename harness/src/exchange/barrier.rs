@@ -1,11 +1,14 @@
 //! Knowing that no frame is in flight any more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xdproof_scenarios::{DUT_MAC, TESTER_MAC};
 
 use super::{Capture, ExchangeError, link_traffic::PROBE_TYPE};
-use crate::{host::interrupt, program::Program};
+use crate::{
+    host::interrupt::{self, Rounds},
+    program::Program,
+};
 
 /// Time within which a frame has to arrive: it normally takes microseconds; a machine under load may take much longer.
 pub(super) const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,8 +41,7 @@ pub(super) fn wait_closing(
     closing: &[u8],
     late: Duration,
 ) -> Result<bool, ExchangeError> {
-    let deadline = Instant::now() + ARRIVAL_TIMEOUT;
-    loop {
+    for () in Rounds::new(ARRIVAL_TIMEOUT) {
         capture.drain()?;
         if capture.has_seen(closing) {
             return Ok(true);
@@ -47,13 +49,14 @@ pub(super) fn wait_closing(
         if interrupt::is_requested() {
             return Err(ExchangeError::Interrupted);
         }
-        if program.runs()? != runs || Instant::now() > deadline {
-            barrier(capture)?;
-            capture.drain_until(late, |seen| seen.contains(closing))?;
-            return Ok(capture.has_seen(closing));
+        if program.runs()? != runs {
+            break;
         }
         std::thread::yield_now();
     }
+    barrier(capture)?;
+    capture.drain_until(late, |seen| seen.contains(closing))?;
+    Ok(capture.has_seen(closing))
 }
 
 /// Returns when every frame on which the program has run is in the capture, if it is ever going to be.

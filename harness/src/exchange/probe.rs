@@ -7,7 +7,7 @@ use super::{
     barrier::{HAND_UP_TIMEOUT, barrier, closing_frame},
 };
 use crate::{
-    host::interrupt,
+    host::interrupt::{self, Rounds},
     inject::sender::Sender,
     program::{Program, Subject},
 };
@@ -79,11 +79,13 @@ pub fn until_first_frame(
     let reached = two_in_a_row(within, || {
         let start = program.runs()?;
         sender.send(&[&probe])?;
-        let deadline = Instant::now() + PROBE_TIMEOUT;
-        while program.runs()? == start && Instant::now() < deadline {
+        for () in Rounds::new(PROBE_TIMEOUT) {
+            if program.runs()? != start {
+                return Ok(true);
+            }
             std::thread::yield_now();
         }
-        Ok::<_, ExchangeError>(program.runs()? != start)
+        Ok::<_, ExchangeError>(false)
     })?;
     match reached {
         Err(_) if interrupt::is_requested() => Err(ExchangeError::Interrupted),

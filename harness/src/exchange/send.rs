@@ -15,7 +15,7 @@ use super::{
     is_link_control,
 };
 use crate::{
-    host::interrupt,
+    host::interrupt::{self, Rounds},
     inject::{
         cpu::Pinned,
         cpu_rotation::CpuRotation,
@@ -340,9 +340,8 @@ fn wait_for_runs(
     runs: u64,
     options: SendOptions<'_>,
 ) -> Result<bool, ExchangeError> {
-    let deadline = Instant::now() + options.timeout;
     let mut polls = 0;
-    loop {
+    for () in Rounds::new(options.timeout) {
         capture.drain()?;
         // More runs than frames are no reason to wait, and the counter of runs may wrap.
         if runs.wrapping_sub(program.runs()?).cast_signed() <= 0 {
@@ -350,9 +349,6 @@ fn wait_for_runs(
         }
         if interrupt::is_requested() {
             return Err(ExchangeError::Interrupted);
-        }
-        if Instant::now() > deadline {
-            return Ok(false);
         }
         polls += 1;
         if options.rests && polls > BUSY_POLLS {
@@ -362,4 +358,5 @@ fn wait_for_runs(
             std::thread::yield_now();
         }
     }
+    Ok(false)
 }

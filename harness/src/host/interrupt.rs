@@ -30,6 +30,37 @@ pub fn flag() -> &'static AtomicBool {
     &REQUESTED
 }
 
+/// Rounds of looking for something, until `within` has passed. The last round begins when the time is over: this process may not have
+/// run meanwhile, on a busy machine for seconds.
+#[derive(Debug)]
+pub struct Rounds {
+    deadline: Instant,
+    is_over: bool,
+}
+
+impl Rounds {
+    #[must_use]
+    pub fn new(within: Duration) -> Self {
+        Self { deadline: Instant::now() + within, is_over: false }
+    }
+
+    /// Looks for so much longer.
+    pub fn extend(&mut self, by: Duration) {
+        self.deadline += by;
+        self.is_over = false;
+    }
+}
+
+impl Iterator for Rounds {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        let goes_on = !self.is_over;
+        self.is_over = Instant::now() >= self.deadline;
+        goes_on.then_some(())
+    }
+}
+
 /// Calls a function that waits for at most the time that it gets, until it does not time out, `within` has passed, or the run is asked to
 /// end.
 ///
@@ -68,6 +99,24 @@ mod tests {
         });
         assert!(ended.is_ok());
         assert_eq!(slices, [SLICE, SLICE]);
+    }
+
+    #[test]
+    fn the_last_round_begins_when_the_time_is_over() {
+        assert_eq!(Rounds::new(Duration::ZERO).count(), 1);
+        let within = Duration::from_millis(1);
+        let spend = || {
+            let begun = Instant::now();
+            while begun.elapsed() < within {
+                std::hint::spin_loop();
+            }
+        };
+        // The first round takes all the time.
+        assert_eq!(Rounds::new(within).map(|()| spend()).count(), 2);
+        let mut extended = Rounds::new(Duration::ZERO);
+        assert_eq!((extended.next(), extended.next()), (Some(()), None));
+        extended.extend(Duration::from_secs(60));
+        assert_eq!([extended.next(), extended.next()], [Some(()); 2]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use xdproof_netns::{Error, IfIndex, LinkName, Mounts, NetNs, PacketOptions, Work
 use crate::{
     error::chain,
     exchange::PROBE_TYPE,
-    host::interrupt,
+    host::interrupt::{self, Rounds},
     model::device::PortRole,
     testbed::{
         PortPair, Topology,
@@ -43,8 +43,14 @@ use crate::{
 
 /// Deadline for the carrier of hardware, which negotiates for some seconds.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Deadline for the carrier of a virtual device, which has it at once or never.
+/// Deadline for the carrier of two devices of [these kinds](AT_ONCE).
 const VIRTUAL_CARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Kinds of devices that have a carrier as soon as both ends are up, or never (`veth_open()` of `drivers/net/veth.c`). Others get
+/// theirs from a lower device, in the background.
+const AT_ONCE: [&str; 2] = ["veth", "tun"];
+/// Deadline for the kernel to see that a device with a carrier is operational: milliseconds, unless many interfaces change at the same
+/// time on a busy machine, for it takes the RTNL lock for that (`linkwatch_event()` of `net/core/link_watch.c`).
+const OPERATIONAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Deadline for the first probe to arrive.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Deadline where one device is a bond: in 802.3ad mode it waits for its partner before it forwards frames
@@ -160,8 +166,8 @@ impl DevicePair {
     /// Claims two devices of the calling thread's namespace. Devices of this namespace that dead runs have left changed are
     /// restored first. Needs `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
     ///
-    /// It takes as long as the devices need for a carrier (10 s at most, 2 s if one is virtual and none is a bond) and for the
-    /// first probe that arrives (2.5 s at most, 15 s if one is a bond).
+    /// It takes as long as the devices need for a carrier (10 s at most, 2 s for veths and taps) and for the first probe that arrives
+    /// (2.5 s at most, 15 s if one is a bond).
     ///
     /// # Errors
     ///
@@ -319,27 +325,36 @@ fn link_up(
     dut: &Worker,
     after_step: fn(ClaimStep),
 ) -> Result<Topology, DeviceError> {
-    let begun = Instant::now();
     let [sending, receiving] = devices;
     let topology = Topology {
         tester: bring_up(tester, sending.name.clone())?,
         dut: bring_up(dut, receiving.name.clone())?,
     };
     let bonds = devices.iter().any(|settings| settings.kind.as_deref() == Some(BOND));
-    let virtuals = devices.iter().any(|settings| settings.kind.is_some());
-    let waited = if virtuals && !bonds { VIRTUAL_CARRIER_TIMEOUT } else { CARRIER_TIMEOUT };
+    let waited = carrier_timeout(devices.each_ref().map(|settings| settings.kind.as_deref()));
+    let begun = Instant::now();
     for (worker, port, other) in
         [(tester, &topology.tester, &topology.dut), (dut, &topology.dut, &topology.tester)]
     {
         let (index, left) = (port.index, waited.saturating_sub(begun.elapsed()));
-        let running =
-            worker.call(move |host| interrupt::wait(left, |slice| host.wait_running(index, slice).map(drop)));
-        match running {
+        let carrier = worker.call(move |host| {
+            interrupt::wait(left, |slice| {
+                host.wait_link(index, "see a carrier", slice, |link| link.carrier).map(drop)
+            })
+        });
+        match carrier {
             Err(Error::Timeout { .. }) if interrupt::is_requested() => return Err(DeviceError::Interrupted),
             Err(Error::Timeout { .. }) => {
                 let (device, other) = (port.name.clone(), other.name.clone());
                 return Err(DeviceError::NoCarrier { device, other, waited });
             }
+            seen => seen?,
+        }
+        let running = worker.call(move |host| {
+            interrupt::wait(OPERATIONAL_TIMEOUT, |slice| host.wait_running(index, slice).map(drop))
+        });
+        match running {
+            Err(Error::Timeout { .. }) if interrupt::is_requested() => return Err(DeviceError::Interrupted),
             running => running?,
         }
     }
@@ -347,6 +362,12 @@ fn link_up(
     probe(&topology, tester, dut, if bonds { BOND_PROBE_TIMEOUT } else { PROBE_TIMEOUT })?;
     after_step(ClaimStep::Probed);
     Ok(topology)
+}
+
+/// Returns the deadline for the carrier of devices of these kinds, of which hardware has none.
+fn carrier_timeout(kinds: [Option<&str>; 2]) -> Duration {
+    let at_once = kinds.iter().all(|kind| kind.is_some_and(|kind| AT_ONCE.contains(&kind)));
+    if at_once { VIRTUAL_CARRIER_TIMEOUT } else { CARRIER_TIMEOUT }
 }
 
 /// Returns bytes that no other probe of this machine has: the time since the boot in nanoseconds, and the process id.
@@ -369,10 +390,9 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker, waited: Duration) -
     let mut frame = [topology.dut.mac.0, topology.tester.mac.0].concat();
     frame.extend(PROBE_TYPE.iter().chain(b"xdproof probe ").chain(&nonce));
     frame.resize(PROBE_LENGTH, 0);
-    let begun = Instant::now();
-    let (mut waited, mut learning) = (waited, None);
+    let (mut rounds, mut waited, mut learning) = (Rounds::new(waited), waited, None);
     let mut buffer = [0; 2048];
-    while begun.elapsed() < waited {
+    while rounds.next().is_some() {
         if interrupt::is_requested() {
             return Err(DeviceError::Interrupted);
         }
@@ -390,10 +410,28 @@ fn probe(topology: &Topology, tester: &Worker, dut: &Worker, waited: Duration) -
                 // The port listens for one delay and learns for another one.
                 learning = Some(delay);
                 waited += delay * 2;
+                rounds.extend(delay * 2);
             }
         }
     }
     let (tester, dut) = (topology.tester.name.clone(), topology.dut.name.clone());
     let stp = learning.map_or(SpanningTree::Silent, SpanningTree::Delays);
     Err(DeviceError::NoPeer { tester, dut, waited, stp })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_devices_that_have_a_carrier_at_once_or_never_are_waited_for_shortly() {
+        for (kinds, expected) in [
+            ([Some("veth"), Some("tun")], VIRTUAL_CARRIER_TIMEOUT),
+            ([None, None], CARRIER_TIMEOUT),
+            ([Some("veth"), Some("bridge")], CARRIER_TIMEOUT),
+            ([Some("bond"), Some("veth")], CARRIER_TIMEOUT),
+        ] {
+            assert_eq!(carrier_timeout(kinds), expected, "{kinds:?}");
+        }
+    }
 }

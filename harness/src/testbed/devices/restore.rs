@@ -21,8 +21,11 @@ use crate::{
     },
 };
 
-/// Deadline for addresses and routes that the kernel makes in the background. It takes milliseconds.
-const KERNEL_RECORDS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Deadline for addresses and routes that the kernel makes in the background once a device runs. It takes milliseconds, unless many
+/// interfaces change at the same time on a busy machine: `addrconf_dad_work()` of `net/ipv6/addrconf.c` waits for the RTNL lock.
+const KERNEL_RECORDS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Deadline for those of a device that ran and does not run now: most of them never appear.
+const WITHOUT_CARRIER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Deadline for the carrier of a device that had one.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
@@ -372,15 +375,17 @@ impl DeviceRestore {
     }
 
     fn add_records(&mut self, host: &mut Host, index: IfIndex) -> Result<(), Error> {
+        let mut runs = true;
         if self.was.running && self.reconfigured {
             // Things that need no carrier are restored without one, too.
             let ready = |link: &Link| link.running && link.qdisc.as_deref() != Some(NOT_READY);
-            drop(host.wait_link(index, "see the link run", CARRIER_TIMEOUT, ready));
+            runs = host.wait_link(index, "see the link run", CARRIER_TIMEOUT, ready).is_ok();
         }
         self.add_missing(host, index, RecordKind::Address);
         if self.reconfigured {
             // Before the sysctls: the kernel would run duplicate address detection for an address that is not settled yet.
-            self.wait_for_kernel_routes(host, index);
+            let within = if runs { KERNEL_RECORDS_TIMEOUT } else { WITHOUT_CARRIER_TIMEOUT };
+            self.wait_for_kernel_routes(host, index, within);
         }
         let name = self.was.name.clone();
         self.set_sysctls(host, &name, false);
@@ -441,7 +446,7 @@ impl DeviceRestore {
     }
 
     /// Waits for the routes that the kernel makes in the background.
-    fn wait_for_kernel_routes(&self, host: &mut Host, index: IfIndex) {
+    fn wait_for_kernel_routes(&self, host: &mut Host, index: IfIndex, within: Duration) {
         let former = self.was.index;
         let mut awaited = self.was.records(RecordKind::Route);
         awaited.retain(Record::is_kernel_made);
@@ -449,7 +454,7 @@ impl DeviceRestore {
             move |there: &[Record]| awaited.iter().all(|record| has(there, record, former, index));
         // `verify` reports a route that does not appear.
         let awaited = "see the kernel's routes";
-        drop(host.wait_records(RecordKind::Route, index, awaited, KERNEL_RECORDS_TIMEOUT, all_there));
+        drop(host.wait_records(RecordKind::Route, index, awaited, within, all_there));
     }
 
     /// Reports every difference from the former settings that was not reported yet.
