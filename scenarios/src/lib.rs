@@ -5,6 +5,9 @@
 //! ([`load`]) reads it and makes bytes of the layers ([`Frame::craft`]); from those bytes alone the [`oracle`] computes the
 //! expectation again, and the two must agree. `scenarios/README.md` documents the format.
 //!
+//! A fixture ([`mod@fixture`]) is a test of any XDP program: the same frames, with the action, the bytes and the state of maps that
+//! are expected of it. `scenarios/FIXTURES.md` documents that format.
+//!
 //! ```
 //! let text = r#"
 //! summary = "UDP over IPv4 counts as UDP"
