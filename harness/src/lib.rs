@@ -25,5 +25,6 @@ pub mod suites;
 pub mod testbed;
 pub mod trial;
 
+pub use suites::fixtures;
 pub use xdproof_core::{error, judge, measure, model, plan};
 pub use xdproof_report as report;

@@ -22,6 +22,7 @@ pub struct Console<W> {
     to: W,
     verbosity: Verbosity,
     frames_in: Option<PathBuf>,
+    lines: bool,
     started: Instant,
 }
 
@@ -48,13 +49,20 @@ const SHOWN_FRAMES: usize = 16;
 
 impl<W: io::Write> Console<W> {
     pub fn new(to: W, verbosity: Verbosity) -> Self {
-        Self { to, verbosity, frames_in: None, started: Instant::now() }
+        Self { to, verbosity, frames_in: None, lines: false, started: Instant::now() }
     }
 
     /// Adds to each failure the file in this directory to which a [`JsonFile`] writes its frames.
     #[must_use]
     pub fn with_frames_in(mut self, directory: Option<PathBuf>) -> Self {
         self.frames_in = directory;
+        self
+    }
+
+    /// Writes a line for each trial when it ends, instead of a table behind them.
+    #[must_use]
+    pub fn with_a_line_a_trial(mut self) -> Self {
+        self.lines = true;
         self
     }
 
@@ -74,7 +82,7 @@ impl<W: io::Write> Console<W> {
     }
 
     fn ended(&mut self, result: &RunResult) -> io::Result<()> {
-        if self.verbosity >= Verbosity::Normal {
+        if self.verbosity >= Verbosity::Normal && !self.lines {
             table::write(&mut self.to, &result.trials, self.verbosity)?;
         }
         self.reasons(&result.trials)?;
@@ -246,6 +254,15 @@ impl<W: io::Write> Reporter for Console<W> {
                 let style = style_of(trial.verdict);
                 let TrialRecord { id, verdict, duration_us, .. } = trial;
                 writeln!(self.to, "{style}{verdict:11}{style:#} {id} ({duration_us} us)")
+            }
+            Event::Trial(trial) if self.lines && self.verbosity == Verbosity::Normal => {
+                let style = style_of(trial.verdict);
+                let verdict = match trial.verdict {
+                    VerdictKind::Pass => "ok".to_owned(),
+                    VerdictKind::Fail => "FAILED".to_owned(),
+                    other => other.name().to_owned(),
+                };
+                writeln!(self.to, "{} ... {style}{verdict}{style:#}", shown(&trial.id))
             }
             Event::Started { .. }
             | Event::Surveying { .. }

@@ -9,7 +9,10 @@ use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use xdproof_scenarios::{Scenario, capture, capture_file, input, load};
+use xdproof_scenarios::{
+    Scenario, capture, capture_file, input,
+    load::{self, LoadError},
+};
 
 use crate::{
     cli::{
@@ -158,13 +161,7 @@ impl CorpusArgs {
             (None, None) => load::builtin(),
             (Some(directory), None) => load::corpus(directory),
         };
-        loaded.map_err(|errors| {
-            let mut lines: Vec<String> = errors.iter().take(TOLD_ERRORS).map(ToString::to_string).collect();
-            if let Some(more @ 1..) = errors.len().checked_sub(TOLD_ERRORS) {
-                lines.push(format!("and {more} more"));
-            }
-            Failure::input(anyhow::anyhow!("{}", lines.join("\nerror: ")))
-        })
+        loaded.map_err(|errors| told_errors(&errors))
     }
 
     /// Returns whether any scenario was asked for.
@@ -177,6 +174,15 @@ impl CorpusArgs {
         let corpus = self.corpus.clone().map(|path| ("corpus", path));
         corpus.or_else(|| self.pcap.clone().map(|path| ("pcap", path)))
     }
+}
+
+/// Returns the failure that tells the first errors of files.
+pub(super) fn told_errors(errors: &[LoadError]) -> Failure {
+    let mut lines: Vec<String> = errors.iter().take(TOLD_ERRORS).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = errors.len().checked_sub(TOLD_ERRORS) {
+        lines.push(format!("and {more} more"));
+    }
+    Failure::input(anyhow::anyhow!("{}", lines.join("\nerror: ")))
 }
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {

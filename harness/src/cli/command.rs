@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cli::{
-    args::Output, bench, compare, doctor, export, list, manual, merge, report, restore, schema, validate,
-    watch,
+    args::Output, bench, compare, doctor, export, list, manual, merge, report, restore, schema, test,
+    validate, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -17,6 +17,7 @@ Examples:
   xdproof validate                         run every scenario on a veth pair
   xdproof validate --scenario 'vlan/*'     run some of them
   xdproof validate --object mine.o         test your counter
+  xdproof test tests/ --object mine.o      run the fixtures of your program
   xdproof validate --pcap traffic.pcap     send captured traffic
   xdproof validate --out out --report      write result.json and reports
   xdproof bench --against old.o            check whether a counter became slower
@@ -26,7 +27,7 @@ Examples:
 
 /// The verbs by purpose, as the help shows them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Test and measure", &["doctor", "validate", "bench", "watch"]),
+    ("Test and measure", &["doctor", "validate", "test", "bench", "watch"]),
     ("Read results", &["report", "compare", "merge"]),
     ("Scenarios", &["list", "export"]),
     ("Maintenance", &["restore", "schema", "completions", "man", "help"]),
@@ -98,6 +99,8 @@ enum Verb {
     List(list::List),
     /// Send scenarios in each attach mode; check every frame and counter.
     Validate(validate::Validate),
+    /// Run fixtures of your XDP program on every path; check actions, bytes and maps.
+    Test(Box<test::Test>),
     /// Measure the cost of a program and the packet rate of a path.
     Bench(bench::Bench),
     /// Compare two sets of results: broken, fixed, slower.
@@ -138,6 +141,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Watch(watch) => watch.run(output),
         Verb::List(list) => list.run(output),
         Verb::Validate(validate) => validate.run(output),
+        Verb::Test(test) => test.run(output),
         Verb::Bench(bench) => bench.run(output),
         Verb::Compare(compare) => compare.run(output),
         Verb::Restore(restore) => restore.run(output),

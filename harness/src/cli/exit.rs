@@ -8,12 +8,13 @@ use std::{
 
 use crate::{
     bench::BenchError,
-    cli::stderr::say_on_stderr,
+    cli::{args::told_errors, stderr::say_on_stderr},
     error::chain,
     host::interrupt,
     plan::selection::PlanError,
     program::ProgramError,
     report::store::StoreError,
+    suites::fixtures::{FixtureError, FixtureRunError},
     testbed::DeviceError,
     trial::{LabError, RunError, preconditions::PreconditionError},
 };
@@ -142,6 +143,15 @@ failures! {
     },
     StoreError: |error| Self::input(error),
     PlanError: |error| Self::input(error),
+    FixtureError: |error| match error {
+        FixtureError::Input(errors) => told_errors(&errors),
+        FixtureError::Program(error) => error.into(),
+        error => Self::machine(error),
+    },
+    FixtureRunError: |error| match error {
+        FixtureRunError::Fixture(error) => error.into(),
+        FixtureRunError::Run(error) => error.into(),
+    },
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ mod interface;
 mod list;
 mod manual;
 mod merge;
+mod record;
 mod report;
 mod restore;
 mod schema;
 mod signals;
 mod stderr;
+mod test;
 mod validate;
 mod watch;
 

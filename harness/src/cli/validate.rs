@@ -113,8 +113,7 @@ impl Validate {
         let (scenarios, origin) = (corpus.load()?, corpus.origin());
         let selection = Selection { modes: mode, injectors: injector, scenarios: corpus.scenario, partition };
         let plan = selection.plan(&scenarios)?;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = jobs.unwrap_or_else(|| cpus.min(MOST_JOBS));
+        let jobs = jobs.unwrap_or_else(default_jobs);
         let object = object.read()?;
         let file = result_args.create()?;
         preconditions::check(jobs)?;
@@ -160,7 +159,13 @@ fn kept(names: &[String]) -> String {
     }
 }
 
-fn exit(result: &RunResult) -> Exit {
+/// Returns the trials to run at once by default.
+pub(super) fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_JOBS)
+}
+
+/// Returns the exit code of a run.
+pub(super) fn exit(result: &RunResult) -> Exit {
     let summary = &result.summary;
     let proved = summary.pass + summary.xfail > 0;
     let is_broken = result

@@ -116,6 +116,11 @@ impl Capture {
         }
     }
 
+    /// Returns how many frames have arrived since the last observation.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.len()
+    }
+
     /// Returns true if a frame has arrived since the last observation.
     pub(super) fn has_seen(&self, frame: &[u8]) -> bool {
         self.seen.contains(frame)

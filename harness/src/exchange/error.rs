@@ -21,6 +21,9 @@ pub enum ExchangeError {
     /// The sender cannot be moved from CPU to CPU.
     #[error("failed to send from another CPU")]
     Turn { source: io::Error },
+    /// A port of the DUT sends nothing, so that nobody knows whether a frame is still in flight there.
+    #[error("failed to flush a port of the DUT")]
+    Flush { source: io::Error },
     /// The runs or the counters of the program cannot be read.
     #[error(transparent)]
     Program(#[from] ProgramError),

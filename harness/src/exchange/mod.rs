@@ -10,6 +10,7 @@ mod link_traffic;
 mod offer;
 mod probe;
 mod send;
+mod step;
 
 pub use barrier::closing_frame;
 pub use capture::{CAPTURE_BUFFER, Capture};
@@ -19,3 +20,4 @@ pub use link_traffic::{PROBE_TYPE, is_link_control};
 pub use offer::{Offered, offer_each};
 pub use probe::{first_frame, two_in_a_row, until_first_frame};
 pub use send::{ExchangePorts, SendOptions, run_attached};
+pub use step::{Outlet, StepPorts, run_step};

@@ -334,7 +334,7 @@ fn listed(frames: &FrameSequence, is_meant: impl Fn(&[u8]) -> bool) -> Option<St
 }
 
 /// Receives frames until the program has run `runs` times, as [`Program::runs`] counts; false if it does not in time.
-fn wait_for_runs(
+pub(super) fn wait_for_runs(
     program: &Program,
     capture: &mut Capture,
     runs: u64,

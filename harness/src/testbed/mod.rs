@@ -6,6 +6,7 @@
 //! * [`devices`]: two devices of this host, which are restored afterwards.
 
 pub mod devices;
+pub mod redirect_target;
 pub mod veth;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Time that a link may take to come up. It takes microseconds; the rest is for a machine under load.
-const LINK_UP: Duration = Duration::from_secs(30);
+pub(super) const LINK_UP: Duration = Duration::from_secs(30);
 
 /// Veth pairs between unnamed namespaces, one for each rig.
 #[derive(Debug)]

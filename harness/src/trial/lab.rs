@@ -191,7 +191,14 @@ impl Lab {
         };
         let nic = trial.path.mode.is_attached().then_some(facts.label.as_str());
         let repeat = || reproduce::command(trial, facts, self.object(), &self.options);
-        let record = TrialRecord::new(trial.scenario, trial.path, nic, &expected, &outcome, repeat);
+        let record = TrialRecord::new(
+            (&trial.scenario.id, &trial.scenario.frames),
+            trial.path,
+            nic,
+            &expected,
+            &outcome,
+            repeat,
+        );
         let observation = outcome.observation.take().filter(|_| record.failure.is_some());
         let observed = observation.map(|observation| observation.frames).unwrap_or_default();
         let none = FrameSequence::default();

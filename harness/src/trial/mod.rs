@@ -21,4 +21,5 @@ pub use attaching::NoRig;
 pub use device_checks::Suite;
 pub use lab::{Lab, LabError};
 pub use options::{LabOptions, Origin};
+pub(crate) use reproduce::quoted;
 pub use schedule::{Order, RunError, nothing_to_give_back, run};

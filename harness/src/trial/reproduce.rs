@@ -36,7 +36,7 @@ pub(super) fn command(trial: &Trial<'_>, facts: &Facts, object: &Object, options
 }
 
 /// Quotes a word for a shell, on one line. A name that has a newline or is not UTF-8 is quoted as bash and zsh read it (`$'..'`).
-fn quoted(word: &[u8]) -> String {
+pub(crate) fn quoted(word: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,+@%=".contains(&byte);
     match str::from_utf8(word) {
         Ok(text) if !text.is_empty() && word.iter().all(|byte| plain(*byte)) => text.to_owned(),

@@ -149,7 +149,7 @@ fn record(
             scenario.id, path.mode, path.injector
         )
     };
-    TrialRecord::new(scenario, path, nic, &expected.totals, &outcome, repeat)
+    TrialRecord::new((&scenario.id, &scenario.frames), path, nic, &expected.totals, &outcome, repeat)
 }
 
 /// Four kernels by five NICs, in which something of everything happened.

@@ -3,6 +3,8 @@
 pub mod arrival_order;
 pub mod checks;
 pub mod expectation;
+pub mod field_names;
 pub mod findings;
 pub mod refused_modes;
+pub mod step;
 pub mod trial;

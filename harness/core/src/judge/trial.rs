@@ -35,7 +35,7 @@ fn undetermined(observed: &Observation) -> Option<String> {
     ))
 }
 
-fn stale_deviation(reason: &str) -> Mismatch {
+pub fn stale_deviation(reason: &str) -> Mismatch {
     let subject = format!("declared deviation ({reason})");
     Mismatch::new(CheckId::new("deviation"), FaultClass::StaleDeviation, subject, "deviates", "passes")
 }

@@ -65,6 +65,8 @@ pub enum FaultClass {
     NotDropped,
     /// The map counted other numbers.
     Miscounted,
+    /// A map or a variable of the program holds another value than is declared.
+    WrongState,
     /// Frames arrived in another order than they were sent in.
     Reordered,
     /// Frames arrived at a sink at which none may arrive.
@@ -96,6 +98,8 @@ impl FaultClass {
                 | Self::ModifiedInTransit
                 | Self::NotDropped
                 | Self::Miscounted
+                | Self::WrongState
+                | Self::WrongVerdict
                 | Self::Reordered
         )
     }
@@ -123,6 +127,7 @@ impl FaultClass {
             Self::ModifiedInTransit => Some("frames are modified in transit"),
             Self::NotDropped => Some("frames pass that should have been dropped"),
             Self::Miscounted => Some("frames are counted differently"),
+            Self::WrongState => Some("the program's maps end in another state"),
             Self::Reordered => Some("frames are reordered"),
             _ => None,
         }

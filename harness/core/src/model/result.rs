@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xdproof_scenarios::{Scenario, describe};
+use xdproof_scenarios::{Frame, ScenarioId, describe};
 
 use crate::model::{
     attach_step::StepRecord,
@@ -278,10 +278,10 @@ impl TrialOutcome {
 }
 
 impl TrialRecord {
-    /// Records a trial; `reproducer` returns the command that reproduces it and is called for a deviation only.
+    /// Records a trial of a scenario or a fixture, by its id and the frames that are sent; `reproducer` returns the command that reproduces it and is called for a deviation only.
     #[must_use]
     pub fn new(
-        scenario: &Scenario,
+        (id, frames): (&ScenarioId, &[Frame]),
         path: TrialPath,
         nic: Option<&str>,
         expected: &ExpectedTotals,
@@ -290,10 +290,10 @@ impl TrialRecord {
     ) -> Self {
         let TrialOutcome { verdict, observation, duration } = outcome;
         let failure = (!verdict.mismatches().is_empty())
-            .then(|| Failure::new(verdict.mismatches(), &scenario.frames, reproducer()));
+            .then(|| Failure::new(verdict.mismatches(), frames, reproducer()));
         Self {
-            id: format!("{}::{path}", scenario.id),
-            scenario: scenario.id.to_string(),
+            id: format!("{id}::{path}"),
+            scenario: id.to_string(),
             mode: path.mode,
             injector: path.injector,
             nic: nic.map(str::to_owned),
@@ -335,7 +335,7 @@ impl TrialRecord {
 }
 
 impl Failure {
-    fn new(mismatches: &[Mismatch], sent: &[xdproof_scenarios::Frame], reproducer: String) -> Self {
+    fn new(mismatches: &[Mismatch], sent: &[Frame], reproducer: String) -> Self {
         let mut room = FrameRoom::default();
         let kept = sent.iter().take_while(|frame| room.take(frame.bytes.len()));
         let frames: Vec<SentFrame> = kept.map(SentFrame::new).collect();
@@ -359,7 +359,7 @@ impl Failure {
 }
 
 impl SentFrame {
-    fn new(frame: &xdproof_scenarios::Frame) -> Self {
+    fn new(frame: &Frame) -> Self {
         Self { layers: describe(&frame.bytes), hex: hex::encode(&frame.bytes), times: frame.repeat }
     }
 }

@@ -2,9 +2,12 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use xdproof_ebpf::abi::LIVE_LONGEST;
-use xdproof_scenarios::Scenario;
+use xdproof_scenarios::{Scenario, fixture::Fixture};
 
 use crate::model::{InjectorKind, Mode, Partition, TrialPath};
+
+/// Fixtures that an error names.
+const KNOWN: usize = 8;
 
 /// A selection of trials.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +29,12 @@ pub enum PlanError {
     Pattern { pattern: String, source: globset::Error },
     #[error("no scenario matches `{pattern}`; `xdproof list` shows them all")]
     NoMatch { pattern: String },
+    #[error("no fixture matches `{pattern}`; there are {}", .known.join(", "))]
+    NoFixture {
+        pattern: String,
+        /// The ids of the first fixtures.
+        known: Vec<String>,
+    },
     #[error(
         "--injector {} cannot be combined with --mode: it attaches the program to no device",
         InjectorKind::TestRun
@@ -104,10 +113,25 @@ impl Selection {
     ///
     /// A pattern that is invalid or matches nothing.
     pub fn choose<'a>(&self, scenarios: &'a [Scenario]) -> Result<Vec<&'a Scenario>, PlanError> {
-        let wanted = self.patterns(scenarios)?;
+        let ids = scenarios.iter().map(|scenario| scenario.id.as_ref());
+        let wanted = self.patterns(&ids, |pattern| PlanError::NoMatch { pattern })?;
         let is_wanted =
             |scenario: &&Scenario| wanted.is_empty() || wanted.is_match(scenario.id.as_ref() as &str);
         Ok(scenarios.iter().filter(is_wanted).collect())
+    }
+
+    /// Removes the fixtures that are not selected.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that is invalid or matches nothing.
+    pub fn retain(&self, fixtures: &mut Vec<Fixture>) -> Result<(), PlanError> {
+        let ids = fixtures.iter().map(|fixture| fixture.id.as_ref());
+        let known = fixtures.iter().take(KNOWN).map(|fixture| fixture.id.to_string()).collect::<Vec<_>>();
+        let unmatched = |pattern| PlanError::NoFixture { pattern, known: known.clone() };
+        let wanted = self.patterns(&ids, unmatched)?;
+        fixtures.retain(|fixture| wanted.is_empty() || wanted.is_match(fixture.id.as_ref() as &str));
+        Ok(())
     }
 
     /// Returns every selected trial, scenario by scenario, each on the paths whose injector can produce its
@@ -131,14 +155,18 @@ impl Selection {
         if trials.is_empty() { Err(PlanError::Nothing) } else { Ok(trials) }
     }
 
-    fn patterns(&self, scenarios: &[Scenario]) -> Result<GlobSet, PlanError> {
+    fn patterns<'i>(
+        &self,
+        ids: &(impl Iterator<Item = &'i str> + Clone),
+        unmatched: impl Fn(String) -> PlanError,
+    ) -> Result<GlobSet, PlanError> {
         let mut set = GlobSetBuilder::new();
         for pattern in &self.scenarios {
             let wrap = |source| PlanError::Pattern { pattern: pattern.clone(), source };
             let glob = Glob::new(pattern).map_err(wrap)?;
             let matcher = glob.compile_matcher();
-            if !scenarios.iter().any(|scenario| matcher.is_match(scenario.id.as_ref() as &str)) {
-                return Err(PlanError::NoMatch { pattern: pattern.clone() });
+            if !ids.clone().any(|id| matcher.is_match(id)) {
+                return Err(unmatched(pattern.clone()));
             }
             set.add(glob);
         }
