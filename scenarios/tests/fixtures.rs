@@ -183,7 +183,7 @@ fn a_sound_fixture_is_read_as_it_is_written() {
 }
 
 #[test]
-fn what_is_left_out_has_a_default() {
+fn keys_that_are_left_out_have_defaults() {
     let fixture = parse(SMALL).unwrap();
     assert_eq!((fixture.program.as_ref(), fixture.context), (None, FrameContext::default()));
     assert!(fixture.tags.is_empty() && fixture.globals.is_empty() && fixture.maps.is_empty());
@@ -570,7 +570,7 @@ fn two_fixtures_of_one_id_are_an_error() {
 }
 
 #[test]
-fn what_exceeds_a_limit_is_refused_with_the_limit() {
+fn a_file_that_exceeds_a_limit_is_refused_with_the_limit() {
     let long_line = SMALL.replace("a frame passes", &"x".repeat(1 << 18));
     let frame = "hex = 'ffffffffffff0200000000019000'";
     let with = |matrix: &str, frame: &str, rest: &str| {
