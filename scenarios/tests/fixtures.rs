@@ -278,6 +278,14 @@ expect = { action = 'tx', layers = [{ ethernet = { ethertype = '$n' } }, { arp =
     };
     assert_eq!((frames.len(), bytes(0), bytes(1)), (2, vec![0, 1], vec![0, 2]));
     assert_eq!(frames[1].context.as_ref().map(|context| context.rx_queue), Some(2));
+    let input = "hex = 'ffffffffffff0200000000019000'\nrepeat = '$n'\n";
+    let parts =
+        with_frame(&format!("{input}expect = {{ action = 'tx', at = [{{ offset = '$n', hex = '00' }}] }}\n"));
+    let offset = |frame: usize| match &parts.frames[frame].expect.bytes {
+        BytesExpectation::Partly { parts, .. } => parts[0].offset,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((offset(0), offset(1)), (1, 2));
     // The state of maps is of all frames together.
     assert!(frames[0].maps.is_empty());
     assert_eq!(frames[1].maps[0].claim, MapClaim::Entries(2));
@@ -620,6 +628,12 @@ fn a_file_that_exceeds_a_limit_is_refused_with_the_limit() {
         let errors = errors(&text);
         assert!(errors.iter().any(|error| error.ends_with(expected)), "{expected}: {errors:#?}");
     }
+    let starts_with = bytes(100_000);
+    let expect = format!("expect = {{ action = 'pass', starts_with = '{starts_with}' }}");
+    let folder =
+        Folder::new(&[("a.toml", &format!("summary = 'a'\n[[frame]]\npcap = 'a.pcap'\n{expect}\n"))]);
+    write_capture(&folder.path(""), "a.pcap", &[7; 700]);
+    folder.assert_errors(&[""], &["a.toml:2:1: the frames take more than 67108864 bytes of memory"]);
     let folder = Folder::new(&[("big.toml", &"#".repeat((1 << 20) + 1))]);
     folder.assert_errors(&[""], &["big.toml: cannot be read: has 1048577 bytes; at most 1048576 are read"]);
 }
