@@ -68,6 +68,13 @@ fn verbs_options_and_defaults_are_a_contract() {
             ),
         ),
         (
+            "test",
+            format!(
+                "<paths> --new --accept --fixture --mode --injector --jobs --object --program --pinned --program-id \
+                 --reuse-pins {devices} --out --report"
+            ),
+        ),
+        (
             "bench",
             format!(
                 "--budget=60s --mode --injector --size --mix --cpus --rate {devices} {scenarios} {object} \

@@ -9,10 +9,7 @@ use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use xdproof_scenarios::{
-    Scenario, capture, capture_file, input,
-    load::{self, LoadError},
-};
+use xdproof_scenarios::{Scenario, capture, capture_file, input, load};
 
 use crate::{
     cli::{
@@ -23,9 +20,6 @@ use crate::{
     report::{json::write_pretty, output, progress::Progress, terminal_style::Verbosity},
     trial::Origin,
 };
-
-/// Errors of scenario files that are printed.
-const TOLD_ERRORS: usize = 40;
 
 /// Form and amount of the output.
 #[derive(Clone, Copy, Debug, Args)]
@@ -161,7 +155,7 @@ impl CorpusArgs {
             (None, None) => load::builtin(),
             (Some(directory), None) => load::corpus(directory),
         };
-        loaded.map_err(|errors| told_errors(&errors))
+        loaded.map_err(|errors| Failure::files(&errors))
     }
 
     /// Returns whether any scenario was asked for.
@@ -174,15 +168,6 @@ impl CorpusArgs {
         let corpus = self.corpus.clone().map(|path| ("corpus", path));
         corpus.or_else(|| self.pcap.clone().map(|path| ("pcap", path)))
     }
-}
-
-/// Returns the failure that tells the first errors of files.
-pub(super) fn told_errors(errors: &[LoadError]) -> Failure {
-    let mut lines: Vec<String> = errors.iter().take(TOLD_ERRORS).map(ToString::to_string).collect();
-    if let Some(more @ 1..) = errors.len().checked_sub(TOLD_ERRORS) {
-        lines.push(format!("and {more} more"));
-    }
-    Failure::input(anyhow::anyhow!("{}", lines.join("\nerror: ")))
 }
 
 fn read_capture(file: &Path) -> anyhow::Result<Vec<Scenario>> {

@@ -16,9 +16,7 @@ is wrong; 3 this machine cannot run it; 4 inconclusive (interrupted, or nothing 
 Examples:
   xdproof validate                         run every scenario on a veth pair
   xdproof validate --scenario 'vlan/*'     run some of them
-  xdproof validate --object mine.o         test your counter
   xdproof test tests/ --object mine.o      run the fixtures of your program
-  xdproof validate --pcap traffic.pcap     send captured traffic
   xdproof validate --out out --report      write result.json and reports
   xdproof bench --against old.o            check whether a counter became slower
   xdproof report out/ --out report         write one report of many results
@@ -99,7 +97,7 @@ enum Verb {
     List(list::List),
     /// Send scenarios in each attach mode; check every frame and counter.
     Validate(validate::Validate),
-    /// Run fixtures of your XDP program on every path; check actions, bytes and maps.
+    /// Run fixtures of an XDP program on every path; check bytes and maps.
     Test(Box<test::Test>),
     /// Measure the cost of a program and the packet rate of a path.
     Bench(bench::Bench),

@@ -6,9 +6,11 @@ use std::{
     process::ExitCode,
 };
 
+use xdproof_scenarios::load::LoadError;
+
 use crate::{
     bench::BenchError,
-    cli::{args::told_errors, stderr::say_on_stderr},
+    cli::stderr::say_on_stderr,
     error::chain,
     host::interrupt,
     plan::selection::PlanError,
@@ -18,6 +20,9 @@ use crate::{
     testbed::DeviceError,
     trial::{LabError, RunError, preconditions::PreconditionError},
 };
+
+/// Errors of scenario files that are printed.
+const TOLD_ERRORS: usize = 40;
 
 /// Exit codes of every verb. Scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,15 @@ pub(crate) enum Failure {
 impl Failure {
     pub(super) fn input(error: impl Into<anyhow::Error>) -> Self {
         Self::Input(error.into())
+    }
+
+    /// Wraps the first errors in scenario files or fixtures.
+    pub(super) fn files(errors: &[LoadError]) -> Self {
+        let mut lines: Vec<String> = errors.iter().take(TOLD_ERRORS).map(ToString::to_string).collect();
+        if let Some(more @ 1..) = errors.len().checked_sub(TOLD_ERRORS) {
+            lines.push(format!("and {more} more"));
+        }
+        Self::Input(anyhow::anyhow!("{}", lines.join("\nerror: ")))
     }
 
     pub(super) fn machine(error: impl Into<anyhow::Error>) -> Self {
@@ -144,7 +158,7 @@ failures! {
     StoreError: |error| Self::input(error),
     PlanError: |error| Self::input(error),
     FixtureError: |error| match error {
-        FixtureError::Input(errors) => told_errors(&errors),
+        FixtureError::Input(errors) => Self::files(&errors),
         FixtureError::Program(error) => error.into(),
         error => Self::machine(error),
     },

@@ -12,7 +12,6 @@ use xdproof_scenarios::{
 use crate::{
     cli::{
         Exit, Failure, Output,
-        args::told_errors,
         devices::DeviceArgs,
         fan_out::FanOut,
         record,
@@ -20,7 +19,7 @@ use crate::{
         signals::flag_on_end,
         validate::{default_jobs, exit},
     },
-    model::mode::{InjectorKind, Mode, TrialPath},
+    model::mode::{InjectorKind, Mode},
     plan::selection::Selection,
     report::console::Console,
     suites::fixtures::{self, FixtureLab, FixtureOrder, Override},
@@ -30,17 +29,23 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fixtures")]
 pub(super) struct Test {
-    /// Run these fixtures: TOML files, or directories with such files in them or below.
+    /// Run the fixtures in these files and directories.
+    ///
+    /// A fixture is a TOML file; directories are searched for them at any depth.
     ///
     /// Without one, the program runs on the frames of the built-in scenarios, and a test run, generic and native mode have to agree.
     #[arg(value_name = "PATH", required_unless_present_any = ["object", "pinned", "program_id"])]
     paths: Vec<PathBuf>,
-    /// Write the fixture PATH of what the program does with the frames of CAPTURE.
+    /// Write a fixture PATH of what the program does now.
+    ///
+    /// It is run on the frames of CAPTURE.
     ///
     /// Its actions, output bytes and maps are those of a test run. Review it before you keep it.
     #[arg(long, value_name = "CAPTURE", requires = "object", conflicts_with = "accept")]
     new: Option<PathBuf>,
-    /// Write fixtures that --new wrote again, with what the program does now.
+    /// Update fixtures that --new wrote.
+    ///
+    /// Their expectations become what the program does now.
     #[arg(long, requires = "paths")]
     accept: bool,
     /// Select fixtures whose id matches (repeatable).
@@ -53,7 +58,7 @@ pub(super) struct Test {
     /// Separated by commas; the default is generic,native, and test runs.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE")]
     mode: Vec<Mode>,
-    /// Send by `pnet`, `ring`, `test_run`.
+    /// Send by `pnet`, `ring`, `live_frames`, `test_run`.
     ///
     /// Separated by commas; the default is `pnet,test_run`, or `pnet` where modes are named.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
@@ -61,7 +66,7 @@ pub(super) struct Test {
     /// Run N cases at once [default: CPUs, at most 16].
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Load this BPF object file instead of those that the fixtures name.
+    /// Load this BPF object file, not those of the fixtures.
     #[arg(long, value_name = "FILE", help_heading = "Program under test")]
     object: Option<PathBuf>,
     /// Test this program of the object.
@@ -72,12 +77,14 @@ pub(super) struct Test {
     /// It is left as it was found: entries of its maps that a fixture writes are restored.
     #[arg(long, value_name = "PATH", conflicts_with = "object", help_heading = "Program under test")]
     pinned: Option<PathBuf>,
-    /// Test the loaded program with this id, as `bpftool prog` prints it.
+    /// Test the loaded program with this id.
+    ///
+    /// `bpftool prog` prints it.
     #[arg(long, value_name = "ID", conflicts_with_all = ["object", "pinned"], help_heading = "Program under test")]
     program_id: Option<u32>,
-    /// Use maps that are pinned by name, as the object's own loader does.
+    /// Use maps that are pinned by name.
     ///
-    /// Without it, such maps are loaded unpinned and private.
+    /// The object's own loader does so. Without this option, such maps are loaded unpinned and private.
     #[arg(long, help_heading = "Program under test")]
     reuse_pins: bool,
     #[command(flatten)]
@@ -121,11 +128,16 @@ impl Test {
             return Ok(Exit::AsExpected);
         }
         let is_compared = paths.is_empty();
-        let paths_to_run = paths_of(&selection, is_compared)?;
+        let mut paths_to_run = selection.paths();
         let file = result_args.create()?;
         preconditions::check(jobs)?;
-        let lab = FixtureLab::open(over)?;
+        let mut lab = FixtureLab::open(over)?;
         let fixtures = if is_compared { lab.recorded(&corpus(&selection)?)? } else { given };
+        if is_compared {
+            // A test run is what the others are compared with; another one differs only where it splits frames.
+            let splits = fixtures.first().map_or(Ok(false), |fixture| lab.split(fixture))?;
+            paths_to_run.retain(|path| path.mode.is_attached() || splits);
+        }
         let environment = lab.check(&fixtures)?;
         let cancelled = flag_on_end(devices.hint_at_end())?;
         let claimed = devices.claim(output)?;
@@ -172,31 +184,13 @@ fn read(paths: &[PathBuf], selection: &Selection) -> Result<Vec<Fixture>, Failur
     if paths.is_empty() {
         return Ok(Vec::new());
     }
-    let mut fixtures = fixture::find(paths).map_err(|errors| told_errors(&errors))?;
+    let mut fixtures = fixture::find(paths).map_err(|errors| Failure::files(&errors))?;
     selection.retain(&mut fixtures)?;
     Ok(fixtures)
 }
 
 /// Returns the selected scenarios of the built-in corpus.
 fn corpus(selection: &Selection) -> Result<Vec<Scenario>, Failure> {
-    let scenarios = load::builtin().map_err(|errors| told_errors(&errors))?;
+    let scenarios = load::builtin().map_err(|errors| Failure::files(&errors))?;
     Ok(selection.choose(&scenarios)?.into_iter().cloned().collect())
-}
-
-/// Returns the paths to run. Without fixtures, a test run is what the others are compared with, and is not one of them.
-fn paths_of(selection: &Selection, is_compared: bool) -> Result<Vec<TrialPath>, Failure> {
-    let mut paths = selection.paths();
-    if paths.iter().any(|path| path.injector == InjectorKind::LiveFrames) {
-        let message = "live_frames cannot be used for fixtures; use pnet, ring or test_run";
-        return Err(Failure::Input(anyhow::anyhow!(message)));
-    }
-    if is_compared {
-        paths.retain(|path| path.mode.is_attached());
-    }
-    if paths.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!(
-            "without a fixture, test_run is compared with other paths; name one"
-        )));
-    }
-    Ok(paths)
 }
