@@ -21,6 +21,10 @@ const OF_OBJECT: u8 = 1;
 /// (`BPF_MAX_SUBPROGS` of `include/linux/bpf_verifier.h`).
 const MOST_FUNCTIONS: usize = 1024;
 
+/// The most instructions of a program with its functions (`BPF_COMPLEXITY_LIMIT_INSNS` of `include/linux/bpf.h`). Functions of a
+/// damaged object may overlap, so that each is as long as all of them.
+const MOST_INSTRUCTIONS: u64 = 1_000_000;
+
 /// Code that cannot be loaded as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodeProblem {
@@ -40,6 +44,8 @@ pub enum CodeProblem {
         "`{program}` calls {count} functions; at most {MOST_FUNCTIONS} are linked (the kernel takes 256)"
     )]
     TooManyFunctions { program: String, count: usize },
+    #[error("`{program}` has more than {most} instructions, which no kernel takes")]
+    TooLong { program: String, most: u64 },
 }
 
 /// A function; a program is one that nothing calls.
@@ -142,9 +148,16 @@ impl<'e, 'd> Code<'e, 'd> {
         let mut reach = Reach { programs: vec![program], ..Reach::default() };
         reach.programs.extend(further.iter().filter(|&&other| other != program));
         let (mut functions, mut called) = (reach.programs.clone(), BTreeSet::new());
+        let mut instructions = 0;
         while let Some(function) = functions.pop() {
             if !reach.functions.insert(function) {
                 continue;
+            }
+            let place = &self.functions[function].place;
+            instructions += (place.end - place.start) / INSTRUCTION;
+            let most = MOST_INSTRUCTIONS * reach.programs.len() as u64;
+            if instructions > most {
+                return Err(CodeProblem::TooLong { program: self.functions[program].name.clone(), most });
             }
             for Reference { target, .. } in self.references(function)? {
                 match target {
@@ -305,6 +318,27 @@ impl<'e, 'd> Code<'e, 'd> {
             }
         }
         Ok(())
+    }
+}
+
+impl Code<'_, '_> {
+    /// Returns the numbers of the helpers that a function calls.
+    pub(super) fn helpers(&self, function: usize) -> BTreeSet<u32> {
+        let Function { section, place, .. } = &self.functions[function];
+        let its = &self.elf.sections[*section];
+        let code = its.bytes(place.clone()).unwrap_or_default();
+        let (mut helpers, mut second_half) = (BTreeSet::new(), false);
+        let places = (0..).map(|index| place.start + INSTRUCTION * index);
+        // `struct bpf_insn`.
+        for (at, bytes) in places.zip(code.as_chunks::<8>().0) {
+            let skipped = second_half;
+            second_half = bytes[0] == LOAD_64 && !skipped;
+            let is_relocated = || its.relocations.binary_search_by_key(&at, |its| its.offset).is_ok();
+            if !skipped && bytes[0] == CALL && bytes[1] >> 4 == 0 && !is_relocated() {
+                helpers.insert(u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]));
+            }
+        }
+        helpers
     }
 }
 

@@ -50,7 +50,7 @@ const NO_SUCH_HELPER: i32 = 2_002_000_000;
 
 /// `BPF_F_RDONLY_PROG` and `BPF_F_XDP_HAS_FRAGS`.
 const READ_ONLY_PROGRAM: u32 = 1 << 7;
-const HAS_FRAGS: u32 = 1 << 5;
+pub(super) const HAS_FRAGS: u32 = 1 << 5;
 
 /// The first kernel that charges maps to the memory of a cgroup, not to `RLIMIT_MEMLOCK`.
 const CGROUP_MEMORY_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 11, patch: 0 };
@@ -76,7 +76,22 @@ pub(super) struct Loaded {
     _options: Option<OwnedFd>,
 }
 
-/// What is loaded beyond the program and what it needs.
+impl Loaded {
+    /// Holds a program whose maps are held by others.
+    pub(super) fn alone(program: OwnedFd, takes_frags: bool) -> Self {
+        Self {
+            program,
+            takes_frags,
+            maps: BTreeMap::new(),
+            globals: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            unavailable: Vec::new(),
+            _options: None,
+        }
+    }
+}
+
+/// Maps, sections and values that are loaded in addition to the program and its needs.
 #[derive(Debug, Default)]
 pub(super) struct Additions {
     /// Maps that no program uses.

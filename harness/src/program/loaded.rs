@@ -1,41 +1,19 @@
-//! The maps, global variables and programs of a program that is loaded.
+//! Access to the maps, global variables and programs of a program that is loaded.
 
 use std::{
-    collections::BTreeMap,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    sync::Arc,
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
-use xdproof_netns::bpf::{self, BpfMap};
+use xdproof_netns::bpf;
 
 use crate::program::{
     Program, ProgramError,
-    btf::Btf,
     layout::Layout,
-    load::Loaded,
     maps::ProgramMap,
     nearest,
-    object_file::ObjectFile,
-    variables::{DataSection, Variable},
+    state::{KERNEL_NAME, State},
 };
-
-/// Everything of a loaded program that is read and written from here.
-#[derive(Default)]
-pub(super) struct State {
-    maps: Vec<ProgramMap>,
-    data: Vec<DataMap>,
-    programs: BTreeMap<String, OwnedFd>,
-    /// Maps that do not exist, and why.
-    unavailable: Vec<(String, String)>,
-}
-
-/// The map of a section of global variables.
-struct DataMap {
-    map: ProgramMap,
-    variables: Vec<Variable>,
-    types: Option<Arc<Btf>>,
-}
 
 /// Global variable of a loaded program.
 #[derive(Debug)]
@@ -61,40 +39,8 @@ impl Global<'_> {
     }
 }
 
-impl State {
-    /// Takes the maps of a program that was just loaded.
-    pub(super) fn of_object(
-        file: &ObjectFile<'_>,
-        sections: Vec<DataSection>,
-        refused: Vec<(usize, String)>,
-        loaded: &mut Loaded,
-    ) -> Result<Self, ProgramError> {
-        let open = |map| {
-            BpfMap::open(map).map_err(|answer| ProgramError::system("read the description of a map", answer))
-        };
-        let types = file.types.as_ref();
-        let mut state = Self { programs: std::mem::take(&mut loaded.programs), ..Self::default() };
-        for (index, map) in std::mem::take(&mut loaded.maps) {
-            let definition = &file.maps[index];
-            let types = types.zip(definition.types).map(|(types, (key, value))| (types, key, value));
-            state.maps.push(ProgramMap::new(&definition.name, open(map)?, types));
-        }
-        let shared = types.cloned().map(Arc::new);
-        for section in sections {
-            if let Some(map) = loaded.globals.remove(&section.index) {
-                let map = ProgramMap::new(&section.name, open(map)?, None);
-                state.data.push(DataMap { map, variables: section.variables, types: shared.clone() });
-            }
-        }
-        let named = |(index, reason): (usize, String)| (file.maps[index].name.clone(), reason);
-        state.unavailable =
-            refused.into_iter().chain(std::mem::take(&mut loaded.unavailable)).map(named).collect();
-        Ok(state)
-    }
-}
-
 impl Program {
-    /// Returns the maps of a program that was loaded by [`Program::load_with`], by their order in the object.
+    /// Returns the maps of a program that was loaded by [`Program::load_with`], or by others.
     #[must_use]
     pub fn maps(&self) -> &[ProgramMap] {
         &self.state.maps
@@ -106,8 +52,10 @@ impl Program {
     ///
     /// A name that no map has, with the nearest, and a map that the kernel refused.
     pub fn map(&self, name: &str) -> Result<&ProgramMap, ProgramError> {
-        let State { maps, unavailable, .. } = &self.state;
-        if let Some(found) = maps.iter().find(|map| map.name == name) {
+        let State { maps, unavailable, has_short_names, .. } = &self.state;
+        let short = name.get(..KERNEL_NAME).filter(|_| *has_short_names);
+        let is = |its: &str| maps.iter().find(|map| map.name == its);
+        if let Some(found) = is(name).or_else(|| short.and_then(is)) {
             return Ok(found);
         }
         if let Some((name, reason)) = unavailable.iter().find(|(its, _)| its == name) {

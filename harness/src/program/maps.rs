@@ -85,6 +85,17 @@ impl ProgramMap {
         self.map.update(key, value).map_err(|answer| self.explained(answer))
     }
 
+    /// Writes the value of each possible CPU, or the one value.
+    pub(super) fn update_each(&self, key: &[u8], values: &[Vec<u8>]) -> io::Result<()> {
+        self.map.update_each(key, values).map_err(|answer| self.explained(answer))
+    }
+
+    /// Returns how many bytes the values of all entries may have.
+    pub(super) fn bytes(&self) -> u64 {
+        let size = self.value.size().max(1) as u64;
+        u64::from(self.entries).saturating_mul(size)
+    }
+
     /// Deletes a key. Returns whether there was one.
     ///
     /// # Errors

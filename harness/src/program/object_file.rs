@@ -96,7 +96,7 @@ impl<'a> ObjectFile<'a> {
     }
 
     /// Returns the functions that may be the program under test.
-    fn candidates(&self, code: &Code<'_, '_>) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, code: &Code<'_, '_>) -> Vec<Candidate> {
         let global = code.functions.iter().enumerate().filter(|(_, function)| !function.is_local);
         global
             .map(|(index, function)| Candidate {

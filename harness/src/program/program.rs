@@ -18,8 +18,8 @@ use crate::{
         CounterMap, LoadSetUp, Object, ProgramError,
         error::{errno, is_permission, kernel},
         load::{self, Additions, Loaded},
-        loaded::State,
         object_file::{ObjectFile, Selected},
+        state::{KERNEL_NAME, State},
         variables,
     },
 };
@@ -200,7 +200,7 @@ impl Program {
 
     /// Returns whether this is the program of that name in the object.
     pub(super) fn is_named(&self, name: &str) -> bool {
-        self.identity.name == name.get(..name.len().min(15)).unwrap_or(name)
+        self.identity.name == name.get(..KERNEL_NAME).unwrap_or(name)
     }
 
     #[must_use]

@@ -1,4 +1,4 @@
-//! What a program is loaded with: values of its global variables, further programs, and maps that others share.
+//! The set-up of a program before it is loaded: values of global variables, further programs, and maps that others share.
 
 use std::collections::BTreeSet;
 

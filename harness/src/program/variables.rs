@@ -1,13 +1,13 @@
 //! Global variables of an object or of a loaded program: their places in the sections that hold them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use xdproof_scenarios::fixture::{FixtureValue, Spot};
 
 use crate::program::{
     btf::{Btf, kind},
     code::global_data,
-    elf::{Contents, Elf, SymbolKind},
+    elf::{Contents, Elf, Section, SymbolKind},
     layout::{Layout, LayoutError, Names},
     nearest,
 };
@@ -47,11 +47,19 @@ impl Variable {
             _ => Layout::plain("the variable", self.size),
         }
     }
+
+    /// Returns the name of its type, or its size.
+    pub(super) fn describe(&self, types: Option<&Btf>) -> String {
+        match (types, self.kind) {
+            (Some(types), Some(kind)) => types.type_name(kind),
+            _ => format!("{} bytes", self.size),
+        }
+    }
 }
 
 /// Returns the sections of global variables of an object with what lies in them: by its types, or by its symbols without them.
 pub(super) fn sections(elf: &Elf<'_>, types: Option<&Btf>) -> Vec<DataSection> {
-    let is_data = |(_, section): &(usize, &crate::program::elf::Section<'_>)| {
+    let is_data = |(_, section): &(usize, &Section<'_>)| {
         global_data(section.name, section.contents).is_some() && section.size > 0
     };
     let sections = elf.sections.iter().enumerate().filter(is_data).take(MOST_SECTIONS);
@@ -72,8 +80,7 @@ pub(super) fn sections(elf: &Elf<'_>, types: Option<&Btf>) -> Vec<DataSection> {
                 Some((types, (id, _))) => listed(types, id, |name| places.get(name).copied()),
                 None => Vec::new(),
             };
-            let known: std::collections::HashSet<String> =
-                variables.iter().map(|variable| variable.name.clone()).collect();
+            let known: HashSet<String> = variables.iter().map(|variable| variable.name.clone()).collect();
             let untyped = symbols.iter().filter(|symbol| symbol.size > 0 && !known.contains(symbol.name));
             variables.extend(untyped.filter_map(|symbol| {
                 Some(Variable {

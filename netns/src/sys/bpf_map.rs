@@ -212,11 +212,24 @@ impl BpfMap {
     /// # Errors
     /// The kernel's; `InvalidInput` for a key or a value of another length.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.update_each(key, &vec![value; self.per_key])
+    }
+
+    /// Writes the value of each possible CPU, or the one value, as [`BpfMap::update`] does.
+    ///
+    /// # Errors
+    /// As [`BpfMap::update`]; `InvalidInput` for another number of values.
+    pub fn update_each(&self, key: &[u8], each: &[impl AsRef<[u8]>]) -> io::Result<()> {
         self.check_known()?;
-        check_length(value, self.value_size())?;
-        let mut place = value.to_vec();
-        place.resize(self.stride(), 0);
-        let values = place.repeat(self.per_key);
+        if each.len() != self.per_key {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut values = Vec::with_capacity(self.stride() * self.per_key);
+        for value in each {
+            check_length(value.as_ref(), self.value_size())?;
+            values.extend(value.as_ref());
+            values.resize(values.len().next_multiple_of(self.stride().max(1)), 0);
+        }
         // SAFETY: the values are as long as the kernel reads.
         unsafe { self.command(BPF_MAP_UPDATE_ELEM, Some(key), values.as_ptr() as u64) }
     }
@@ -460,6 +473,14 @@ mod tests {
         map.update(&[2, 0, 0, 0], &value).unwrap();
         let values = map.lookup(&[2, 0, 0, 0]).unwrap().unwrap();
         assert_eq!(values, vec![value; possible_cpus().unwrap()]);
+        let each: Vec<Vec<u8>> =
+            (0..=u8::MAX).cycle().map(|cpu| vec![cpu; 12]).take(possible_cpus().unwrap()).collect();
+        map.update_each(&[2, 0, 0, 0], &each).unwrap();
+        assert_eq!(map.lookup(&[2, 0, 0, 0]).unwrap(), Some(each));
+        assert_eq!(
+            map.update_each(&[2, 0, 0, 0], &[[0; 12]; 0]).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         let untouched = map.lookup(&[1, 0, 0, 0]).unwrap().unwrap();
         assert!(untouched.iter().all(|value| value == &[0; 12]));
         assert_eq!(map.lookup(&[3, 0, 0, 0]).unwrap(), None);

@@ -91,6 +91,8 @@ pub struct LoadedProgram {
     pub verified_instructions: u32,
     /// Runs that were counted.
     pub runs: u64,
+    /// Id of the types that it was loaded with; 0 without.
+    pub types: u32,
 }
 
 /// One call of `BPF_PROG_TEST_RUN`.
@@ -339,8 +341,12 @@ pub fn describe_program(program: BorrowedFd<'_>) -> io::Result<LoadedProgram> {
         /// which are 0, ask for it.
         code: [u64; 5],
         name: [u8; NAME_LENGTH],
-        /// From `ifindex` to `prog_tags`.
-        lists: [u64; 14],
+        /// From `ifindex` to `jited_func_lens`.
+        places: [u64; 6],
+        types: u32,
+        function_size: u32,
+        /// From `func_info` to `prog_tags`.
+        lists: [u64; 7],
         nanoseconds: u64,
         runs: u64,
         recursion_misses: u64,
@@ -360,6 +366,7 @@ pub fn describe_program(program: BorrowedFd<'_>) -> io::Result<LoadedProgram> {
         instruction_bytes: info.instruction_bytes,
         verified_instructions: info.verified_instructions,
         runs: info.runs,
+        types: info.types,
     })
 }
 

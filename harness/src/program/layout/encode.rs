@@ -64,6 +64,10 @@ impl Layout {
         at: &At<'_>,
         bytes: &mut [u8],
     ) -> Result<(), LayoutError> {
+        let is_scalar = matches!(value, FixtureValue::Integer(_) | FixtureValue::Boolean(_));
+        if let Some(only) = self.only().filter(|_| is_scalar) {
+            return only.write(value, names, at, bytes);
+        }
         match (&self.shape, value) {
             (_, FixtureValue::Text(text)) => {
                 bytes.copy_from_slice(&self.of_text(text, names, at)?);
@@ -99,13 +103,6 @@ impl Layout {
                 }
                 Ok(())
             }
-            // A structure or an array of one number is that number.
-            (Shape::Array { element, count: 1 }, _) => element.write(value, names, at, bytes),
-            (Shape::Record { fields, .. }, FixtureValue::Integer(_) | FixtureValue::Boolean(_)) if matches!(fields.as_slice(), [only] if only.layout.size == self.size) =>
-            {
-                let only = &fields[0];
-                only.write(only.offset, value, names, at, bytes)
-            }
             (_, FixtureValue::Integer(_) | FixtureValue::Boolean(_)) if self.is_number() => {
                 let width = 8 * u32::try_from(self.size).unwrap_or(u32::MAX);
                 let number = self.number_in(width, value, at)?;
@@ -116,6 +113,19 @@ impl Layout {
             }
             _ => Err(self.misfit(value, at)),
         }
+    }
+
+    /// Returns the layout of the one part that a structure or an array consists of: a structure of one number is that number.
+    fn only(&self) -> Option<&Self> {
+        let only = match &self.shape {
+            Shape::Array { element, count: 1 } => element,
+            Shape::Record { fields, .. } => match fields.as_slice() {
+                [Field { bits: None, layout, .. }] => layout,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        (only.size == self.size).then_some(only)
     }
 
     /// Returns whether an integer can be written: whether its type is one, or it has no type and so few bytes.
@@ -147,12 +157,10 @@ impl Layout {
         };
         let (least, most) = match self.shape {
             Shape::Boolean => (0, 1),
+            _ if !(1..128).contains(&width) => (i128::MIN, i128::MAX),
             Shape::Number { signed: true } => (-1 << (width - 1), (1 << (width - 1)) - 1),
             // Bytes without a type, and enumerations, are numbers with and without a sign.
-            Shape::Bytes { .. } | Shape::Enumeration { .. } if width < 128 => {
-                (-1 << (width - 1), mask(width).cast_signed())
-            }
-            _ if width >= 128 => (i128::MIN, i128::MAX),
+            Shape::Bytes { .. } | Shape::Enumeration { .. } => (-1 << (width - 1), mask(width).cast_signed()),
             _ => (0, mask(width).cast_signed()),
         };
         if !(least..=most).contains(&number) {
@@ -167,6 +175,9 @@ impl Layout {
                 at.error(format!("must be pairs of hexadecimal digits after `hex:`, got `{digits}`"))
             })?;
             return self.exactly(bytes, at);
+        }
+        if let Some(only) = self.only() {
+            return only.of_text(text, names, at);
         }
         if self.shape == Shape::Text {
             return self.padded(text, at);
@@ -193,13 +204,7 @@ impl Layout {
             return Ok(bytes);
         }
         if !self.is_number() {
-            return match &self.shape {
-                Shape::Array { element, count: 1 } => element.of_text(text, names, at),
-                Shape::Record { fields, .. } if matches!(fields.as_slice(), [only] if only.layout.size == self.size && only.bits.is_none()) => {
-                    fields[0].layout.of_text(text, names, at)
-                }
-                _ => Err(self.misfit(&FixtureValue::Text(text.to_owned()), at)),
-            };
+            return Err(self.misfit(&FixtureValue::Text(text.to_owned()), at));
         }
         let width = 8 * u32::try_from(self.size).unwrap_or(u32::MAX);
         let number = self.number_in(width, &FixtureValue::Text(text.to_owned()), at)?;

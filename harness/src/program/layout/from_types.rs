@@ -10,6 +10,9 @@ const MOST_FIELDS: usize = 4096;
 /// The longest name of a field, an enumerator or a type in bytes.
 const LONGEST_NAME: usize = 512;
 
+/// The most bits of a bit field.
+const WIDEST_BITS: u32 = 64;
+
 const TOO_DEEP: &str = "its types are nested too deeply";
 const TOO_MANY: &str = "it has more than 4096 fields";
 const DAMAGED: &str = "its types contradict themselves";
@@ -37,6 +40,7 @@ fn layout(types: &Btf, id: u32, depth: usize, budget: &mut usize) -> Result<Layo
         kind::INT if one.is_whole_number() => Shape::Number { signed: one.is_signed() },
         kind::INT | kind::FLOAT => Shape::Bytes { reason: "its type is no integer" },
         kind::PTR => Shape::Pointer,
+        kind::ENUM | kind::ENUM64 if !matches!(size, 1 | 2 | 4 | 8) => return Err(DAMAGED),
         kind::ENUM | kind::ENUM64 => {
             let values = one.enumerators();
             take(budget, values.len())?;
@@ -80,9 +84,12 @@ fn field(name: String, member: &Member, layout: Layout, whole: usize) -> Result<
         0 => return Err(DAMAGED),
         width => Some(Bits { shift, width }),
     };
-    if bits.is_some()
-        && !matches!(layout.shape, Shape::Number { .. } | Shape::Boolean | Shape::Enumeration { .. })
-    {
+    let fits = |bits: Bits| {
+        let is_number =
+            matches!(layout.shape, Shape::Number { .. } | Shape::Boolean | Shape::Enumeration { .. });
+        is_number && bits.width <= WIDEST_BITS && bits.width as usize <= 8 * layout.size
+    };
+    if bits.is_some_and(|bits| !fits(bits)) {
         return Err(DAMAGED);
     }
     let field = Field { name, offset, bits, layout };

@@ -11,6 +11,9 @@ mod of_map;
 mod text;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use compare::FieldDifference;
 pub use encode::Names;
 pub use error::LayoutError;

@@ -1,104 +1,18 @@
-//! Programs with maps and global variables: set before they run, read afterwards, by the names of their fields.
-//!
-//! Ignored without privilege, as in `conformance.rs`, and without clang.
+//! Fields of keys, values and variables, and the context of a frame.
 
-#[path = "support/objects.rs"]
-mod objects;
-#[path = "support/privilege.rs"]
-mod privilege;
-#[path = "support/threads.rs"]
-mod threads;
+use xdproof::program::{LoadSetUp, Program, TestContext, survey};
 
-use std::process::ExitCode;
+use crate::{Case, Compiled, FRAME, Failed, Result, compare, expect, load, named, read, run, set, value};
 
-use libtest_mimic::{Failed, Trial as Test};
-use objects::{Compiled, compiler};
-use xdproof::program::{FieldDifference, LoadSetUp, Object, Program, ProgramMap, TestContext};
-use xdproof_scenarios::fixture::{FixtureValue, Spot};
-
-type Result<T = (), E = Failed> = std::result::Result<T, E>;
-type Case = (&'static str, fn() -> Result);
-
-/// A frame of UDP over IPv4 to 192.0.2.10.
-const FRAME: [u8; 60] = frame();
-
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("fields_are_set_and_compared_by_their_names", fields),
     ("a_per_cpu_value_is_summed_and_its_growth_is_a_difference", per_cpu),
     ("global_variables_are_set_before_and_read_after_the_run", globals),
     ("a_frame_has_the_context_that_it_is_given", context),
     ("an_error_says_what_is_there", errors),
     ("a_program_that_a_slot_holds_is_known_by_its_name", slots),
+    ("an_object_is_surveyed_without_being_loaded", surveyed),
 ];
-
-fn main() -> ExitCode {
-    let arguments = threads::arguments();
-    let obstacle = privilege::obstacle().or_else(|| compiler().err());
-    let tests =
-        CASES.iter().map(|&(name, test)| Test::test(name, test).with_ignored_flag(obstacle.is_some()));
-    let conclusion = libtest_mimic::run(&arguments, tests.collect());
-    privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
-}
-
-const fn frame() -> [u8; 60] {
-    let mut frame = [0; 60];
-    (frame[12], frame[13], frame[14]) = (8, 0, 0x45);
-    (frame[23], frame[30], frame[31], frame[32], frame[33]) = (17, 192, 0, 2, 10);
-    frame
-}
-
-/// Parses a value of a document.
-fn value(text: &str) -> Result<FixtureValue> {
-    let table: toml::Table = format!("value = {text}").parse()?;
-    Ok(of_document(&table["value"]))
-}
-
-fn of_document(value: &toml::Value) -> FixtureValue {
-    match value {
-        toml::Value::Integer(number) => FixtureValue::Integer((*number).into()),
-        toml::Value::Boolean(truth) => FixtureValue::Boolean(*truth),
-        toml::Value::Array(values) => FixtureValue::Array(values.iter().map(of_document).collect()),
-        toml::Value::Table(fields) => FixtureValue::Fields(
-            fields.iter().map(|(name, value)| (name.clone(), Spot::default(), of_document(value))).collect(),
-        ),
-        other => FixtureValue::Text(other.as_str().unwrap_or_default().to_owned()),
-    }
-}
-
-fn named(object: Object, program: &str) -> Object {
-    Object { program: Some(program.to_owned()), ..object }
-}
-
-fn load(program: &str, globals: &[(&str, &str)]) -> Result<Program> {
-    let compiled = Compiled::from_source("maps.c", &[])?;
-    let globals = globals.iter().map(|(name, text)| Ok(((*name).to_owned(), Spot::default(), value(text)?)));
-    let set_up = LoadSetUp { globals: globals.collect::<Result<_>>()?, ..LoadSetUp::default() };
-    Ok(Program::load_with(&named(compiled.object(), program), &set_up)?)
-}
-
-fn run(program: &Program) -> Result<u32> {
-    let mut out = [0; 2048];
-    Ok(program.test_run(&FRAME, &mut out)?.action)
-}
-
-fn set(map: &ProgramMap, key: &str, text: &str) -> Result {
-    Ok(map.update(&map.key.encode(&value(key)?, &())?, &map.value.encode(&value(text)?, &())?)?)
-}
-
-/// Returns the only value of a key, or the sum of those of all CPUs.
-fn read(map: &ProgramMap, key: &str) -> Result<Vec<u8>> {
-    let values = map.lookup(&map.key.encode(&value(key)?, &())?)?.ok_or("there is no such key")?;
-    Ok(if map.per_cpu { map.value.sum(&values) } else { values[0].clone() })
-}
-
-fn compare(map: &ProgramMap, key: &str, expected: &str) -> Result<Vec<FieldDifference>> {
-    Ok(map.value.compare(&value(expected)?, &read(map, key)?, &())?)
-}
-
-fn expect(what: &str, found: impl AsRef<str>) -> Result {
-    let found = found.as_ref();
-    if found == what { Ok(()) } else { Err(format!("expected `{what}`, got `{found}`").into()) }
-}
 
 fn fields() -> Result {
     let program = load("count", &[])?;
@@ -242,4 +156,31 @@ fn slots() -> Result {
     expect("0", table.count()?.to_string())?;
     table.update(&key, &table.value.encode(&held, &program.names_to_write())?)?;
     expect("1", table.count()?.to_string())
+}
+
+fn surveyed() -> Result {
+    let survey = survey(&Compiled::from_source("maps.c", &[])?.object())?;
+    let count = survey.programs.iter().find(|program| program.name == "count").ok_or("no program `count`")?;
+    expect("bpf_map_lookup_elem", count.helpers.join(" "))?;
+    expect("services stats totals", count.maps.join(" "))?;
+    let maps: Vec<String> = survey
+        .maps
+        .iter()
+        .map(|map| {
+            format!("{}: {} of {}, {}", map.name, map.kind, map.key.as_deref().unwrap_or(""), map.value)
+        })
+        .collect();
+    let expected = "seen: lru_hash of 6 bytes, 4 bytes\n\
+                    services: hash of struct flow { addr: __be32, port: __be16, protocol: __u8 }, struct service { \
+                    backend: __u32, reason: enum reason, mac: unsigned char[6], name: char[10], enabled: _Bool, \
+                    union, low: 3 bits, high: 5 bits, .. }\n\
+                    stats: percpu_array of __u32, struct datarec { packets: __u64, bytes: __u64 }\n\
+                    totals: array of __u32, __u64";
+    expect(expected, maps.join("\n"))?;
+    let globals: Vec<String> =
+        survey.globals.iter().map(|its| format!("{} {} {}", its.section, its.name, its.kind)).collect();
+    let listed = ".rodata action __u32, .rodata config struct config, \
+                  .data all struct datarec, .data previous __u32, .bss counter __u64";
+    expect(listed, globals.join(", "))?;
+    expect("GPL", survey.license)
 }
