@@ -23,6 +23,7 @@ use cli::{Result, expect, expect_code, printed, stderr, stdout};
 use libtest_mimic::Trial as Test;
 use objects::{Compiled, compiler};
 use tempfile::TempDir;
+use xdproof::program::{LoadSetUp, Program};
 
 const CASES: &[(&str, fn() -> Result)] = &[
     ("a_fixture_passes_on_every_path", passes),
@@ -38,6 +39,7 @@ const CASES: &[(&str, fn() -> Result)] = &[
     ("what_does_not_fit_the_program_is_told_with_its_place", misfits),
     ("a_command_line_that_names_no_program_is_told", no_program),
     ("a_recorded_fixture_passes_and_is_updated", recorded),
+    ("a_loaded_program_is_tested_and_left_as_it_was_found", loaded),
     ("a_result_and_reports_are_written", reports),
     ("no_fixture_runs_without_privilege", unprivileged),
 ];
@@ -326,6 +328,26 @@ fn recorded() -> Result {
     expect_code(&cli::run(&["test", &file])?, 1)?;
     expect_code(&cli::run(&["test", "--accept", &file])?, 0)?;
     if fs::read_to_string(&file)? == text { Ok(()) } else { Err("--accept wrote something else".into()) }
+}
+
+fn loaded() -> Result {
+    let place = Place::new(&[])?;
+    let program = Program::load_with(&place.object.object(), &LoadSetUp::default())?;
+    let (key, value) = (5_u32.to_ne_bytes(), 7_u64.to_ne_bytes());
+    program.map("seen")?.update(&key, &value)?;
+    let before = program.save()?;
+    let fixture = DEVICES.to_owned()
+        + &frame("52:05:00", "action = \"aborted\"")
+        + &frame("22:05:00", "action = \"drop\"")
+        + "[expect]\nmaps = [{ name = \"seen\", key = 5, value = 9 }, { name = \"seen\", key = 5, added = 2 }]\n";
+    fs::write(place.path("case.toml"), format!("summary = \"a case\"\n{fixture}"))?;
+    let case = place.path("case.toml").display().to_string();
+    let id = program.identity().id.to_string();
+    let output = cli::run(&["test", &case, "--program-id", &id])?;
+    expect_code(&output, 0)?;
+    expect(lines(&output, "... ok") == 3, "it was not run on each path", &output)?;
+    expect(program.save()? == before, "the maps are not as they were", &output)?;
+    cli::expect_one_error(&cli::run(&["test", &case, "--program-id", "4294967295"])?, 2, &["4294967295"])
 }
 
 fn reports() -> Result {

@@ -19,6 +19,7 @@ mod restore;
 mod schema;
 mod signals;
 mod stderr;
+mod survey;
 mod test;
 mod validate;
 mod watch;

@@ -17,10 +17,12 @@ use crate::{
         record,
         report::ResultArgs,
         signals::flag_on_end,
+        survey,
         validate::{default_jobs, exit},
     },
     model::mode::{InjectorKind, Mode},
     plan::selection::Selection,
+    program::{self, Object},
     report::console::Console,
     suites::fixtures::{self, FixtureLab, FixtureOrder, Override},
     trial::preconditions,
@@ -104,7 +106,7 @@ impl Test {
             injector,
             jobs,
             object,
-            program,
+            program: name,
             pinned,
             program_id: id,
             reuse_pins,
@@ -114,7 +116,7 @@ impl Test {
         devices.check_injectors(&injector)?;
         let selection = Selection { modes: mode, injectors: injector, scenarios: globs, partition: None };
         let jobs = jobs.unwrap_or_else(default_jobs);
-        let over = Override { object, program, pinned, id, reuse_pins };
+        let over = Override { object, program: name, pinned, id, reuse_pins };
         if let Some(capture) = new {
             let [file] = paths.as_slice() else { return Err(one_file(&capture, paths.len())) };
             preconditions::check(jobs)?;
@@ -131,7 +133,12 @@ impl Test {
         let mut paths_to_run = selection.paths();
         let file = result_args.create()?;
         preconditions::check(jobs)?;
+        let surveyed = over.object.clone();
         let mut lab = FixtureLab::open(over)?;
+        if let Some(object) = surveyed.filter(|_| is_compared) {
+            let survey = program::survey(&Object::file(object))?;
+            survey::write(&mut output.people(), &survey).map_err(Failure::output)?;
+        }
         let fixtures = if is_compared { lab.recorded(&corpus(&selection)?)? } else { given };
         if is_compared {
             // A test run is what the others are compared with; another one differs only where it splits frames.

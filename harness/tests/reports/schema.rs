@@ -58,6 +58,7 @@ const CLASSES: [FaultClass; 15] = [
     FaultClass::ModifiedInTransit,
     FaultClass::NotDropped,
     FaultClass::Miscounted,
+    FaultClass::WrongState,
     FaultClass::Reordered,
     FaultClass::Misdirected,
     FaultClass::WrongVerdict,
