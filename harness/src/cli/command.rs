@@ -97,7 +97,7 @@ enum Verb {
     List(list::List),
     /// Send scenarios in each attach mode; check every frame and counter.
     Validate(validate::Validate),
-    /// Run fixtures of an XDP program on every path; check bytes and maps.
+    /// Test an XDP program by fixtures: actions, bytes and maps.
     Test(Box<test::Test>),
     /// Measure the cost of a program and the packet rate of a path.
     Bench(bench::Bench),

@@ -51,7 +51,7 @@ pub(crate) fn faults(document: &Value) -> Vec<String> {
     validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-const CLASSES: [FaultClass; 15] = [
+const CLASSES: [FaultClass; 16] = [
     FaultClass::LostBeforeProgram,
     FaultClass::Duplicated,
     FaultClass::DroppedAfterPass,
