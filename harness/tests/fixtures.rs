@@ -33,6 +33,7 @@ const CASES: &[(&str, fn() -> Result)] = &[
     ("a_field_of_a_map_that_differs_is_named", wrong_field),
     ("a_sequence_is_checked_between_its_frames", sequence),
     ("variables_are_set_and_compared", variables),
+    ("a_test_run_has_the_context_that_a_frame_declares", context),
     ("a_declared_deviation_excuses_a_mode_and_must_deviate", deviation),
     ("a_multi_buffer_program_that_reads_linear_data_only_differs", linear_only),
     ("a_program_of_which_nothing_is_known_agrees_with_itself", agrees),
@@ -207,6 +208,26 @@ fn variables() -> Result {
     let output = place.run(&fixture, &[])?;
     expect_code(&output, 1)?;
     expect(lines(&output, "variable runs (added): expected 2, got 1") == 3, "the variable", &output)
+}
+
+fn context() -> Result {
+    let place = Place::new(&["CONTEXT"])?;
+    let given = |context: &str, key: u32| {
+        frame("32:00:00", "action = \"pass\"").trim_end().to_owned()
+            + &format!(
+                "\ncontext = {{ {context} }}\n[expect]\nmaps = [{{ name = \"seen\", key = {key}, value = 1 }}]\n"
+            )
+    };
+    // The program counts by the receive queue, by 100 with metadata, and by 200 on the first redirect target.
+    for (context, key) in [("rx_queue = 3", 3), ("metadata = \"01020304\"", 100), ("ingress = \"dut\"", 0)] {
+        expect_code(&place.run(&given(context, key), &["--injector", "test_run"])?, 0)?;
+    }
+    let port = given("ingress = \"port 0\"", 200);
+    let fixture = DEVICES.to_owned() + &port;
+    expect_code(&place.run(&fixture, &["--injector", "test_run"])?, 0)?;
+    let output = place.run(&given("rx_queue = 3", 3), &["--mode", "native"])?;
+    expect_code(&output, 4)?;
+    expect(lines(&output, "only a test run can") > 0, "the skip has no reason", &output)
 }
 
 fn deviation() -> Result {

@@ -54,7 +54,7 @@ pub use map_kind::{Access, MapKind};
 pub use maps::{Entry, ProgramMap};
 pub use names::ProgramNames;
 pub use object::{Contents, Object};
-pub use program::{Identity, Program, RunCounting, TestContext, TestRunOutput, is_loaded};
+pub use program::{Identity, Program, RunCounting, TestContext, TestRunOutput, TestRunner, is_loaded};
 pub use saved::Saved;
 pub use select::ObjectProblem;
 pub use set_up::LoadSetUp;

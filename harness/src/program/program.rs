@@ -261,22 +261,12 @@ impl Program {
         if *context == TestContext::default() {
             return self.test_run(frame, out);
         }
-        let TestContext { ingress_ifindex, rx_queue, metadata } = context;
-        let with_metadata = [metadata.as_slice(), frame].concat();
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
-        let (data, end) = (length(metadata)?, length(&with_metadata)?);
-        let words = [data, end, 0, *ingress_ifindex, *rx_queue, 0];
-        let given: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
-        let mut changed = [0; CONTEXT];
-        let run = TestRun {
-            frame: &with_metadata,
-            frame_out: &mut *out,
-            context: &given,
-            context_out: &mut changed,
-            times: 1,
-        };
-        let outcome = bpf::test_run(self.loaded.program.as_fd(), run)?;
-        without_metadata(outcome, &changed, out)
+        run_in_context(self.loaded.program.as_fd(), frame, context, out)
+    }
+
+    /// Returns the same for another thread: the kernel looks the device of a context up in the namespace of the calling one.
+    pub fn test_runner(&self) -> Result<TestRunner, ProgramError> {
+        self.descriptor().map(TestRunner)
     }
 
     /// Runs the program many times on one frame, each time on what the run before has left of it. While it is not attached
@@ -324,6 +314,46 @@ impl Program {
             outcome => outcome,
         }?;
         without_metadata(outcome, &context, out)
+    }
+}
+
+/// Runs a program as [`Program::test_run_with`] does.
+fn run_in_context(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    context: &TestContext,
+    out: &mut [u8],
+) -> io::Result<TestRunOutput> {
+    let TestContext { ingress_ifindex, rx_queue, metadata } = context;
+    let with_metadata = [metadata.as_slice(), frame].concat();
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
+    let (data, end) = (length(metadata)?, length(&with_metadata)?);
+    let words = [data, end, 0, *ingress_ifindex, *rx_queue, 0];
+    let given: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let mut changed = [0; CONTEXT];
+    let run = TestRun {
+        frame: &with_metadata,
+        frame_out: &mut *out,
+        context: &given,
+        context_out: &mut changed,
+        times: 1,
+    };
+    let outcome = bpf::test_run(program, run)?;
+    without_metadata(outcome, &changed, out)
+}
+
+/// Runs a program on frames from any thread.
+#[derive(Debug)]
+pub struct TestRunner(OwnedFd);
+
+impl TestRunner {
+    /// Runs the program as [`Program::test_run_with`] does, with a device of the calling thread's namespace in the context.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Program::test_run_with`].
+    pub fn run(&self, frame: &[u8], context: &TestContext, out: &mut [u8]) -> io::Result<TestRunOutput> {
+        run_in_context(self.0.as_fd(), frame, context, out)
     }
 }
 

@@ -35,6 +35,15 @@ __u64 runs = 0;
 #define SECTION "xdp"
 #endif
 
+#ifdef CONTEXT
+static __u32 first_device(void)
+{
+    __u32 first = 0, *device = bpf_map_lookup_elem(&devices, &first);
+
+    return device ? *device : 0;
+}
+#endif
+
 /* The destination address says what happens: its first byte is the action (16 times, plus 2 for a local address), its second one the
  * target or a byte that is written behind the header. */
 SEC(SECTION)
@@ -53,6 +62,13 @@ int act(struct xdp_md *ctx)
     if (data[0] >> 4)
         action = (data[0] >> 4) - 1;
     key = data[1];
+#ifdef CONTEXT
+    key = ctx->rx_queue_index;
+    if (ctx->data_meta < ctx->data)
+        key = 100;
+    if (ctx->ingress_ifindex == first_device())
+        key = 200;
+#endif
     state = bpf_map_lookup_elem(&states, &action);
     if (state) {
         state->packets++;
