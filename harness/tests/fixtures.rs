@@ -25,7 +25,9 @@ use objects::{Compiled, compiler};
 use tempfile::TempDir;
 use xdproof::program::{LoadSetUp, Program};
 
-const CASES: &[(&str, fn() -> Result)] = &[
+type Case = (&'static str, fn() -> Result);
+
+const CASES: &[Case] = &[
     ("a_fixture_passes_on_every_path", passes),
     ("a_frame_that_comes_out_elsewhere_fails_on_every_path", elsewhere),
     ("a_frame_that_is_redirected_to_another_port_fails_in_both_modes", other_port),
