@@ -15,7 +15,7 @@ use crate::program::{
 };
 
 /// The most keys that are listed.
-const MOST_KEYS: usize = 1 << 20;
+const MOST_KEYS: u32 = 1 << 20;
 
 /// A key with its value on every CPU, or its one value.
 pub type Entry = (Vec<u8>, Vec<Vec<u8>>);
@@ -90,10 +90,13 @@ impl ProgramMap {
         self.map.update_each(key, values).map_err(|answer| self.explained(answer))
     }
 
-    /// Returns how many bytes the values of all entries may have.
-    pub(super) fn bytes(&self) -> u64 {
-        let size = self.value.size().max(1) as u64;
-        u64::from(self.entries).saturating_mul(size)
+    /// Returns how many bytes the values of its entries have.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        let entries = match self.access() {
+            Access::Keys if !self.kind.is_indexed() => self.count()?,
+            _ => self.entries.into(),
+        };
+        Ok(entries.saturating_mul(self.value.size().max(1) as u64))
     }
 
     /// Deletes a key. Returns whether there was one.
@@ -133,37 +136,29 @@ impl ProgramMap {
     /// As [`ProgramMap::lookup`], and a map with more than 1048576 keys.
     pub fn keys(&self) -> io::Result<Vec<Vec<u8>>> {
         self.expect(&[Access::Keys])?;
-        let (mut keys, mut last): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);
-        while let Some(key) = self.map.next_key(last.as_deref())? {
-            if keys.len() == MOST_KEYS {
-                return Err(io::Error::other(format!(
-                    "it has more than {MOST_KEYS} keys, which are not read"
-                )));
+        let mut keys = Vec::new();
+        self.each_key(|key| {
+            // Slots may be empty.
+            if self.kind.is_array() || !self.kind.is_indexed() || self.map.lookup(key)?.is_some() {
+                keys.push(key.to_vec());
             }
-            keys.extend(last.replace(key));
-        }
-        keys.extend(last);
-        // Slots of some maps are listed whether something is in them or not.
-        if self.kind.is_indexed() && !self.kind.is_array() {
-            let exists = |key: &Vec<u8>| self.map.lookup(key).map(|value| value.is_some());
-            let existing: io::Result<Vec<bool>> = keys.iter().map(exists).collect();
-            let mut existing = existing?.into_iter();
-            keys.retain(|_| existing.next() == Some(true));
-        }
+            Ok(())
+        })?;
         keys.sort_unstable();
         keys.dedup();
         Ok(keys)
     }
 
-    /// Returns the keys that exist with their values. The values of a queue or a stack have an empty key; they are taken out in
-    /// their order and put in again.
+    /// Returns the keys that exist with their values. The values of a queue or a stack have their positions for keys, as 4 bytes in
+    /// network order; they are taken out and put in again.
     ///
     /// # Errors
     ///
     /// As [`ProgramMap::keys`].
     pub fn contents(&self) -> io::Result<Vec<Entry>> {
         if self.access() == Access::Values {
-            return Ok(self.values()?.into_iter().map(|value| (Vec::new(), vec![value])).collect());
+            let positions = (0_u32..).map(|position| position.to_be_bytes().to_vec());
+            return Ok(positions.zip(self.values()?.into_iter().map(|value| vec![value])).collect());
         }
         let mut contents = Vec::new();
         for key in self.keys()? {
@@ -180,11 +175,45 @@ impl ProgramMap {
     ///
     /// As [`ProgramMap::keys`].
     pub fn count(&self) -> io::Result<u64> {
-        let is_set = |(_, values): &&Entry| values.iter().flatten().any(|&byte| byte != 0);
-        let contents = self.contents()?;
-        let count =
-            if self.kind.is_array() { contents.iter().filter(is_set).count() } else { contents.len() };
-        Ok(count as u64)
+        if self.access() == Access::Values {
+            return Ok(self.values()?.len() as u64);
+        }
+        self.expect(&[Access::Keys])?;
+        let mut count = 0;
+        self.each_key(|key| {
+            let counts = !self.kind.is_indexed()
+                || self.map.lookup(key)?.is_some_and(|values| {
+                    !self.kind.is_array() || values.iter().flatten().any(|&byte| byte != 0)
+                });
+            count += u64::from(counts);
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// Gives every key to `each`, of maps of slots the empty ones, too.
+    fn each_key(&self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let too_many = || {
+            let message =
+                format!("it has more than {MOST_KEYS} keys, which are not read; compare single ones");
+            io::Error::new(io::ErrorKind::FileTooLarge, message)
+        };
+        if self.kind.is_indexed() {
+            if self.entries > MOST_KEYS {
+                return Err(too_many());
+            }
+            return (0..self.entries).try_for_each(|index| each(&index.to_ne_bytes()));
+        }
+        let (mut count, mut last) = (0, None);
+        while let Some(key) = self.map.next_key(last.as_deref())? {
+            if count == MOST_KEYS {
+                return Err(too_many());
+            }
+            count += 1;
+            each(&key)?;
+            last = Some(key);
+        }
+        Ok(())
     }
 
     fn values(&self) -> io::Result<Vec<Vec<u8>>> {
@@ -192,12 +221,17 @@ impl ProgramMap {
         while let Some(value) = self.map.pop()? {
             values.push(value);
         }
-        let again: Box<dyn Iterator<Item = &Vec<u8>>> =
-            if self.kind == MapKind::STACK { Box::new(values.iter().rev()) } else { Box::new(values.iter()) };
-        for value in again {
-            self.map.update(&[], value)?;
-        }
+        self.push_all(&values)?;
         Ok(values)
+    }
+
+    /// Puts values into a queue or a stack, so that they come out in this order.
+    pub(super) fn push_all(&self, values: &[Vec<u8>]) -> io::Result<()> {
+        if self.kind == MapKind::STACK {
+            values.iter().rev().try_for_each(|value| self.map.update(&[], value))
+        } else {
+            values.iter().try_for_each(|value| self.map.update(&[], value))
+        }
     }
 
     fn expect(&self, accesses: &[Access]) -> io::Result<()> {

@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 64 << 20;
 pub struct Saved {
     /// By the kernel's ids of the maps.
     maps: BTreeMap<u32, Vec<Entry>>,
-    /// Names of the maps that were left out because they are too large.
+    /// Names of the maps that were left out: too large, or not to be read by user space.
     pub left_out: Vec<String>,
 }
 
@@ -37,14 +37,24 @@ impl Program {
         for map in self.all_maps() {
             let failed =
                 |answer| ProgramError::system(&format!("read the contents of map `{}`", map.name), answer);
-            match map.access() {
-                Access::Keys | Access::Values if map.bytes() > MOST_BYTES => {
+            let contents = match map.access() {
+                Access::Keys | Access::Values => map.bytes().and_then(|bytes| {
+                    if bytes > MOST_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { map.contents() }
+                }),
+                Access::Membership | Access::Refused(_) => continue,
+            };
+            match contents {
+                Ok(contents) => drop(saved.maps.insert(map.id(), contents)),
+                // EPERM: maps that user space cannot read (BPF_F_WRONLY).
+                Err(answer)
+                    if matches!(
+                        answer.kind(),
+                        io::ErrorKind::FileTooLarge | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
                     saved.left_out.push(map.name.clone());
                 }
-                Access::Keys | Access::Values => {
-                    saved.maps.insert(map.id(), map.contents().map_err(failed)?);
-                }
-                Access::Membership | Access::Refused(_) => {}
+                Err(answer) => return Err(failed(answer)),
             }
         }
         Ok(saved)
@@ -83,11 +93,8 @@ impl ProgramMap {
         }
         if self.access() == Access::Values {
             while self.pop()?.is_some() {}
-            let mut values: Vec<&Entry> = contents.iter().collect();
-            if self.kind == MapKind::STACK {
-                values.reverse();
-            }
-            return values.into_iter().try_for_each(|(key, values)| self.update_each(key, values));
+            let values: Vec<Vec<u8>> = contents.iter().flat_map(|(_, values)| values.clone()).collect();
+            return self.push_all(&values);
         }
         let before: BTreeMap<&Vec<u8>, &Vec<Vec<u8>>> =
             contents.iter().map(|(key, values)| (key, values)).collect();

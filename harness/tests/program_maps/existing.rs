@@ -16,6 +16,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_loaded_program_is_opened_by_its_id", by_id),
     ("what_a_fixture_changes_is_put_back", restored),
     ("something_that_is_no_xdp_program_is_refused", no_program),
+    ("a_map_of_a_million_entries_is_counted_and_one_of_more_is_refused", large),
+    ("maps_that_user_space_cannot_read_are_left_as_they_are", unreadable),
     ("a_map_that_is_pinned_by_name_is_shared_on_request", shapes::pinned_map),
 ];
 
@@ -178,5 +180,37 @@ fn no_program() -> Result {
     match Program::from_id(u32::MAX) {
         Err(error) if error.to_string().contains("is not loaded; `bpftool prog show`") => Ok(()),
         other => Err(io::Error::other(format!("{other:?}")).into()),
+    }
+}
+
+fn large() -> Result {
+    for (entries, count) in [(1 << 20, Some(1)), ((1 << 20) + 1, None)] {
+        let entries = format!("ENTRIES={entries}");
+        let compiled = Compiled::from_source("shapes.c", &["PINNED=large", &entries])?;
+        let program = Program::load_with(&compiled.object(), &LoadSetUp::default())?;
+        run(&program)?;
+        let counted = program.map("large")?.count();
+        match (counted, count) {
+            (Ok(counted), Some(count)) if counted == count => {}
+            (Err(error), None) if error.to_string().contains("more than 1048576 keys") => {
+                expect("large", program.save()?.left_out.join(" "))?;
+            }
+            (counted, count) => return Err(format!("{entries}: {counted:?}, expected {count:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+fn unreadable() -> Result {
+    let compiled = Compiled::from_source("shapes.c", &["HASH=BPF_MAP_TYPE_HASH", "FLAGS=BPF_F_WRONLY"])?;
+    let program = Program::load_with(&compiled.object(), &LoadSetUp::default())?;
+    expect("flows", program.save()?.left_out.join(" "))?;
+    let flows = program.map("flows")?;
+    flows.update(&[0; 16], &[0; 8])?;
+    let compiled = Compiled::from_source("shapes.c", &["HASH=BPF_MAP_TYPE_HASH", "FLAGS=BPF_F_RDONLY"])?;
+    let program = Program::load_with(&compiled.object(), &LoadSetUp::default())?;
+    match program.map("flows")?.update(&[0; 16], &[0; 8]) {
+        Err(error) if error.to_string().contains("user space cannot write to it") => Ok(()),
+        other => Err(format!("{other:?}").into()),
     }
 }

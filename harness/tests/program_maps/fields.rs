@@ -11,7 +11,6 @@ pub(crate) const CASES: &[Case] = &[
     ("a_frame_has_the_context_that_it_is_given", context),
     ("an_error_says_what_is_there", errors),
     ("a_program_that_a_slot_holds_is_known_by_its_name", slots),
-    ("an_object_is_surveyed_without_being_loaded", surveyed),
 ];
 
 fn fields() -> Result {
@@ -158,7 +157,7 @@ fn slots() -> Result {
     expect("1", table.count()?.to_string())
 }
 
-fn surveyed() -> Result {
+pub(crate) fn surveyed() -> Result {
     let survey = survey(&Compiled::from_source("maps.c", &[])?.object())?;
     let count = survey.programs.iter().find(|program| program.name == "count").ok_or("no program `count`")?;
     expect("bpf_map_lookup_elem", count.helpers.join(" "))?;

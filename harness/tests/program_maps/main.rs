@@ -9,6 +9,7 @@ mod privilege;
 #[path = "../support/threads.rs"]
 mod threads;
 
+mod damaged;
 mod existing;
 mod fields;
 mod shapes;
@@ -29,10 +30,13 @@ const FRAME: [u8; 60] = frame();
 fn main() -> ExitCode {
     let arguments = threads::arguments();
     let obstacle = privilege::obstacle().or_else(|| compiler().err());
-    let cases = [fields::CASES, existing::CASES].concat().into_iter();
-    let cases = cases.map(|(name, test)| Test::test(name, test));
+    let case = |&(name, test): &Case| Test::test(name, test);
+    let cases = fields::CASES.iter().chain(existing::CASES).chain(damaged::CASES).map(case);
     let shapes = shapes::SHAPES.iter().map(|shape| Test::test(shape.name, || shape.check()));
-    let tests = cases.chain(shapes).map(|test| test.with_ignored_flag(obstacle.is_some())).collect();
+    let privileged = cases.chain(shapes).map(|test| test.with_ignored_flag(obstacle.is_some()));
+    let others = damaged::UNPRIVILEGED.iter().map(case);
+    let others = others.map(|test| test.with_ignored_flag(compiler().is_err()));
+    let tests = privileged.chain(others).collect();
     let conclusion = libtest_mimic::run(&arguments, tests);
     privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
 }
