@@ -69,11 +69,35 @@ fn layout(types: &Btf, id: u32, depth: usize, budget: &mut usize) -> Result<Layo
                 let inner = layout(types, member.kind, depth, budget)?;
                 fields.push(field(checked(types.string(member.name))?, &member, inner, size)?);
             }
+            if is_wrapper(&name) {
+                fields = match unwrapped(fields, size) {
+                    Ok(inner) => return Ok(inner),
+                    Err(fields) => fields,
+                };
+            }
             Shape::Record { is_union: one.kind() == kind::UNION, fields }
         }
         _ => return Err(DAMAGED),
     };
     Ok(Layout { name, size, shape })
+}
+
+/// Types of Rust that hold a value and nothing else, from `aya_ebpf::Global` down to that value.
+const WRAPPERS: [&str; 5] = ["Global", "MaybeUninit", "ManuallyDrop", "MaybeDangling", "UnsafeCell"];
+
+/// Returns whether a type is a wrapper by its name, in which bpf-linker has replaced `<`.
+fn is_wrapper(name: &str) -> bool {
+    let name = name.rsplit(' ').next().unwrap_or(name);
+    name.split_once("_3C_").is_some_and(|(base, _)| WRAPPERS.contains(&base))
+}
+
+/// Returns the layout of the only field that has bytes, if it is the whole type.
+fn unwrapped(fields: Vec<Field>, size: usize) -> Result<Layout, Vec<Field>> {
+    let is_whole = |field: &Field| field.layout.size == size && field.bits.is_none();
+    match fields.iter().filter(|field| field.layout.size > 0).collect::<Vec<_>>().as_slice() {
+        [only] if is_whole(only) => Ok(only.layout.clone()),
+        _ => Err(fields),
+    }
 }
 
 fn field(name: String, member: &Member, layout: Layout, whole: usize) -> Result<Field, &'static str> {
