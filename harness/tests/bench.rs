@@ -29,7 +29,7 @@ use cli::{
     unprivileged, xdproof,
 };
 use libtest_mimic::{Arguments, Trial as Test};
-use objects::{Compiled, compiler};
+use objects::{Compiled, clang::compiler};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;

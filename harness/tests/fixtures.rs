@@ -21,7 +21,7 @@ use std::{
 
 use cli::{Result, expect, expect_code, printed, stderr, stdout};
 use libtest_mimic::Trial as Test;
-use objects::{Compiled, compiler};
+use objects::{Compiled, clang::compiler};
 use tempfile::TempDir;
 use xdproof::program::{LoadSetUp, Program};
 

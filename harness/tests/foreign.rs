@@ -18,7 +18,7 @@ use std::{
 };
 
 use libtest_mimic::{Failed, Trial as Test};
-use objects::{Compiled, compiler};
+use objects::{Compiled, clang::compiler};
 use xdproof::{
     inject::cpu,
     model::{

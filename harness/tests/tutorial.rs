@@ -2,9 +2,9 @@
 //!
 //! Ignored without privilege, as in `conformance.rs`, and without clang.
 
-#[path = "support/objects.rs"]
+#[path = "support/clang.rs"]
 #[expect(dead_code, reason = "only the search for a compiler is needed")]
-mod objects;
+mod clang;
 #[path = "support/privilege.rs"]
 mod privilege;
 #[path = "support/threads.rs"]
@@ -22,7 +22,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 
 fn main() -> ExitCode {
     let arguments = threads::arguments();
-    let obstacle = privilege::obstacle().or_else(|| objects::compiler().err());
+    let obstacle = privilege::obstacle().or_else(|| clang::compiler().err());
     let test = Test::test("the_commands_of_the_tutorial_print_what_it_says", follow);
     let conclusion = libtest_mimic::run(&arguments, vec![test.with_ignored_flag(obstacle.is_some())]);
     privilege::conclude(&arguments, obstacle.as_deref(), &conclusion)
@@ -73,8 +73,7 @@ fn follow() -> Result<(), Failed> {
     fs::create_dir(&tools)?;
     symlink(env!("CARGO_BIN_EXE_xdproof"), tools.join("xdproof"))?;
     // Debian's package has the version in the name of the compiler.
-    let compiler =
-        Command::new("sh").args(["-c", &format!("command -v {}", objects::compiler()?)]).output()?;
+    let compiler = Command::new("sh").args(["-c", &format!("command -v {}", clang::compiler()?)]).output()?;
     symlink(String::from_utf8(compiler.stdout)?.trim(), tools.join("clang"))?;
     let path = format!("{}:{}", tools.display(), std::env::var("PATH")?);
     let (mut printed, mut ran, mut compared) = (String::new(), 0, 0);

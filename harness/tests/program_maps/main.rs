@@ -17,7 +17,7 @@ mod shapes;
 use std::process::ExitCode;
 
 use libtest_mimic::{Failed, Trial as Test};
-use objects::{Compiled, compiler};
+use objects::{Compiled, clang::compiler};
 use xdproof::program::{FieldDifference, LoadSetUp, Object, Program, ProgramMap};
 use xdproof_scenarios::fixture::{FixtureValue, Spot};
 
