@@ -21,7 +21,7 @@ triple=bpfel-unknown-none
 target=${CARGO_TARGET_DIR:-$PWD/target}/bpf
 CARGO_ENCODED_RUSTFLAGS=$(printf '%s\x1f%s\x1f%s' "--cfg=bpf_target_arch=\"$(uname -m)\"" -Cdebuginfo=2 -Clink-arg=--btf)
 export CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=aya_ebpf # a stable compiler lets aya-ebpf use the one unstable feature that it needs
-"${in_toolchain[@]}" cargo build --quiet --locked --release --bins --features bpf "${core[@]}" --target "$triple" --target-dir "$target"
+"${in_toolchain[@]}" cargo build --quiet --release --bins --features bpf "${core[@]}" --target "$triple" --target-dir "$target"
 mkdir -p build
 for source in src/main.rs src/bin/*.rs; do
     [[ -e $source ]] || continue
