@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use crate::{fault_injection::Fault, initrd::GuestOptions};
+use crate::{
+    fault_injection::Fault,
+    initrd::{FIXTURES, GuestOptions},
+};
 
 const AFTER_HELP: &str = "\
 Kernels and the static build are cached in $XDPROOF_CACHE, $XDG_CACHE_HOME/xdproof or
@@ -13,7 +16,7 @@ it. See ci/README.md.
 
 Exit codes:
   0  as expected
-  1  a trial failed, or a kernel reported a fault
+  1  a trial or a fixture failed, or a kernel reported a fault
   2  wrong arguments
   3  this machine cannot run the matrix
   4  inconclusive: an infrastructure failure that a retry did not resolve, or an interruption";
@@ -65,6 +68,9 @@ pub(crate) struct TrialArgs {
     /// On NICs, also measure frame rates for up to TIME, for example 30s
     #[arg(long, value_name = "TIME")]
     bench: Option<String>,
+    /// Also run the fixtures below DIR, whose files are carried into the guests
+    #[arg(long, value_name = "DIR", conflicts_with = "partition")]
+    pub(crate) fixtures: Option<PathBuf>,
     /// Run only the I-th of N parts of the trials
     #[arg(long, value_name = "I/N", value_parser = part)]
     partition: Option<String>,
@@ -105,16 +111,18 @@ pub(crate) struct OutputArgs {
 impl TrialArgs {
     /// Returns the options of xdproof in the guests.
     pub(crate) fn options(&self) -> GuestOptions {
-        let Self { mode, scenario, most_frames, without_attach_semantics, bench, partition } = self;
+        let Self { mode, scenario, most_frames, without_attach_semantics, bench, fixtures, partition } = self;
         let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect::<Vec<_>>();
         let mut validate: Vec<String> =
             scenario.iter().flat_map(|glob| words(&["--scenario", glob])).collect();
         validate.extend(partition.iter().flat_map(|part| words(&["--partition", part])));
-        let mut nic = words(&["--mode", &mode.join(","), "--most-frames", &most_frames.to_string()]);
+        let modes = words(&["--mode", &mode.join(",")]);
+        let mut nic = words(&["--most-frames", &most_frames.to_string()]);
         nic.extend((!without_attach_semantics).then(|| "--attach-semantics".to_owned()));
         let measure = ["--mode", "generic,native", "--size", "64", "--mix", "udp", "--budget"];
         let bench = bench.iter().flat_map(|time| words(&[&measure[..], &[time]].concat())).collect();
-        GuestOptions { validate, nic, bench }
+        let test = fixtures.iter().map(|_| format!("/{FIXTURES}")).collect();
+        GuestOptions { validate, nic, modes, bench, test }
     }
 }
 
@@ -145,9 +153,10 @@ mod tests {
 
     #[test]
     fn options_reach_the_cells_that_they_are_for() {
-        let GuestOptions { validate, nic, bench } = parse(&[]).trials.options();
-        assert!(validate.is_empty() && bench.is_empty());
-        assert_eq!(nic, ["--mode", "generic,native,offload", "--most-frames", "10000", "--attach-semantics"]);
+        let GuestOptions { validate, nic, modes, bench, test } = parse(&[]).trials.options();
+        assert!(validate.is_empty() && bench.is_empty() && test.is_empty());
+        assert_eq!(modes, ["--mode", "generic,native,offload"]);
+        assert_eq!(nic, ["--most-frames", "10000", "--attach-semantics"]);
         let given = [
             "--without-attach-semantics",
             "--mode=native",
@@ -155,10 +164,18 @@ mod tests {
             "--partition=1/2",
             "--bench=9s",
         ];
-        let GuestOptions { validate, nic, bench } = parse(&given).trials.options();
+        let GuestOptions { validate, nic, modes, bench, test: _ } = parse(&given).trials.options();
         assert!(bench.ends_with(&["--budget".to_owned(), "9s".to_owned()]));
         assert_eq!(validate, ["--scenario", "vlan/*", "--partition", "1/2"]);
-        assert_eq!(nic, ["--mode", "native", "--most-frames", "10000"]);
+        assert_eq!(modes, ["--mode", "native"]);
+        assert_eq!(nic, ["--most-frames", "10000"]);
+        assert_eq!(parse(&["--fixtures", "balancer"]).trials.options().test, ["/fixtures"]);
+    }
+
+    #[test]
+    fn fixtures_cannot_be_run_in_parts() {
+        let error = Cli::try_parse_from(["ci/matrix", "--fixtures=balancer", "--partition=1/2"]).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
     }
 
     #[test]

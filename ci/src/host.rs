@@ -7,6 +7,7 @@ use fs_err as fs;
 
 use crate::{
     catalog::Tester,
+    fixtures::FixtureFiles,
     initrd::{self, GuestOptions, GuestPrograms},
     kernels::Kernel,
     qemu::{Accelerator, Ending, Machine, Timeouts},
@@ -51,7 +52,15 @@ impl Host {
     fn boot_with_kvm(&self, tester: &Tester, kernel: &Kernel, cancelled: &AtomicBool) -> Result<Ending> {
         let scratch = tempfile::tempdir()?;
         let initrd = scratch.path().join("initrd");
-        initrd::write(&initrd, &self.programs, kernel, &[], &[], &GuestOptions::default())?;
+        initrd::write(
+            &initrd,
+            &self.programs,
+            kernel,
+            &[],
+            &[],
+            &GuestOptions::default(),
+            &FixtureFiles::default(),
+        )?;
         let machine = Machine {
             accelerator: Accelerator::Kvm,
             kernel,

@@ -11,10 +11,13 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc;
 use fs_err as fs;
 
-use crate::{catalog::INIT, command, decompress, kernels::Kernel};
+use crate::{catalog::INIT, command, decompress, fixtures::FixtureFiles, kernels::Kernel};
 
 /// Mount points.
 const DIRECTORIES: &[&str] = &["dev", "proc", "sys"];
+
+/// Directory of the fixtures.
+pub(crate) const FIXTURES: &str = "fixtures";
 
 /// A cpio archive that is written file by file.
 struct Archive<W> {
@@ -77,8 +80,12 @@ pub(crate) struct GuestOptions {
     pub(crate) validate: Vec<String>,
     /// Further options of `xdproof validate` in the cells of NICs.
     pub(crate) nic: Vec<String>,
+    /// Options of `xdproof validate` and `xdproof test` in the cells of NICs: the attach modes.
+    pub(crate) modes: Vec<String>,
     /// Options of `xdproof bench` in the cells of NICs; without any, there is no measurement.
     pub(crate) bench: Vec<String>,
+    /// Options of `xdproof test` in every cell; without any, no fixtures are run.
+    pub(crate) test: Vec<String>,
 }
 
 /// A module and its parameters.
@@ -128,6 +135,7 @@ pub(crate) fn write(
     modules: &[Module],
     cells: &[String],
     options: &GuestOptions,
+    fixtures: &FixtureFiles,
 ) -> Result<()> {
     let mut archive = Archive::new(io::BufWriter::new(fs::File::create(to)?));
     for name in DIRECTORIES {
@@ -153,13 +161,18 @@ pub(crate) fn write(
         archive.file(&name, 0o644, &decompress::read(file)?)?;
         load_order.push(format!("/{name} {parameters}"));
     }
-    let GuestOptions { validate, nic, bench } = options;
+    for (name, content) in &fixtures.0 {
+        archive.file(Path::new(FIXTURES).join(name), 0o644, content)?;
+    }
+    let GuestOptions { validate, nic, modes, bench, test } = options;
     let files = [
         ("modules", &load_order[..]),
         ("cells", cells),
         ("validate", validate),
         ("nic", nic),
+        ("modes", modes),
         ("bench", bench),
+        ("test", test),
     ];
     for (name, lines) in files {
         for line in lines {
@@ -174,9 +187,25 @@ pub(crate) fn write(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::{collections::BTreeMap, io::Read as _};
 
     use super::*;
+
+    /// Returns name, mode and content of each entry of an archive.
+    fn entries(mut rest: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let mut entries = Vec::new();
+        loop {
+            let mut reader = newc::Reader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                return entries;
+            }
+            let (name, mode) = (reader.entry().name().to_owned(), reader.entry().mode());
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            entries.push((name, mode, content));
+            rest = reader.finish().unwrap();
+        }
+    }
 
     #[test]
     fn an_archive_is_read_back_as_written() {
@@ -186,21 +215,7 @@ mod tests {
         archive.file("empty", 0o644, b"").unwrap();
         archive.file("large", 0o600, &large).unwrap();
         archive.file("bin/two", 0o755, b"2").unwrap();
-        let bytes = archive.finish().unwrap();
-
-        let mut rest = bytes.as_slice();
-        let mut entries = Vec::new();
-        loop {
-            let mut reader = newc::Reader::new(rest).unwrap();
-            if reader.entry().is_trailer() {
-                break;
-            }
-            let (name, mode) = (reader.entry().name().to_owned(), reader.entry().mode());
-            let mut content = Vec::new();
-            reader.read_to_end(&mut content).unwrap();
-            entries.push((name, mode, content));
-            rest = reader.finish().unwrap();
-        }
+        let entries = entries(&archive.finish().unwrap());
         let expected = [
             ("bin".to_owned(), 0o040_755, Vec::new()),
             ("bin/one".to_owned(), 0o100_755, b"#!/bin/sh\n".to_vec()),
@@ -209,6 +224,38 @@ mod tests {
             ("bin/two".to_owned(), 0o100_755, b"2".to_vec()),
         ];
         assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn a_guest_gets_the_plan_and_the_fixtures_with_their_objects_at_the_same_distance() {
+        let scratch = tempfile::tempdir().unwrap();
+        let program = scratch.path().join("program");
+        fs::write(&program, b"").unwrap();
+        let [busybox, xdproof, link_relay] = std::array::from_fn(|_| program.clone());
+        let programs = GuestPrograms { busybox, xdproof, link_relay, iproute2: Vec::new() };
+        let kernel = Kernel::default();
+        let options = GuestOptions {
+            modes: vec!["--mode".to_owned(), "native".to_owned()],
+            test: vec!["/fixtures".to_owned()],
+            ..GuestOptions::default()
+        };
+        let file = |name: &str, content: &str| (PathBuf::from(name), content.as_bytes().to_vec());
+        let fixtures =
+            FixtureFiles(BTreeMap::from([file("build/a.o", "object"), file("fixtures/a.toml", "")]));
+        let initrd = scratch.path().join("initrd");
+        write(&initrd, &programs, &kernel, &[], &["guest own".to_owned()], &options, &fixtures).unwrap();
+        let entries = entries(&fs::read(&initrd).unwrap());
+        for (name, content) in [
+            ("plan/cells", "guest own\n"),
+            ("plan/modes", "--mode\nnative\n"),
+            ("plan/test", "/fixtures\n"),
+            ("plan/bench", ""),
+            ("fixtures/build/a.o", "object"),
+            ("fixtures/fixtures/a.toml", ""),
+        ] {
+            let entry = (name.to_owned(), 0o100_644, content.as_bytes().to_vec());
+            assert!(entries.contains(&entry), "no {name} with `{content}`");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod decompress;
 mod fault_injection;
+mod fixtures;
 mod guest_log;
 mod host;
 mod initrd;
@@ -42,6 +43,7 @@ use archives::Archives;
 use cache::Cache;
 use catalog::{GUEST, Kernels, Nic, Nics};
 use cli::{Cli, MachineArgs, OutputArgs};
+use fixtures::FixtureFiles;
 use host::Host;
 use initrd::GuestPrograms;
 use kernels::{Kernel, KernelSpec, KernelStore};
@@ -84,6 +86,7 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
     }
     let requested = requested_kernels(&cells.kernel, &kernels).map_err(Input)?;
     let nics = nics.select(&cells.nic).map_err(Input)?;
+    let fixtures = trials.fixtures.as_deref().map(FixtureFiles::read).transpose().map_err(Input)?;
 
     let qemu = find_tools().map_err(Machine)?;
     let cache = Cache::open().map_err(Machine)?;
@@ -108,6 +111,7 @@ fn run_matrix(cli: &Cli) -> Result<Outcome, Failure> {
         host,
         nics,
         options: trials.options(),
+        fixtures: fixtures.unwrap_or_default(),
         timeouts: Timeouts { total: Duration::from_secs(*timeout), silence: Duration::from_secs(*silence) },
         out,
         keep: output.keep,

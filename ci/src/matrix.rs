@@ -21,6 +21,7 @@ use fs_err as fs;
 use crate::{
     catalog::{GUEST, Nic, Nics},
     fault_injection::{Fault, NO_MODULE, NO_NIC},
+    fixtures::FixtureFiles,
     guest_log::GuestLog,
     host::Host,
     initrd::{self, GuestOptions},
@@ -43,6 +44,7 @@ pub(crate) struct MatrixConfig<'a> {
     pub(crate) host: Host,
     pub(crate) nics: Nics,
     pub(crate) options: GuestOptions,
+    pub(crate) fixtures: FixtureFiles,
     pub(crate) timeouts: Timeouts,
     /// Directory of the results.
     pub(crate) out: PathBuf,
@@ -84,7 +86,7 @@ impl KernelRun {
 
     /// Returns the result files below the directory of all results.
     pub(crate) fn files(&self, out: &Path) -> Vec<PathBuf> {
-        let files = |(cell, _)| [results::FILE, results::BENCH_FILE].map(|file| out.join(&cell).join(file));
+        let files = |(cell, _)| results::OF_CELL.map(|file| out.join(&cell).join(file));
         self.results().flat_map(files).filter(|file| file.is_file()).collect()
     }
 
@@ -140,8 +142,10 @@ struct Cell<'a> {
 /// The output of one machine.
 #[derive(Debug, Default)]
 struct MachineOutput {
-    /// Content of each result file by cell.
-    files: BTreeMap<String, Vec<u8>>,
+    /// Content of the result by cell.
+    results: BTreeMap<String, Vec<u8>>,
+    /// Content of the result of the fixtures by cell.
+    fixtures: BTreeMap<String, Vec<u8>>,
     /// Exit code of xdproof in each cell that ended.
     exits: BTreeMap<String, i32>,
     /// Reason of each cell that could not be run.
@@ -205,7 +209,8 @@ impl<'a> KernelMatrix<'a> {
 
     /// Boots a machine for the pending cells and takes their results.
     fn boot(&mut self, number: u32) -> Result<()> {
-        let MatrixConfig { host, nics, options, timeouts, keep, fault, cancelled, .. } = self.config;
+        let MatrixConfig { host, nics, options, fixtures, timeouts, keep, fault, cancelled, .. } =
+            self.config;
         fs::create_dir_all(&self.directory)?;
         let fault = fault.as_ref().filter(|fault| fault.applies_to(number));
         let modules = self.modules(fault)?;
@@ -219,7 +224,7 @@ impl<'a> KernelMatrix<'a> {
         };
         let cells: Vec<String> = self.pending.iter().map(line).collect();
         let initrd = scratch.path().join("initrd");
-        initrd::write(&initrd, &host.programs, self.kernel, &modules, &cells, options)?;
+        initrd::write(&initrd, &host.programs, self.kernel, &modules, &cells, options, fixtures)?;
         let left_out = |name: &str| fault.is_some_and(|fault| fault.is(NO_NIC, name));
         let emulated = self.pending.iter().filter_map(|cell| match cell.nic {
             Some(Nic::Emulated(nic)) if !left_out(&nic.name) => Some(nic),
@@ -301,9 +306,11 @@ impl<'a> KernelMatrix<'a> {
             Message::File(File { cell, name, content, .. }) => {
                 // The file survives a failure of the machine and of this process. If it cannot be written, `keep` fails later.
                 let _reported_later = results::write_bytes(&self.directory.join(&cell).join(&name), &content);
-                if name == results::FILE {
-                    output.files.insert(cell, content);
-                }
+                match name.as_str() {
+                    results::FILE => output.results.insert(cell, content),
+                    results::FIXTURES_FILE => output.fixtures.insert(cell, content),
+                    _ => None,
+                };
             }
             Message::End { .. } => {}
         }
@@ -313,7 +320,9 @@ impl<'a> KernelMatrix<'a> {
     fn evaluate(&mut self, mut output: MachineOutput, ending: Ending, log: &GuestLog) {
         for cell in self.pending.clone() {
             let outcome = if let Some(exit) = output.exits.get(cell.name) {
-                self.keep(cell.name, *exit, output.files.remove(cell.name), log)
+                let (result, fixtures) =
+                    (output.results.remove(cell.name), output.fixtures.remove(cell.name));
+                self.keep(cell.name, *exit, result, fixtures, log)
             } else if let Some(reason) = output.failures.remove(cell.name) {
                 Err(reason)
             } else if ending == Ending::Complete {
@@ -335,7 +344,14 @@ impl<'a> KernelMatrix<'a> {
     }
 
     /// Keeps the result of a cell, with the faults that the kernel reported while it ran.
-    fn keep(&mut self, cell: &str, exit: i32, result: Option<Vec<u8>>, log: &GuestLog) -> Result<(), String> {
+    fn keep(
+        &mut self,
+        cell: &str,
+        exit: i32,
+        result: Option<Vec<u8>>,
+        fixtures: Option<Vec<u8>>,
+        log: &GuestLog,
+    ) -> Result<(), String> {
         if let Some(stall) = log.stall_of(cell) {
             return Err(format!("the guest stalled: {stall}"));
         }
@@ -343,7 +359,12 @@ impl<'a> KernelMatrix<'a> {
         if !EXITS_WITH_RESULT.contains(&exit) {
             return Err(format!("xdproof exited with {exit}"));
         }
-        let mut result = CellResult::parse(&result).map_err(|error| format!("{error:#}"))?;
+        let parse = |bytes: &[u8]| CellResult::parse(bytes).map_err(|error| format!("{error:#}"));
+        let mut result = parse(&result)?;
+        if !self.config.options.test.is_empty() {
+            let fixtures = fixtures.ok_or("the guest sent no result of the fixtures")?;
+            result.fixtures = Some(Box::new(parse(&fixtures)?));
+        }
         // Faults before the first cell are about the kernel only.
         let early = if cell == GUEST { log.faults_of(None) } else { &[] };
         for fault in log.faults_of(Some(cell)).iter().chain(early) {
@@ -376,7 +397,7 @@ impl<'a> KernelMatrix<'a> {
 }
 
 fn remove_results(directory: &Path) {
-    for file in [results::FILE, results::BENCH_FILE] {
+    for file in results::OF_CELL {
         // Usually there is none.
         let _none = fs::remove_file(directory.join(file));
     }

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 /// Names of the files that a guest sends.
-const FILES: &[&str] = &["bench.json", "doctor.json", "result.json"];
+const FILES: &[&str] = &["bench.json", "doctor.json", "fixtures.json", "result.json"];
 
 /// A message of `guest/init`. `CellFailure` is the reason why a cell could not be run, `CellEnd` has the exit code of xdproof
 /// and the duration by the guest's clock, and `End` the number of messages before it.

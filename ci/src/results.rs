@@ -26,7 +26,13 @@ const COLLECTION_SCHEMA: &str = "xdproof.results/2";
 pub(crate) const FILE: &str = "result.json";
 
 /// Name of a cell's measurements.
-pub(crate) const BENCH_FILE: &str = "bench.json";
+const BENCH_FILE: &str = "bench.json";
+
+/// Name of the result of a cell's fixtures.
+pub(crate) const FIXTURES_FILE: &str = "fixtures.json";
+
+/// Names of all result files of a cell.
+pub(crate) const OF_CELL: [&str; 3] = [FILE, BENCH_FILE, FIXTURES_FILE];
 
 /// All verdicts in the order of their importance.
 pub(crate) const VERDICTS: &[&str] = &["pass", "fail", "error", "skip", "xfail", "unreachable", "not_run"];
@@ -57,6 +63,8 @@ impl InfrastructureFailure {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CellResult {
     pub(crate) value: Map<String, Value>,
+    /// The result of its fixtures, a run of its own.
+    pub(crate) fixtures: Option<Box<CellResult>>,
 }
 
 impl CellResult {
@@ -68,7 +76,7 @@ impl CellResult {
         for name in ["environment", "summary"] {
             ensure!(value.get(name).is_some_and(Value::is_object), "the result has no {name}");
         }
-        let result = Self { value };
+        let result = Self { value, fixtures: None };
         ensure!(!result.list("trials").is_empty(), "the result has no trials");
         Ok(result)
     }
@@ -98,12 +106,12 @@ impl CellResult {
         self.list("findings").iter().filter(|finding| text(finding, "severity") == "fault")
     }
 
-    /// Number of trials with a verdict.
+    /// Number of trials with a verdict, without fixtures.
     pub(crate) fn count(&self, verdict: &str) -> u64 {
         self.value.get("summary").and_then(|summary| summary.get(verdict)?.as_u64()).unwrap_or(0)
     }
 
-    /// Number of trials by mode and verdict.
+    /// Number of trials by mode and verdict, without fixtures.
     pub(crate) fn counts_by_mode(&self) -> BTreeMap<&str, BTreeMap<&str, u64>> {
         let mut counts: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for trial in self.list("trials") {
@@ -112,7 +120,7 @@ impl CellResult {
         counts
     }
 
-    /// Returns one line for each fault, failed trial and failed attach-semantics test.
+    /// Returns one line for each fault, failed trial, failed attach-semantics test and failed fixture.
     pub(crate) fn problems(&self) -> Vec<String> {
         let of_finding = |finding: &Value| {
             format!("{}: {}", text(finding, "kind").replace('_', " "), text(finding, "message"))
@@ -120,7 +128,9 @@ impl CellResult {
         let of_trial = |trial: &Value| format!("{}: {}", text(trial, "id"), text(trial, "reason"));
         let trials =
             self.list("trials").iter().chain(self.list("attach_semantics")).filter(|trial| is_failed(trial));
-        self.faults().map(of_finding).chain(trials.map(of_trial)).collect()
+        let fixtures = self.fixtures.iter().flat_map(|fixtures| fixtures.problems());
+        let fixtures = fixtures.map(|problem| format!("fixture {problem}"));
+        self.faults().map(of_finding).chain(trials.map(of_trial)).chain(fixtures).collect()
     }
 
     /// Tells whether something failed: as `RunResult::is_bad` of xdproof.
@@ -128,11 +138,14 @@ impl CellResult {
         self.count("fail") + self.count("error") > 0
             || self.list("attach_semantics").iter().any(is_failed)
             || self.faults().next().is_some()
+            || self.fixtures.as_ref().is_some_and(|fixtures| fixtures.is_bad())
     }
 
-    /// Tells whether a trial passed and all were run.
+    /// Tells whether a trial passed and all were run, and the same of fixtures.
     pub(crate) fn is_conclusive(&self) -> bool {
-        self.count("pass") + self.count("xfail") > 0 && self.count("not_run") == 0
+        self.count("pass") + self.count("xfail") > 0
+            && self.count("not_run") == 0
+            && self.fixtures.as_ref().is_none_or(|fixtures| fixtures.is_conclusive())
     }
 }
 
@@ -231,6 +244,21 @@ mod tests {
         assert_eq!(result.list("findings")[0]["message"], "BUG: the second");
         assert_eq!(result.list("findings")[1]["kind"], "kernel_fault");
         assert_eq!(result.list("findings").len(), 2);
+    }
+
+    #[test]
+    fn fixtures_are_part_of_the_outcome_of_their_cell() {
+        let parse = |verdict: &str| {
+            let trial = json!({ "id": "ttl::native::pnet", "verdict": verdict, "reason": "expected tx" });
+            let value =
+                json!({ "schema": SCHEMA, "environment": {}, "summary": { verdict: 1 }, "trials": [trial] });
+            CellResult::parse(value.to_string().as_bytes()).unwrap()
+        };
+        let cell = |verdict| CellResult { fixtures: Some(Box::new(parse(verdict))), ..parse("pass") };
+        assert!(!cell("pass").is_bad() && cell("pass").is_conclusive());
+        assert!(!cell("skip").is_bad() && !cell("skip").is_conclusive());
+        assert!(cell("fail").is_bad() && cell("error").is_bad());
+        assert_eq!(cell("fail").problems(), ["fixture ttl::native::pnet: expected tx"]);
     }
 
     #[test]

@@ -47,12 +47,10 @@ const UNCERTAIN: Style = AnsiColor::Yellow.on_default();
 /// Writes the summary with colors.
 pub(crate) fn write(to: &mut impl io::Write, runs: &[KernelRun], duration: Duration) -> io::Result<()> {
     let cells: Vec<&CellResult> = runs.iter().flat_map(|run| run.cells.values()).collect();
-    let totals: Vec<(&str, u64)> = VERDICTS
-        .iter()
-        .map(|verdict| (*verdict, cells.iter().map(|cell| cell.count(verdict)).sum()))
-        .filter(|(_, total)| *total > 0)
-        .collect();
-    table(to, runs, &totals.iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>())?;
+    let fixtures: Vec<&CellResult> = cells.iter().filter_map(|cell| cell.fixtures.as_deref()).collect();
+    let (totals, of_fixtures) = (totals(&cells), totals(&fixtures));
+    let occurs = |verdict: &&str| totals.contains_key(verdict) || of_fixtures.contains_key(verdict);
+    table(to, runs, &VERDICTS.iter().copied().filter(occurs).collect::<Vec<_>>())?;
     problems(to, runs)?;
     let failures: Vec<&InfrastructureFailure> = runs.iter().flat_map(|run| &run.failures).collect();
     for failure in &failures {
@@ -82,21 +80,34 @@ pub(crate) fn write(to: &mut impl io::Write, runs: &[KernelRun], duration: Durat
     if unfinished > 0 {
         parts.push(format!("{unfinished} not run"));
     }
-    let trials: Vec<String> =
-        totals.iter().map(|(verdict, total)| format!("{total} {}", verdict.replace('_', " "))).collect();
+    let fixtures =
+        if fixtures.is_empty() { String::new() } else { format!("; fixtures: {}", listed(&of_fixtures)) };
     let style = match Outcome::of(runs) {
         Outcome::AsExpected => GOOD,
         Outcome::Failed => BAD,
         Outcome::Inconclusive => UNCERTAIN,
     };
     let line = format!(
-        "{style}{}: {}{style:#}; trials: {}; {} s",
+        "{style}{}: {}{style:#}; trials: {}{fixtures}; {} s",
         count(cells.len() + lost + unfinished, "cell"),
         parts.join(", "),
-        if trials.is_empty() { "none".to_owned() } else { trials.join(", ") },
+        listed(&totals),
         duration.as_secs()
     );
     writeln!(to, "{}", wrap(&line))
+}
+
+/// Returns the number of trials by verdict, of those that occur.
+fn totals(results: &[&CellResult]) -> BTreeMap<&'static str, u64> {
+    let total = |verdict: &'static str| results.iter().map(|result| result.count(verdict)).sum();
+    VERDICTS.iter().map(|verdict| (*verdict, total(verdict))).filter(|(_, total)| *total > 0).collect()
+}
+
+/// Returns numbers by verdict in words.
+fn listed(totals: &BTreeMap<&str, u64>) -> String {
+    let number = |verdict: &&str| Some(format!("{} {}", totals.get(verdict)?, verdict.replace('_', " ")));
+    let numbers: Vec<String> = VERDICTS.iter().filter_map(number).collect();
+    if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
 }
 
 /// Returns a number and a noun.
@@ -105,7 +116,7 @@ fn count<N: Copy + PartialEq + From<u8> + Display>(number: N, noun: &str) -> Str
     format!("{number} {noun}{plural}")
 }
 
-/// Writes a row for each cell with a column for each mode, which has the numbers of the verdicts separated by slashes.
+/// Writes a row for each cell with a column for each mode and one for fixtures, which have the numbers of the verdicts separated by slashes.
 fn table(to: &mut impl io::Write, runs: &[KernelRun], verdicts: &[&str]) -> io::Result<()> {
     let mut modes: Vec<&str> = Vec::new();
     for (_, result) in runs.iter().flat_map(KernelRun::results) {
@@ -116,13 +127,18 @@ fn table(to: &mut impl io::Write, runs: &[KernelRun], verdicts: &[&str]) -> io::
         let numbers = verdicts.iter().map(|verdict| counts.get(verdict).unwrap_or(&0).to_string());
         numbers.collect::<Vec<_>>().join("/")
     };
+    let has_fixtures = runs.iter().flat_map(KernelRun::results).any(|(_, cell)| cell.fixtures.is_some());
     let heads = ["kernel", "NIC"].into_iter().chain(modes.iter().copied());
+    let heads = heads.chain(has_fixtures.then_some("fixtures"));
     let mut rows: Vec<(Vec<String>, Style)> = vec![(heads.map(str::to_owned).collect(), Style::new())];
     for (run, name) in runs.iter().flat_map(|run| run.order.iter().map(move |name| (run, name))) {
         let mut row = vec![run.name.clone(), name.clone()];
         let style = if let Some(result) = run.cells.get(name) {
             let counts = result.counts_by_mode();
             row.extend(modes.iter().map(|mode| counts.get(mode).map(numbers).unwrap_or_default()));
+            row.extend(result.fixtures.as_ref().map(|fixtures| {
+                numbers(&verdicts.iter().map(|verdict| (*verdict, fixtures.count(verdict))).collect())
+            }));
             if result.is_bad() { BAD } else { GOOD }
         } else {
             row.push(if run.is_lost(name) { "no result" } else { "not run" }.to_owned());
@@ -132,9 +148,10 @@ fn table(to: &mut impl io::Write, runs: &[KernelRun], verdicts: &[&str]) -> io::
     }
     let lengths = |column: usize| rows.iter().filter_map(move |(row, _)| Some(row.get(column)?.len()));
     let widths: Vec<usize> =
-        (0..2 + modes.len().max(1)).map(|column| lengths(column).max().unwrap_or(0)).collect();
+        (0..rows[0].0.len().max(3)).map(|column| lengths(column).max().unwrap_or(0)).collect();
     if !verdicts.is_empty() {
-        writeln!(to, "trials by attach mode: {}", verdicts.join("/").replace('_', " "))?;
+        let fixtures = if has_fixtures { ", and fixtures" } else { "" };
+        writeln!(to, "trials by attach mode{fixtures}: {}", verdicts.join("/").replace('_', " "))?;
     }
     for (row, style) in &rows {
         let texts = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}  "));
@@ -144,7 +161,7 @@ fn table(to: &mut impl io::Write, runs: &[KernelRun], verdicts: &[&str]) -> io::
     Ok(())
 }
 
-/// Writes faults, failed trials and failed attach-semantics tests.
+/// Writes faults, failed trials, failed attach-semantics tests and failed fixtures.
 fn problems(to: &mut impl io::Write, runs: &[KernelRun]) -> io::Result<()> {
     let of_cell = |(name, result): (String, &CellResult)| {
         result.problems().into_iter().map(move |problem| format!("{name}: {problem}"))
@@ -196,5 +213,36 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn fixtures_have_a_column_and_numbers_of_their_own() {
+        let result = |trials: &[(&str, &str)]| {
+            let trial = |(mode, verdict): &(&str, &str)| json!({ "id": format!("ttl::{mode}::pnet"), "mode": mode, "verdict": verdict, "reason": "expected tx" });
+            let count = |verdict| trials.iter().filter(|trial| trial.1 == verdict).count();
+            let summary = json!({ "pass": count("pass"), "fail": count("fail"), "skip": count("skip") });
+            let trials: Vec<_> = trials.iter().map(trial).collect();
+            let result = json!({ "schema": SCHEMA, "environment": {}, "summary": summary, "trials": trials });
+            CellResult::parse(result.to_string().as_bytes()).unwrap()
+        };
+        let fixtures = result(&[("generic", "fail"), ("generic", "pass"), ("native", "skip")]);
+        let cell = CellResult { fixtures: Some(Box::new(fixtures)), ..result(&[("native", "pass")]) };
+        let run = KernelRun {
+            name: "6.12".to_owned(),
+            order: vec!["igb".to_owned()],
+            cells: BTreeMap::from([("igb".to_owned(), cell)]),
+            ..KernelRun::default()
+        };
+        assert_eq!(Outcome::of(std::slice::from_ref(&run)), Outcome::Failed);
+        let mut text = anstream::StripStream::new(Vec::new());
+        write(&mut text, &[run], Duration::from_secs(7)).unwrap();
+        let expected = "\
+trials by attach mode, and fixtures: pass/fail/skip
+kernel  NIC  native  fixtures
+6.12    igb  1/0/0   1/1/1
+FAIL 6.12/igb: fixture ttl::generic::pnet: expected tx
+1 cell: 0 as expected, 1 not; trials: 1 pass; fixtures: 1 pass, 1 fail, 1 skip; 7 s
+";
+        assert_eq!(String::from_utf8(text.into_inner()).unwrap(), expected);
     }
 }
