@@ -213,6 +213,38 @@ impl Conditions<'_> {
     }
 }
 
+/// Returns why the program does not get the frames as they are declared, if the path changes one of them: it pads short frames, or
+/// the device takes a VLAN tag out.
+#[must_use]
+pub fn changed_on_arrival<'f>(
+    facts: &Facts,
+    mode: Mode,
+    frames: impl IntoIterator<Item = &'f [u8]>,
+) -> Option<String> {
+    if !mode.is_attached() {
+        return None;
+    }
+    let rx = facts.rx_transform(mode);
+    frames.into_iter().zip(1_usize..).find_map(|(frame, number)| {
+        let (length, least) = (frame.len(), facts.shortest);
+        if length < least {
+            return Some(format!(
+                "frame {number} of {length} bytes is shorter than the {least} bytes from which on this path is known to deliver frames unchanged"
+            ));
+        }
+        let arriving = rx.arriving(frame);
+        let given = rx.given(&arriving);
+        let change = match (arriving.len() != length, given.len() != arriving.len()) {
+            (false, false) => return None,
+            (true, false) => "it is padded",
+            (false, true) => "its VLAN tag is stripped",
+            (true, true) => "it is padded, and its VLAN tag is stripped",
+        };
+        let arrives = given.len();
+        Some(format!("frame {number} of {length} bytes arrives as {arrives} bytes on this path: {change}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -221,6 +253,7 @@ mod tests {
     use xdproof_scenarios::Scenario;
 
     use super::*;
+    use crate::model::Strips;
 
     const KERNEL: KernelVersion = KernelVersion { major: 6, minor: 18, patch: 0 };
     const NATIVE: TrialPath = TrialPath { mode: Mode::Native, injector: InjectorKind::Pnet };
@@ -397,6 +430,43 @@ mod tests {
         };
         assert!(reason(Mode::Generic).unwrap().contains("lower device"));
         assert_eq!(reason(Mode::Native), None);
+    }
+
+    #[test]
+    fn a_frame_that_the_path_changes_is_named_with_both_lengths() {
+        let facts = Facts {
+            padded_to: 60,
+            driver_strips: Strips { customer: true, service: false },
+            ..device("igb")
+        };
+        let tagged = |length: usize| {
+            let mut bytes = [&[7; 12][..], &[0x81, 0x00, 0, 5]].concat();
+            bytes.resize(length, 9);
+            bytes
+        };
+        let reason = |mode, frames: &[Vec<u8>]| {
+            changed_on_arrival(&facts, mode, frames.iter().map(Vec::as_slice)).unwrap_or_default()
+        };
+        let long = vec![7; 60];
+        assert_eq!(
+            reason(Mode::Generic, &[long.clone(), vec![7; 38]]),
+            "frame 2 of 38 bytes arrives as 60 bytes on this path: it is padded"
+        );
+        assert_eq!(
+            reason(Mode::Native, &[tagged(64)]),
+            "frame 1 of 64 bytes arrives as 60 bytes on this path: its VLAN tag is stripped"
+        );
+        assert!(
+            reason(Mode::Native, &[tagged(30)])
+                .ends_with("as 56 bytes on this path: it is padded, and its VLAN tag is stripped")
+        );
+        assert!(
+            reason(Mode::Native, &[vec![7; 13]])
+                .starts_with("frame 1 of 13 bytes is shorter than the 14 bytes")
+        );
+        // Generic mode keeps the tag here, and a test run does not use the path.
+        assert_eq!(reason(Mode::Generic, &[long, tagged(64)]), "");
+        assert_eq!(reason(Mode::Unattached, &[tagged(30), vec![7; 13]]), "");
     }
 
     #[test]
