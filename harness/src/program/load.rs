@@ -211,7 +211,9 @@ impl InKernel<'_, '_> {
         for &index in &additions.maps {
             match self.create_or_reuse(&self.file.maps[index]) {
                 Ok(created) => drop(self.maps.insert(index, created)),
-                Err(error @ ProgramError::Map { .. }) => refused.push((index, error.to_string())),
+                Err(ProgramError::Map { answer, .. }) => {
+                    refused.push((index, format!("the kernel rejects it: {answer}")));
+                }
                 Err(error) => return Err(error),
             }
         }

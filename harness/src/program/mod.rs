@@ -22,6 +22,7 @@ mod load;
 mod loaded;
 mod map_definition;
 mod map_kind;
+mod map_sizes;
 mod maps;
 mod names;
 mod nearest;

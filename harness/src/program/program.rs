@@ -18,6 +18,7 @@ use crate::{
         CounterMap, LoadSetUp, Object, ProgramError,
         error::{errno, is_permission, kernel},
         load::{self, Additions, Loaded},
+        map_sizes,
         object_file::{ObjectFile, Selected},
         state::{KERNEL_NAME, State},
         variables,
@@ -147,7 +148,8 @@ impl Program {
     /// Those of [`Program::load`], and a set-up that does not fit the object.
     pub fn load_with(object: &Object, set_up: &LoadSetUp) -> Result<Self, ProgramError> {
         let load = || {
-            let file = ObjectFile::open(object)?;
+            let mut file = ObjectFile::open(object)?;
+            let completed = map_sizes::complete(&mut file.maps, &set_up.entries)?;
             let selected = file.select(&set_up.programs)?;
             let types = file.types.as_ref();
             let sections = variables::sections(&file.elf, types);
@@ -160,6 +162,10 @@ impl Program {
                 reuse_pins: set_up.reuse_pins,
             };
             let mut program = Self::of(&file, &selected, &additions)?;
+            let is_used =
+                |name: &str| selected.reach.maps.iter().any(|&index| file.maps[index].name == *name);
+            let notes = completed.into_iter().filter(|(name, _)| is_used(name)).map(|(_, note)| note);
+            program.identity.notes.extend(notes);
             program.state = State::of_object(&file, sections, refused, &mut program.loaded)?;
             Ok(program)
         };

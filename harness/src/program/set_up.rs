@@ -1,6 +1,6 @@
 //! The set-up of a program before it is loaded: values of global variables, further programs, and maps that others share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xdproof_scenarios::fixture::{FixtureValue, Spot};
 
@@ -14,6 +14,8 @@ pub struct LoadSetUp {
     pub globals: Vec<(String, Spot, FixtureValue)>,
     /// Set if maps that are pinned by name under `/sys/fs/bpf` are used, where they are; otherwise every map is a private one.
     pub reuse_pins: bool,
+    /// Numbers of entries by the names of maps, as far as they are not those of the object.
+    pub entries: BTreeMap<String, u32>,
     /// Programs of the object that are loaded, too, for slots of a program array and for entries of devmaps and cpumaps.
     pub programs: BTreeSet<String>,
 }

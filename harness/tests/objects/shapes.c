@@ -42,7 +42,9 @@ struct tuple {
 
 struct {
 	__uint(type, HASH);
+#ifndef UNSIZED
 	__uint(max_entries, 64);
+#endif
 	__uint(map_flags, FLAGS);
 	__type(key, struct tuple);
 	__type(value, struct { __u32 packets; __u32 bytes; });
@@ -161,7 +163,9 @@ int behind(struct xdp_md *ctx)
 #ifdef CPUS
 struct {
 	__uint(type, BPF_MAP_TYPE_CPUMAP);
+#ifndef UNSIZED
 	__uint(max_entries, 4);
+#endif
 	__type(key, __u32);
 	__type(value, struct bpf_cpumap_val);
 } cpus SEC(".maps");

@@ -58,7 +58,8 @@ fn surveyed() -> Result {
 
 fn loaded() -> Result {
     let globals = vec![("counter".to_owned(), Default::default(), value("7")?)];
-    let set_up = LoadSetUp { globals, programs: ["behind".to_owned()].into(), reuse_pins: true };
+    let programs = ["behind".to_owned()].into();
+    let set_up = LoadSetUp { globals, programs, reuse_pins: true, ..LoadSetUp::default() };
     each_damaged(400, |object| {
         let any = |set_up| {
             ["count", "shape", "count_by_protocol"]

@@ -172,7 +172,7 @@ pub(crate) fn surveyed() -> Result {
     let expected = "seen: lru_hash of 6 bytes, 4 bytes\n\
                     services: hash of struct flow { addr: __be32, port: __be16, protocol: __u8 }, struct service { \
                     backend: __u32, reason: enum reason, mac: unsigned char[6], name: char[10], enabled: _Bool, \
-                    union, low: 3 bits, high: 5 bits, .. }\n\
+                    timeout: __u32 or ports: __u16[2], low: 3 bits, high: 5 bits, .. }\n\
                     stats: percpu_array of __u32, struct datarec { packets: __u64, bytes: __u64 }\n\
                     totals: array of __u32, __u64";
     expect(expected, maps.join("\n"))?;

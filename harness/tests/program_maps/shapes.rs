@@ -166,6 +166,19 @@ pub(crate) const SHAPES: &[Shape] = &[
         outcome: runs(REDIRECT, &[("cpus", "0", "{ qsize = 192, bpf_prog = { id = 'program:behind' } }")]),
         ..SHAPE
     },
+    Shape {
+        name: "shape_a_map_whose_entries_the_own_loader_counts",
+        defines: &["HASH=BPF_MAP_TYPE_HASH", "UNSIZED"],
+        outcome: runs(PASS, &[("flows", FLOW, "{ packets = 1, bytes = 60 }")]),
+        ..SHAPE
+    },
+    Shape {
+        name: "shape_a_cpumap_whose_entries_the_own_loader_counts",
+        defines: &["CPUS", "UNSIZED"],
+        set: &[("cpus", "0", "{ qsize = 192 }")],
+        outcome: runs(REDIRECT, &[("cpus", "0", "{ qsize = 192 }")]),
+        ..SHAPE
+    },
     Shape { name: "shape_an_xskmap_is_loaded", defines: &["SOCKETS"], ..SHAPE },
     Shape {
         name: "shape_the_sockets_of_an_xskmap_are_refused",

@@ -124,22 +124,38 @@ impl Layout {
     pub fn describe(&self) -> String {
         match &self.shape {
             Shape::Bytes { .. } => format!("{} bytes", self.size),
-            Shape::Record { fields, .. } => {
-                let mut shown: Vec<String> = fields
-                    .iter()
-                    .take(SHOWN_FIELDS)
-                    .map(|field| match (&field.name, field.bits) {
-                        (name, _) if name.is_empty() => field.layout.name.clone(),
-                        (name, None) => format!("{name}: {}", field.layout.name),
-                        (name, Some(Bits { width, .. })) => format!("{name}: {width} bits"),
-                    })
-                    .collect();
-                if fields.len() > SHOWN_FIELDS {
-                    shown.push("..".to_owned());
-                }
-                format!("{} {{ {} }}", self.name, shown.join(", "))
+            Shape::Record { is_union, .. } => {
+                let mut shown = Vec::new();
+                self.describe_fields(&mut shown);
+                let is_cut = shown.len() > SHOWN_FIELDS;
+                shown.truncate(SHOWN_FIELDS);
+                shown.extend(is_cut.then(|| "..".to_owned()));
+                let separator = if *is_union { " or " } else { ", " };
+                format!("{} {{ {} }}", self.name, shown.join(separator))
             }
             _ => self.name.clone(),
+        }
+    }
+
+    /// Adds the fields with their types; those of a union without a name are one, between which there is a choice.
+    fn describe_fields(&self, shown: &mut Vec<String>) {
+        let Shape::Record { fields, .. } = &self.shape else { return };
+        for field in fields.iter().take(SHOWN_FIELDS + 1) {
+            match (&field.layout.shape, field.bits) {
+                (Shape::Record { is_union: false, .. }, _) if field.name.is_empty() => {
+                    field.layout.describe_fields(shown);
+                }
+                (Shape::Record { .. }, _) if field.name.is_empty() => {
+                    let mut choices = Vec::new();
+                    field.layout.describe_fields(&mut choices);
+                    shown.push(choices.join(" or "));
+                }
+                (_, None) => shown.push(format!("{}: {}", field.name, field.layout.name)),
+                (_, Some(Bits { width, .. })) => shown.push(format!("{}: {width} bits", field.name)),
+            }
+            if shown.len() > SHOWN_FIELDS {
+                return;
+            }
         }
     }
 
