@@ -38,6 +38,9 @@ fn fields() -> Result {
         differences.iter().map(|its| format!("{}: {} / {}", its.field, its.expected, its.observed)).collect();
     let wanted = "backend: 2 / 3, high: 1 / 17, mac: 02:00:00:00:00:08 / 02:00:00:00:00:07, ports[1]: 9 / 0";
     expect(wanted, shown.join(", "))?;
+    let differences = compare(services, key, "{ ports = { 1 = 9 }, mac = 'hex:0200 0000 0007' }")?;
+    let shown = differences.iter().map(|its| format!("{}: {} / {}", its.field, its.expected, its.observed));
+    expect("ports[1]: 9 / 0", shown.collect::<String>())?;
     expect("1", services.count()?.to_string())?;
     if !services.delete(&services.key.encode(&value(key)?, &())?)? || run(&program)? != 2 {
         return Err("the entry is still there".into());
@@ -132,6 +135,16 @@ fn errors() -> Result {
         (&program.map("services")?.value, "{ reason = 'REASON_POLICI' }", "did you mean `REASON_POLICY`?"),
         (&program.map("services")?.value, "{ name = 'a much too long name' }", "`name` has 10 bytes"),
         (&program.map("services")?.value, "{ low = 8 }", "`low` must be 0 to 7"),
+        (
+            &program.map("services")?.value,
+            "{ ports = { 2 = 1 } }",
+            "`ports` has 2 elements, from 0 on, and no 2",
+        ),
+        (
+            &program.map("services")?.value,
+            "{ ports = 1 }",
+            "an array of 2 __u16, or a table like { 0 = .. } of some",
+        ),
         (&program.map("seen")?.key, "'hex:00'", "the key has 6 bytes, got 1"),
     ] {
         let error = layout.encode(&value(text)?, &()).map(drop).map_err(|error| error.to_string());

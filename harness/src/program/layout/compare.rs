@@ -4,7 +4,7 @@ use xdproof_scenarios::fixture::FixtureValue;
 
 use super::{
     Bits, Field, Layout, Shape,
-    encode::{BIG_ENDIAN, HEX, Names, expect_count},
+    encode::{BIG_ENDIAN, HEX, Names, are_indices, expect_count, expect_index},
     error::{At, LayoutError},
     number,
     text::{self, Address},
@@ -68,6 +68,15 @@ impl Layout {
                 let places = observed.chunks_exact(element.size.max(1));
                 for (index, (value, bytes)) in values.iter().zip(places).enumerate() {
                     element.differ(value, bytes, names, &at.element(index), differences)?;
+                }
+                Ok(())
+            }
+            (Shape::Array { element, count }, FixtureValue::Fields(named)) if are_indices(named) => {
+                for (name, spot, value) in named {
+                    let (index, at) = expect_index(name, *spot, *count, at)?;
+                    let bytes = observed.chunks_exact(element.size.max(1)).nth(index);
+                    let bytes = bytes.ok_or_else(|| at.error("lies outside of its array"))?;
+                    element.differ(value, bytes, names, &at, differences)?;
                 }
                 Ok(())
             }

@@ -95,6 +95,15 @@ impl Layout {
                 }
                 Ok(())
             }
+            (Shape::Array { element, count }, FixtureValue::Fields(named)) if are_indices(named) => {
+                for (name, spot, value) in named {
+                    let (index, at) = expect_index(name, *spot, *count, at)?;
+                    let place = bytes.chunks_exact_mut(element.size.max(1)).nth(index);
+                    let place = place.ok_or_else(|| at.error("lies outside of its array"))?;
+                    element.write(value, names, &at, place)?;
+                }
+                Ok(())
+            }
             (Shape::Octets | Shape::Bytes { .. } | Shape::Text, FixtureValue::Array(values)) => {
                 expect_count(values.len(), self.size, at)?;
                 let octet = Self { name: "byte".to_owned(), size: 1, shape: Shape::Number { signed: false } };
@@ -171,7 +180,7 @@ impl Layout {
 
     fn of_text(&self, text: &str, names: &dyn Names, at: &At<'_>) -> Result<Vec<u8>, LayoutError> {
         if let Some(digits) = text.strip_prefix(HEX) {
-            let bytes = hex::decode(digits).map_err(|_| {
+            let bytes = hex::decode(digits.split_whitespace().collect::<String>()).map_err(|_| {
                 at.error(format!("must be pairs of hexadecimal digits after `hex:`, got `{digits}`"))
             })?;
             return self.exactly(bytes, at);
@@ -301,7 +310,9 @@ impl Layout {
             Shape::Enumeration { .. } => format!("an enumerator or an integer ({})", self.name),
             Shape::Text => format!("a text of at most {size} bytes"),
             Shape::Octets => format!("an address, `hex:` or an array of {size} bytes"),
-            Shape::Array { element, count } => format!("an array of {count} {}", element.name),
+            Shape::Array { element, count } => {
+                format!("an array of {count} {}, or a table like {{ 0 = .. }} of some", element.name)
+            }
             Shape::Record { .. } => format!("a table with fields of {}", self.describe()),
         };
         at.error(format!("must be {expected}, got {found}"))
@@ -327,6 +338,26 @@ impl Field {
             }
             None => self.layout.write(value, names, at, place),
         }
+    }
+}
+
+/// Returns whether a table names elements of an array by their indices.
+pub(super) fn are_indices(named: &[(String, Spot, FixtureValue)]) -> bool {
+    let is_index = |name: &str| !name.is_empty() && name.bytes().all(|digit| digit.is_ascii_digit());
+    !named.is_empty() && named.iter().all(|(name, ..)| is_index(name))
+}
+
+/// Returns the index that a table names, of an array of `count` elements, and its place.
+pub(super) fn expect_index<'w>(
+    name: &str,
+    spot: Spot,
+    count: usize,
+    at: &At<'w>,
+) -> Result<(usize, At<'w>), LayoutError> {
+    let at = At { spot: Some(spot), ..at.clone() };
+    match name.parse().ok().filter(|index| *index < count) {
+        Some(index) => Ok((index, at.element(index))),
+        None => Err(at.error(format!("has {count} elements, from 0 on, and no {name}"))),
     }
 }
 
