@@ -428,7 +428,7 @@ mod tests {
     fn observed(frames: &[(Sink, &[u8], u64)], ran: u64) -> Observation {
         let mut observed = Observation { sent: 2, ran, ..Observation::default() };
         for (sink, bytes, times) in frames {
-            observed.frames.entry(*sink).or_insert_with(FrameSequence::default).push_times(bytes, *times);
+            observed.frames.entry(*sink).or_default().push_times(bytes, *times);
         }
         observed
     }
