@@ -49,7 +49,7 @@ pub struct StepPorts<'a> {
 
 /// Sends frames and observes at which sinks they come out. `expected` is the number of frames by sink: if all of them arrive and the
 /// program has run as often as frames were sent, no frame is left that could arrive anywhere else. Otherwise the path is flushed: an
-/// RCU grace period outlasts the program's runs ([`barrier`]), and a frame that is sent behind theirs from each of the DUT's ports
+/// RCU grace period outlasts the runs of the program, and a frame that is sent behind theirs from each of the DUT's ports
 /// arrives behind them, because a link with one queue keeps the order.
 ///
 /// # Errors
