@@ -257,7 +257,12 @@ fn an_error_has_the_position_of_its_field_the_limit_and_the_value() {
             "`weight` must be `be:0` to `be:18446744073709551615` (long long), got `be:-1`",
             None,
         ),
-        ("limits", number(1), "`limits` must be an array of 2 unsigned int, got 1", None),
+        (
+            "limits",
+            number(1),
+            "`limits` must be an array of 2 unsigned int, or a table like { 0 = .. } of some, got 1",
+            None,
+        ),
         ("pair", pair(FixtureValue::Boolean(true)), "", None),
         ("pair", pair(text("x")), "`pair.second` must be an integer (__u32), got `x`", None),
         (
