@@ -19,7 +19,7 @@ use crate::{
     inject::{
         cpu::Pinned,
         cpu_rotation::CpuRotation,
-        lockstep::{self, AtOnce, Deal, Played},
+        lockstep::{self, Deal, Played},
         sender::Sender,
     },
     model::{
@@ -65,8 +65,8 @@ pub struct SendOptions<'a> {
     pub spread: bool,
     /// Each CPU has its turn to send.
     pub rotation: Option<&'a CpuRotation>,
-    /// CPUs send at the same time, the first by the sender and the others by one of the crowd each. Frames are spread then.
-    pub at_once: Option<AtOnce<'a>>,
+    /// These CPUs send at the same time, the first by the sender and the others by one of the crowd each. Frames are spread then.
+    pub at_once: Option<&'a [usize]>,
     /// Set to wait for frames without keeping the CPU busy: they come from a device, whose interrupt wakes us up. A veth
     /// delivers while it sends, so that there is nothing to wait for.
     pub rests: bool,
@@ -142,7 +142,7 @@ pub fn run_attached<'a>(
     let (program, start) = (&subject.program, subject.runs()?);
     let mut exchange = Exchange { program, ports, options, start, sent: 0 };
     let overlap = match options.at_once {
-        Some(at_once) => Some(exchange.send_at_once(frames.clone(), at_once)?),
+        Some(cpus) => Some(exchange.send_at_once(frames.clone(), cpus)?),
         None => exchange.send_all(frames.clone()).map(|()| None)?,
     };
     let ran = program.runs()?.wrapping_sub(start);
@@ -214,17 +214,15 @@ impl Exchange<'_> {
     fn send_at_once<'f>(
         &mut self,
         frames: impl Iterator<Item = (&'f [u8], u32)>,
-        at_once: AtOnce<'_>,
+        cpus: &[usize],
     ) -> Result<Overlap, ExchangeError> {
         let Self { program, ports, options, start, .. } = self;
         let ExchangePorts { sender, crowd, capture, .. } = ports;
         let (program, options, start) = (*program, *options, *start);
-        let AtOnce { cpus, least } = at_once;
         let deal = Deal::new(frames, cpus.len());
         let senders = cpus.iter().copied().zip(std::iter::once(&mut **sender).chain(crowd.iter_mut()));
         let Played { sent, overlap } = lockstep::play(
             &deal,
-            least,
             senders,
             |sender, frame| Ok(sender.send(&[frame])?),
             |sent| wait_for_runs(program, capture, start.wrapping_add(sent), options),

@@ -18,14 +18,6 @@ use crate::{inject::cpu::Pinned, model::observation::Overlap};
 /// earlier seldom run at the same time on a busy machine.
 const PATIENCE: Duration = Duration::from_micros(300);
 
-/// CPUs that send at the same time.
-#[derive(Clone, Copy, Debug)]
-pub struct AtOnce<'a> {
-    pub cpus: &'a [usize],
-    /// The least lost updates that prove their [overlap](Overlap).
-    pub least: u64,
-}
-
 /// The frames of a scenario, dealt to CPUs: one to each in each round.
 #[derive(Debug)]
 pub(crate) struct Deal<'a> {
@@ -93,15 +85,13 @@ impl<'a> Deal<'a> {
 }
 
 /// Sends a deal, each frame from its CPU, all CPUs beginning a round at the same time. Every few rounds, when no CPU sends, and at the end
-/// `rest` is called with the number of frames sent so far; if it returns false, no further round begins. The overlap is proven by `least`
-/// lost updates.
+/// `rest` is called with the number of frames sent so far; if it returns false, no further round begins.
 ///
 /// # Errors
 ///
 /// The first error of `send` or `rest`, and `unpinned` of the kernel's refusal to keep a thread on a CPU.
 pub(crate) fn play<S: Send, E: Send>(
     deal: &Deal<'_>,
-    least: u64,
     senders: impl IntoIterator<Item = (usize, S)>,
     send: impl Fn(&mut S, &[u8]) -> Result<(), E> + Sync,
     rest: impl FnMut(u64) -> Result<bool, E>,
@@ -112,7 +102,7 @@ pub(crate) fn play<S: Send, E: Send>(
     let Some((home, first)) = senders.next() else {
         return Ok(Played { sent: 0, overlap: Overlap::default() });
     };
-    let played = thread::scope(|scope| {
+    thread::scope(|scope| {
         let (meeting, send) = (&meeting, &send);
         let others: Vec<_> = (1..)
             .zip(senders)
@@ -120,10 +110,8 @@ pub(crate) fn play<S: Send, E: Send>(
                 scope.spawn(move || {
                     let departure = Departure { meeting, done: false };
                     let pinned = Pinned::on(cpu).map_err(unpinned)?;
-                    // Nothing but the sending is left to do when a round begins: CPUs differ in how long they take.
-                    let rounds = (0..deal.rounds()).map(|round| (round, deal.frame(round, place)));
-                    let mut begun = rounds.take_while(|&(round, _)| meeting.follow(round));
-                    begun.try_for_each(|(_, frame)| meeting.send(frame, &mut sender, send))?;
+                    let mut rounds = (0..deal.rounds()).take_while(|&round| meeting.follow(round));
+                    rounds.try_for_each(|round| meeting.send(deal.frame(round, place), &mut sender, send))?;
                     drop(pinned);
                     departure.of_a_thread_that_is_done();
                     Ok(())
@@ -136,8 +124,7 @@ pub(crate) fn play<S: Send, E: Send>(
         let results =
             others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
         results.collect::<Result<(), E>>().and(led)
-    })?;
-    Ok(Played { overlap: Overlap { least, ..played.overlap }, ..played })
+    })
 }
 
 /// Begins the rounds and sends the frames of the first CPU.
@@ -169,9 +156,8 @@ fn lead<S, E>(
         if is_last || !goes_on {
             return Ok(Played { sent, overlap });
         }
-        let frame = deal.frame(round, 0);
         meeting.begun.0.store(round + 1, Ordering::Release);
-        meeting.send(frame, &mut sender, send)?;
+        meeting.send(deal.frame(round, 0), &mut sender, send)?;
         round += 1;
     }
 }
@@ -278,7 +264,7 @@ mod tests {
             Ok(())
         };
         let senders = cpus.iter().copied().zip(&sent);
-        let result = play(&deal(cpus.len()), 1, senders, send, rest, |error| error.to_string());
+        let result = play(&deal(cpus.len()), senders, send, rest, |error| error.to_string());
         (result, sent.into_iter().map(|sent| sent.into_inner().unwrap()).collect())
     }
 
@@ -310,7 +296,7 @@ mod tests {
         for works in [[true, false], [false, true]] {
             let senders = works.map(|works| (cpus[0], works));
             let send = |works: &mut bool, _: &[u8]| if *works { Ok(()) } else { Err("broken".to_owned()) };
-            let result = play(&deal(2), 1, senders, send, |_| Ok(true), |error| error.to_string());
+            let result = play(&deal(2), senders, send, |_| Ok(true), |error| error.to_string());
             assert_eq!(result.unwrap_err(), "broken");
         }
     }

@@ -8,7 +8,7 @@ use xdproof_scenarios::Frame;
 use crate::{
     inject::{
         cpu_rotation::CpuRotation,
-        lockstep::{self, AtOnce, Deal, Played},
+        lockstep::{self, Deal, Played},
     },
     model::{frame_sequence::FrameSequence, observation::Overlap},
     program::{Program, TestRunOutput},
@@ -53,14 +53,12 @@ pub(crate) fn run(program: &Program, frames: &[Frame], rotation: Option<&CpuRota
 /// As [`run`], on these CPUs at the same time.
 ///
 /// Fails as [`run`] does, and with the kernel's error if a thread cannot be kept on its CPU.
-pub(crate) fn run_at_once(program: &Program, frames: &[Frame], at_once: AtOnce<'_>) -> io::Result<Ran> {
-    let AtOnce { cpus, least } = at_once;
+pub(crate) fn run_at_once(program: &Program, frames: &[Frame], cpus: &[usize]) -> io::Result<Ran> {
     let given = frames.iter().map(|frame| (frame.bytes.as_slice(), frame.repeat));
     let deal = Deal::new(given, cpus.len());
     let mut each: Vec<(Ran, Vec<u8>)> = cpus.iter().map(|_| (Ran::default(), vec![0; MAX_FRAME])).collect();
     let Played { overlap, .. } = lockstep::play(
         &deal,
-        least,
         cpus.iter().copied().zip(&mut each),
         |(ran, out), frame| ran.add(program, frame, out),
         |_| Ok(true),

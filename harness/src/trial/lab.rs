@@ -19,7 +19,7 @@ use crate::{
     error::chain,
     exchange::{self, ExchangeError, ExchangePorts, Offered, SendOptions},
     host::kernel,
-    inject::{cpu_rotation::CpuRotation, lockstep::AtOnce, sender::Sender, test_run},
+    inject::{cpu_rotation::CpuRotation, sender::Sender, test_run},
     judge::{
         arrival_order::OrderTraits,
         expectation::CounterTrial,
@@ -33,7 +33,7 @@ use crate::{
         finding::{Finding, FindingKind, Severity},
         frame_sequence::{FrameSequence, Surplus},
         mode::{Mode, TrialPath},
-        observation::{ArrivalOrder, Counts, Observation, Overlap},
+        observation::{ArrivalOrder, Counts, Observation},
         result::{TrialOutcome, TrialRecord},
         verdict::Verdict,
     },
@@ -55,13 +55,9 @@ use crate::{
     },
 };
 
-/// Attempts at a trial during which link-local control frames arrive, which switches and devices send every second at most.
+/// Attempts at a trial during which link-local control frames arrive, which switches and devices send every second at most, or in which
+/// CPUs do not count at the same time, because others have them.
 const TRIES: u32 = 5;
-
-/// Attempts at a trial in which CPUs do not count at the same time often enough, and those after which it is given up if the others
-/// would not suffice either: other processes have the CPUs.
-const OVERLAP_TRIES: u64 = 12;
-const TRIES_WITHOUT_HOPE: u64 = 4;
 
 /// Frames that arrived and should not have, by sink.
 pub(super) type UnexpectedFrames = Vec<Surplus>;
@@ -441,11 +437,9 @@ impl Lab {
         expected: &TrialExpectation,
     ) -> Result<Observation, ExchangeError> {
         let mut observed = self.observe_preset(rig, scenario, expected)?;
-        for tries in 1..OVERLAP_TRIES {
+        for _ in 1..TRIES {
             let Some(overlap) = observed.overlap.filter(|overlap| !overlap.is_proof()) else { break };
-            let is_hopeless =
-                tries == TRIES_WITHOUT_HOPE && overlap.is_hopeless(OVERLAP_TRIES / TRIES_WITHOUT_HOPE - 1);
-            if is_hopeless || !judge(expected, &observed, None).mismatches().is_empty() {
+            if !judge(expected, &observed, None).mismatches().is_empty() {
                 break;
             }
             observed = self.observe_preset(rig, scenario, expected)?;
@@ -484,21 +478,9 @@ impl Lab {
         let rotation = rotation.map_err(|source| ExchangeError::Turn { source })?;
         // Counters that all CPUs share do not show which of them counted.
         // A device chooses the CPU on which it hands frames up.
-        let is_per_cpu = rig.counter().is_per_cpu();
-        let shows = is_per_cpu && !self.testbed().facts().asynchronous;
-        let at_once = at_once.then(|| {
-            let least = match &*rig {
-                _ if is_per_cpu => Overlap::OF_CPUS,
-                Rig::Attached(_) => Overlap::OF_FRAMES,
-                Rig::Detached(_) => Overlap::OF_TEST_RUNS,
-            };
-            AtOnce { cpus: &self.testbed().facts().cpus, least }
-        });
-        let cpus = at_once
-            .map(|at_once| at_once.cpus)
-            .or(rotation.as_ref().map(CpuRotation::cpus))
-            .filter(|_| shows)
-            .unwrap_or_default();
+        let shows = rig.counter().is_per_cpu() && !self.testbed().facts().asynchronous;
+        let at_once = at_once.then_some(self.testbed().facts().cpus.as_slice());
+        let cpus = at_once.or(rotation.as_ref().map(CpuRotation::cpus)).filter(|_| shows).unwrap_or_default();
         let cpus = cpus.to_vec();
         let observed = self.observe_from(rig, scenario, counted, rotation.as_ref(), at_once)?;
         Ok(Observation { cpus, ..observed })
@@ -511,7 +493,7 @@ impl Lab {
         scenario: &Scenario,
         counted: CountedAction,
         rotation: Option<&CpuRotation>,
-        at_once: Option<AtOnce<'_>>,
+        at_once: Option<&[usize]>,
     ) -> Result<Observation, ExchangeError> {
         match rig {
             Rig::Attached(rig) => {
@@ -527,7 +509,7 @@ impl Lab {
                 exchange::run_attached(counter, ports, &frames, passes, nonce, options)
             }
             Rig::Detached(rig) => exchange::run_detached(&rig.counter, |subject| match at_once {
-                Some(at_once) => test_run::run_at_once(&subject.program, &scenario.frames, at_once),
+                Some(cpus) => test_run::run_at_once(&subject.program, &scenario.frames, cpus),
                 None => test_run::run(&subject.program, &scenario.frames, rotation),
             }),
         }

@@ -129,13 +129,9 @@ impl Pool {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.path.mode, outcome);
     }
 
-    /// Returns a rig to the pool if it is clean after a trial that has sent these frames, and can serve another one; otherwise says what
-    /// is wrong with it.
+    /// Returns a rig to the pool if it is clean after a trial that has sent these frames; otherwise says what is wrong with it.
     pub(crate) fn hand_back(&self, kind: &RigKind, mut rig: Rig, sent: &[Frame]) -> Result<(), String> {
         rig.check_clean(sent)?;
-        if kind.at_once {
-            return Ok(());
-        }
         if let PoolSlot::Ready(rigs) =
             self.slots().entry(kind.clone()).or_insert_with(|| PoolSlot::Ready(Vec::new()))
         {

@@ -33,8 +33,7 @@ pub(crate) struct RigKind {
     pub(crate) path: TrialPath,
     pub(crate) needs: Needs,
     pub(super) role: RigRole,
-    /// Set if all CPUs send at the same time. Such a rig serves one trial: a hash that has all its keys does not show CPUs that insert
-    /// one at the same time.
+    /// Set if all CPUs send at the same time.
     pub(super) at_once: bool,
 }
 
@@ -89,12 +88,8 @@ pub(crate) struct Crowd {
 
 impl RigKind {
     pub(crate) fn for_trial(trial: &Trial<'_>, role: RigRole, facts: &Facts) -> Self {
-        Self {
-            needs: Needs::of(trial, facts),
-            path: trial.path,
-            role,
-            at_once: trial.scenario.spread.at_once,
-        }
+        let at_once = trial.scenario.spread.at_once && trial.path.mode.is_attached();
+        Self { needs: Needs::of(trial, facts), path: trial.path, role, at_once }
     }
 
     /// Returns the rig of a trial that asks for nothing special, by pnet.
